@@ -1,0 +1,84 @@
+"""Linear models fine-tuned from a pre-trained solution with weights by pre-trained loss: the exact theory.
+
+The array you hold decides the engine, the problem you state decides the formula. Squared error carries no
+½ anywhere: a gradient step is θ ← θ − 2ηΣ'(θ − …). Equation numbers are those of Sanyal et al., ICML 2025.
+"""
+
+from . import descent, weights
+from .arrays import DivergenceError, InvalidTypeError, InvalidValueError, LinearTheoryError
+from .descent import Path, descend
+from .diagnosis import Diagnosis, diagnose
+from .least_squares import NormalEquations, Solution, solve
+from .problem import FineTuningProblem, paper_problem
+from .risk import (
+    best_average_weight,
+    best_model_average,
+    gap_closed,
+    hard_sample_error,
+    joint_optimum,
+    model_average,
+    pretrain_error,
+    target_error,
+    total_error,
+)
+from .theorems import (
+    closed_form,
+    half_life,
+    squared_mass,
+    stall_approximation,
+    stall_direction,
+    stall_parameter,
+    stall_spectrum,
+    stall_temperature,
+)
+from .tilting import population_median_temperature, weight_mass, weighted_covariance
+from .trajectories import fixed_point, gradient_flow, iterate, sgd_error, stable_learning_rate
+from .weights import effective_sample_size, flow_weights, median_temperature
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Diagnosis",
+    "DivergenceError",
+    "FineTuningProblem",
+    "InvalidTypeError",
+    "InvalidValueError",
+    "LinearTheoryError",
+    "NormalEquations",
+    "Path",
+    "Solution",
+    "best_average_weight",
+    "best_model_average",
+    "closed_form",
+    "descend",
+    "descent",
+    "diagnose",
+    "effective_sample_size",
+    "fixed_point",
+    "flow_weights",
+    "gap_closed",
+    "gradient_flow",
+    "half_life",
+    "hard_sample_error",
+    "iterate",
+    "joint_optimum",
+    "median_temperature",
+    "model_average",
+    "paper_problem",
+    "population_median_temperature",
+    "pretrain_error",
+    "sgd_error",
+    "solve",
+    "squared_mass",
+    "stable_learning_rate",
+    "stall_approximation",
+    "stall_direction",
+    "stall_parameter",
+    "stall_spectrum",
+    "stall_temperature",
+    "target_error",
+    "total_error",
+    "weight_mass",
+    "weighted_covariance",
+    "weights",
+]

@@ -1,0 +1,174 @@
+"""Array namespace, argument checks and the package's errors: the ground floor.
+
+NumPy in, NumPy float64 out; any JAX array among the arguments, JAX out in that array's precision. Shapes
+are always checked. Values are checked where they are known; under ``jit``, ``vmap`` or ``grad`` they are
+not, and there a bad value turns the result into NaN.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any, NoReturn, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.special
+import numpy as np
+import scipy.special
+from jax.core import Tracer
+
+Array = Any  # numpy.ndarray or jax.Array, whichever came in
+T = TypeVar("T")
+
+
+class LinearTheoryError(Exception):
+    """Base of every error this package raises; names the argument, its value and the remedy."""
+
+    def __init__(self, argument: str, value: object, remedy: str) -> None:
+        self.argument, self.value, self.remedy = argument, value, remedy
+        super().__init__(f"{argument} = {short(value)}: {remedy}")
+
+
+class InvalidValueError(LinearTheoryError, ValueError):
+    """An argument of the right type with an impossible value or shape."""
+
+
+class InvalidTypeError(LinearTheoryError, TypeError):
+    """An argument of the wrong type."""
+
+
+class DivergenceError(InvalidValueError):
+    """A step size with which gradient descent would diverge."""
+
+
+def short(value: object) -> str:
+    shape = getattr(value, "shape", None)
+    if shape and np.prod(shape) > 8:
+        return f"array of shape {tuple(shape)}"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+@dataclasses.dataclass(frozen=True)
+class Namespace:
+    """Which engine the arguments ask for: ``numpy`` in float64, or ``jax.numpy`` in their precision."""
+
+    xp: ModuleType
+    special: ModuleType
+    dtype: Any
+
+    @property
+    def eps(self) -> float:
+        return float(jnp.finfo(self.dtype).eps)
+
+    def array(self, value: object) -> Array:
+        return self.xp.asarray(value, dtype=self.dtype)
+
+
+def namespace(*values: object) -> Namespace:
+    """The engine of these arguments (pytrees allowed): JAX if any leaf is a JAX array, else NumPy."""
+    traced = [leaf for leaf in jax.tree.leaves(values) if isinstance(leaf, jax.Array)]
+    if not traced:
+        return Namespace(np, scipy.special, np.dtype(np.float64))
+    floats = [leaf.dtype for leaf in traced if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    dtype = jnp.result_type(*floats) if floats else jnp.asarray(0.0).dtype
+    return Namespace(jnp, jax.scipy.special, dtype)
+
+
+def is_traced(value: object) -> bool:
+    """Whether this is a JAX tracer: an array without a value yet."""
+    return isinstance(value, Tracer)
+
+
+def is_concrete(*values: object) -> bool:
+    """Whether every leaf has a value that can be looked at now."""
+    return not any(is_traced(leaf) for leaf in jax.tree.leaves(values))
+
+
+def numeric(space: Namespace, name: str, value: object, ndim: int | tuple[int, ...] = 0) -> Array:
+    """``value`` as an array of real numbers with ``ndim`` axes (or one of several); nothing is broadcast."""
+    allowed = (ndim,) if isinstance(ndim, int) else ndim
+    if not isinstance(value, jax.Array):
+        try:
+            value = np.asarray(value)
+        except ValueError:
+            raise InvalidValueError(name, value, "must be a rectangular array of numbers") from None
+    if jnp.issubdtype(value.dtype, np.bool_) or not any(
+        jnp.issubdtype(value.dtype, kind) for kind in (np.integer, np.floating)
+    ):
+        raise InvalidTypeError(name, value, f"must hold real numbers, not {value.dtype}")
+    if value.ndim not in allowed:
+        kind = {0: "a number", 1: "a vector", 2: "a matrix"}
+        wanted = " or ".join(kind.get(axes, f"an array with {axes} axes") for axes in allowed)
+        raise InvalidValueError(name, value, f"must be {wanted}, not an array of shape {value.shape}")
+    return space.array(value)
+
+
+def require(space: Namespace, name: str, value: Array, valid: Array, remedy: str) -> Array:
+    """``value`` if ``valid`` holds everywhere; an error where that can be seen, NaN under tracing."""
+    if is_concrete(value, valid):
+        if not bool(space.xp.all(valid)):
+            raise InvalidValueError(name, value[()] if np.ndim(value) == 0 else value, remedy)
+        return value
+    return space.xp.where(valid, value, space.xp.nan)
+
+
+def finite(space: Namespace, name: str, value: object, ndim: int | tuple[int, ...] = 0) -> Array:
+    """``value`` as an array of finite numbers with ``ndim`` axes."""
+    array = numeric(space, name, value, ndim)
+    return require(space, name, array, space.xp.isfinite(array), "must be finite (no NaN, no infinity)")
+
+
+def bounded(
+    space: Namespace,
+    name: str,
+    value: object,
+    accept: Callable[[Array], Array],
+    remedy: str,
+    ndim: int | tuple[int, ...] = 0,
+) -> Array:
+    """``value`` as an array on which ``accept`` holds (which it must not for NaN)."""
+    array = numeric(space, name, value, ndim)
+    return require(space, name, array, accept(array), remedy)
+
+
+def shaped(name: str, value: Array, shape: tuple[int, ...], remedy: str) -> Array:
+    """``value`` if it has exactly this shape."""
+    if value.shape != shape:
+        raise InvalidValueError(name, value, f"has shape {value.shape}, must have {shape}: {remedy}")
+    return value
+
+
+def quotient(space: Namespace, numerator: Array, denominator: Array, otherwise: float) -> Array:
+    """numerator/denominator, and ``otherwise`` where the denominator is 0; differentiable there too."""
+    nonzero = denominator != 0
+    return space.xp.where(nonzero, numerator / space.xp.where(nonzero, denominator, 1.0), otherwise)
+
+
+def reject(name: str, value: object, remedy: str) -> NoReturn:
+    raise InvalidValueError(name, value, remedy)
+
+
+@dataclass_transform(frozen_default=True, eq_default=False)
+def pytree(cls: type[T]) -> type[T]:
+    """A frozen dataclass whose fields JAX may trace through.
+
+    Unflattening goes round ``__init__``: JAX rebuilds objects from placeholders, which no value check in
+    ``__post_init__`` would accept.
+    """
+    cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    names = tuple(field.name for field in dataclasses.fields(cls))  # pyright: ignore[reportArgumentType]
+
+    def unflatten(_: None, leaves: Iterable[object]) -> T:
+        rebuilt = object.__new__(cls)
+        for name, leaf in zip(names, leaves, strict=True):
+            object.__setattr__(rebuilt, name, leaf)
+        return rebuilt
+
+    def flatten(instance: T) -> tuple[tuple[object, ...], None]:
+        return tuple(getattr(instance, name) for name in names), None
+
+    jax.tree_util.register_pytree_node(cls, flatten, unflatten)
+    return cls

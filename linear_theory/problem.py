@@ -1,0 +1,151 @@
+"""The fine-tuning problem of the paper's section 7, and its special case, eq. (3)."""
+
+from __future__ import annotations
+
+import math
+
+from .arrays import Array, bounded, finite, is_concrete, namespace, numeric, pytree, reject, require, shaped
+from .covariance import Dense, checked_covariance
+
+__all__ = ["FineTuningProblem", "paper_problem"]
+
+
+@pytree
+class FineTuningProblem:
+    """Linear regression fine-tuned from a pre-trained solution (section 7).
+
+    Fine-tuning data: y = ⟨θ̃*, x⟩ + ξ with x ~ N(0, Σ̃) and ξ ~ N(0, σ²); training starts at θ*.
+    Squared error carries no ½ anywhere in this package.
+
+    Parameters
+    ----------
+    pretrained : (d,) array
+        θ*, the pre-trained solution and the start of fine-tuning.
+    target : (d,) array
+        θ̃*, the optimum of the fine-tuning task.
+    target_covariance : (d, d) array
+        Σ̃, symmetric positive semi-definite; in its null space every method stays at θ*.
+    pretrain_covariance : (d, d) array, optional
+        Σ of the pre-training task, symmetric positive semi-definite; ``None`` is the identity.
+    noise_variance : float
+        σ² ≥ 0, in the units of y².
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For wrong shapes, NaN or infinity, a covariance that is not symmetric or not positive
+        semi-definite, a negative noise variance. Under JAX tracing a bad value gives NaN instead.
+    """
+
+    pretrained: Array
+    target: Array
+    target_covariance: Array
+    pretrain_covariance: Array | None = None
+    noise_variance: Array | float = 0.0
+
+    def __post_init__(self) -> None:
+        space = namespace(*(getattr(self, name) for name in self.__dataclass_fields__))  # pyright: ignore
+        pretrained = finite(space, "pretrained", self.pretrained, ndim=1)
+        dim = pretrained.shape[0]
+        if dim == 0:
+            reject("pretrained", self.pretrained, "is empty; a problem needs at least one parameter")
+        target = finite(space, "target", self.target, ndim=1)
+        checked = {
+            "pretrained": pretrained,
+            "target": shaped("target", target, (dim,), "as long as pretrained"),
+            "target_covariance": checked_covariance(space, "target_covariance", self.target_covariance, dim),
+            "noise_variance": bounded(
+                space,
+                "noise_variance",
+                self.noise_variance,
+                lambda v: (v >= 0) & (v < math.inf),
+                "must be ≥ 0",
+            ),
+        }
+        if self.pretrain_covariance is not None:
+            checked["pretrain_covariance"] = checked_covariance(
+                space, "pretrain_covariance", self.pretrain_covariance, dim
+            )
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def dim(self) -> int:
+        """d, the number of parameters."""
+        return self.pretrained.shape[-1]
+
+    @property
+    def shift(self) -> Array:
+        """e = θ* − θ̃*, shape (d,): from the new optimum to the pre-trained solution."""
+        return self.pretrained - self.target
+
+    @property
+    def target_operator(self) -> Dense:
+        """Σ̃ as a covariance object."""
+        return Dense(self.target_covariance)
+
+    @property
+    def pretrain_operator(self) -> Dense:
+        """Σ as a covariance object."""
+        if self.pretrain_covariance is not None:
+            return Dense(self.pretrain_covariance)
+        space = namespace(self.pretrained)
+        return Dense(space.xp.eye(self.dim, dtype=space.dtype))
+
+    @property
+    def shift_variance(self) -> Array:
+        """v = eᵀΣ̃e, which is also the target error of θ*."""
+        return self.target_operator.quadratic(self.shift)
+
+    @property
+    def residual_variance(self) -> Array:
+        """s² = eᵀΣ̃e + σ², the variance of the residual r = y − ⟨θ*, x⟩ of the pre-trained model."""
+        return self.shift_variance + self.noise_variance
+
+
+def checked_rho(rho: object, *others: object) -> Array:
+    """ρ in [0, 1), in the engine of all the arguments."""
+    space = namespace(rho, *others)
+    array = numeric(space, "rho", rho, ndim=tuple(range(33)))
+    return require(space, "rho", array, (array >= 0) & (array < 1), "must be in [0, 1)")
+
+
+def paper_problem(
+    rho: float | Array,
+    shift_norm: float | Array = 1.0,
+    dim: int = 2,
+    pretrain_covariance: Array | None = None,
+    noise_variance: float | Array = 0.0,
+) -> FineTuningProblem:
+    """The paper's problem, eq. (3): Σ̃ = I + ρ(ē ē⊥ᵀ + ē⊥ ēᵀ), target 0, ē = axis 0, ē⊥ = axis 1.
+
+    Parameters
+    ----------
+    rho : float in [0, 1)
+        Correlation between the shift's direction and ē⊥; must be 0 in one dimension, which has no ē⊥.
+    shift_norm : float
+        ‖e‖ ≥ 0.
+    dim : int
+        d ≥ 1.
+    pretrain_covariance, noise_variance
+        As in :class:`FineTuningProblem`.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For values outside these ranges.
+    """
+    space = namespace(rho, shift_norm, pretrain_covariance, noise_variance)
+    xp = space.xp
+    rho = shaped("rho", checked_rho(rho, shift_norm, pretrain_covariance, noise_variance), (), "one number")
+    shift_norm = bounded(space, "shift_norm", shift_norm, lambda v: (v >= 0) & (v < math.inf), "must be ≥ 0")
+    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+        reject("dim", dim, "must be an integer ≥ 1")
+    if dim == 1 and (not is_concrete(rho) or float(rho) != 0):
+        reject("rho", rho, "must be the number 0 in one dimension, where there is no second direction")
+    first = xp.zeros(dim, dtype=space.dtype)
+    pretrained = xp.where(xp.arange(dim) == 0, shift_norm, first)
+    rows, columns = xp.arange(dim)[:, None], xp.arange(dim)[None, :]
+    paired = (rows + columns == 1) & (rows != columns)
+    covariance = xp.eye(dim, dtype=space.dtype) + xp.where(paired, rho, xp.zeros((), dtype=space.dtype))
+    return FineTuningProblem(pretrained, first, covariance, pretrain_covariance, noise_variance)

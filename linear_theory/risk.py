@@ -1,0 +1,140 @@
+"""What each parameter costs on the two tasks: errors (4), averaging (16)-(17), the oracle, hard samples."""
+
+from __future__ import annotations
+
+import math
+
+from .arrays import Array, Namespace, bounded, finite, namespace, quotient, reject, require, shaped
+from .problem import FineTuningProblem
+
+__all__ = [
+    "best_average_weight",
+    "best_model_average",
+    "gap_closed",
+    "hard_sample_error",
+    "joint_optimum",
+    "model_average",
+    "pretrain_error",
+    "target_error",
+    "total_error",
+]
+
+
+def _displacement(problem: FineTuningProblem, theta: object, origin: Array) -> Array:
+    space = namespace(problem, theta)
+    array = finite(space, "theta", theta, ndim=tuple(range(1, 33)))
+    if array.shape[-1] != problem.dim:
+        reject("theta", theta, f"has shape {array.shape}; its last axis must be the {problem.dim} parameters")
+    return array - space.array(origin)
+
+
+def pretrain_error(problem: FineTuningProblem, theta: Array) -> Array:
+    """err₁(θ) = (θ−θ*)ᵀΣ(θ−θ*), eq. (4): forgetting. θ (…, d) → (…); no ½, no label noise in it."""
+    return problem.pretrain_operator.quadratic(_displacement(problem, theta, problem.pretrained))
+
+
+def target_error(problem: FineTuningProblem, theta: Array) -> Array:
+    """err₂(θ) = (θ−θ̃*)ᵀΣ̃(θ−θ̃*), eq. (4): the fine-tuning task. θ (…, d) → (…); excess over the noise."""
+    return problem.target_operator.quadratic(_displacement(problem, theta, problem.target))
+
+
+def total_error(problem: FineTuningProblem, theta: Array) -> Array:
+    """err_tot = err₁ + err₂, eq. (4). Corners: ‖e‖² at θ* (eq. (5), if ēᵀΣ̃ē = 1), eᵀΣe at θ̃* (13), (18)."""
+    return pretrain_error(problem, theta) + target_error(problem, theta)
+
+
+def model_average(problem: FineTuningProblem, omega: float | Array) -> Array:
+    """θ_avg(ω) = ωθ* + (1−ω)θ̃*, eq. (16); ω finite, a number or (m,) → (d,) or (m, d)."""
+    space = namespace(problem, omega)
+    weight = finite(space, "omega", omega, ndim=(0, 1))
+    return problem.target + weight[..., None] * problem.shift
+
+
+def best_average_weight(problem: FineTuningProblem) -> Array:
+    """ω = A/(A+B), the share of θ* in the best model average (Lemma F.4).
+
+    err_tot(θ_avg(ω)) = (1−ω)² eᵀΣe + ω² eᵀΣ̃e, minimal at A/(A+B) with A = ēᵀΣē, B = ēᵀΣ̃ē on *unit*
+    vectors. Where both vanish every ω is optimal, and 1 (do nothing) is returned.
+    """
+    space = namespace(problem)
+    a = problem.pretrain_operator.quadratic(problem.shift)
+    b = problem.target_operator.quadratic(problem.shift)
+    return quotient(space, a, a + b, 1.0)[()]
+
+
+def best_model_average(problem: FineTuningProblem) -> Array:
+    """The best θ_avg, eq. (17), shape (d,): its total error is ‖e‖² AB/(A+B)."""
+    return model_average(problem, best_average_weight(problem))
+
+
+def joint_optimum(problem: FineTuningProblem) -> Array:
+    """θ_joint = (Σ+Σ̃)⁻¹(Σθ* + Σ̃θ̃*), shape (d,): the oracle that no method beats on err_tot (B).
+
+    Raises
+    ------
+    InvalidValueError
+        If Σ + Σ̃ is singular to rounding, for then the optimum is not unique. NaN or inf under tracing.
+    """
+    space = namespace(problem)
+    total = problem.pretrain_operator.dense() + problem.target_operator.dense()
+    values = space.xp.linalg.eigvalsh(total)
+    total = require(
+        space,
+        "pretrain_covariance + target_covariance",
+        total,
+        values[0] > problem.dim * space.eps * values[-1],
+        "is singular, so the joint optimum is not unique; project the problem onto its range",
+    )
+    pull = problem.pretrain_operator.apply(problem.shift)
+    return problem.target + space.xp.linalg.solve(total, pull)
+
+
+def gap_closed(problem: FineTuningProblem, theta: Array) -> Array:
+    """The share of the gap between the best average and the oracle that θ closes; (…, d) → (…).
+
+    1 is the oracle, 0 the best average, negative is worse than averaging. NaN where there is no gap
+    (Σe ∥ Σ̃e: averaging *is* the oracle there), to rounding.
+    """
+    space = namespace(problem, theta)
+    average = total_error(problem, best_model_average(problem))
+    oracle = total_error(problem, joint_optimum(problem))
+    gap = average - oracle
+    share = quotient(space, average - total_error(problem, theta), gap, math.nan)
+    return space.xp.where(gap <= 64 * problem.dim * space.eps * average, math.nan, share)[()]
+
+
+def _hardness_excess(space: Namespace, fraction: Array) -> Array:
+    """m(q) − 1 = 2cφ(c)/q with c = Φ⁻¹(1 − q/2): the mean of Z² over the q largest |Z|, less 1."""
+    c = -space.special.ndtri(fraction / 2)
+    density = space.xp.exp(-(c**2) / 2) / math.sqrt(2 * math.pi)
+    return 2 * c * density / fraction
+
+
+def hard_sample_error(problem: FineTuningProblem, theta: Array, fraction: float | Array) -> Array:
+    """E[⟨θ−θ̃*, x⟩²] over the fraction q of samples with the largest pre-trained loss (B; paper's Table 5).
+
+    err₂(θ) + (m(q) − 1)(uᵀΣ̃e)²/s², u = θ − θ̃*: conditioning on the residual r of θ* rescales one
+    direction of the Gaussian x, and E[r²] there is m(q)s². In the plane with σ = 0, u = ae + b‖e‖ē⊥, it is
+    ‖e‖²[(a+bρ)²m(q) + b²(1−ρ²)]. The samples are ranked by r, noise included; the error itself is the
+    excess over the noise.
+
+    Parameters
+    ----------
+    problem : FineTuningProblem
+    theta : (…, d) array
+    fraction : float
+        q in (0, 1]; 1 is all samples, :func:`target_error`.
+    """
+    space = namespace(problem, theta, fraction)
+    fraction = shaped(
+        "fraction",
+        bounded(space, "fraction", fraction, lambda q: (q > 0) & (q <= 1), "must be in (0, 1]"),
+        (),
+        "one number",
+    )
+    u = _displacement(problem, theta, problem.target)
+    aligned = quotient(
+        space, problem.target_operator.apply(u) @ problem.shift, problem.residual_variance, 0.0
+    )
+    excess = _hardness_excess(space, fraction) * problem.residual_variance
+    return problem.target_operator.quadratic(u) + excess * aligned**2

@@ -1,0 +1,176 @@
+"""What a weight does to a Gaussian: exact moments under each rule (Lemma F.1), the twin of ``weights``.
+
+Every rule w = g(r) of the residual r ~ N(0, s²) leaves two numbers, the mass m₀ = E[w] and the ratio
+h = E[w r²]/(E[w] s²), and the residual variance s² = v + σ², v = eᵀΣ̃e, does the rest: with ``D = σ² + v h``
+
+    Σ' = E[w x xᵀ] = m₀ (Σ̃ − (1 − D/s²) Σ̃e eᵀΣ̃ / v),      eᵀΣ'e = m₀ v D/s²,
+    E[w x y]       = Σ' (θ* − κ e),                          κ = h s²/D,   1 − κ = σ² (1 − h)/D.
+
+For FLOW h = m₀² = 1/(1 + 2s²/τ), so D/s² = (τ + 2σ²)/(τ + 2s²) and κ = τ/(τ + 2σ²).
+
+The derivation: x = Σ̃e·(−r)/s² + z with z independent of r and Cov z = Σ̃ − Σ̃e eᵀΣ̃/s². The weight touches
+r alone, so E[w x xᵀ] = m₀ Cov z + E[w r²] Σ̃e eᵀΣ̃/s⁴; and E[w x r] = −E[w r²]/s² Σ̃e = −m₀ h Σ̃e, which
+solves to a displacement −κ e because Σ'e = m₀ (D/s²) Σ̃e.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import singledispatch
+
+import numpy as np
+
+from .arrays import (
+    Array,
+    InvalidTypeError,
+    Namespace,
+    namespace,
+    pytree,
+    quotient,
+    require,
+)
+from .covariance import Downdated
+from .problem import FineTuningProblem
+from .weights import KLDRO, Flow, HardThreshold, Uniform, WeightRule, as_rule
+
+__all__ = [
+    "ResidualTilt",
+    "WeightedMoments",
+    "population_median_temperature",
+    "residual_tilt",
+    "weight_mass",
+    "weighted_covariance",
+    "weighted_moments",
+]
+
+
+@pytree
+class ResidualTilt:
+    """A rule's moments on r ~ N(0, s²): m₀ = E[w], h = E[w r²]/(m₀ s²), and 1 − h without cancellation."""
+
+    mass: Array
+    ratio: Array
+    deficit: Array
+
+
+@singledispatch
+def residual_tilt(rule: WeightRule, variance: Array, space: Namespace) -> ResidualTilt:
+    """The moments of ``rule`` at residual variance s². Register a rule of your own with ``.register``."""
+    raise InvalidTypeError(
+        "temperature", rule, "has no Gaussian moments here; add them with residual_tilt.register(type)"
+    )
+
+
+@residual_tilt.register
+def _(rule: Uniform, variance: Array, space: Namespace) -> ResidualTilt:
+    one = space.xp.ones_like(variance)
+    return ResidualTilt(one, one, 0.0 * one)
+
+
+@residual_tilt.register
+def _(rule: Flow, variance: Array, space: Namespace) -> ResidualTilt:
+    temperature = space.array(rule.temperature)
+    with np.errstate(over="ignore"):
+        stretch = 1 + 2 * variance / temperature
+    return ResidualTilt(stretch**-0.5, 1 / stretch, 2 * variance / (temperature + 2 * variance))
+
+
+@residual_tilt.register
+def _(rule: KLDRO, variance: Array, space: Namespace) -> ResidualTilt:
+    temperature = require(
+        space,
+        "temperature",
+        space.array(rule.temperature),
+        space.array(rule.temperature) > 2 * variance,
+        "is too low for KL-DRO: E[exp(r²/τ)] is infinite; needs τ > 2s², twice the residual variance",
+    )
+    stretch = 1 - 2 * variance / temperature
+    return ResidualTilt(stretch**-0.5, 1 / stretch, -2 * variance / (temperature - 2 * variance))
+
+
+@residual_tilt.register
+def _(rule: HardThreshold, variance: Array, space: Namespace) -> ResidualTilt:
+    xp, special = space.xp, space.special
+    half = quotient(space, space.array(rule.cutoff) ** 2, 2 * variance, math.inf)  # a²/2, a = c/s
+    kept = special.erf(xp.sqrt(half))
+    second = special.gammainc(space.array(1.5), half)  # P(χ²₃ < a²) = E[Z²; |Z| < a]
+    edge = xp.where(xp.isinf(half), 0.0, 2 * xp.sqrt(xp.where(xp.isinf(half), 0.0, half) / math.pi))
+    return ResidualTilt(kept, second / kept, edge * xp.exp(-half) / kept)
+
+
+@pytree
+class WeightedMoments:
+    """The weighted population: everything gradient descent sees of it.
+
+    ``mass`` m₀; ``covariance`` Σ'/m₀; ``moved`` κ and ``stays`` 1 − κ: where descent ends, θ* − κe.
+    """
+
+    mass: Array
+    covariance: Downdated
+    moved: Array
+    stays: Array
+
+
+def weighted_moments(problem: FineTuningProblem, temperature: float | Array | WeightRule) -> WeightedMoments:
+    """Mass, covariance over mass, and the displacement's end under a temperature τ or a weight rule."""
+    rule = as_rule(temperature)
+    space = namespace(problem, rule)
+    v, noise = space.array(problem.shift_variance), space.array(problem.noise_variance)
+    variance = v + noise
+    tilt = residual_tilt(rule, variance, space)
+    rest = noise + v * tilt.ratio
+    base = type(problem.target_operator)(space.array(problem.target_covariance))
+    return WeightedMoments(
+        mass=tilt.mass,
+        covariance=Downdated(base, space.array(problem.shift), quotient(space, rest, variance, 1.0)),
+        moved=quotient(space, variance * tilt.ratio, rest, 1.0),
+        stays=quotient(space, noise * tilt.deficit, rest, 0.0),
+    )
+
+
+def weight_mass(problem: FineTuningProblem, temperature: float | Array | WeightRule) -> Array:
+    """μ = E[w] at θ*, for FLOW (1 + 2s²/τ)^(−1/2), s² = eᵀΣ̃e + σ² (Lemma F.1).
+
+    Parameters
+    ----------
+    problem : FineTuningProblem
+    temperature : float or weight rule
+        τ > 0 in the units of y² (``inf``: unweighted), or a rule from ``linear_theory.weights``.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For τ ≤ 0 or NaN, or KL-DRO at τ ≤ 2s². Under JAX tracing the result is NaN there.
+    """
+    return weighted_moments(problem, temperature).mass[()]
+
+
+def weighted_covariance(problem: FineTuningProblem, temperature: float | Array | WeightRule) -> Array:
+    """Σ' = E[w x xᵀ], shape (d, d) (Lemma F.1, for every Σ̃ and noise variance).
+
+    For FLOW Σ' = μ(Σ̃ − (2/τ) Σ̃e eᵀΣ̃/(1 + 2s²/τ)). Not divided by the mass: the gradient of the weighted
+    loss is 2Σ'(θ − θ_∞). Arguments and errors as in :func:`weight_mass`.
+    """
+    moments = weighted_moments(problem, temperature)
+    return moments.mass * moments.covariance.dense()
+
+
+def population_median_temperature(problem: FineTuningProblem) -> Array:
+    """τ = the population median of the loss r² at θ*: 0.4549… s², the median of s²·χ²₁ (section 4).
+
+    Raises
+    ------
+    InvalidValueError
+        If s² = eᵀΣ̃e + σ² is 0: every loss is 0 and there is no temperature to take.
+    """
+    space = namespace(problem)
+    variance = space.array(problem.residual_variance)
+    variance = require(
+        space,
+        "residual variance eᵀΣ̃e + noise_variance",
+        variance,
+        variance > 0,
+        "the pre-trained model already fits every sample, so the median loss is 0; pass a temperature > 0",
+    )
+    median = 2 * space.special.erfinv(space.array(0.5)) ** 2
+    return (median * variance)[()]
