@@ -47,7 +47,7 @@ def short(value: object) -> str:
     shape = getattr(value, "shape", None)
     if shape and np.prod(shape) > 8:
         return f"array of shape {tuple(shape)}"
-    text = repr(value)
+    text = repr(value.item() if shape == () and is_concrete(value) else value)  # pyright: ignore
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -64,7 +64,12 @@ class Namespace:
         return float(jnp.finfo(self.dtype).eps)
 
     def array(self, value: object) -> Array:
-        return self.xp.asarray(value, dtype=self.dtype)
+        with np.errstate(over="ignore"):  # 1e300 in float32 is inf, as everywhere in that precision
+            return self.xp.asarray(value, dtype=self.dtype)
+
+    def tree(self, value: T) -> T:
+        """``value`` with every leaf in this engine and precision."""
+        return jax.tree.map(self.array, value)
 
 
 def namespace(*values: object) -> Namespace:
@@ -145,6 +150,16 @@ def quotient(space: Namespace, numerator: Array, denominator: Array, otherwise: 
     """numerator/denominator, and ``otherwise`` where the denominator is 0; differentiable there too."""
     nonzero = denominator != 0
     return space.xp.where(nonzero, numerator / space.xp.where(nonzero, denominator, 1.0), otherwise)
+
+
+def broadcast(**arrays: Array) -> None:
+    """Refuse arrays whose shapes do not broadcast against each other."""
+    try:
+        np.broadcast_shapes(*(array.shape for array in arrays.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        first, value = next(iter(arrays.items()))
+        raise InvalidValueError(first, value, f"shapes do not broadcast together: {shapes}") from None
 
 
 def reject(name: str, value: object, remedy: str) -> NoReturn:

@@ -108,9 +108,11 @@ def descend(
     equations = NormalEquations.of(X, y, start, weights)
     space = namespace(equations)
     solver = GradientDescent() if solver is None else solver
-    displacements = _loop(space, solver, equations, int(steps))
-    gradient = equations.gradient(displacements[-1])
-    return Path(equations.start + displacements, equations.loss(displacements), (gradient**2).sum() ** 0.5)
+    with np.errstate(over="ignore", invalid="ignore"):  # divergence is the path's status, not a warning
+        displacements = _loop(space, solver, equations, int(steps))
+        slope = equations.gradient(displacements[-1])
+        losses = equations.loss(displacements)
+        return Path(equations.start + displacements, losses, (slope**2).sum() ** 0.5)
 
 
 def _loop(space: Namespace, solver: Solver, equations: NormalEquations, steps: int) -> Array:
@@ -120,9 +122,8 @@ def _loop(space: Namespace, solver: Solver, equations: NormalEquations, steps: i
     if space.xp is np:
         path = np.empty((steps + 1, first.shape[0]))
         path[0] = first
-        with np.errstate(over="ignore", invalid="ignore"):
-            for k in range(steps):
-                path[k + 1], state = solver.step(equations, path[k], state)
+        for k in range(steps):
+            path[k + 1], state = solver.step(equations, path[k], state)
         return path
 
     def body(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import math
 
-from .arrays import Array, bounded, finite, is_concrete, namespace, numeric, pytree, reject, require, shaped
+import numpy as np
+
+from .arrays import (
+    Array,
+    InvalidTypeError,
+    Namespace,
+    bounded,
+    finite,
+    is_concrete,
+    namespace,
+    numeric,
+    pytree,
+    reject,
+    require,
+    shaped,
+)
 from .covariance import Dense, checked_covariance
 
 __all__ = ["FineTuningProblem", "paper_problem"]
@@ -103,6 +118,13 @@ class FineTuningProblem:
         return self.shift_variance + self.noise_variance
 
 
+def checked_problem(space: Namespace, problem: object) -> FineTuningProblem:
+    """``problem`` with every array in this engine and precision; anything but a problem is refused."""
+    if not isinstance(problem, FineTuningProblem):
+        raise InvalidTypeError("problem", problem, "must be a FineTuningProblem; paper_problem(rho) makes one")
+    return space.tree(problem)
+
+
 def checked_rho(rho: object, *others: object) -> Array:
     """ρ in [0, 1), in the engine of all the arguments."""
     space = namespace(rho, *others)
@@ -139,7 +161,9 @@ def paper_problem(
     xp = space.xp
     rho = shaped("rho", checked_rho(rho, shift_norm, pretrain_covariance, noise_variance), (), "one number")
     shift_norm = bounded(space, "shift_norm", shift_norm, lambda v: (v >= 0) & (v < math.inf), "must be ≥ 0")
-    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+    if isinstance(dim, bool) or not isinstance(dim, int | np.integer):
+        raise InvalidTypeError("dim", dim, "must be an integer ≥ 1")
+    if dim < 1:
         reject("dim", dim, "must be an integer ≥ 1")
     if dim == 1 and (not is_concrete(rho) or float(rho) != 0):
         reject("rho", rho, "must be the number 0 in one dimension, where there is no second direction")

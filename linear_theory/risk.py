@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from .arrays import Array, Namespace, bounded, finite, namespace, quotient, reject, require, shaped
-from .problem import FineTuningProblem
+from .problem import FineTuningProblem, checked_problem
 
 __all__ = [
     "best_average_weight",
@@ -20,22 +20,26 @@ __all__ = [
 ]
 
 
-def _displacement(problem: FineTuningProblem, theta: object, origin: Array) -> Array:
-    space = namespace(problem, theta)
+def _checked(problem: object, theta: object, *others: object) -> tuple[Namespace, FineTuningProblem, Array]:
+    """The engine of all the arguments, and problem and θ (…, d) in it."""
+    space = namespace(problem, theta, *others)
+    checked = checked_problem(space, problem)
     array = finite(space, "theta", theta, ndim=tuple(range(1, 33)))
-    if array.shape[-1] != problem.dim:
-        reject("theta", theta, f"has shape {array.shape}; its last axis must be the {problem.dim} parameters")
-    return array - space.array(origin)
+    if array.shape[-1] != checked.dim:
+        reject("theta", theta, f"has shape {array.shape}; its last axis must be the {checked.dim} parameters")
+    return space, checked, array
 
 
 def pretrain_error(problem: FineTuningProblem, theta: Array) -> Array:
     """err₁(θ) = (θ−θ*)ᵀΣ(θ−θ*), eq. (4): forgetting. θ (…, d) → (…); no ½, no label noise in it."""
-    return problem.pretrain_operator.quadratic(_displacement(problem, theta, problem.pretrained))
+    _, problem, theta = _checked(problem, theta)
+    return problem.pretrain_operator.quadratic(theta - problem.pretrained)
 
 
 def target_error(problem: FineTuningProblem, theta: Array) -> Array:
     """err₂(θ) = (θ−θ̃*)ᵀΣ̃(θ−θ̃*), eq. (4): the fine-tuning task. θ (…, d) → (…); excess over the noise."""
-    return problem.target_operator.quadratic(_displacement(problem, theta, problem.target))
+    _, problem, theta = _checked(problem, theta)
+    return problem.target_operator.quadratic(theta - problem.target)
 
 
 def total_error(problem: FineTuningProblem, theta: Array) -> Array:
@@ -46,6 +50,7 @@ def total_error(problem: FineTuningProblem, theta: Array) -> Array:
 def model_average(problem: FineTuningProblem, omega: float | Array) -> Array:
     """θ_avg(ω) = ωθ* + (1−ω)θ̃*, eq. (16); ω finite, a number or (m,) → (d,) or (m, d)."""
     space = namespace(problem, omega)
+    problem = checked_problem(space, problem)
     weight = finite(space, "omega", omega, ndim=(0, 1))
     return problem.target + weight[..., None] * problem.shift
 
@@ -57,6 +62,7 @@ def best_average_weight(problem: FineTuningProblem) -> Array:
     vectors. Where both vanish every ω is optimal, and 1 (do nothing) is returned.
     """
     space = namespace(problem)
+    problem = checked_problem(space, problem)
     a = problem.pretrain_operator.quadratic(problem.shift)
     b = problem.target_operator.quadratic(problem.shift)
     return quotient(space, a, a + b, 1.0)[()]
@@ -76,6 +82,7 @@ def joint_optimum(problem: FineTuningProblem) -> Array:
         If Σ + Σ̃ is singular to rounding, for then the optimum is not unique. NaN or inf under tracing.
     """
     space = namespace(problem)
+    problem = checked_problem(space, problem)
     total = problem.pretrain_operator.dense() + problem.target_operator.dense()
     values = space.xp.linalg.eigvalsh(total)
     total = require(
@@ -95,7 +102,7 @@ def gap_closed(problem: FineTuningProblem, theta: Array) -> Array:
     1 is the oracle, 0 the best average, negative is worse than averaging. NaN where there is no gap
     (Σe ∥ Σ̃e: averaging *is* the oracle there), to rounding.
     """
-    space = namespace(problem, theta)
+    space, problem, theta = _checked(problem, theta)
     average = total_error(problem, best_model_average(problem))
     oracle = total_error(problem, joint_optimum(problem))
     gap = average - oracle
@@ -125,14 +132,14 @@ def hard_sample_error(problem: FineTuningProblem, theta: Array, fraction: float 
     fraction : float
         q in (0, 1]; 1 is all samples, :func:`target_error`.
     """
-    space = namespace(problem, theta, fraction)
+    space, problem, theta = _checked(problem, theta, fraction)
     fraction = shaped(
         "fraction",
         bounded(space, "fraction", fraction, lambda q: (q > 0) & (q <= 1), "must be in (0, 1]"),
         (),
         "one number",
     )
-    u = _displacement(problem, theta, problem.target)
+    u = theta - problem.target
     aligned = quotient(
         space, problem.target_operator.apply(u) @ problem.shift, problem.residual_variance, 0.0
     )

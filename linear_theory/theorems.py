@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from .arrays import Array, Namespace, bounded, namespace, numeric, quotient, require, short
+from .arrays import Array, Namespace, bounded, broadcast, namespace, numeric, quotient, require, short
 from .problem import checked_rho
 from .propagator import count_steps, one_minus_power, power
 
@@ -37,6 +37,7 @@ def _inverse_beta(beta: object, rho: object, *others: object) -> tuple[Namespace
     rho = checked_rho(rho, beta, *others)
     array = numeric(space, "beta", beta, _ANY)
     limit = quotient(space, space.array(1.0), rho, math.inf)
+    broadcast(beta=array, rho=rho)
     inside = (array > 0) & (array <= limit)
     array = require(space, "beta", array, inside, f"must be in (0, 1/rho] for rho = {short(rho)}")
     return space, space.xp.maximum(1 / array, rho), rho
@@ -66,6 +67,7 @@ def stall_parameter(temperature: float | Array, rho: float | Array, shift_norm: 
     rho = checked_rho(rho, temperature, shift_norm)
     temperature = bounded(space, "temperature", temperature, lambda v: v > 0, "must be > 0", ndim=_ANY)
     norm = _norm(space, shift_norm)
+    broadcast(temperature=temperature, rho=rho, shift_norm=norm)
     slope = _complement(rho) * norm * norm / temperature
     xp, vanilla = space.xp, (slope == 0) & (rho == 0)  # both 0: hypot has no derivative there
     denominator = xp.where(vanilla, 0.0, slope + xp.hypot(xp.where(vanilla, 1.0, slope), rho))
@@ -87,6 +89,7 @@ def stall_temperature(beta: float | Array, rho: float | Array, shift_norm: float
     """τ(β) = 2β(1−ρ²)‖e‖²/(1−β²ρ²), the inverse of :func:`stall_parameter`; β = 1/ρ gives ``inf``."""
     space, b, rho = _inverse_beta(beta, rho, shift_norm)
     norm = _norm(space, shift_norm)
+    broadcast(beta=1 / b, shift_norm=norm)
     return quotient(space, 2 * b * _complement(rho) * norm * norm, (b - rho) * (b + rho), math.inf)[()]
 
 
@@ -147,6 +150,7 @@ def closed_form(beta: float | Array, rho: float | Array, steps: int | Array) -> 
     space, b, rho = _inverse_beta(beta, rho, *([steps] if namespace(steps).xp.__name__ != "numpy" else []))
     xp = space.xp
     count = count_steps(space, steps, ndim=_ANY)
+    broadcast(beta=1 / b, steps=count.count)
     slow_gap, lambda2, difference, total = _eigenvalues(space, b, rho)
     lambda1 = (b + rho**2) / (1 + b)
     slow = power(slow_gap, count)
@@ -162,7 +166,9 @@ def closed_form(beta: float | Array, rho: float | Array, steps: int | Array) -> 
 def stall_approximation(beta: float | Array, rho: float | Array, steps: int | Array) -> tuple[Array, Array]:
     """(15): θ_K − θ̃* ≈ γ(e − βρ‖e‖ē⊥), γ = λ₁^K/(1+β²ρ²); the same units and arguments as (14)."""
     space, b, rho = _inverse_beta(beta, rho)
-    slow = power(_complement(rho) / (1 + b), count_steps(space, steps, ndim=_ANY))
+    count = count_steps(space, steps, ndim=_ANY)
+    broadcast(beta=1 / b, steps=count.count)
+    slow = power(_complement(rho) / (1 + b), count)
     cos2, cossin = _angle(space, b, rho)
     return (slow * cos2)[()], (-slow * cossin)[()]
 

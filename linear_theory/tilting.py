@@ -30,7 +30,7 @@ from .arrays import (
     require,
 )
 from .covariance import Downdated
-from .problem import FineTuningProblem
+from .problem import FineTuningProblem, checked_problem
 from .weights import KLDRO, Flow, HardThreshold, Uniform, WeightRule, as_rule
 
 __all__ = [
@@ -69,10 +69,11 @@ def _(rule: Uniform, variance: Array, space: Namespace) -> ResidualTilt:
 
 @residual_tilt.register
 def _(rule: Flow, variance: Array, space: Namespace) -> ResidualTilt:
-    temperature = space.array(rule.temperature)
-    with np.errstate(over="ignore"):
-        stretch = 1 + 2 * variance / temperature
-    return ResidualTilt(stretch**-0.5, 1 / stretch, 2 * variance / (temperature + 2 * variance))
+    xp, temperature = space.xp, space.array(rule.temperature)
+    weighted = xp.isfinite(temperature)
+    safe = xp.where(weighted, temperature, 1.0)
+    ratio = xp.where(weighted, safe / (safe + 2 * variance), 1.0)  # 2s²/τ would overflow for tiny τ
+    return ResidualTilt(xp.sqrt(ratio), ratio, 2 * variance / (temperature + 2 * variance))
 
 
 @residual_tilt.register
@@ -91,11 +92,14 @@ def _(rule: KLDRO, variance: Array, space: Namespace) -> ResidualTilt:
 @residual_tilt.register
 def _(rule: HardThreshold, variance: Array, space: Namespace) -> ResidualTilt:
     xp, special = space.xp, space.special
-    half = quotient(space, space.array(rule.cutoff) ** 2, 2 * variance, math.inf)  # a²/2, a = c/s
-    kept = special.erf(xp.sqrt(half))
+    random = variance > 0
+    spread = xp.sqrt(2 * xp.where(random, variance, 1.0))
+    edge = xp.where(random, space.array(rule.cutoff) / spread, 0.0)  # a/√2, a = c/s
+    kept = xp.where(random, special.erf(edge), 1.0)
+    with np.errstate(over="ignore"):
+        half = xp.where(random, edge**2, math.inf)
     second = special.gammainc(space.array(1.5), half)  # P(χ²₃ < a²) = E[Z²; |Z| < a]
-    edge = xp.where(xp.isinf(half), 0.0, 2 * xp.sqrt(xp.where(xp.isinf(half), 0.0, half) / math.pi))
-    return ResidualTilt(kept, second / kept, edge * xp.exp(-half) / kept)
+    return ResidualTilt(kept, second / kept, 2 / math.sqrt(math.pi) * edge * xp.exp(-half) / kept)
 
 
 @pytree
@@ -115,14 +119,15 @@ def weighted_moments(problem: FineTuningProblem, temperature: float | Array | We
     """Mass, covariance over mass, and the displacement's end under a temperature τ or a weight rule."""
     rule = as_rule(temperature)
     space = namespace(problem, rule)
-    v, noise = space.array(problem.shift_variance), space.array(problem.noise_variance)
+    problem = checked_problem(space, problem)
+    v, noise = problem.shift_variance, problem.noise_variance
     variance = v + noise
     tilt = residual_tilt(rule, variance, space)
     rest = noise + v * tilt.ratio
-    base = type(problem.target_operator)(space.array(problem.target_covariance))
+    ratio = quotient(space, rest, variance, 1.0)
     return WeightedMoments(
         mass=tilt.mass,
-        covariance=Downdated(base, space.array(problem.shift), quotient(space, rest, variance, 1.0)),
+        covariance=Downdated(problem.target_operator, problem.shift, ratio),
         moved=quotient(space, variance * tilt.ratio, rest, 1.0),
         stays=quotient(space, noise * tilt.deficit, rest, 0.0),
     )
@@ -164,7 +169,7 @@ def population_median_temperature(problem: FineTuningProblem) -> Array:
         If s² = eᵀΣ̃e + σ² is 0: every loss is 0 and there is no temperature to take.
     """
     space = namespace(problem)
-    variance = space.array(problem.residual_variance)
+    variance = checked_problem(space, problem).residual_variance
     variance = require(
         space,
         "residual variance eᵀΣ̃e + noise_variance",

@@ -15,6 +15,7 @@ from .arrays import (
     Array,
     DivergenceError,
     InvalidTypeError,
+    InvalidValueError,
     Namespace,
     bounded,
     is_concrete,
@@ -22,7 +23,7 @@ from .arrays import (
     namespace,
     require,
 )
-from .problem import FineTuningProblem
+from .problem import FineTuningProblem, checked_problem
 from .propagator import Decay, Power, count_steps, propagate
 from .tilting import WeightedMoments, weighted_moments
 from .weights import KLDRO, Flow, Uniform, WeightRule, as_rule
@@ -63,18 +64,26 @@ def iterate(
     Raises
     ------
     DivergenceError
-        If the *default* step would not converge for this covariance. Pass a learning rate below
-        :func:`stable_learning_rate`. Under JAX tracing the result is NaN there.
+        If the *default* step would not converge for this covariance (under JAX tracing: NaN), or a
+        divergent one has carried θ_K beyond the largest float (infinity or NaN). Pass a learning rate below
+        :func:`stable_learning_rate`.
     InvalidValueError, InvalidTypeError
         For K < 0 or not an integer, η ≤ 0 or not finite, τ ≤ 0 or NaN.
     """
     moments = weighted_moments(problem, temperature)
     space = namespace(problem, moments, learning_rate, steps if isinstance(steps, jax.Array) else None)
+    problem, moments = space.tree((problem, moments))
     if learning_rate is None:
         rate = _unit_rate(space, moments)
     else:
         rate = 2 * _positive(space, "learning_rate", learning_rate) * moments.mass
-    return _path(problem, moments, Power(rate, count_steps(space, steps)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        theta = _path(problem, moments, Power(rate, count_steps(space, steps)))
+    if is_concrete(theta) and not bool(space.xp.isfinite(theta).all()):
+        limit = float(stable_learning_rate(problem, temperature))
+        remedy = f"the iterate is beyond the largest float; it converges below {limit:.6g}"
+        raise DivergenceError("learning_rate", learning_rate, remedy)
+    return theta
 
 
 def _positive(space: Namespace, name: str, value: object) -> Array:
@@ -151,8 +160,12 @@ def gradient_flow(
     """
     moments = weighted_moments(problem, temperature)
     space = namespace(problem, moments, time)
+    problem, moments = space.tree((problem, moments))
     time = bounded(space, "time", time, lambda v: v >= 0, "must be ≥ 0 (inf is the limit)", ndim=(0, 1))
-    return _path(problem, moments, Decay(2 * time * moments.mass))
+    limit = space.xp.isinf(time)  # whatever the mass, and without a derivative
+    with np.errstate(over="ignore"):
+        rate = space.xp.where(limit, math.inf, 2 * space.xp.where(limit, 1.0, time) * moments.mass)
+    return _path(problem, moments, Decay(rate))
 
 
 def fixed_point(problem: FineTuningProblem, temperature: float | Array | WeightRule) -> Array:
@@ -188,15 +201,17 @@ def sgd_error(
 
     Returns
     -------
-    float, or (m,) array; grows without bound where the step is unstable in mean square.
+    float, or (m,) array; grows without bound, up to ``inf``, where the step is unstable in mean square.
     """
     rule = as_rule(temperature)
     space = namespace(problem, rule, learning_rate)
-    xp = space.xp
+    xp, problem = space.xp, checked_problem(space, problem)
     eta = _positive(space, "learning_rate", learning_rate)
     if is_traced(steps):
         raise InvalidTypeError("steps", steps, "must be known when sgd_error is traced; pass it as static")
-    counts = np.asarray(count_steps(namespace(), np.asarray(steps).tolist()).count)
+    counts = count_steps(namespace(), np.asarray(steps) if isinstance(steps, jax.Array) else steps).count
+    if counts.max(initial=0) >= 2**31:
+        raise InvalidValueError("steps", steps, "is too large: the SGD recursion is run step by step")
     (mass1, first), (mass2, second) = _exponential_tilts(space, problem, rule)
     d = problem.dim
     inner = xp.asarray(np.arange(d + 1) < d)
@@ -213,7 +228,8 @@ def sgd_error(
 
     start = xp.concatenate([space.array(problem.shift), space.array([-1.0])])
     path = _recorded(space, step, error, start[:, None] * start[None, :], int(counts.max(initial=0)))
-    return path[counts.astype(int)]
+    overflowed = xp.isnan(path) & xp.isfinite(eta * mass1)  # ∞ − ∞
+    return xp.where(overflowed, math.inf, path)[counts.astype(int)]
 
 
 def _recorded(space: Namespace, step, error, start: Array, length: int) -> Array:
@@ -235,12 +251,16 @@ def _exponential_tilts(
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """(mass, covariance of z = (x, ξ)) under w and under w² = the same tilt at τ/2."""
     xp, d = space.xp, problem.dim
+    variance = problem.residual_variance
     if isinstance(rule, Uniform):
-        inverse = space.array(0.0)
+        temperature = space.array(math.inf)
     elif isinstance(rule, Flow | KLDRO):
-        inverse = (1 if isinstance(rule, Flow) else -1) / space.array(rule.temperature)
+        temperature = space.array(rule.temperature)
     else:
         raise InvalidTypeError("temperature", rule, "only exponential rules keep the tilted samples Gaussian")
+    if isinstance(rule, KLDRO):
+        remedy = "is too low for KL-DRO under SGD: E[w²] is infinite; needs τ > 4s²"
+        temperature = -require(space, "temperature", temperature, temperature > 4 * variance, remedy)
     noise = space.array(problem.noise_variance)
     covariance = xp.zeros((d + 1, d + 1), dtype=space.dtype)
     block = xp.concatenate(
@@ -249,13 +269,11 @@ def _exponential_tilts(
     last = xp.where(xp.arange(d + 1) == d, noise, covariance[0])
     covariance = xp.concatenate([block, last[None, :]])
     image = covariance @ xp.concatenate([space.array(problem.shift), space.array([-1.0])])
-    variance = space.array(problem.residual_variance)
 
-    def tilt(inverse: Array) -> tuple[Array, Array]:
-        stretch = require(
-            space, "temperature", 1 + 2 * variance * inverse, 1 + 2 * variance * inverse > 0,
-            "is too low for KL-DRO under SGD: E[w²] is infinite; needs τ > 4s²",
-        )  # fmt: skip
-        return stretch**-0.5, covariance - 2 * inverse / stretch * image[:, None] * image[None, :]
+    def tilt(power: int) -> tuple[Array, Array]:
+        with np.errstate(over="ignore"):
+            mass = (1 + 2 * power * variance / temperature) ** -0.5
+        share = 2 * power / (temperature + 2 * power * variance)
+        return mass, covariance - share * image[:, None] * image[None, :]
 
-    return tilt(inverse), tilt(2 * inverse)
+    return tilt(1), tilt(2)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from .arrays import (
     Array,
     InvalidTypeError,
@@ -43,6 +45,12 @@ def _positive(instance: object, name: str) -> None:
     object.__setattr__(instance, name, bounded(space, name, value, lambda v: v > 0, "must be > 0"))
 
 
+def _scaled(losses: Array, temperature: Array | float) -> Array:
+    space = namespace(losses, temperature)
+    with np.errstate(over="ignore"):  # a weight of exp(−inf) = 0 is what a tiny temperature asks for
+        return space.array(losses) / space.array(temperature)
+
+
 @pytree
 class Flow:
     """FLOW: w = exp(−loss/τ), easy samples up (section 4); τ > 0, τ = inf is unweighted."""
@@ -53,7 +61,7 @@ class Flow:
         _positive(self, "temperature")
 
     def log_weights(self, losses: Array) -> Array:
-        return -losses / self.temperature
+        return -_scaled(losses, self.temperature)
 
 
 @pytree
@@ -66,7 +74,7 @@ class KLDRO:
         _positive(self, "temperature")
 
     def log_weights(self, losses: Array) -> Array:
-        return losses / self.temperature
+        return _scaled(losses, self.temperature)
 
 
 @pytree
@@ -79,8 +87,9 @@ class HardThreshold:
         _positive(self, "cutoff")
 
     def log_weights(self, losses: Array) -> Array:
-        xp = namespace(losses, self.cutoff).xp
-        return xp.where(xp.sqrt(losses) < self.cutoff, 0.0, -xp.inf)
+        space = namespace(losses, self.cutoff)
+        kept = space.xp.sqrt(space.array(losses)) < space.array(self.cutoff)
+        return space.xp.where(kept, space.array(0.0), -math.inf)
 
 
 @pytree

@@ -1,0 +1,95 @@
+"""Finds the claims: every module in ``claims`` that has a figure of the same name in ``figures``.
+
+Nothing is listed by hand, so adding a claim is two files and no third. Modules whose name starts with an
+underscore are helpers, not claims.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from paper_reproduction import provenance
+from paper_reproduction.claim import Claim, Settings, Verdict
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+CLAIMS = "paper_reproduction.claims"
+FIGURES = "figures"
+
+
+class RegistryError(Exception):
+    """A claim is not in order: a name that does not match its file, a missing figure, a missing function."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A claim with its two functions, its figure, and the fingerprints of the sources behind them."""
+
+    claim: Claim
+    compute: Callable[[Settings], xr.Dataset]
+    verdict: Callable[[xr.Dataset], Verdict]
+    figure_module: str
+    fingerprint: str  # of what decides the arrays
+    figure_fingerprint: str  # of what decides the picture
+
+    @property
+    def name(self) -> str:
+        """The claim's name."""
+        return self.claim.name
+
+    def draw(self, dataset: xr.Dataset) -> Figure:
+        """The picture. The figure is imported here, so that a broken one fails its claim and no other."""
+        return importlib.import_module(self.figure_module).draw(dataset)
+
+
+def discover(claims: str = CLAIMS, figures: str = FIGURES) -> tuple[Entry, ...]:
+    """All claims of a package, in order. Raises :class:`RegistryError` where one is not in order."""
+    package = importlib.import_module(claims)
+    names = [info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")]
+    entries = [_entry(importlib.import_module(f"{claims}.{name}"), f"{figures}.{name}") for name in names]
+    entries.sort(key=lambda entry: entry.claim.order)
+    _distinct_order(entries)
+    return tuple(entries)
+
+
+def _entry(module: ModuleType, figure_module: str) -> Entry:
+    claim = getattr(module, "CLAIM", None)
+    if not isinstance(claim, Claim):
+        raise RegistryError(f"{module.__name__} has no CLAIM; helpers start with an underscore")
+    if claim.module != module.__name__.rpartition(".")[2]:
+        raise RegistryError(
+            f"{module.__name__} calls its claim {claim.name!r}; file and claim share one name"
+        )
+    for function in ("compute", "verdict"):
+        if not callable(getattr(module, function, None)):
+            raise RegistryError(f"{module.__name__} has no {function}()")
+    figure = importlib.util.find_spec(figure_module)
+    if figure is None or figure.origin is None:
+        raise RegistryError(
+            f"claim {claim.name!r} has no figure: {figure_module.replace('.', '/')}.py is missing"
+        )
+    return Entry(
+        claim=claim,
+        compute=module.compute,
+        verdict=module.verdict,
+        figure_module=figure_module,
+        fingerprint=provenance.claim_fingerprint(Path(str(module.__file__))),
+        figure_fingerprint=provenance.figure_fingerprint(Path(figure.origin)),
+    )
+
+
+def _distinct_order(entries: Iterable[Entry]) -> None:
+    seen: dict[int, str] = {}
+    for entry in entries:
+        other = seen.setdefault(entry.claim.order, entry.name)
+        if other != entry.name:
+            raise RegistryError(f"claims {other!r} and {entry.name!r} both have order {entry.claim.order}")

@@ -1,0 +1,133 @@
+"""Runs claims one after another and tells what happens as it happens.
+
+A claim that raises is recorded with its exception and the others still run. After every claim the records and
+the report are on disk, so an interruption costs the claim under way and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from paper_reproduction import provenance, report
+from paper_reproduction.claim import Verdict
+from paper_reproduction.outcome import Outcome
+from paper_reproduction.registry import Entry
+from paper_reproduction.store import Store
+
+
+@dataclass(frozen=True)
+class Started:
+    """A claim begins."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A claim has its record, on disk."""
+
+    entry: Entry
+    outcome: Outcome
+
+
+def prepare_process() -> None:
+    """What only the command sets for its whole process: 64-bit JAX, and pictures without a screen.
+
+    Call it before any claim is imported, because a claim may make JAX arrays as it is imported.
+    """
+    import jax
+    import matplotlib
+
+    jax.config.update("jax_enable_x64", True)
+    matplotlib.use("Agg")
+
+
+def run(entries: Iterable[Entry], store: Store, resume: bool = False) -> Iterator[Started | Finished]:
+    """Settle each claim in turn; the records are written before :class:`Finished` is told."""
+    for entry in entries:
+        yield Started(entry)
+        outcome = _settle(entry, store, resume)
+        store.record(outcome)
+        report.write(store)
+        yield Finished(entry, outcome)
+
+
+def _settle(entry: Entry, store: Store, resume: bool) -> Outcome:
+    """From nothing, or from stored arrays, to the record of one claim. Never raises what a claim raises."""
+    outcome = _blank(entry, store)
+    for step, cost in ((_arrays_and_verdict, "compute_seconds"), (_picture, "draw_seconds")):
+        clock = time.perf_counter()
+        try:
+            outcome = step(entry, store, resume, outcome)
+        except Exception as error:  # whatever a claim may raise: it fails, the others go on
+            store.drop_picture(entry)
+            spent: dict[str, Any] = {cost: time.perf_counter() - clock}
+            return replace(outcome, error=_explain(error), **spent)
+    return outcome
+
+
+def _blank(entry: Entry, store: Store) -> Outcome:
+    commit, dirty = provenance.commit()
+    settings = store.settings
+    return Outcome(
+        name=entry.name,
+        seed=settings.seed,
+        quick=settings.quick,
+        fingerprint=entry.fingerprint,
+        commit=commit,
+        dirty=dirty,
+        budget=entry.claim.budget(settings.quick),
+    )
+
+
+def _arrays_and_verdict(entry: Entry, store: Store, resume: bool, outcome: Outcome) -> Outcome:
+    """The verdict is read from the file, also on a first run, so that a resumed run says exactly the same."""
+    dataset = store.finished(entry) if resume else None
+    kept = dataset is not None
+    if dataset is None:
+        clock = time.perf_counter()
+        computed = entry.compute(store.settings)
+        if not isinstance(computed, xr.Dataset):
+            raise TypeError(f"compute() returned {type(computed).__name__}, not an xarray.Dataset")
+        store.save(entry, computed, time.perf_counter() - clock)
+        dataset = store.load(entry)
+    verdict = entry.verdict(dataset)
+    if not isinstance(verdict, Verdict):
+        raise TypeError(f"verdict() returned {type(verdict).__name__}, not a Verdict")
+    attributes = dataset.attrs
+    return replace(
+        outcome,
+        kept=kept,
+        verdict=verdict,
+        compute_seconds=float(attributes["seconds"]),
+        commit=str(attributes["commit"]),
+        dirty=bool(attributes["dirty"]),
+    )
+
+
+def _picture(entry: Entry, store: Store, resume: bool, outcome: Outcome) -> Outcome:
+    """Drawn anew unless the arrays were kept and the figure's sources are what they were."""
+    if outcome.kept and store.has_picture(entry):
+        earlier = store.records[entry.name]
+        return replace(
+            outcome, figure_fingerprint=entry.figure_fingerprint, draw_seconds=earlier.draw_seconds
+        )
+    clock = time.perf_counter()
+    store.save_picture(entry, entry.draw(store.load(entry)))
+    return replace(
+        outcome, figure_fingerprint=entry.figure_fingerprint, draw_seconds=time.perf_counter() - clock
+    )
+
+
+def _explain(error: Exception) -> str:
+    """The exception in one line, with the last line of source it passed, by file name alone."""
+    text = traceback.format_exception_only(error)[-1].strip()
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else text

@@ -1,0 +1,512 @@
+"""The command, run on tiny claims made for the purpose: what it prints, what it writes, what it survives."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from paper_reproduction import registry
+from paper_reproduction.claim import Check, Settings, Verdict
+from paper_reproduction.command import app
+from paper_reproduction.mathml import FormulaError, formula, prose
+from paper_reproduction.outcome import Outcome
+from paper_reproduction.registry import Entry
+from paper_reproduction.runner import Started
+from paper_reproduction.store import Store
+from paper_reproduction.terminal import Board, say
+
+ROOT = Path(__file__).resolve().parent.parent
+
+CLAIM = """
+import os, time
+import numpy as np
+import xarray as xr
+from paper_reproduction.claim import Check, Claim, Settings, Verdict
+
+CLAIM = Claim(
+    name={name!r}, title="The {name} claim is <small> & true",
+    statement="Prose of {name} with $\\\\tau < 1$ in it.",
+    equation="({order})", formula=r"\\frac{{\\lambda_1^K}}{{1+\\beta^2}} e", functions=("iterate",),
+    seconds={budget}, quick_seconds={budget}, order={order},
+)
+
+def compute(settings):
+    with open(os.environ["FAKE_LOG"], "a") as log:
+        log.write("{name}\\n")
+    {body}
+    return xr.Dataset({{"x": ("i", settings.rng("x").normal(size=5))}})
+
+def verdict(dataset):
+    return {verdict}
+"""
+FIGURE = """
+import os
+from figures.style import COLOURS, figure, styled, title
+
+@styled
+def draw(dataset):
+    with open(os.environ["FAKE_LOG"], "a") as log:
+        log.write("draw\\n")
+    fig, ax = figure(width=4, height=2)
+    ax.plot(dataset.x, color=COLOURS["flow"])
+    title(fig, "A picture")
+    return fig
+"""
+FINDING = '"It is <b>not</b> exact: $\\\\rho$ matters."'
+HOLDS = f'Verdict((Check("size", float(abs(dataset.x).max()), 100.0),), ({FINDING},))'
+BREAKS = 'Verdict((Check("broken", 2.0, 1.0), Check("fine", 0.5, 1.0)))'
+NAN = 'Verdict((Check("undefined", float("nan"), 1.0),))'
+
+
+class Workshop:
+    """A directory with fake claims, and the means to run the command on them, here or in another process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.out, self.log = path, path / "out", path / "log"
+        self.package = f"fakes_{abs(hash(path))}"
+        for part in ("claims", "figures"):
+            folder = path / self.package / part
+            folder.mkdir(parents=True)
+            (folder / "__init__.py").touch()
+        (path / self.package / "__init__.py").touch()
+
+    def claim(
+        self, name: str, verdict: str = HOLDS, body: str = "pass", order: int = 1, budget: float = 60
+    ) -> None:
+        text = CLAIM.format(name=name, verdict=verdict, body=body, order=order, budget=budget)
+        self.source("claims", name).write_text(text, encoding="utf-8")
+        self.source("figures", name).write_text(FIGURE, encoding="utf-8")
+
+    def source(self, part: str, name: str) -> Path:
+        return self.path / self.package / part / f"{name.replace('-', '_')}.py"
+
+    def names(self) -> tuple[str, str]:
+        return f"{self.package}.claims", f"{self.package}.figures"
+
+    def __call__(self, *arguments: str) -> Result:
+        for module in [name for name in sys.modules if name.startswith(self.package + ".")]:
+            del sys.modules[module]
+        importlib.invalidate_caches()
+        return CliRunner().invoke(app, [*arguments, "--out", str(self.out)], catch_exceptions=False)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """The same in a process of its own."""
+        driver = self.path / "driver.py"
+        driver.write_text(
+            "import functools\nfrom paper_reproduction import registry\n"
+            f"registry.discover = functools.partial(registry.discover, *{self.names()!r})\n"
+            "from paper_reproduction.command import app\napp(prog_name='paper')\n",
+            encoding="utf-8",
+        )
+        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{self.path}", "FORCE_COLOR": "1"}
+        command = [sys.executable, str(driver), *arguments, "--out", str(self.out)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", env=environment
+        )
+
+    def computed(self) -> list[str]:
+        """The names of the claims computed since last asked; pictures count as "draw"."""
+        lines = self.log.read_text().split() if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return lines
+
+    def records(self) -> dict[str, dict]:
+        summary = json.loads((self.out / "claims.json").read_text(encoding="utf-8"))
+        return {record["name"]: record for record in summary["claims"]}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+    import jax
+
+    workshop = Workshop(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("FAKE_LOG", str(workshop.log))
+    monkeypatch.setattr(registry, "discover", functools.partial(registry.discover, *workshop.names()))
+    before = jax.config.read("jax_enable_x64")  # the command switches it on for its whole process
+    yield workshop
+    jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture
+def pair(shop: Workshop) -> Workshop:
+    """Two claims that hold."""
+    shop.claim("first", order=1)
+    shop.claim("second-one", order=2)
+    return shop
+
+
+# what is printed and how it ends -----------------------------------------------------------------------
+
+
+def test_list_names_every_claim_in_order(pair: Workshop) -> None:
+    result = CliRunner().invoke(app, ["list"])
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["claim", "first", "second-one"]
+    assert not pair.computed()
+
+
+def test_everything_runs_and_holds(pair: Workshop) -> None:
+    result = pair("--quick")
+    assert result.exit_code == 0
+    assert pair.computed() == ["first", "draw", "second-one", "draw"]
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["claim", "first", "second-one"]
+    assert result.stdout.splitlines()[0].split() == ["claim", "equation", "holds", "figure", "bound"]
+    written = {path.name for path in pair.out.iterdir()}
+    pictures = {f"{name}.{kind}" for name in ("first", "second-one") for kind in ("nc", "png", "pdf")}
+    assert written == pictures | {"claims.json", "report.html"}
+
+
+@pytest.mark.parametrize(("verdict", "state"), [(BREAKS, "fails"), (NAN, "fails"), ("Verdict(())", "error")])
+def test_a_claim_that_does_not_hold_ends_in_1(shop: Workshop, verdict: str, state: str) -> None:
+    shop.claim("bad", verdict)
+    shop.claim("good", order=2)
+    result = shop()
+    assert result.exit_code == 1
+    assert {name: record["state"] for name, record in shop.records().items()} == {
+        "bad": state,
+        "good": "holds",
+    }
+    assert "bad:" in result.stderr
+    assert state in result.stdout.splitlines()[1].split()
+
+
+def test_a_claim_that_raises_is_recorded_and_the_others_run(shop: Workshop) -> None:
+    shop.claim("bad", body="raise ArithmeticError('no <such> number')")
+    shop.claim("good", order=2)
+    assert shop().exit_code == 1
+    records = shop.records()
+    assert "ArithmeticError: no <such> number" in records["bad"]["error"]
+    assert records["good"]["holds"]
+    assert not list(shop.out.glob("bad.*"))
+    assert "no &lt;such&gt; number" in (shop.out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_figure_that_raises_fails_its_claim_but_keeps_the_verdict(shop: Workshop) -> None:
+    shop.claim("bad")
+    shop.source("figures", "bad").write_text(
+        "def draw(dataset):\n    raise KeyError('x')\n", encoding="utf-8"
+    )
+    assert shop().exit_code == 1
+    record = shop.records()["bad"]
+    assert record["state"] == "error"
+    assert record["checks"][0]["holds"]
+    assert {path.suffix for path in shop.out.glob("bad.*")} == {".nc"}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("frist", "first"), ("second_one", "second-one"), ("xyz", "the claims are")]
+)
+def test_an_unknown_name_is_one_clear_error(pair: Workshop, name: str, hint: str) -> None:
+    result = pair("run", name)
+    assert result.exit_code == 2
+    assert name in result.stderr
+    assert hint in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not pair.computed()
+
+
+def test_out_that_cannot_be_written_is_one_clear_error(pair: Workshop) -> None:
+    pair.out.write_text("a file, not a directory")
+    for out in (pair.out, pair.out / "below"):
+        pair.out = out
+        result = pair()
+        assert result.exit_code == 2
+        assert f"--out {out}" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_options_count_before_and_after_run(pair: Workshop) -> None:
+    assert pair("--quick", "--seed", "7", "run", "first").exit_code == 0
+    assert (pair.records()["first"]["seed"], pair.records()["first"]["quick"]) == (7, True)
+    assert pair("--seed", "7", "run", "first", "--seed", "8", "--quick").exit_code == 0
+    assert pair.records()["first"]["seed"] == 8
+    assert pair("run", "first", "--seed", "-1").exit_code == 2
+
+
+def test_a_blown_budget_is_told_and_recorded_but_no_failure(shop: Workshop) -> None:
+    shop.claim("slow", budget=0.0)
+    result = shop()
+    assert result.exit_code == 0
+    assert "over its time budget" in result.stderr
+    assert shop.records()["slow"]["over_budget"]
+    assert "over budget" in (shop.out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_pipe_gets_one_plain_table(pair: Workshop) -> None:
+    process = pair.start("--quick")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert err == ""
+    assert "\x1b" not in out
+    assert "\r" not in out
+    assert len(out.splitlines()) == 3
+
+
+def test_the_live_table_fits_a_small_terminal(shop: Workshop) -> None:
+    for order in range(30):
+        shop.claim(f"a-claim-of-some-length-{order}", order=order)
+    entries = registry.discover()
+    board = Board(entries, Store(shop.out, entries, Settings()))
+    board.console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
+    board.update(Started(entries[17]))
+    board.outcomes = dict.fromkeys((entry.name for entry in entries[:17]), _blank(entries[0]))
+    with board.console.capture() as capture:
+        board.console.print(board.render())
+    lines = capture.get().splitlines()
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    assert any("17" in line and "running" in line for line in lines)
+    assert "17 of 30 claims done" in lines[-1]
+
+
+def _blank(entry: Entry) -> Outcome:
+    return Outcome(entry.name, 0, False, "", "unknown", False, budget=1.0, compute_seconds=2.0)
+
+
+def test_a_stream_that_knows_no_unicode_is_served_too() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    say("0.5 ≤ 1 – θ", stream)
+    assert raw.getvalue().split() == [b"0.5", b"<=", b"1", b"-", b"?"]
+
+
+# what --resume and interruptions do --------------------------------------------------------------------
+
+
+def test_resume_computes_nothing_again_and_says_the_same(pair: Workshop) -> None:
+    first, before = pair(), pair.records()
+    pair.computed()
+    second = pair("--resume")
+    assert pair.computed() == []
+    assert second.stdout == first.stdout
+    assert pair.records() == before
+
+
+@pytest.mark.parametrize("change", [["--seed", "1"], ["--quick"]])
+def test_resume_computes_again_under_other_settings(pair: Workshop, change: list[str]) -> None:
+    pair()
+    pair.computed()
+    pair("--resume", *change)
+    assert pair.computed() == ["first", "draw", "second-one", "draw"]
+
+
+def test_resume_notices_changed_sources(pair: Workshop) -> None:
+    pair()
+    pair.computed()
+    with pair.source("claims", "first").open("a") as source:
+        source.write("# changed\n")
+    pair("--resume")
+    assert pair.computed() == ["first", "draw"]
+    with pair.source("figures", "second-one").open("a") as source:
+        source.write("# changed\n")
+    pair("--resume")
+    assert pair.computed() == ["draw"]
+
+
+def test_resume_computes_again_what_is_damaged(pair: Workshop) -> None:
+    pair()
+    pair.computed()
+    (pair.out / "first.nc").write_bytes(b"half a file")
+    (pair.out / "second-one.png").unlink()
+    assert pair("--resume").exit_code == 0
+    assert pair.computed() == ["first", "draw", "draw"]
+
+
+def test_resume_never_shows_the_picture_of_another_run(pair: Workshop) -> None:
+    """Interrupted between the arrays of seed 1 and their picture: the picture there is of seed 0."""
+    pair("run", "first", "--seed", "1")
+    arrays = (pair.out / "first.nc").read_bytes()
+    pair("run", "first")
+    pair.computed()
+    (pair.out / "first.nc").write_bytes(arrays)
+    pair("run", "first", "--seed", "1", "--resume")
+    assert pair.computed() == ["draw"]
+
+
+def test_running_one_claim_keeps_the_others(pair: Workshop) -> None:
+    pair()
+    report = pair("run", "second-one")
+    assert set(pair.records()) == {"first", "second-one"}
+    assert [line.split()[0] for line in report.stdout.splitlines()] == ["claim", "second-one"]
+    assert not any(record["stale"] for record in pair.records().values())
+    told = pair("run", "second-one", "--seed", "3")
+    assert pair.records()["first"]["stale"] == "seed 0, this run has 3"
+    assert "first: the result" in told.stderr
+    page = (pair.out / "report.html").read_text(encoding="utf-8")
+    assert "From another run: seed 0, this run has 3." in page
+    assert "The one claim holds." in page
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a child is a POSIX matter")
+def test_an_interruption_loses_nothing_that_was_finished(shop: Workshop) -> None:
+    shop.claim("first", order=1)
+    shop.claim("second", order=2, body="time.sleep(60)")
+    process = shop.start()
+    _wait_for(lambda: shop.log.exists() and "second" in shop.log.read_text())
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in err
+    assert "Traceback" not in err
+    assert "holds" in out
+    assert shop.records()["first"]["holds"]
+    assert 'id="first"' in (shop.out / "report.html").read_text(encoding="utf-8")
+    assert not list(shop.out.glob(".*"))
+    shop.claim("second", order=2)
+    shop.computed()
+    assert shop("--resume").exit_code == 0
+    assert shop.computed() == ["second", "draw"]
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_a_write_that_fails_leaves_no_half_file(pair: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(self: xr.Dataset, path: Path, **options: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", half)
+    assert pair().exit_code == 1
+    assert {path.name for path in pair.out.iterdir()} == {"claims.json", "report.html"}
+    assert "disk full" in pair.records()["first"]["error"]
+
+
+# what is written ---------------------------------------------------------------------------------------
+
+
+def test_a_dataset_says_where_it_comes_from(pair: Workshop) -> None:
+    pair("--quick", "--seed", "5")
+    attributes = xr.load_dataset(pair.out / "first.nc", engine="h5netcdf").attrs
+    assert (attributes["name"], attributes["seed"], attributes["quick"]) == ("first", 5, 1)
+    assert attributes["seconds"] >= 0
+    assert re.fullmatch(r"[0-9a-f]{40}|unknown", attributes["commit"])
+    assert re.fullmatch(r"[0-9a-f]{16}", attributes["fingerprint"])
+    assert {"dirty"} | {
+        f"version_{p}" for p in ("python", "numpy", "scipy", "jax", "xarray", "linear_theory")
+    } <= set(attributes)
+
+
+def test_pictures_are_the_same_bytes_each_time(pair: Workshop) -> None:
+    names = ("first.png", "first.pdf")
+    pair()
+    before = [(pair.out / name).read_bytes() for name in names]
+    pair()
+    assert [(pair.out / name).read_bytes() for name in names] == before
+
+
+class Page(HTMLParser):
+    """Collects what a page would load, what it shows, and how many formulas and pictures it has."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+        self.alts: list[str | None] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [
+            value or "" for key, value in attrs if key in ("src", "href", "srcset", "data", "action")
+        ]
+        self.alts += [dict(attrs).get("alt")] if tag == "img" else []
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_report_holds_everything_and_loads_nothing(pair: Workshop) -> None:
+    pair()
+    text = (pair.out / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert all(target.startswith(("data:", "#")) for target in page.loads)
+    assert not {"script", "link", "iframe", "object", "embed", "base"} & set(page.tags)
+    assert not re.search(r"url\(|@import", text)
+    assert page.tags.count("img") == 2
+    assert all(page.alts)
+    assert page.tags.count("math") == 6  # for each claim: statement, formula, finding
+    for name in ("first", "second-one"):
+        assert f"The {name} claim is <small> & true" in page.text
+        assert f"Prose of {name} with " in page.text
+        assert f"python -m paper_reproduction run {name} --seed 0" in page.text
+    assert "It is <b>not</b> exact" in page.text
+    assert "b" not in page.tags
+    assert "small" not in page.tags
+
+
+# the vocabulary ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("check", "holds", "margin"),
+    [
+        (Check("", 1.0, 2.0), True, 0.5),
+        (Check("", 3.0, 2.0), False, 1.5),
+        (Check("", 2.0, 2.0), True, 1.0),
+        (Check("", 0.0, 0.0), True, 0.0),
+        (Check("", 1e-300, 0.0), False, math.inf),
+        (Check("", -3.0, -2.0), True, 2 / 3),
+        (Check("", 1.0, -2.0), False, math.inf),
+        (Check("", math.nan, 1.0), False, math.inf),
+        (Check("", 1.0, math.nan), False, math.inf),
+        (Check("", math.inf, math.inf), True, 1.0),
+        (Check.at_least("", 4.0, 2.0), True, 0.5),
+        (Check.at_least("", 1.0, 2.0), False, 2.0),
+        (Check.at_least("", -1.0, 2.0), False, math.inf),
+        (Check.at_least("", math.nan, 0.0), False, math.inf),
+    ],
+)
+def test_a_check_holds_on_the_right_side_of_its_bound(check: Check, holds: bool, margin: float) -> None:
+    assert check.holds is holds
+    assert check.margin == pytest.approx(margin)
+
+
+def test_a_verdict_shows_its_tightest_check_and_needs_one() -> None:
+    verdict = Verdict((Check("loose", 1.0, 10.0), Check.at_least("tight", 10.0, 9.0)))
+    assert (verdict.holds, verdict.figure, verdict.bound) == (True, 10.0, 9.0)
+    broken = Verdict((Check("exact", 1.0, 1.0), Check("broken", math.nan, 5.0)))
+    assert (broken.holds, broken.bound) == (False, 5.0)
+    with pytest.raises(ValueError, match="at least one check"):
+        Verdict(())
+    with pytest.raises(TypeError, match="comma"):
+        Verdict((Check("", 0, 1),), "not a tuple")  # pyright: ignore[reportArgumentType]
+
+
+def test_random_numbers_depend_on_seed_and_name_alone() -> None:
+    draws = [Settings(seed).rng(name).integers(1 << 62) for seed in (0, 1) for name in ("", "rows", "noise")]
+    assert len(set(draws)) == 6
+    assert Settings(0).rng("rows").integers(1 << 62) == draws[1]
+
+
+def test_formulas_become_mathml_or_say_why_not() -> None:
+    assert "<mfrac>" in formula(r"\frac{a}{b}")
+    assert prose("a < b & $x$").startswith("a &lt; b &amp; <math")
+    for latex in (r"\nonsense x", r"a & b", r"\text{<script>x</script>}"):
+        with pytest.raises(FormulaError):
+            formula(latex)
+    assert "<code>" in prose(r"see $\nonsense$")
