@@ -1,0 +1,114 @@
+"""Two frontiers, one that FLOW reaches and one where its step loses, and the excess over many problems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from figures.style import COLOURS, figure, label_line, styled, title
+
+COLOUR = {
+    "early_stopping": COLOURS["early_stopping"],
+    "descent": COLOURS["vanilla"],
+    "averaging": COLOURS["averaging"],
+    "flow_descent": COLOURS["flow"],
+    "flow": COLOURS["flow"],
+    "flow_default": COLOURS["flow"],
+    "oracle": COLOURS["oracle"],
+}
+# What each panel shows, (window, {path: (label, offset in points)}), looked at by eye for these two problems.
+CASES = {
+    "win": (
+        ((0.0, 0.62), (0.0, 0.62)),
+        {
+            "early_stopping": ("early stopping", (9, 10)),
+            "averaging": ("averaging", (9, 9)),
+            "flow_descent": ("FLOW", (-12, 4)),
+            "oracle": ("oracle", (-12, -13)),
+        },
+    ),
+    "loss": (
+        ((0.04, 0.34), (0.58, 0.88)),
+        {
+            "early_stopping": ("early stopping", (12, 8)),
+            "averaging": ("averaging", (10, 5)),
+            "flow_descent": (r"FLOW, $K=1$:", (11, 6)),
+            "oracle": ("oracle", (-12, -11)),
+        },
+    ),
+}
+# FLOW is one colour: continuous time solid, the paper's step dashed, the paper's temperature dotted.
+CURVES = {
+    "flow": ("FLOW, continuous time", "-", (1.5e-5, 0.50)),
+    "flow_descent": (r"FLOW, $\eta=1/2\mu$", (0, (5, 1.5)), (1.5e-5, 0.30)),
+    "descent": ("vanilla descent", "-", (0.1, 0.36)),
+    "early_stopping": ("early stopping", "-", (0.1, 0.29)),
+    "averaging": ("averaging", "-", (0.1, 0.22)),
+    "flow_default": (r"FLOW, median $\tau$", (0, (1, 1)), (0.1, 0.15)),
+}
+
+
+@styled
+def draw(dataset: Any) -> Figure:
+    """Left and middle: err₁ against err₂ along each family. Right: excess over the oracle, as shares."""
+    fig, axes = figure(1, 3, width=15, height=5.7, width_ratios=(1, 1, 1.25))
+    for ax, case in zip(axes[:2], CASES, strict=True):
+        _frontier(ax, dataset, case)
+    axes[0].set_title("FLOW reaches the oracle (circles: steps)")
+    axes[1].set_title("Its discrete step loses to stopping")
+    _excess(axes[2], dataset)
+    title(fig, "FLOW reaches averaging, and often the oracle; its discrete step can lose to early stopping")
+    return fig
+
+
+def _frontier(ax: Axes, dataset: Any, case: str) -> None:
+    window, labels = CASES[case]
+    panel = dataset.frontier.sel(case=case)
+    for path in ("oracle", "early_stopping", "averaging", "flow"):
+        curve = panel.sel(path=path)
+        style = {"lw": 1.4, "ls": (0, (4, 2))} if path == "oracle" else {}
+        ax.plot(*curve.transpose("task", "point").values, color=COLOUR[path], **style)
+    dots = panel.sel(path="flow_descent").values
+    ax.plot(dots[:, 0], dots[:, 1], "o", ms=5, color=COLOUR["flow"], mfc="white", mew=1.4)
+    for path, (text, (dx, dy)) in labels.items():
+        points = panel.sel(path=path).values
+        x, y = points[np.nanargmin(points.sum(axis=1))]
+        value = float(points.sum(axis=1).min())
+        filled = COLOUR[path]
+        ax.plot(x, y, "D" if path == "oracle" else "o", ms=8, color=filled, mec="white", mew=1.0, zorder=6)
+        label_line(ax, x, y, f"{text} {value:.3f}", filled, dx=dx, dy=dy, fontsize=12)
+    best = float(panel.sel(path="oracle").sum("task").min())
+    ax.plot([0, best], [best, 0], color=COLOURS["uniform"], lw=1.0, zorder=1)
+    ax.set(
+        xlim=window[0],
+        ylim=window[1],
+        xlabel=r"forgetting  err$_1/\|e\|^2$",
+        ylabel=r"target  err$_2/\|e\|^2$",
+    )
+    ax.set_aspect("equal")
+
+
+def _excess(ax: Axes, dataset: Any) -> None:
+    """For each method, the share of random problems whose best is within so much of the oracle."""
+    error = dataset.search_error
+    oracle = error.sel(approach="oracle")
+    for name, (label, dashes, place) in CURVES.items():
+        excess = np.sort(np.maximum(error.sel(approach=name).values / oracle.values - 1, 1e-12))
+        share = np.arange(1, excess.size + 1) / excess.size
+        ax.plot(excess, share, color=COLOUR[name], ls=dashes, drawstyle="steps-post")
+        label_line(ax, *place, label, COLOUR[name], dx=0, ha="left", fontsize=12)
+    ax.set(xscale="log", xlim=(1e-5, 3), ylim=(0, 1), xlabel="excess over the oracle, relative")
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.set_title("Share of random problems so near the oracle")
+    flow, early = error.sel(approach="flow_descent"), error.sel(approach="early_stopping")
+    wins = float((flow < early * (1 - 1e-9)).mean())
+    default = float((error.sel(approach="flow_default") < early).mean())
+    ax.text(
+        1.3e-5, 0.985,
+        f"better than early stopping: FLOW {100 * wins:.0f} %,\nat its default temperature {100 * default:.0f} %",
+        fontsize=12, va="top", color=COLOURS["theory"],
+    )  # fmt: skip

@@ -1,0 +1,50 @@
+"""FLOW's path, exact and on sampled rows, without and with label noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from figures.style import COLOURS, beta_colours, figure, label_line, styled, title
+
+
+@styled
+def draw(dataset: Any) -> Figure:
+    """The component along the shift against the step, a panel for each noise variance."""
+    fig, axes = figure(1, 2, width=11, height=5.2, sharey=True)
+    finite = [ratio for ratio in dataset.ratio.values if np.isfinite(ratio)]
+    for ax, noise in zip(axes, dataset.noise.values, strict=True):
+        for ratio, colour in zip(
+            dataset.ratio.values, [*beta_colours(finite), COLOURS["vanilla"]], strict=True
+        ):
+            here = dataset.sel(noise=noise, ratio=ratio).isel(axis=0)
+            ax.plot(dataset.step, here.exact, color=colour, lw=1.8)
+            some = slice(None, None, 2)
+            ax.errorbar(
+                dataset.step[some],
+                here.sampled[some],
+                4 * here.error[some],
+                fmt="o",
+                color=colour,
+                ms=4.5,
+                lw=1.4,
+            )
+            if noise > 0 or ratio in (0.2, 1.0):
+                name = "vanilla" if np.isinf(ratio) else rf"$\tau = {ratio:g}\times$ default"
+                at, dy = (5, 10) if noise == 0 else (34, {0.2: 10, 1.0: 10, 5.0: 10}.get(ratio, -11))
+                name = name if noise > 0 else rf"$\tau = {ratio:g}\times$"
+                label_line(ax, at, here.exact[at], name, colour, dx=4 if noise == 0 else 0, dy=dy,
+                           ha="left" if noise == 0 else "center")  # fmt: skip
+        ax.axhline(0, color=COLOURS["uniform"], lw=1, zorder=1)
+        ax.set(xlabel="step $K$", ylim=(-0.12, 1.05), xlim=(-0.5, 40.5))
+        ax.set_title(
+            "no label noise: all reach the optimum"
+            if noise == 0
+            else rf"$\sigma^2 = {noise:g}$: FLOW ends on the way"
+        )
+    axes[0].set_ylabel(r"share of the shift that is left, $\langle\theta_K,\bar e\rangle/\Vert e\Vert$")
+    rows = f"{dataset.attrs['rows']:,}".replace(",", " ")
+    title(fig, f"Theorem 7.2 is the path of gradient descent on {rows} rows (points, ± 4 s.e.)")
+    return fig

@@ -1,0 +1,52 @@
+"""Eigenvalues against β, and where the ordering of their absolute values ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from figures.style import COLOURS, beta_colours, figure, label_line, styled, title
+
+SHOWN = (0.3, 0.6, 0.9)
+
+
+@styled
+def draw(dataset: Any) -> Figure:
+    """Left: λ₁ and λ₂ over β. Right: |λ₂| against ρ²λ₁."""
+    fig, (left, right) = figure(1, 2, width=11, height=5.2, width_ratios=(1.25, 1))
+    for rho, colour in zip(SHOWN, beta_colours(SHOWN), strict=True):
+        here = dataset.sel(rho=rho)
+        every = np.arange(0, here.share.size, max(1, here.share.size // 14))
+        for which in (1, 2):
+            left.plot(here.beta, here.closed.sel(eigenvalue=which), color=colour)
+            left.plot(here.beta[every], here.literal.sel(eigenvalue=which)[every], "o", color=colour, ms=5)
+        end = float(here.beta[-1])
+        left.plot([end, end], [rho, -rho], "s", color=COLOURS["vanilla"], ms=9, zorder=5)
+        label_line(left, end, rho, rf"$\rho = {rho:g}$", colour, dx=9)
+        ratio = abs(here.closed.sel(eigenvalue=2)) / (rho**2 * here.closed.sel(eigenvalue=1))
+        right.plot(here.beta, ratio, color=colour)
+        crossing = float(dataset.crossing.sel(positive_rho=rho))
+        right.plot([crossing], [1.0], "o", color=colour, ms=9, mec="white")
+        label_line(right, end, float(ratio[-1]), rf"$\rho = {rho:g}$", colour, dx=7)
+    left.axhline(0, color=COLOURS["uniform"], lw=1)
+    left.axvline(1, color=COLOURS["uniform"], lw=1, ls=":")
+    left.text(0.92, -0.93, "the paper's range ends here", ha="right", color=COLOURS["uniform"], fontsize=12)
+    left.text(1.3e-3, 0.965, r"$\lambda_1$, stalled", fontsize=14, va="top")
+    left.text(1.3e-3, 0.52, r"$\lambda_2$, fast", fontsize=14)
+    left.text(3.4, -0.75, "vanilla:\n$\\pm\\rho$", color=COLOURS["vanilla"], fontsize=14, ha="center")
+    left.set(
+        xscale="log",
+        xlim=(1e-3, 12),
+        ylim=(-1, 1.05),
+        xlabel=r"$\beta$, log scale",
+        ylabel="eigenvalue of $Q$",
+    )
+    left.set_title("lines: Lemma F.3;  points: eigvalsh")
+    right.axhline(1, color=COLOURS["uniform"], lw=1.2)
+    right.set(xscale="log", xlim=(0.08, 12), yscale="log", ylim=(0.03, 30), xlabel=r"$\beta$, log scale")
+    right.set_ylabel(r"$|\lambda_2|\,/\,(\rho^2\lambda_1)$")
+    right.set_title(r"below 1 only for $\beta < \sqrt{2/(1+\rho^4)}$ (●)")
+    title(fig, "One parameter runs from the full stall (β → 0) to vanilla fine-tuning (β = 1/ρ)")
+    return fig
