@@ -96,11 +96,11 @@ def _excess(ax: Axes, dataset: Any) -> None:
     """For each method, the share of random problems whose best is within so much of the oracle."""
     error = dataset.search_error
     oracle = error.sel(approach="oracle")
-    for name, (label, dashes, place) in CURVES.items():
+    for name, (label, dashes, (x, y)) in CURVES.items():
         excess = np.sort(np.maximum(error.sel(approach=name).values / oracle.values - 1, 1e-12))
         share = np.arange(1, excess.size + 1) / excess.size
         ax.plot(excess, share, color=COLOUR[name], ls=dashes, drawstyle="steps-post")
-        label_line(ax, *place, label, COLOUR[name], dx=0, ha="left", fontsize=12)
+        label_line(ax, x, y, label, COLOUR[name], dx=0, ha="left", fontsize=12)
     ax.set(xscale="log", xlim=(1e-5, 3), ylim=(0, 1), xlabel="excess over the oracle, relative")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.set_title("Share of random problems so near the oracle")

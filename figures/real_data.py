@@ -1,54 +1,93 @@
-"""Both errors along both paths on real rows, and how far the theory is off."""
+"""Both errors on real rows, what is off and by how much beside Gaussian rows, and the residuals behind it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.style import COLOURS, figure, label_line, styled, title
 
-METHODS = {"FLOW": "flow", "vanilla": "vanilla"}
-
 
 @styled
 def draw(dataset: Any) -> Figure:
-    """Left: forgetting against what is still to be learned, along both paths. Right: misfits in standard errors."""
-    fig, (left, right) = figure(1, 2, width=11, height=5.4, width_ratios=(1.25, 1))
-    for run, method in METHODS.items():
-        here = dataset.sel(run=run)
-        rows, theory = (here.sel(source=source) for source in ("rows", "theory"))
-        left.plot(theory.learning, theory.forgetting, color=COLOURS[method], lw=2)
-        some = np.unique(np.geomspace(1, dataset.step.size, 22).astype(int)) - 1
-        left.plot(rows.learning[some], rows.forgetting[some], "o", color=COLOURS[method], ms=6, mec="white")
-        at = dataset.step.size - 1
-        dx, dy = (-8, 8) if run == "FLOW" else (24, 4)
-        label_line(
-            left, rows.learning[at], rows.forgetting[at], f"{run}, step {at}", COLOURS[method], dx=dx, dy=dy
-        )
-    start = float(dataset.learning[0, 0, 0])
-    left.plot([start], [0], "o", color=COLOURS["pretrained"], ms=11, mec="white", zorder=5)
-    label_line(left, start, 0, r"pre-trained $\theta^*$", COLOURS["pretrained"], dx=-2, dy=15, ha="right")
-    left.set(xlabel="target error, excess over the noise", ylabel="pre-training error (forgetting)")
-    left.set(xlim=(-0.03 * start, 1.08 * start), ylim=(-0.04 * float(dataset.corners[0]), None))
-    groups = f"{dataset.attrs['first_rows']} women, then {dataset.attrs['second_rows']} men"
-    left.set_title(f"lines: Gaussian theory;  points: {groups}")
-    y = np.arange(dataset.fact.size)[::-1]
-    misfit = (dataset.measured - dataset.predicted) / dataset.measured_error
-    control = (dataset.surrogate - dataset.predicted) / dataset.surrogate_error
-    right.axvspan(-4, 4, color=COLOURS["uniform"], alpha=0.13, lw=0)
-    right.axvline(0, color=COLOURS["uniform"], lw=1)
-    right.plot(misfit, y, "o", color=COLOURS["flow"], ms=10, mec="white")
-    right.plot(control, y - 0.22, "D", color=COLOURS["simulation"], ms=6, mec="white")
-    for place, name in zip(y, dataset.fact.values, strict=True):
-        right.text(-8.7, place + 0.24, name, fontsize=12)
-    right.set(
-        yticks=[],
-        ylim=(-0.8, y.max() + 0.8),
-        xlim=(-9, 9),
-        xlabel="distance from the theory, standard errors",
-    )
-    right.set_title("● patients   ◆ Gaussian rows, same moments")
-    title(fig, "On real rows the paths follow the linear theory, and the misfit has a size")
+    """Left: paths in the plane of the two errors. Middle: misfits. Right: quantiles of the residual."""
+    fig, axes = figure(1, 3, width=15.5, height=6.2, width_ratios=(1.15, 1.3, 0.9))
+    _paths(axes[0], dataset)
+    _misfits(axes[1], dataset)
+    _quantiles(axes[2], dataset)
+    title(fig, "Real rows: vanilla follows the theory exactly, FLOW as far as the rows are Gaussian")
     return fig
+
+
+def _paths(ax: Axes, d: Any) -> None:
+    data, theory = d.path_data, d.path_theory
+    ax.plot(*d.average.transpose("task", "omega").values, color=COLOURS["averaging"], lw=1.6)
+    for run, colour, mark, face in (
+        ("vanilla", COLOURS["vanilla"], "o", COLOURS["vanilla"]),
+        ("flow", COLOURS["flow"], "s", "white"),
+        ("flow_matched", COLOURS["flow"], "o", COLOURS["flow"]),
+    ):
+        ax.plot(*theory.sel(run=run).transpose("task", "step").values, color=colour, lw=1.8)
+        ax.plot(
+            *data.sel(run=run).transpose("task", "step").values, mark, color=colour, ms=4, mfc=face, zorder=4
+        )
+    ax.plot(*d.oracle.values, "D", color=COLOURS["oracle"], ms=8, mec="white", zorder=6)
+    best = float(d.oracle.sum("task"))
+    ax.plot([0, best], [best, 0], color=COLOURS["uniform"], lw=1.0, zorder=1)
+    top = 1.08 * float(max(data.max(), d.average.max()))
+    ax.set(xlim=(0, top), ylim=(0, top))
+    ax.set_aspect("equal")
+    ax.set(xlabel="forgetting  err$_1$", ylabel="target  err$_2$")
+    ax.set_title("Points: rows. Lines: theory")
+    start, end = data.sel(run="vanilla").isel(step=0).values, data.sel(run="vanilla").isel(step=-1).values
+    _write(ax, start, r"$\theta_*$", COLOURS["theory"], dx=8, dy=2)
+    _write(ax, end, "vanilla", COLOURS["vanilla"], dx=-4, dy=14, ha="right")
+    limit = data.sel(run="flow_matched").isel(step=-1).values
+    ring = theory.sel(run="flow_matched").isel(step=-1).values
+    ax.plot(*ring, "o", ms=13, mfc="none", mec=COLOURS["flow"], mew=1.8, zorder=7)
+    text = "FLOW\n(open: vanilla's step;\nring: end of the theory)"
+    _write(ax, limit, text, COLOURS["flow"], dx=10, dy=34)
+    _write(ax, d.oracle.values, "oracle", COLOURS["oracle"], dx=-8, dy=-10)
+    middle = d.average.isel(omega=d.sizes["omega"] // 4).values
+    _write(ax, middle, "averaging", COLOURS["averaging"], dx=8, dy=10)
+
+
+def _write(ax: Axes, point: Any, text: str, colour: str, **options: Any) -> None:
+    """A label beside a point (x, y)."""
+    label_line(ax, point[0], point[1], text, colour, **options)
+
+
+def _misfits(ax: Axes, d: Any) -> None:
+    kept = [q for q in d.quantity.values if q not in ("aside", "overlap", "spread")]
+    for k, name in enumerate(kept):
+        one = d.sel(quantity=name)
+        control = float(d.off_large.sel(quantity=name))
+        ax.plot(control, k, "o", color=COLOURS["theory"], mfc="white", ms=7, mew=1.6, zorder=4)
+        ax.plot(float(one.off_surrogate), k, "D", color=COLOURS["simulation"], ms=8, zorder=5)
+        text = f"{one.label.values!s}: {float(one.sampled):.2g}, theory {float(one.theory):.2g}"
+        text = text.replace("-", "−")
+        label_line(ax, -4.8, k - 0.36, text, COLOURS["theory"], dx=0, ha="left", fontsize=11.5)
+    ax.axvspan(-2, 2, color="#eef1f5", zorder=0)
+    ax.axvline(0, color=COLOURS["uniform"], lw=1.2, zorder=1)
+    widest = max(5.0, 1.1 * float(abs(d.off_surrogate.sel(quantity=kept)).max()))
+    ax.set(xlim=(-5, widest), ylim=(len(kept) - 0.4, -1.5), yticks=[], xticks=range(-4, 5, 2))
+    ax.grid(False)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel("off by so many standard deviations")
+    ax.set_title("Off the theory, beside Gaussian rows")
+    label_line(ax, -4.8, -1.1, "◆ real rows", COLOURS["simulation"], dx=0, ha="left", fontweight="bold")
+    label_line(ax, 0.2, -1.1, "○ many Gaussian rows", COLOURS["theory"], dx=0, ha="left")
+
+
+def _quantiles(ax: Axes, d: Any) -> None:
+    normal, residual = d.normal_residual.values, d.residual.values
+    edge = 1.08 * float(np.max(np.abs([normal, residual])))
+    ax.plot([-edge, edge], [-edge, edge], color=COLOURS["theory"], lw=1.6)
+    ax.plot(normal, residual, "o", color=COLOURS["simulation"], ms=4)
+    ax.set(xlim=(-edge, edge), ylim=(-edge, edge))
+    ax.set_aspect("equal")
+    ax.set(xlabel="normal quantile", ylabel=r"residual of $\theta_*$, sorted")
+    ax.set_title("The residual has short tails")

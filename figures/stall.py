@@ -1,4 +1,4 @@
-"""The stall: paths in the plane, the error that is left, and how long it stays."""
+"""The stall: paths over the total error; what is left along the stalled direction; how long it stays."""
 
 from __future__ import annotations
 
@@ -6,84 +6,136 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba_array
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, beta_colours, figure, label_line, styled, title
+from figures.style import COLOURS, beta_colours, label_line, styled, title
+from figures.style import figure as new_figure
 
-RUNS = {  # colour, dash, name, and where the name begins
-    "FLOW, η = 1/(2μ)": ("flow", "-", "FLOW", (17, 0.36)),
-    "FLOW, η = 1/2": ("flow", "--", r"FLOW, $\eta = \frac{1}{2}$", (57, 0.56)),
-    "vanilla, η = 1/2": ("vanilla", "-", "vanilla", (2.15, 0.36)),
-    "vanilla, η = μ/2": ("vanilla", "--", "vanilla,\n" r"$\eta = \frac{\mu}{2}$", (1.03, 0.57)),
-}
+GROUND = LinearSegmentedColormap.from_list("ground", ["#fffdf5", "#f1eee2", "#dfdfe0", "#c9ccd3"])
+LEVELS = (0.47, 0.55, 0.7, 1.0, 1.4, 2.0, 2.8)
 
 
 @styled
 def draw(dataset: Any) -> Figure:
-    """Left: the plane. Right, above: error left along the stalled direction. Below: half-life against τ."""
-    fig, axes = figure(2, 2, width=11, height=6.3, width_ratios=(1.72, 1))
-    plane = fig.add_subplot(axes[0, 0].get_gridspec()[:, 0])
+    """Above: the plane. Below: progress against step, and half-life against temperature."""
+    fig, axes = new_figure(2, 2, width=11, height=9.2, height_ratios=(1.62, 1), width_ratios=(1.75, 1))
+    plane = fig.add_subplot(axes[0, 0].get_gridspec()[0, :])
     axes[0, 0].remove()
-    axes[1, 0].remove()
-    _plane(plane, dataset)
-    _progress(axes[0, 1], dataset)
-    _half_life(axes[1, 1], dataset)
-    title(fig, "FLOW turns into one direction and stalls there; standard fine-tuning runs to the new optimum")
+    axes[0, 1].remove()
+    flow = [float(beta) for beta in dataset.path_beta[:-1]]
+    colours = dict(zip(flow, beta_colours(flow), strict=True))
+    _plane(plane, dataset, colours)
+    _progress(axes[1, 0], dataset, colours)
+    _law(axes[1, 1], dataset)
+    fig.set_layout_engine("constrained", w_pad=0.1, hspace=0.03)
+    title(fig, "Vanilla runs to the new optimum; FLOW turns into one direction and stalls")
     return fig
 
 
-def _plane(ax: Axes, ds: Any) -> None:
-    levels = float(ds.error.min()) + np.array([0.02, 0.06, 0.14, 0.3, 0.6, 1.0, 1.5])
-    shades = to_rgba_array([str(0.99 - 0.035 * k) for k in range(levels.size + 1)])
-    ax.contourf(ds.x, ds.y, ds.error, levels=[0, *levels, 99], colors=shades)
-    ax.contour(ds.x, ds.y, ds.error, levels=levels, colors="white", linewidths=1)
-    ax.plot([0, 1], [0, 0], color=COLOURS["averaging"], lw=2.2)
-    label_line(ax, 0.25, 0.0, "model averages", COLOURS["averaging"], dx=0, dy=10, ha="left")
-    flow = ds.path[:-1]
-    for path, beta, colour in zip(flow, ds.beta.values, beta_colours(ds.beta.values), strict=True):
-        ax.plot(path[:, 0], path[:, 1], "o-", color=colour, ms=4.5, lw=1.8, zorder=4)
-        x, y = path.values[path.values[:, 1].argmin()]
-        if beta < 0.2:  # below the others' labels there is no room: beside the path's first steps
-            label_line(ax, 1.11, -0.085, rf"FLOW, $\beta = {beta:g}$", colour, dx=0, ha="right")
-        else:
-            label_line(ax, x, y, rf"$\beta = {beta:g}$", colour, dx=2, dy=-12, ha="center")
-    vanilla = ds.path[-1]
-    ax.plot(vanilla[:, 0], vanilla[:, 1], "o-", color=COLOURS["vanilla"], ms=5, lw=1.6, zorder=3)
-    label_line(ax, vanilla[1, 0], vanilla[1, 1], "vanilla, step 1", COLOURS["vanilla"], dx=9, dy=2)
-    for point, name, colour, marker, place in (
-        ((1, 0), r"pre-trained $\theta^*$", COLOURS["pretrained"], "o", (34, 16, "right")),
-        ((0, 0), r"$\tilde\theta^*$ new optimum", COLOURS["target"], "s", (-22, 17, "left")),
-        (ds.oracle.values, "oracle", COLOURS["oracle"], "*", (10, -3, "left")),
-        (ds.average.values, "best average", COLOURS["averaging"], "D", (0, 15, "center")),
+def _plane(ax: Axes, ds: Any, colours: dict[float, str]) -> None:
+    steps = int(ds.attrs["ring"])
+    ground = GROUND(np.linspace(0, 1, len(LEVELS) + 1))
+    ax.contourf(ds.x, ds.y, ds.error, levels=[0, *LEVELS, 9], colors=ground)
+    lines = ax.contour(ds.x, ds.y, ds.error, levels=LEVELS, colors="#9a9aa3", linewidths=0.7)
+    ax.clabel(lines, levels=[0.7, 1.0, 1.4, 2.0], fontsize=10, fmt="%g", inline_spacing=3)
+    ax.plot([0, 1], [0, 0], color=COLOURS["averaging"], lw=8, alpha=0.45, solid_capstyle="butt", zorder=2)
+    label_line(ax, 0.64, 0, "model averages", COLOURS["averaging"], dx=2, dy=15)
+    for beta, colour in colours.items():
+        along, across = ds.direction.sel(path_beta=beta).values
+        far = min(1.25, 0.61 * along / abs(across))  # where its dotted line is still in the picture
+        ax.plot([0, far], [0, far * across / along], ":", color=colour, lw=1.5, zorder=2)
+        path = ds.path.sel(path_beta=beta).values
+        ax.plot(path[:, 0], path[:, 1], "-o", color=colour, lw=1.9, ms=3.8, zorder=4, rasterized=True)
+        ax.plot(*path[steps], "o", ms=12, mfc="none", mec=colour, mew=2.4, zorder=7)
+        label_line(ax, far, far * across / along, rf"$\beta={beta:g}$", colour, dx=5)
+    vanilla = ds.path.isel(path_beta=-1).values
+    ax.plot(vanilla[:, 0], vanilla[:, 1], "-o", color=COLOURS["vanilla"], lw=2.0, ms=5, zorder=3)
+    for k, text, dx, dy in (
+        (1, "vanilla after 1 step", 13, -2),
+        (2, "2 steps", -46, 15),
+        (3, "3 steps", -9, 0),
     ):
-        ax.plot(*point, marker, color=colour, ms=13 if marker == "*" else 9, mec="white", zorder=6)
-        label_line(ax, point[0], point[1], name, colour, dx=place[0], dy=place[1], ha=place[2])
-    ax.set(xlim=(-0.12, 1.12), ylim=(-0.62, 0.14), aspect="equal")
-    ax.set(xlabel=r"along the shift, $\bar e$", ylabel=r"across, $\bar e_\perp$")
-    ax.set_title("one dot a step, over the total error (light: small)")
+        label_line(
+            ax,
+            vanilla[k, 0],
+            vanilla[k, 1],
+            text,
+            COLOURS["vanilla"],
+            dx=dx,
+            dy=dy,
+            ha="left" if k < 3 else "right",
+        )
+    ring = ds.path.sel(path_beta=ds.attrs["main_beta"], step=steps).values
+    label_line(ax, ring[0], ring[1], f"rings: FLOW\nafter {steps} steps", "#1f1f24", dx=36, dy=-62,
+               arrowprops={"arrowstyle": "-", "color": "#1f1f24", "lw": 0.9, "shrinkB": 7})  # fmt: skip
+    label_line(ax, 0.4, -0.645, "grey: total error on both tasks", "#5a5a64", dx=0.1, fontsize=11.5)
+    _landmarks(ax, ds)
+    ax.set(xlim=(-0.3, 1.42), ylim=(-0.67, 0.165), aspect="equal")
+    ax.set(xlabel=r"along the shift, $\bar{e}$", ylabel=r"across, $\bar{e}_\perp$")
     ax.grid(False)
 
 
-def _progress(ax: Axes, ds: Any) -> None:
-    for run, (method, dash, name, place) in RUNS.items():
-        ax.plot(ds.fine[1:], np.abs(ds.remains.sel(run=run)[1:]), dash, color=COLOURS[method], lw=2.4)
-        label_line(ax, place[0], place[1], name, COLOURS[method], dx=0)
-    ax.axhline(0.5, color=COLOURS["uniform"], lw=1, ls=":", zorder=1)
-    ax.set(xscale="log", xlim=(1, 500), ylim=(0, 1.05), xlabel="step $K$")
-    ax.set_title(rf"error left in the stalled direction, $\beta = {ds.attrs['main_beta']:g}$", fontsize=12.5)
-
-
-def _half_life(ax: Axes, ds: Any) -> None:
-    for rate, name in (("matched", r"$\eta = 1/(2\mu)$"), ("fixed", r"$\eta = 1/2$")):
-        dash = "-" if rate == "matched" else "--"
-        ax.plot(ds.tau, ds.half_life_exact.sel(rate=rate), dash, color=COLOURS["flow"], lw=2.2)
-        ax.plot(ds.tau, ds.half_life.sel(rate=rate), "o", color=COLOURS["flow"], ms=6, mec="white")
-        middle = ds.tau.size // 2
-        text = rf"{name}: $\tau^{{{ds.exponent.sel(rate=rate).values[0]:.2f}}}$"
+def _landmarks(ax: Axes, ds: Any) -> None:
+    for name, text, marker, size, offset in (
+        ("pretrained", "pre-trained\nmodel " + r"$\theta^*$", "s", 12, (13, 22)),
+        ("target", "optimum of the\nnew task " + r"$\tilde{\theta}^*$", "s", 12, (-13, 16)),
+        ("oracle", "best for both", "*", 20, (15, -10)),
+        ("average", "best average", "D", 9, (-42, 15)),
+    ):
+        colour = COLOURS["averaging" if name == "average" else name]
+        colour = "#2377AB" if name == "pretrained" else colour  # the same hue, dark enough for letters
+        x, y = ds.corner.sel(landmark=name).values
+        ax.plot(x, y, marker, color=COLOURS.get(name, colour), ms=size, mec="white", mew=1.3, zorder=8)
         label_line(
-            ax, ds.tau[middle], ds.half_life.sel(rate=rate)[middle], text, COLOURS["flow"], dx=8, dy=10
+            ax, x, y, text, colour, dx=offset[0], dy=offset[1], ha="right" if name == "target" else "left"
         )
-    ax.set(xscale="log", yscale="log", xlim=(8e-4, 2.5e-2), ylim=(60, 2e5))
+
+
+def _progress(ax: Axes, ds: Any, colours: dict[float, str]) -> None:
+    """Solid: the matched step; dashed: the step that the small weights have shrunk."""
+    main, vanilla = colours[ds.attrs["main_beta"]], COLOURS["vanilla"]
+    lines = {f"flow {beta:g}": (colour, "-") for beta, colour in colours.items() if beta < 1}
+    lines |= {"flow fixed": (main, "--"), "vanilla": (vanilla, "-"), "vanilla matched": (vanilla, "--")}
+    for run, (colour, dash) in lines.items():
+        ax.plot(ds["count"], ds.left.sel(run=run), dash, color=colour, lw=2.2)
+        if run != "vanilla":
+            ax.plot(ds.few, ds.left_loop.sel(run=run), "o", color=colour, ms=4.5, mec="white", mew=0.7)
+    ax.axhline(0.5, color=COLOURS["uniform"], lw=1, ls=":")
+    for run, at, text, (dx, dy), more in (
+        ("flow 0.02", 70, r"$\beta=0.02$", (7, 5), {}),
+        ("flow 0.1", 4, r"$\beta=0.1$", (8, 7), {}),
+        ("flow 0.5", 5, r"$\beta=0.5$", (6, 3), {}),
+        ("flow fixed", 650, "the same,\n" + r"$\eta=1/2$", (8, 6), {}),
+        ("vanilla", 2, "vanilla", (-29, 10), {"ha": "left"}),
+        (
+            "vanilla matched",
+            6,
+            "vanilla, same\nsmall step",
+            (30, 4),
+            {"arrowprops": {"arrowstyle": "-", "color": vanilla, "lw": 0.9}},
+        ),
+    ):
+        place = ds.left.sel(run=run).sel(count=at, method="nearest")
+        label_line(ax, place["count"], place, text, lines[run][0], dx=dx, dy=dy, **more)
+    ax.set(xscale="log", xlim=(1, 1e4), ylim=(-0.04, 1.04), xlabel="step $K$")
+    ax.set_title("share of the shift left along the stalled direction")
+
+
+def _law(ax: Axes, ds: Any) -> None:
+    for rate, dash, name, dy in (
+        ("matched", "-", r"$\eta=1/(2\mu)$", -24),
+        ("fixed", "--", r"$\eta=1/2$", 24),
+    ):
+        ax.plot(ds.ratio, ds.limit.sel(rate=rate), ":", color=COLOURS["uniform"], lw=1.4)
+        ax.plot(ds.ratio, ds.half_life.sel(rate=rate), dash, color=COLOURS["flow"])
+        ax.errorbar(ds.few_ratio, ds.sampled.sel(rate=rate), ds.sampled_error.sel(rate=rate),
+                    fmt="o", ms=5, color=COLOURS["simulation"], mec="white", mew=0.6, zorder=5)  # fmt: skip
+        at = ds.half_life.sel(rate=rate).sel(ratio=2e-4, method="nearest")
+        text = rf"{name}: $\tau^{{{float(ds.exponent.sel(rate=rate)):.2f}}}$"
+        label_line(ax, at.ratio, at, text, COLOURS["flow"], dx=-84 if dy < 0 else -8, dy=dy, ha="left")
+    ax.set(xscale="log", yscale="log", xlim=(1e-6, 2), ylim=(0.6, 1e10), aspect=0.5)
+    ax.set_xticks(10.0 ** np.arange(-6, 1, 2))
+    ax.set_yticks(10.0 ** np.arange(0, 11, 2))
     ax.set(xlabel=r"temperature $\tau/\Vert e\Vert^2$")
-    ax.set_title("half-life in steps (line: law, points: run)", fontsize=12.5)
+    ax.set_title("half-life in steps; dots: sampled")

@@ -48,6 +48,7 @@ def short(value: object) -> str:
     if shape and np.prod(shape) > 8:
         return f"array of shape {tuple(shape)}"
     text = repr(value.item() if shape == () and is_concrete(value) else value)  # pyright: ignore
+    text = " ".join(text.split())  # a matrix on one line
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -149,7 +150,8 @@ def shaped(name: str, value: Array, shape: tuple[int, ...], remedy: str) -> Arra
 def quotient(space: Namespace, numerator: Array, denominator: Array, otherwise: float) -> Array:
     """numerator/denominator, and ``otherwise`` where the denominator is 0; differentiable there too."""
     nonzero = denominator != 0
-    return space.xp.where(nonzero, numerator / space.xp.where(nonzero, denominator, 1.0), otherwise)
+    with np.errstate(over="ignore"):
+        return space.xp.where(nonzero, numerator / space.xp.where(nonzero, denominator, 1.0), otherwise)
 
 
 def broadcast(**arrays: Array) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import jax
+import numpy as np
+
 from .arrays import Array, Namespace, finite, is_concrete, namespace, pytree, quotient, reject, shaped
 
 __all__ = ["Covariance", "Dense", "Downdated", "checked_covariance"]
@@ -84,17 +87,25 @@ class Downdated:
         return (matrix + matrix.T) / 2
 
     def eigh(self) -> tuple[Array, Array]:
-        """Ascending eigenvalues and eigenvectors; each eigenvalue is the Rayleigh quotient of its vector.
+        """Eigenvalues and eigenvectors in columns; each eigenvalue is the Rayleigh quotient of its vector.
 
         ``eigh`` alone knows the smallest eigenvalue only to eps·‖A‖. The error of the Rayleigh quotient is
-        quadratic in the vector's, and ``quadratic`` does not cancel: relative accuracy is back.
+        quadratic in the vector's, and ``quadratic`` does not cancel: relative accuracy is back. The null
+        space is that of A; it is lifted out of the way, or a nearly vanished eigenvalue would mix with it.
+        In JAX the derivative of an eigenvalue is vᵀ(dA)v, the vectors held fixed: exact, never 0/0.
         """
         space = namespace(self.base.matrix, self.direction, self.ratio)
         xp = space.xp
-        _, vectors = xp.linalg.eigh(self.dense())
-        image = self.base.apply(vectors.T)
-        null = xp.sqrt((image**2).sum(axis=-1)) <= rank_cutoff(space, self.base.matrix)
-        return xp.where(null, 0.0, self.quadratic(vectors.T)), vectors
+        held = (lambda array: array) if xp is np else jax.lax.stop_gradient
+        values, basis = map(held, self.base.eigh())
+        null = values == 0
+        unseen = xp.where(null, basis, 0.0) @ basis.T
+        direction = xp.where(null.any(), self.direction - unseen @ self.direction, self.direction)
+        inner = Downdated(self.base, direction, self.ratio)
+        lift = 2 * xp.maximum(self.ratio, 1.0) * xp.max(values)
+        _, vectors = xp.linalg.eigh(held(inner.dense() + lift * unseen))
+        lifted = ((unseen @ vectors) ** 2).sum(axis=0) > 0.5
+        return xp.where(lifted, 0.0, xp.maximum(inner.quadratic(vectors.T), 0.0)), vectors
 
 
 def rank_cutoff(space: Namespace, scale: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ from .least_squares import NormalEquations
 __all__ = ["GradientDescent", "Path", "Solver", "descend"]
 
 
+@runtime_checkable
 class Solver(Protocol):
     """What the loop asks of a solver: a state to begin with, and the next one."""
 
@@ -52,7 +53,7 @@ class GradientDescent:
 
 @pytree
 class Path:
-    """Every iterate: ``theta`` (steps+1, d), its ``loss`` (steps+1,) and the ``gradient_norm`` at the end."""
+    """Every iterate: ``theta`` (steps+1, d) arrays, ``loss`` = L(θ) (steps+1,), and ‖∇L‖ at the end."""
 
     theta: Array
     loss: Array
@@ -90,7 +91,7 @@ def descend(
     Parameters
     ----------
     X, y, start, weights
-        As in :func:`linear_theory.solve`.
+        (n, d), (n,), (d,) and (n,) arrays, as in :func:`linear_theory.solve`.
     solver : Solver, optional
         ``linear_theory.descent.GradientDescent(learning_rate)`` by default.
     steps : int
@@ -105,9 +106,13 @@ def descend(
         raise InvalidTypeError("steps", steps, "must be an integer ≥ 0")
     if steps < 0:
         raise InvalidValueError("steps", steps, "must be an integer ≥ 0")
-    equations = NormalEquations.of(X, y, start, weights)
-    space = namespace(equations)
     solver = GradientDescent() if solver is None else solver
+    if not isinstance(solver, Solver) or isinstance(solver, type):
+        remedy = "must be a solver object, for instance linear_theory.descent.GradientDescent()"
+        raise InvalidTypeError("solver", solver, remedy)
+    equations = NormalEquations.of(X, y, start, weights)
+    space = namespace(equations, solver)
+    equations = space.tree(equations)
     with np.errstate(over="ignore", invalid="ignore"):  # divergence is the path's status, not a warning
         displacements = _loop(space, solver, equations, int(steps))
         slope = equations.gradient(displacements[-1])

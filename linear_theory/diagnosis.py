@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .arrays import Array, pytree
+from .arrays import Array, is_concrete, pytree, reject
 from .covariance import checked_covariance
 from .least_squares import checked_rows, solve
 from .weights import as_rule, effective_sample_size, median_temperature
@@ -62,12 +62,15 @@ def diagnose(
     InvalidValueError, InvalidTypeError
         As :func:`linear_theory.solve` and :func:`linear_theory.flow_weights`.
     """
-    space, rows = checked_rows(X, y, start, None)
-    xp = space.xp
+    space, rows = checked_rows(X, y, start, None, temperature, pretrain_covariance)
+    xp, X, y, start = space.xp, rows.X, space.array(y), rows.start
     losses = rows.residual**2
     tau = median_temperature(losses) if temperature is None else temperature
     log_weights = space.array(as_rule(tau).log_weights(losses))
-    weights = xp.exp(log_weights - xp.max(log_weights))  # scale-free, so that none of this underflows
+    largest = xp.max(log_weights)
+    if is_concrete(largest) and float(largest) == -math.inf:
+        reject("temperature", tau, "leaves no row with any weight; raise it")
+    weights = xp.exp(log_weights - largest)  # scale-free, so that none of this underflows
     if pretrain_covariance is not None:
         pretrain_covariance = checked_covariance(
             space, "pretrain_covariance", pretrain_covariance, start.shape[0]

@@ -36,9 +36,11 @@ class Rows:
     start: Array
 
 
-def checked_rows(X: object, y: object, start: object, weights: object | None) -> tuple[Namespace, Rows]:
-    """The arguments of a weighted least-squares problem, checked; ``weights=None`` is all ones."""
-    space = namespace(X, y, start, weights)
+def checked_rows(
+    X: object, y: object, start: object, weights: object | None, *others: object
+) -> tuple[Namespace, Rows]:
+    """The engine of all the arguments, and the rows in it, checked; ``weights=None`` is all ones."""
+    space = namespace(X, y, start, weights, *others)
     matrix = finite(space, "X", X, ndim=2)
     n, d = matrix.shape
     if n == 0 or d == 0:
@@ -58,7 +60,7 @@ def checked_rows(X: object, y: object, start: object, weights: object | None) ->
 class NormalEquations:
     """Gram, moment and energy of weighted rows seen from a start: a sum, so that parts merge with ``+``.
 
-    ``gram`` Σ wᵢxᵢxᵢᵀ, ``moment`` Σ wᵢxᵢrᵢ, ``energy`` Σ wᵢrᵢ² with rᵢ = yᵢ − ⟨xᵢ, start⟩, and ``count`` n.
+    ``gram`` Σ wᵢxᵢxᵢᵀ (d, d), ``moment`` Σ wᵢxᵢrᵢ (d,), ``energy`` Σ wᵢrᵢ² with rᵢ = yᵢ − ⟨xᵢ, start⟩, and ``count`` n.
     Sums, not means, so that addition is exact in meaning; the loss divides by ``count``.
     """
 
@@ -164,7 +166,7 @@ def solve(
     derivative is the implicit function theorem's, never through the factorisation: exact in y, start and
     weights, and in X and ridge wherever the (ridged) rows have full column rank.
     """
-    space, rows = checked_rows(X, y, start, weights)
+    space, rows = checked_rows(X, y, start, weights, ridge)
     ridge = bounded(space, "ridge", ridge, lambda v: (v >= 0) & (v < math.inf), "must be finite and ≥ 0")
     xp, (n, d) = space.xp, rows.X.shape
     root = xp.sqrt(_stopped(space, rows.weights))

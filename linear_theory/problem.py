@@ -83,6 +83,10 @@ class FineTuningProblem:
             )
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+        with np.errstate(over="ignore", invalid="ignore"):
+            variance = self.residual_variance
+        if is_concrete(variance) and not math.isfinite(variance):
+            reject("pretrained", self.pretrained, "is so far from target that eᵀΣ̃e overflows; rescale y")
 
     @property
     def dim(self) -> int:
@@ -121,7 +125,9 @@ class FineTuningProblem:
 def checked_problem(space: Namespace, problem: object) -> FineTuningProblem:
     """``problem`` with every array in this engine and precision; anything but a problem is refused."""
     if not isinstance(problem, FineTuningProblem):
-        raise InvalidTypeError("problem", problem, "must be a FineTuningProblem; paper_problem(rho) makes one")
+        raise InvalidTypeError(
+            "problem", problem, "must be a FineTuningProblem; paper_problem(rho) makes one"
+        )
     return space.tree(problem)
 
 

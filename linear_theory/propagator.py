@@ -27,7 +27,7 @@ from .arrays import (
 )
 from .covariance import Covariance
 
-__all__ = ["Decay", "Power", "Steps", "count_steps", "one_minus_power", "power", "propagate"]
+__all__ = ["Decay", "Power", "Steps", "count_steps", "one_minus_power", "power", "propagate", "reached"]
 
 
 @pytree
@@ -62,6 +62,7 @@ def count_steps(space: Namespace, steps: Any, ndim: tuple[int, ...] = (0, 1)) ->
     if table.ndim not in ndim:
         raise InvalidValueError("steps", steps, remedy)
     counts, odd = np.empty(table.shape), np.empty(table.shape, dtype=bool)
+    largest = int(jnp.finfo(space.dtype).max)
     for index in np.ndindex(table.shape):
         entry = table[index]
         try:
@@ -72,14 +73,14 @@ def count_steps(space: Namespace, steps: Any, ndim: tuple[int, ...] = (0, 1)) ->
             raise InvalidTypeError("steps", entry, remedy)
         if exact < 0:
             raise InvalidValueError("steps", entry, remedy)
-        counts[index] = exact if exact < 2**1000 else np.inf
+        counts[index] = min(exact, largest)  # beyond it every λ^K is 0, 1 or ∞; infinity has no derivative
         odd[index] = exact % 2
     return Steps(space.array(counts), space.xp.asarray(odd))
 
 
 def _log_magnitude(xp: Any, x: Array) -> Array:
     """log|1 − x|: exact to rounding near x = 0 and x = 2 alike."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore"):  # log 0 = −∞, and λ = 0 to any power is 0
         near = x < 0.5
         return xp.where(near, xp.log1p(-xp.where(near, x, 0.0)), xp.log(xp.abs(1 - xp.where(near, 2.0, x))))
 
@@ -164,7 +165,7 @@ class Power:
             logs = xp.log1p(-xp.where(distinct, xp.minimum(gap / xp.where(far > 0, far, 1.0), 1.0), 0.5))
         growth = xp.expm1(steps.count * xp.where(steps.count == 0, -1.0, logs)) / xp.expm1(logs)
         leading = _power(1 - far, steps.before) * xp.where(distinct, growth, steps.count)
-        both_above = (x > 1) & (y > 1) & ~steps.odd
+        both_above = (xp.maximum(x, y) > 1) & ~steps.odd  # one of them may be exactly 1
         same = xp.where(steps.count == 0, 0.0, xp.where(both_above, leading, -leading))
         across = (_power(x, steps) - _power(y, steps)) / xp.where(distinct, x - y, 1.0)
         return self.rate * xp.where((x - 1) * (y - 1) < 0, across, same)
@@ -192,15 +193,25 @@ class Decay:
         return -start * xp.where(gap > 0, apart, together)
 
 
-def _spread(kernel: Kernel, covariance: Covariance, vector: Array) -> tuple[Array, Array, Array]:
+def reached(coordinates: Array) -> Array:
+    """Which of a vector's coordinates in an eigenbasis are more than rounding (d · eps · its length)."""
+    space = namespace(coordinates)
+    length = space.xp.sqrt(coordinates @ coordinates)
+    return space.xp.abs(coordinates) > coordinates.shape[0] * space.eps * length
+
+
+def _spread(kernel: Kernel, covariance: Covariance, vector: Array) -> tuple[Array, Array, Array, Array]:
+    """Eigenvalues, eigenvectors, the vector's coordinates, and φ: 0 where it would only blow up rounding."""
     values, vectors = covariance.eigh()
     coordinates = vector @ vectors
-    return values, vectors, coordinates
+    factors = kernel.value(kernel.rate, values)
+    xp = namespace(factors).xp
+    return values, vectors, coordinates, xp.where(reached(coordinates) | (abs(factors) <= 1), factors, 0.0)
 
 
 def _propagate(kernel: Kernel, covariance: Covariance, vector: Array) -> Array:
-    values, vectors, coordinates = _spread(kernel, covariance, vector)
-    return (kernel.value(kernel.rate, values) * coordinates) @ vectors.T
+    _, vectors, coordinates, factors = _spread(kernel, covariance, vector)
+    return (factors * coordinates) @ vectors.T
 
 
 _propagate_jax = jax.custom_jvp(_propagate)
@@ -209,8 +220,8 @@ _propagate_jax = jax.custom_jvp(_propagate)
 @_propagate_jax.defjvp
 def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
     (kernel, covariance, vector), (d_kernel, d_covariance, d_vector) = primals, tangents
-    values, vectors, coordinates = _spread(kernel, covariance, vector)
-    factors, d_factors = jax.jvp(lambda rate: kernel.value(rate, values), (kernel.rate,), (d_kernel.rate,))
+    values, vectors, coordinates, factors = _spread(kernel, covariance, vector)
+    _, d_factors = jax.jvp(lambda rate: kernel.value(rate, values), (kernel.rate,), (d_kernel.rate,))
     _, d_matrix = jax.jvp(lambda c: c.dense(), (covariance,), (d_covariance,))
     differences = kernel.divided_difference(values[:, None], values[None, :])
     turned = (differences * (vectors.T @ d_matrix @ vectors)) @ coordinates

@@ -43,7 +43,10 @@ def target_error(problem: FineTuningProblem, theta: Array) -> Array:
 
 
 def total_error(problem: FineTuningProblem, theta: Array) -> Array:
-    """err_tot = err₁ + err₂, eq. (4). Corners: ‖e‖² at θ* (eq. (5), if ēᵀΣ̃ē = 1), eᵀΣe at θ̃* (13), (18)."""
+    """err_tot = err₁ + err₂, eq. (4); θ (…, d) → (…).
+
+    Corners: ‖e‖² at θ* (eq. (5), where ēᵀΣ̃ē = 1), eᵀΣe at θ̃* (13), (18).
+    """
     return pretrain_error(problem, theta) + target_error(problem, theta)
 
 
@@ -56,7 +59,7 @@ def model_average(problem: FineTuningProblem, omega: float | Array) -> Array:
 
 
 def best_average_weight(problem: FineTuningProblem) -> Array:
-    """ω = A/(A+B), the share of θ* in the best model average (Lemma F.4).
+    """ω = A/(A+B), the share of θ* in the best model average (Lemma F.4), a float.
 
     err_tot(θ_avg(ω)) = (1−ω)² eᵀΣe + ω² eᵀΣ̃e, minimal at A/(A+B) with A = ēᵀΣē, B = ēᵀΣ̃ē on *unit*
     vectors. Where both vanish every ω is optimal, and 1 (do nothing) is returned.

@@ -4,17 +4,20 @@ Everything here is a function of ρ and of β, the re-parametrisation **of μ²*
 
     μ² = β(1−ρ²) / ((1+β)(1−βρ²)),      τ = 2β(1−ρ²)‖e‖² / (1−β²ρ²),      0 < β ≤ 1/ρ,
 
-and is written in b = 1/β, in which vanilla fine-tuning (τ = ∞) is the ordinary point b = ρ. No noise
-(σ = 0) and the step η = 1/(2μ), with which θ_K − θ̃* = Q^K e, Q = I − Σ'/μ.
+and is written in homogeneous coordinates, β = p/q with max(p, q) = 1: vanilla fine-tuning (τ = ∞, q = ρp) and
+β → 0 are ordinary points. No noise (σ = 0) and η = 1/(2μ), with which θ_K − θ̃* = Q^K e, Q = I − Σ'/μ.
 """
 
 from __future__ import annotations
 
 import math
 
+import jax
+import numpy as np
+
 from .arrays import Array, Namespace, bounded, broadcast, namespace, numeric, quotient, require, short
 from .problem import checked_rho
-from .propagator import count_steps, one_minus_power, power
+from .propagator import Steps, count_steps, one_minus_power, power
 
 __all__ = [
     "closed_form",
@@ -31,16 +34,19 @@ __all__ = [
 _ANY = tuple(range(33))
 
 
-def _inverse_beta(beta: object, rho: object, *others: object) -> tuple[Namespace, Array, Array]:
-    """The namespace, b = 1/β and ρ, checked: 0 < β ≤ 1/ρ."""
+def _coordinates(beta: object, rho: object, *others: object) -> tuple[Namespace, Array, Array, Array]:
+    """The namespace, β = p/q with max(p, q) = 1, and ρ, checked: 0 < β ≤ 1/ρ."""
     space = namespace(beta, rho, *others)
+    xp = space.xp
     rho = checked_rho(rho, beta, *others)
     array = numeric(space, "beta", beta, _ANY)
-    limit = quotient(space, space.array(1.0), rho, math.inf)
     broadcast(beta=array, rho=rho)
+    limit = quotient(space, space.array(1.0), rho, math.inf)
     inside = (array > 0) & (array <= limit)
     array = require(space, "beta", array, inside, f"must be in (0, 1/rho] for rho = {short(rho)}")
-    return space, space.xp.maximum(1 / array, rho), rho
+    low = array <= 1
+    inverse = 1 / xp.where(low, 1.0, array)
+    return space, xp.where(low, array, 1.0), xp.where(low | (inverse > rho), inverse, rho), rho
 
 
 def _complement(rho: Array) -> Array:
@@ -68,10 +74,14 @@ def stall_parameter(temperature: float | Array, rho: float | Array, shift_norm: 
     temperature = bounded(space, "temperature", temperature, lambda v: v > 0, "must be > 0", ndim=_ANY)
     norm = _norm(space, shift_norm)
     broadcast(temperature=temperature, rho=rho, shift_norm=norm)
-    slope = _complement(rho) * norm * norm / temperature
-    xp, vanilla = space.xp, (slope == 0) & (rho == 0)  # both 0: hypot has no derivative there
-    denominator = xp.where(vanilla, 0.0, slope + xp.hypot(xp.where(vanilla, 1.0, slope), rho))
-    return quotient(space, space.xp.ones_like(denominator), denominator, math.inf)[()]
+    xp, scale = space.xp, _complement(rho) * norm * norm
+    cold = temperature < scale  # divide by the larger of the two: neither τ → 0 nor τ = ∞ is special
+    warmth = xp.where(cold, temperature, 0.0) / xp.where(cold, scale, 1.0)
+    slope = xp.where(cold, 1.0, scale) / xp.where(cold, 1.0, temperature)
+    vanilla = (slope == 0) & (rho == 0)  # both 0: hypot has no derivative there
+    root = xp.where(vanilla, 0.0, slope + xp.hypot(xp.where(vanilla, 1.0, slope), rho))
+    hot = quotient(space, xp.ones_like(root), root, math.inf)
+    return xp.where(cold, warmth / (1 + xp.hypot(xp.ones_like(warmth), rho * warmth)), hot)[()]
 
 
 def _norm(space: Namespace, shift_norm: object) -> Array:
@@ -86,28 +96,40 @@ def _norm(space: Namespace, shift_norm: object) -> Array:
 
 
 def stall_temperature(beta: float | Array, rho: float | Array, shift_norm: float | Array = 1.0) -> Array:
-    """τ(β) = 2β(1−ρ²)‖e‖²/(1−β²ρ²), the inverse of :func:`stall_parameter`; β = 1/ρ gives ``inf``."""
-    space, b, rho = _inverse_beta(beta, rho, shift_norm)
+    """τ(β) = 2β(1−ρ²)‖e‖²/(1−β²ρ²), the inverse of :func:`stall_parameter`, ``inf`` at β = 1/ρ. Broadcasts."""
+    space, p, q, rho = _coordinates(beta, rho, shift_norm)
     norm = _norm(space, shift_norm)
-    broadcast(beta=1 / b, shift_norm=norm)
-    return quotient(space, 2 * b * _complement(rho) * norm * norm, (b - rho) * (b + rho), math.inf)[()]
+    broadcast(beta=p * rho, shift_norm=norm)
+    above = 2 * p * q * _complement(rho) * norm * norm
+    return quotient(space, above, (q - p * rho) * (q + p * rho), math.inf)[()]
 
 
 def squared_mass(beta: float | Array, rho: float | Array) -> Array:
-    """μ²(β) = β(1−ρ²)/((1+β)(1−βρ²)): the re-parametrisation is of μ², not of μ (Lemma F.3)."""
-    space, b, rho = _inverse_beta(beta, rho)
-    return quotient(space, b * _complement(rho), (1 + b) * (b - rho**2), 1.0)[()]
+    """μ²(β) = β(1−ρ²)/((1+β)(1−βρ²)): the re-parametrisation is of μ², not of μ (Lemma F.3). Broadcasts."""
+    space, p, q, rho = _coordinates(beta, rho)
+    return quotient(space, p * q * _complement(rho), (p + q) * (q - p * rho**2), 1.0)[()]
 
 
-def _eigenvalues(space: Namespace, b: Array, rho: Array) -> tuple[Array, Array, Array, Array]:
-    """1 − λ₁, λ₂, λ₁ − λ₂ and λ₁ + λ₂, none of them by subtraction of nearly equal numbers."""
-    c = _complement(rho)
-    slow_gap = c / (1 + b)
-    pole = (1 + b) * (b - rho**2)
-    lambda2 = quotient(space, rho**2 * (b - 1), b - rho**2, 0.0)
-    difference = quotient(space, c * (b**2 + rho**2), pole, 0.0)
-    total = quotient(space, (1 + rho**2) * (b - rho) * (b + rho), pole, 0.0)
-    return slow_gap, lambda2, difference, total
+def _slow(p: Array, q: Array, rho: Array) -> tuple[Array, Array]:
+    """λ₁ and 1 − λ₁."""
+    return (q + p * rho**2) / (p + q), p * _complement(rho) / (p + q)
+
+
+def _slow_power(space: Namespace, p: Array, q: Array, rho: Array, count: Steps) -> Array:
+    """λ₁^K, from 1 − λ₁ near 1 and from λ₁ itself near 0: each keeps its digits there."""
+    lambda1, gap = _slow(p, q, rho)
+    near_one = gap < 0.5
+    small = space.xp.where(near_one, 0.5, lambda1) ** count.count
+    return space.xp.where(near_one, power(space.xp.where(near_one, gap, 0.0), count), small)
+
+
+def _fast(space: Namespace, p: Array, q: Array, rho: Array) -> tuple[Array, Array, Array]:
+    """λ₂, λ₁ − λ₂ and λ₁ + λ₂, none of them by subtraction of nearly equal numbers."""
+    pole = (p + q) * (q - p * rho**2)
+    lambda2 = quotient(space, rho**2 * (q - p), q - p * rho**2, 0.0)
+    difference = quotient(space, _complement(rho) * (q**2 + (p * rho) ** 2), pole, 0.0)
+    total = quotient(space, (1 + rho**2) * (q - p * rho) * (q + p * rho), pole, 0.0)
+    return lambda2, difference, total
 
 
 def stall_spectrum(beta: float | Array, rho: float | Array) -> tuple[Array, Array]:
@@ -121,15 +143,25 @@ def stall_spectrum(beta: float | Array, rho: float | Array) -> tuple[Array, Arra
     InvalidValueError, InvalidTypeError
         For ρ outside [0, 1) or β outside (0, 1/ρ].
     """
-    space, b, rho = _inverse_beta(beta, rho)
-    _, lambda2, _, _ = _eigenvalues(space, b, rho)
-    return ((b + rho**2) / (1 + b))[()], (lambda2 + 0.0 * b)[()]
+    space, p, q, rho = _coordinates(beta, rho)
+    return _slow(p, q, rho)[0][()], _fast(space, p, q, rho)[0][()]
 
 
-def _angle(space: Namespace, b: Array, rho: Array) -> tuple[Array, Array]:
-    """cos² and cos·sin of the angle arctan(βρ) between the stalled direction and ē."""
-    t = quotient(space, rho, b, 0.0)  # βρ ≤ 1
-    return 1 / (1 + t**2), t / (1 + t**2)
+def _tangent(space: Namespace, p: Array, q: Array, rho: Array) -> Array:
+    """βρ ≤ 1, the tangent of the angle between the stalled direction and ē."""
+    return quotient(space, p * rho, q, 0.0)
+
+
+def _angle(tangent: Array) -> tuple[Array, Array]:
+    """cos² and cos·sin of the angle with this tangent."""
+    return 1 / (1 + tangent**2), tangent / (1 + tangent**2)
+
+
+def _with_steps(beta: object, rho: object, steps: object) -> tuple[Namespace, Array, Array, Array, Steps]:
+    space, p, q, rho = _coordinates(beta, rho, steps if isinstance(steps, jax.Array) else None)
+    count = count_steps(space, steps, ndim=_ANY)
+    broadcast(beta=p * rho, steps=count.count)
+    return space, p, q, rho, count
 
 
 def closed_form(beta: float | Array, rho: float | Array, steps: int | Array) -> tuple[Array, Array]:
@@ -147,52 +179,51 @@ def closed_form(beta: float | Array, rho: float | Array, steps: int | Array) -> 
     The difference λ₁^K − λ₂^K is λ₁^K(1 − (λ₂/λ₁)^K), with λ₂/λ₁ taken from the closed forms of λ₁ ± λ₂:
     each component keeps its digits also for large τ, where λ₂ → −λ₁.
     """
-    space, b, rho = _inverse_beta(beta, rho, *([steps] if namespace(steps).xp.__name__ != "numpy" else []))
+    space, p, q, rho, count = _with_steps(beta, rho, steps)
     xp = space.xp
-    count = count_steps(space, steps, ndim=_ANY)
-    broadcast(beta=1 / b, steps=count.count)
-    slow_gap, lambda2, difference, total = _eigenvalues(space, b, rho)
-    lambda1 = (b + rho**2) / (1 + b)
-    slow = power(slow_gap, count)
+    lambda1, _ = _slow(p, q, rho)
+    lambda2, difference, total = _fast(space, p, q, rho)
+    slow = _slow_power(space, p, q, rho, count)
     closeness = quotient(space, xp.where(lambda2 < 0, total, difference), lambda1, 1.0)  # 1 − |λ₂|/λ₁
     flips = (lambda2 < 0) & count.odd
     relative = power(closeness, count)
     relative = xp.where(flips, -relative, relative)
     lag = xp.where(flips, 1 - relative, one_minus_power(closeness, count))
-    cos2, cossin = _angle(space, b, rho)
+    cos2, cossin = _angle(_tangent(space, p, q, rho))
     return (slow * (cos2 + (1 - cos2) * relative))[()], (-cossin * slow * lag)[()]
 
 
 def stall_approximation(beta: float | Array, rho: float | Array, steps: int | Array) -> tuple[Array, Array]:
-    """(15): θ_K − θ̃* ≈ γ(e − βρ‖e‖ē⊥), γ = λ₁^K/(1+β²ρ²); the same units and arguments as (14)."""
-    space, b, rho = _inverse_beta(beta, rho)
-    count = count_steps(space, steps, ndim=_ANY)
-    broadcast(beta=1 / b, steps=count.count)
-    slow = power(_complement(rho) / (1 + b), count)
-    cos2, cossin = _angle(space, b, rho)
+    """(15): θ_K − θ̃* ≈ γ(e − βρ‖e‖ē⊥), γ = λ₁^K/(1+β²ρ²); units, arguments and broadcasting of (14)."""
+    space, p, q, rho, count = _with_steps(beta, rho, steps)
+    slow = _slow_power(space, p, q, rho, count)
+    cos2, cossin = _angle(_tangent(space, p, q, rho))
     return (slow * cos2)[()], (-slow * cossin)[()]
 
 
 def stall_direction(beta: float | Array, rho: float | Array) -> tuple[Array, Array]:
-    """The unit vector along ē − βρē⊥, Q's slow eigenvector, as its components (ē, ē⊥) (Remark 7.4)."""
-    space, b, rho = _inverse_beta(beta, rho)
-    t = quotient(space, rho, b, 0.0)
-    scale = (1 + t**2) ** -0.5
-    return scale[()], (-t * scale)[()]
+    """The unit vector along ē − βρē⊥, Q's slow eigenvector, as components (ē, ē⊥) (Remark 7.4). Broadcasts."""
+    space, p, q, rho = _coordinates(beta, rho)
+    tangent = _tangent(space, p, q, rho)
+    cosine = (1 + tangent**2) ** -0.5
+    return cosine[()], (-tangent * cosine)[()]
 
 
 def half_life(beta: float | Array, rho: float | Array) -> Array:
-    """ln 2/(−ln λ₁): the steps in which the error along the stalled direction halves (B).
+    """ln 2/(−ln λ₁): the steps in which the error along the stalled direction halves (B). Broadcasts.
 
     About 2 ln 2·‖e‖²/τ for τ ≪ 2(1−ρ²)‖e‖², at the step η = 1/(2μ). 0 where λ₁ = 0.
     """
-    space, b, rho = _inverse_beta(beta, rho)
-    one = count_steps(space, 1)
-    slow = power(_complement(rho) / (1 + b), one)
-    gap = _complement(rho) / (1 + b)
-    zero = slow == 0
-    logarithm = space.xp.log1p(-space.xp.where(zero, 0.5, gap))
-    return space.xp.where(zero, 0.0, -math.log(2) / logarithm)[()]
+    space, p, q, rho = _coordinates(beta, rho)
+    lambda1, gap = _slow(p, q, rho)
+    at_once, near_one = lambda1 == 0, gap < 0.5
+    logarithm = space.xp.where(
+        near_one,
+        space.xp.log1p(-space.xp.where(near_one, gap, 0.5)),
+        space.xp.log(space.xp.where(at_once | near_one, 0.5, lambda1)),
+    )
+    with np.errstate(over="ignore"):  # longer than the largest float
+        return space.xp.where(at_once, 0.0, -math.log(2) / logarithm)[()]
 
 
 def model_average_weight(beta: float | Array, rho: float | Array, steps: int | Array) -> Array:

@@ -73,7 +73,8 @@ def _(rule: Flow, variance: Array, space: Namespace) -> ResidualTilt:
     weighted = xp.isfinite(temperature)
     safe = xp.where(weighted, temperature, 1.0)
     ratio = xp.where(weighted, safe / (safe + 2 * variance), 1.0)  # 2s²/τ would overflow for tiny τ
-    return ResidualTilt(xp.sqrt(ratio), ratio, 2 * variance / (temperature + 2 * variance))
+    mass = xp.where(weighted, xp.sqrt(safe) / xp.sqrt(safe + 2 * variance), 1.0)
+    return ResidualTilt(mass, ratio, 2 * variance / (temperature + 2 * variance))
 
 
 @residual_tilt.register
@@ -161,7 +162,7 @@ def weighted_covariance(problem: FineTuningProblem, temperature: float | Array |
 
 
 def population_median_temperature(problem: FineTuningProblem) -> Array:
-    """τ = the population median of the loss r² at θ*: 0.4549… s², the median of s²·χ²₁ (section 4).
+    """τ = the population median of the loss r² at θ*, a float: 0.4549… s², the median of s²·χ²₁ (section 4).
 
     Raises
     ------

@@ -24,7 +24,7 @@ from .arrays import (
     require,
 )
 from .problem import FineTuningProblem, checked_problem
-from .propagator import Decay, Power, count_steps, propagate
+from .propagator import Decay, Power, count_steps, propagate, reached
 from .tilting import WeightedMoments, weighted_moments
 from .weights import KLDRO, Flow, Uniform, WeightRule, as_rule
 
@@ -113,17 +113,15 @@ def _unit_rate(space: Namespace, moments: WeightedMoments) -> Array:
 
 def _largest_reached(space: Namespace, moments: WeightedMoments) -> Array:
     """The largest eigenvalue of Σ'/μ whose direction the path from θ* ever enters."""
-    xp = space.xp
-    shift = moments.covariance.direction
     values, vectors = moments.covariance.eigh()
-    reached = xp.abs(shift @ vectors) > shift.shape[0] * space.eps * xp.sqrt(shift @ shift)
-    return xp.max(xp.where(reached, values, 0.0))
+    coordinates = moments.covariance.direction @ vectors
+    return space.xp.max(space.xp.where(reached(coordinates), values, 0.0))
 
 
 def stable_learning_rate(
     problem: FineTuningProblem, temperature: float | Array | WeightRule = math.inf
 ) -> Array:
-    """The supremum of the η for which :func:`iterate` converges: 1/λ_max(Σ'), over the directions it enters.
+    """The supremum of the η for which :func:`iterate` converges: 1/λ_max(Σ') over the directions it enters; a float.
 
     The path from θ* stays in the Krylov space of (Σ̃, e), so only eigenvectors with a component of the
     shift count; ``inf`` where there is nothing to learn. At η equal to it the iterates oscillate for ever.
@@ -257,7 +255,8 @@ def _exponential_tilts(
     elif isinstance(rule, Flow | KLDRO):
         temperature = space.array(rule.temperature)
     else:
-        raise InvalidTypeError("temperature", rule, "only exponential rules keep the tilted samples Gaussian")
+        remedy = "must be a number, Flow, KLDRO or Uniform: only these keep the tilted samples Gaussian"
+        raise InvalidTypeError("temperature", rule, remedy)
     if isinstance(rule, KLDRO):
         remedy = "is too low for KL-DRO under SGD: E[w²] is infinite; needs τ > 4s²"
         temperature = -require(space, "temperature", temperature, temperature > 4 * variance, remedy)

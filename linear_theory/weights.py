@@ -102,9 +102,9 @@ class Uniform:
 
 def as_rule(temperature: float | Array | WeightRule) -> WeightRule:
     """The rule that ``temperature`` means: a number τ is :class:`Flow`, a rule is itself."""
-    if isinstance(temperature, WeightRule):
+    if isinstance(temperature, WeightRule) and not isinstance(temperature, type):
         return temperature
-    if temperature is None or isinstance(temperature, str):
+    if temperature is None or isinstance(temperature, str | type):
         raise InvalidTypeError("temperature", temperature, "must be a number > 0, inf, or a weight rule")
     return Flow(temperature)
 
@@ -176,7 +176,7 @@ def flow_weights(losses: Array, temperature: float | Array | None = None) -> Arr
 
 
 def effective_sample_size(weights: Array) -> Array:
-    """(Σw)²/Σw², between 1 and n: how many equally weighted samples these weights are worth."""
+    """(Σw)²/Σw² of weights (n,), between 1 and n: how many equally weighted samples they are worth."""
     space = namespace(weights)
     weights = bounded(space, "weights", weights, lambda v: (v >= 0) & (v < math.inf), "must be ≥ 0", ndim=1)
     largest = space.xp.max(weights, initial=0.0)

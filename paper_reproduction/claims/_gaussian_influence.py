@@ -1,9 +1,9 @@
 """The delta method for weighted Gaussian rows: what a mean of n samples deviates by, times √n.
 
 Every quantity sampled here is, to first order, a mean over rows of ψ = w zᵀBz with z = (x, ξ) Gaussian and
-w = exp(−r²/τ), r = ξ − ⟨e, x⟩ the residual of θ*. A weight tilts z into another Gaussian, w² is the tilt at τ/2, and Isserlis'
-theorem does the rest: E[w² (zᵀBz)²] = μ₂[(tr BC₂)² + 2 tr(BC₂BC₂)]. Plain numpy; the population
-formulas under check are the package's.
+w = exp(−r²/τ), r = ξ − ⟨e, x⟩ the residual of θ*. A weight tilts z into another Gaussian, w² is the tilt
+at τ/2, and Isserlis' theorem does the rest: E[w² (zᵀBz)²] = μ₂[(tr BC₂)² + 2 tr(BC₂BC₂)]. Plain numpy; the
+population formulas under check are the package's.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def weighted_population(settings: Settings) -> xr.Dataset:
     }
     simulated = np.empty((len(problems), batches, len(FACTS), len(ratios)))
     defaults = np.empty((len(problems), batches, 2))
-    exact, wrong, default = [], [], []
+    exact, wrong, default, size = [], [], [], []
     for p, problem in enumerate(problems.values()):
         variance = float(problem.residual_variance)
         factor = np.linalg.cholesky(problem.target_covariance).T @ problem.shift
@@ -71,6 +71,7 @@ def weighted_population(settings: Settings) -> xr.Dataset:
         )
         tau = lt.population_median_temperature(problem)
         default.append([tau / variance, lt.weight_mass(problem, tau) ** 2])
+        size.append(lt.weight_mass(problem, tau) ** 2 / lt.weight_mass(problem, tau / 2))
         for b in range(batches):
             residual = rng.standard_normal((rows, problem.dim)) @ factor
             losses = (residual + math.sqrt(problem.noise_variance) * rng.standard_normal(rows)) ** 2
@@ -100,6 +101,7 @@ def weighted_population(settings: Settings) -> xr.Dataset:
             "fact_simulated": (every, simulated.mean(axis=1)),
             "fact_error": (every, deviation(simulated), {"long_name": "standard error"}),
             "default_exact": (("problem", "default"), np.array(default)),
+            "default_size": ("problem", size, {"long_name": "ESS/n at the default temperature"}),
             "default_independent": ("default", independent, {"long_name": "through SciPy's χ² median"}),
             "default_simulated": (("problem", "default"), defaults.mean(axis=1)),
             "default_error": (("problem", "default"), deviation(defaults), {"long_name": "standard error"}),

@@ -234,7 +234,7 @@ def _findings(ds: xr.Dataset) -> tuple[str, ...]:
         "at every step: it is a sum of two eigenvectors, of which one changes its sign each time.",
         f"At $\\rho$ = 0 one step arrives in the population, but {ds.attrs['rows']} rows do not: two steps leave "
         f"$(d+1)/n$ of the shift on average, {_bias(ds)[1]:.1f} standard errors here, so that sampled descent is no "
-        "unbiased picture of (12) there and later steps at $\\rho$ = 0 are left out of the comparison.",
+        "unbiased picture of (12) there and $\\rho$ = 0 is left out of that comparison.",
         f"At $K$ = {last:.0e} the answer is finite, but a relative rounding in $\\rho$ is worth a factor "
         f"1 ± {blur:.0e}: that is the condition of $\\rho^K$, not an error of the formula.",
     )

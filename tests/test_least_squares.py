@@ -1,0 +1,304 @@
+"""Laws of weighted least squares from a start: which minimiser, what the weights mean, and how rows add up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse.linalg import lsqr
+
+import linear_theory as lt
+from tests.strategies import SEEDS, Data, data, log_uniform, orthogonal, random_data
+from tests.tolerances import near, not_above
+
+ROWS, RIDGES = st.integers(1, 12), log_uniform(1e-3, 10.0)
+
+
+def weights_of(given_data):
+    return np.ones(len(given_data.y)) if given_data.weights is None else given_data.weights
+
+
+def loss(problem, ridge):
+    """The condition number of the weighted rows, from the exact ranks the strategy draws, squared: Wedin's bound.
+
+    With the residual beside the displacement: κ² ‖r‖/(‖A‖‖δ‖) is what a least-squares answer may lose.
+    """
+    A = np.sqrt(weights_of(problem))[:, None] * problem.X
+    sizes = np.linalg.svd(A, compute_uv=False)
+    positive = sizes[sizes > 1e-9 * sizes[0]] if sizes[0] > 0 else np.ones(1)
+    return 10 * sum(A.shape) * (positive[0] / positive[-1]) ** 2
+
+
+def extent(problem):
+    """Scale of θ: what is in start and what the labels can ask of the largest direction."""
+    A = np.sqrt(weights_of(problem))[:, None] * problem.X
+    sizes = np.linalg.svd(A, compute_uv=False)
+    largest = sizes[0] if sizes[0] > 0 else 1.0
+    return np.abs(problem.start).max() + np.linalg.norm(problem.y) / largest * 10
+
+
+def objective(problem, theta, ridge=0.0):
+    residual = problem.y - problem.X @ theta
+    return (weights_of(problem) * residual**2).mean() + ridge * ((theta - problem.start) ** 2).sum()
+
+
+def closest_minimiser(theta, problem, ridge=0.0):
+    """∇L = 0, and the displacement has no part that the weighted rows do not see."""
+    A = np.sqrt(weights_of(problem))[:, None] * problem.X
+    n, displacement = len(problem.y), theta - problem.start
+    residual = np.sqrt(weights_of(problem)) * (problem.y - problem.X @ theta)
+    gradient = A.T @ residual / n - ridge * displacement
+    size = np.linalg.norm(A) ** 2 * extent(problem) / n + ridge * extent(problem)
+    _, sizes, right = np.linalg.svd(A, full_matrices=True)
+    rank = int((sizes > 1e-9 * sizes[0]).sum())
+    unseen = right[rank:] @ displacement
+    kappa = loss(problem, ridge)
+    return near(gradient, np.zeros_like(gradient), kappa, size) and near(
+        unseen, np.zeros_like(unseen), kappa, extent(problem)
+    )
+
+
+# ------------------------------------------------------------------------------------------- which minimiser
+
+
+@given(data())
+def test_the_minimiser_closest_to_the_start(problem):
+    solution = lt.solve(problem.X, problem.y, problem.start, problem.weights)
+    assert closest_minimiser(solution.theta, problem)
+    A = np.sqrt(weights_of(problem))[:, None] * problem.X
+    assert solution.rank == np.linalg.matrix_rank(A, tol=1e-9 * max(np.linalg.norm(A, 2), 1e-300))
+    want = (weights_of(problem) * (problem.y - problem.X @ solution.theta) ** 2).sum()
+    assert near(solution.residual, want, loss(problem, 0), (problem.y**2).sum() + want)
+
+
+@given(data(), RIDGES)
+def test_with_a_ridge_too(problem, ridge):
+    solution = lt.solve(problem.X, problem.y, problem.start, problem.weights, ridge)
+    assert closest_minimiser(solution.theta, problem, ridge)
+    assert solution.rank == problem.X.shape[1]
+
+
+WIDE = random_data(3, 5, 3, seed=1, weights=True)
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        lambda p: lt.solve(p.X, p.y, 0 * p.start, p.weights).theta,
+        lambda p: np.linalg.lstsq(p.X, p.y)[0],
+        lambda p: lt.solve(p.X, p.y, p.start, p.weights, 1e-6).theta,
+        lambda p: lt.solve(2 * p.X, p.y, p.start, p.weights).theta,
+    ],
+    ids=["closest to 0", "lstsq", "a little ridge", "another X"],
+)
+def test_closest_rejects(mutant):
+    assert closest_minimiser(lt.solve(WIDE.X, WIDE.y, WIDE.start, WIDE.weights).theta, WIDE)
+    assert not closest_minimiser(mutant(WIDE), WIDE)
+
+
+def test_a_ridge_rejects_the_sum_for_the_mean():
+    tall = random_data(8, 3, 3, seed=2)
+    assert closest_minimiser(lt.solve(tall.X, tall.y, tall.start, None, 0.1).theta, tall, 0.1)
+    assert not closest_minimiser(lt.solve(tall.X, tall.y, tall.start, None, 0.1 / 8).theta, tall, 0.1)
+    assert not closest_minimiser(lt.solve(tall.X, tall.y, 0 * tall.start, None, 0.1).theta, tall, 0.1)
+
+
+@given(data(), SEEDS)
+def test_nothing_is_lower(problem, seed):
+    theta = lt.solve(problem.X, problem.y, problem.start, problem.weights).theta
+    best = objective(problem, theta)
+    for step in np.random.default_rng(seed).standard_normal((5, len(theta))):
+        assert not_above(best, objective(problem, theta + step), loss(problem, 0))
+
+
+@given(data(full_rank=True))
+def test_agrees_with_lstsq_on_scaled_rows(problem):
+    root = np.sqrt(weights_of(problem))
+    aim = root * (problem.y - problem.X @ problem.start)
+    want = problem.start + np.linalg.lstsq(root[:, None] * problem.X, aim)[0]
+    theta = lt.solve(problem.X, problem.y, problem.start, problem.weights).theta
+    assert near(theta, want, loss(problem, 0), extent(problem))
+
+
+@given(data(full_rank=True), RIDGES)
+def test_agrees_with_lsqr_and_its_damping(problem, ridge):
+    """scipy's damp² is n·ridge; its x0 is our start. LSQR iterates: its own tolerance, times κ², is the bound."""
+    root = np.sqrt(weights_of(problem))
+    damp = np.sqrt(len(problem.y) * ridge)
+    aim = root * (problem.y - problem.X @ problem.start)
+    tight = {"atol": 1e-15, "btol": 1e-15, "conlim": 0, "iter_lim": 5000}
+    step = lsqr(root[:, None] * problem.X, aim, damp=damp, **tight)[0]
+    theta = lt.solve(problem.X, problem.y, problem.start, problem.weights, ridge).theta
+    kappa = 1 + np.linalg.norm(root[:, None] * problem.X, 2) ** 2 / damp**2
+    assert near(theta, problem.start + step, 1000 * kappa, extent(problem))
+
+
+def test_lsqr_from_a_start():
+    """x0 in scipy is the start, and the minimiser it finds is the closest one."""
+    got = lt.solve(WIDE.X, WIDE.y, WIDE.start).theta
+    want = lsqr(WIDE.X, WIDE.y, x0=WIDE.start, atol=1e-15, btol=1e-15)[0]
+    assert near(got, want, 1e4 * loss(WIDE, 0))
+
+
+# ---------------------------------------------------------------------------------------- what weights mean
+
+
+@given(data(weights=st.just(True)), SEEDS)
+def test_weight_zero_is_a_row_removed(problem, seed):
+    keep = np.random.default_rng(seed).random(len(problem.y)) < 0.7
+    keep[0] = True
+    part = Data(problem.X[keep], problem.y[keep], problem.start, problem.weights[keep])
+    want = lt.solve(part.X, part.y, part.start, part.weights)
+    got = lt.solve(problem.X, problem.y, problem.start, np.where(keep, problem.weights, 0.0))
+    assert near(got.theta, want.theta, loss(part, 0), extent(part))
+    assert got.rank == want.rank
+
+
+@given(data(weights=st.just(True)), st.data())
+def test_weight_two_is_a_row_twice(problem, draw):
+    counts = draw.draw(st.lists(st.integers(1, 4), min_size=len(problem.y), max_size=len(problem.y)))
+    got = lt.solve(problem.X, problem.y, problem.start, np.array(counts, dtype=float))
+    plain = Data(np.repeat(problem.X, counts, axis=0), np.repeat(problem.y, counts), problem.start)
+    want = lt.solve(plain.X, plain.y, plain.start)
+    assert near(got.theta, want.theta, loss(plain, 0), extent(plain))
+
+
+@given(data(weights=st.just(True)), log_uniform(1e-100, 1e100))
+def test_a_common_factor_changes_nothing(problem, c):
+    got = lt.solve(problem.X, problem.y, problem.start, c * problem.weights)
+    want = lt.solve(problem.X, problem.y, problem.start, problem.weights)
+    assert near(got.theta, want.theta, loss(problem, 0), extent(problem))
+    assert got.rank == want.rank
+
+
+@given(data(weights=st.just(True)), RIDGES, log_uniform(1e-3, 1e3), SEEDS)
+def test_with_a_ridge_the_laws_hold_after_rescaling_it(problem, ridge, c, seed):
+    """The loss is a mean over n: ridge × c for weights × c; ridge × n/m where m of the n rows are kept."""
+    X, y, start, w = problem.X, problem.y, problem.start, problem.weights
+    want = lt.solve(X, y, start, w, ridge).theta
+    kappa = loss(problem, ridge) + 100 / ridge
+    assert near(lt.solve(X, y, start, c * w, c * ridge).theta, want, kappa, extent(problem))
+    keep = np.random.default_rng(seed).random(len(y)) < 0.7
+    keep[0] = True
+    n, m = len(y), keep.sum()
+    got = lt.solve(X, y, start, np.where(keep, w, 0.0), ridge).theta
+    assert near(got, lt.solve(X[keep], y[keep], start, w[keep], ridge * n / m).theta, kappa, extent(problem))
+    twice = lt.solve(np.r_[X, X], np.r_[y, y], start, np.r_[w, w], ridge).theta
+    assert near(twice, want, kappa, extent(problem))
+
+
+@given(st.integers(1, 4), st.integers(0, 3), SEEDS)
+def test_wide_rows_of_full_rank_do_not_see_the_weights(rows, more, seed):
+    """The rows can all be met: the limit is the same for every weight, though the path is not."""
+    problem = random_data(rows, rows + more, rows, seed=seed, weights=True)
+    plain = lt.solve(problem.X, problem.y, problem.start)
+    weighted = lt.solve(problem.X, problem.y, problem.start, problem.weights)
+    assert near(plain.theta, weighted.theta, loss(problem, 0), extent(problem))
+    assert near(problem.X @ plain.theta, problem.y, loss(problem, 0), extent(problem))
+    # The weights of the strategy differ between rows: one row alone only rescales the step.
+    solver = lt.descent.GradientDescent(0.1)
+    if rows > 1:
+        first, second = (
+            lt.descend(problem.X, problem.y, problem.start, w, solver, steps=3).theta[-1]
+            for w in (None, problem.weights)
+        )
+        assert not near(first, second, loss(problem, 0), extent(problem))
+
+
+@given(data(), SEEDS)
+def test_rotations_and_translations(problem, seed):
+    basis = orthogonal(len(problem.start), np.random.default_rng(seed))
+    theta = lt.solve(problem.X, problem.y, problem.start, problem.weights).theta
+    turned = lt.solve(problem.X @ basis.T, problem.y, basis @ problem.start, problem.weights).theta
+    assert near(turned, basis @ theta, loss(problem, 0), extent(problem))
+    moved = lt.solve(
+        problem.X, problem.y - problem.X @ problem.start, 0 * problem.start, problem.weights
+    ).theta
+    assert near(moved, theta - problem.start, loss(problem, 0), extent(problem))
+
+
+def test_no_weight_at_all_stays_at_the_start():
+    solution = lt.solve(WIDE.X, WIDE.y, WIDE.start, np.zeros(3))
+    assert np.array_equal(solution.theta, WIDE.start)
+    assert solution.rank == 0
+    assert solution.residual == 0
+    ridge = lt.solve(WIDE.X, WIDE.y, WIDE.start, np.zeros(3), ridge=1.0)
+    assert np.array_equal(ridge.theta, WIDE.start)
+
+
+def test_columns_in_other_units_have_the_same_rank():
+    """Rank is decided after equilibrating the columns: a column in picometres still counts."""
+    tall = random_data(8, 3, 3, seed=2)
+    units = np.array([1.0, 1e-12, 1e9])
+    solution = lt.solve(tall.X * units, tall.y, tall.start / units)
+    assert solution.rank == 3
+    assert near(solution.theta * units, lt.solve(tall.X, tall.y, tall.start).theta, loss(tall, 0))
+
+
+# ----------------------------------------------------------------------------------------- normal equations
+
+
+def of(problem):
+    return lt.NormalEquations.of(problem.X, problem.y, problem.start, problem.weights)
+
+
+def same(left, right, scale):
+    """Equal to the rounding of sums of a few dozen terms."""
+    fields = ("gram", "moment", "energy", "count", "start")
+    return all(near(getattr(left, f), getattr(right, f), 50, scale) for f in fields)
+
+
+@st.composite
+def chunks(draw):
+    """Three sets of rows seen from the same start."""
+    columns, seed = draw(st.integers(1, 5)), draw(SEEDS)
+    parts = [random_data(draw(ROWS), columns, columns, seed=seed + k, weights=True) for k in range(3)]
+    return [Data(part.X, part.y, parts[0].start, part.weights) for part in parts]
+
+
+@given(chunks())
+def test_a_monoid(parts):
+    one, two, three = map(of, parts)
+    whole = np.concatenate
+    everything = lt.NormalEquations.of(
+        whole([p.X for p in parts]),
+        whole([p.y for p in parts]),
+        parts[0].start,
+        whole([p.weights for p in parts]),
+    )
+    scale = max(everything.energy, everything.count, np.abs(everything.gram).max())
+    scale = max(scale, np.abs(everything.moment).max(), np.abs(everything.start).max())
+    none = lt.NormalEquations.empty(parts[0].start)
+    assert same((one + two) + three, one + (two + three), scale)
+    assert same(one + two, two + one, scale)
+    assert same(one + two + three, everything, scale)
+    for field in ("gram", "moment", "energy", "count"):
+        assert np.array_equal(getattr(one + none, field), getattr(one, field))
+        assert np.array_equal(getattr(none + one, field), getattr(one, field))
+    # A mutant of merging that forgets a part is seen.
+    assert not same(one + two, everything, scale)
+
+
+@given(data(), SEEDS)
+def test_loss_and_gradient_are_those_of_the_rows(problem, seed):
+    equations, step = of(problem), np.random.default_rng(seed).standard_normal(len(problem.start))
+    theta = problem.start + step
+    size = objective(problem, problem.start) + (problem.X**2).sum() * (step**2).sum()
+    assert near(equations.loss(step), objective(problem, theta), 100, size)
+    residual = problem.y - problem.X @ theta
+    want = -2 / len(problem.y) * problem.X.T @ (weights_of(problem) * residual)
+    assert near(equations.gradient(step), want, 100, 10 * size + 1)
+    assert not near(equations.gradient(step) / 2, want, 100, np.abs(want).max())
+
+
+def test_other_starts_and_widths_do_not_merge():
+    one = of(WIDE)
+    other = lt.NormalEquations.of(WIDE.X, WIDE.y, WIDE.start + 1)
+    with pytest.raises(lt.InvalidValueError, match="another start"):
+        one + other
+    narrow = lt.NormalEquations.of(WIDE.X[:, :2], WIDE.y, WIDE.start[:2])
+    with pytest.raises(lt.InvalidValueError, match="columns"):
+        one + narrow
+    with pytest.raises(TypeError):
+        one + 3

@@ -1,0 +1,75 @@
+"""The problem: what it holds, and the paper's special case, eq. (3)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import linear_theory as lt
+from tests.laws import RHOS, paper_problems, problems, squared
+from tests.strategies import log_uniform
+from tests.tolerances import near
+
+
+@given(problems())
+def test_shift_and_variances(problem):
+    assert np.array_equal(problem.shift, problem.pretrained - problem.target)
+    v = problem.shift @ problem.target_covariance @ problem.shift
+    assert near(
+        problem.shift_variance, v, problem.dim, np.abs(problem.target_covariance).sum() * squared(problem)
+    )
+    assert problem.residual_variance == problem.shift_variance + problem.noise_variance
+    assert problem.dim == len(problem.pretrained)
+
+
+@given(RHOS, log_uniform(1e-3, 1e3), st.integers(2, 6))
+def test_paper_problem(rho, norm, dim):
+    """Σ̃ = I + ρ(ē ē⊥ᵀ + ē⊥ ēᵀ): eigenvalues 1 ± ρ and 1, ēᵀΣ̃ē = 1, target 0, ē = axis 0."""
+    problem = lt.paper_problem(rho, norm, dim)
+    axes = np.eye(dim)
+    want = axes + rho * (np.outer(axes[0], axes[1]) + np.outer(axes[1], axes[0]))
+    assert np.array_equal(problem.target_covariance, want)
+    assert np.array_equal(problem.shift, norm * axes[0])
+    assert not problem.target.any()
+    assert problem.noise_variance == 0
+    assert problem.pretrain_covariance is None
+    values = np.linalg.eigvalsh(problem.target_covariance)
+    assert near(values, np.sort([1 - rho, *np.ones(dim - 2), 1 + rho]), dim)
+
+
+@given(paper_problems())
+def test_corner_five(problem):
+    """err_tot(θ*) = ‖e‖² because ēᵀΣ̃ē = 1."""
+    assert near(lt.total_error(problem, problem.pretrained), squared(problem))
+
+
+def test_one_dimension():
+    problem = lt.paper_problem(0.0, 2.0, dim=1)
+    assert problem.target_covariance.tolist() == [[1.0]]
+    assert problem.shift.tolist() == [2.0]
+    assert lt.paper_problem(0.5, dim=np.int64(3)).dim == 3
+
+
+def test_anything_numeric_becomes_float64():
+    problem = lt.FineTuningProblem([1, 0], np.zeros(2, np.float32), [[2, 1], [1, 2]], np.eye(2, dtype=int), 1)
+    for leaf in jax.tree.leaves(problem):
+        assert isinstance(leaf, np.ndarray)
+        assert leaf.dtype == np.float64
+    assert problem.pretrain_operator.dense().tolist() == np.eye(2).tolist()
+
+
+def test_a_problem_is_frozen_and_a_pytree():
+    problem = lt.paper_problem(0.6)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        problem.target = problem.pretrained
+    leaves, structure = jax.tree.flatten(problem)
+    assert len(leaves) == 4  # no pre-training covariance: None is no leaf
+    again = jax.tree.unflatten(structure, leaves)
+    assert again.pretrained is problem.pretrained
+    # Rebuilt from placeholders, which no value check would accept, as jit does.
+    assert jax.tree.unflatten(structure, [object()] * 4) is not None

@@ -1,0 +1,172 @@
+"""The public face: names, signatures, docstrings, and what importing costs."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import linear_theory as lt
+
+SIGNATURES = {
+    "FineTuningProblem": "(pretrained, target, target_covariance, pretrain_covariance=None, noise_variance=0.0)",
+    "paper_problem": "(rho, shift_norm=1.0, dim=2, pretrain_covariance=None, noise_variance=0.0)",
+    "median_temperature": "(losses)",
+    "population_median_temperature": "(problem)",
+    "flow_weights": "(losses, temperature=None)",
+    "weight_mass": "(problem, temperature)",
+    "weighted_covariance": "(problem, temperature)",
+    "iterate": "(problem, steps, learning_rate=None, temperature=inf)",
+    "stable_learning_rate": "(problem, temperature=inf)",
+    "gradient_flow": "(problem, time, temperature=inf)",
+    "fixed_point": "(problem, temperature)",
+    "sgd_error": "(problem, steps, learning_rate, temperature=inf)",
+    "stall_parameter": "(temperature, rho, shift_norm=1.0)",
+    "stall_temperature": "(beta, rho, shift_norm=1.0)",
+    "stall_spectrum": "(beta, rho)",
+    "closed_form": "(beta, rho, steps)",
+    "pretrain_error": "(problem, theta)",
+    "target_error": "(problem, theta)",
+    "total_error": "(problem, theta)",
+    "model_average": "(problem, omega)",
+    "best_model_average": "(problem)",
+    "joint_optimum": "(problem)",
+    "hard_sample_error": "(problem, theta, fraction)",
+    "solve": "(X, y, start, weights=None, ridge=0.0)",
+    "diagnose": "(X, y, start, temperature=None, pretrain_covariance=None)",
+    "NormalEquations.of": "(X, y, start, weights=None)",
+}
+"""The list of DESIGN.md, word for word."""
+
+EQUATION = "(eq. (4); Lemma F.1; section 4; B; Remark 7.4; THEORY 7; an explicit formula)"
+MARKS = ("eq", "Lemma", "section", "(B", "Remark", "THEORY", "(14)", "(15)", "(4)", "Σ", "=")
+SHAPES = (
+    "(d,)",
+    "(n,)",
+    "(d, d)",
+    "(m,)",
+    "(…",
+    "float",
+    "Broadcasts",
+    "broadcast",
+    "array",
+    "number",
+    "scalar",
+)
+
+
+def bare(signature):
+    """The signature without its annotations."""
+    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+
+
+def named(path):
+    found = lt
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def code(name):
+    return inspect.isfunction(getattr(lt, name)) or inspect.isclass(getattr(lt, name))
+
+
+@pytest.mark.parametrize(("name", "signature"), SIGNATURES.items())
+def test_designed_names_have_their_designed_signature(name, signature):
+    assert bare(inspect.signature(named(name))) == signature
+
+
+def test_descend_takes_a_solver_and_steps():
+    parameters = list(inspect.signature(lt.descend).parameters)
+    assert parameters == ["X", "y", "start", "weights", "solver", "steps"]
+
+
+def test_all_is_complete_and_sorted():
+    """Every public object that the package itself defines, plus its two namespaces, and nothing else."""
+    assert lt.__all__ == sorted(lt.__all__)
+    assert len(set(lt.__all__)) == len(lt.__all__)
+    own = {
+        name
+        for name, value in vars(lt).items()
+        if not name.startswith("_") and getattr(value, "__module__", "").startswith("linear_theory.")
+    }
+    assert set(lt.__all__) == own | {"descent", "weights"}
+    assert {name.split(".")[0] for name in SIGNATURES} <= set(lt.__all__)
+
+
+@pytest.mark.parametrize(
+    "module", sorted(Path(lt.__file__).parent.glob("[a-z]*.py")), ids=lambda path: path.stem
+)
+def test_every_module_says_what_it_is_and_stays_small(module):
+    text = module.read_text()
+    assert text.startswith('"""')
+    assert text.count("\n") <= 300
+
+
+@pytest.mark.parametrize("name", [name for name in lt.__all__ if code(name)])
+def test_every_name_states_its_meaning(name):
+    thing = getattr(lt, name)
+    assert inspect.getdoc(thing), name
+    assert thing.__doc__, f"{name} inherits its docstring"
+    if issubclass(type(thing), type) and issubclass(thing, Exception):
+        return
+    text = thing.__doc__
+    assert any(mark in text for mark in MARKS), f"{name}: no equation ({EQUATION})"
+    assert any(shape in text for shape in SHAPES), f"{name}: no shape"
+
+
+@pytest.mark.parametrize("rule", lt.weights.__all__)
+def test_rules_are_documented(rule):
+    assert getattr(lt.weights, rule).__doc__
+
+
+@pytest.mark.parametrize("name", lt.descent.__all__)
+def test_solvers_are_documented(name):
+    assert getattr(lt.descent, name).__doc__
+
+
+def in_a_fresh_interpreter(code):
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_importing_costs_nothing_but_the_mathematics():
+    foreign = ("matplotlib", "xarray", "rich", "typer", "jinja2", "sklearn", "pandas", "h5netcdf", "mpmath")
+    check = f"import sys, linear_theory; print([m for m in {foreign!r} if m in sys.modules])"
+    assert in_a_fresh_interpreter(check) == "[]"
+
+
+def test_importing_leaves_the_settings_of_jax_alone():
+    check = (
+        "import jax; names = ['jax_enable_x64', 'jax_numpy_dtype_promotion', 'jax_debug_nans', 'jax_platforms'];"
+        "before = [getattr(jax.config, n) for n in names]; import linear_theory as lt; lt.iterate(lt.paper_problem(.5), 3);"
+        "lt.weight_mass(lt.paper_problem(jax.numpy.asarray(.5)), 1.0);"
+        "print(before == [getattr(jax.config, n) for n in names], jax.config.jax_enable_x64)"
+    )
+    assert in_a_fresh_interpreter(check) == "True False"
+
+
+def test_without_x64_jax_answers_in_float32_and_numpy_in_float64():
+    check = (
+        "import jax, numpy as np, linear_theory as lt;"
+        "p = lt.paper_problem(jax.numpy.asarray(0.5), pretrain_covariance=np.eye(2), noise_variance=0.1);"
+        "q = lt.paper_problem(0.5);"
+        "print(lt.iterate(p, 10**12, temperature=1.0).dtype, lt.solve(jax.numpy.eye(2), np.ones(2), np.zeros(2)).theta.dtype,"
+        "lt.iterate(q, 10**12, temperature=1.0).dtype, lt.iterate(q, 3, temperature=jax.numpy.asarray(1.0)).dtype)"
+    )
+    assert in_a_fresh_interpreter(check) == "float32 float32 float64 float32"
+
+
+@pytest.mark.parametrize("steps", [10**12, 10**12 + 1, 10**400])
+def test_the_number_of_steps_costs_nothing(steps):
+    """A loop over K would not come back."""
+    assert lt.iterate(lt.paper_problem(0.6), steps, temperature=1e-9).shape == (2,)
+    assert 0 <= lt.closed_form(1e-9, 0.6, steps)[0] < 1
+    assert 0 <= lt.stall_approximation(1e-9, 0.6, steps)[0] < 1

@@ -1,0 +1,154 @@
+"""Laws of one-pass SGD's exact second moment (section 7)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import linear_theory as lt
+from linear_theory.weights import KLDRO, Uniform
+from tests.agreement import numpy_problem
+from tests.laws import NOISELESS, RELATIVE_TEMPERATURES, condition, problems, remade, rotated, scaled, squared
+from tests.strategies import SEEDS, orthogonal, random_case
+from tests.tolerances import near, not_above, within_standard_errors
+
+EXAMPLE = numpy_problem(random_case(2, 5.0, noise=0.3, seed=4))
+
+
+def stable(problem, share=0.2):
+    """A step well within mean-square stability: 1/((d+2)λ_max) or more is allowed."""
+    return share / ((problem.dim + 2) * np.linalg.norm(problem.target_covariance, 2))
+
+
+@given(problems(), RELATIVE_TEMPERATURES)
+def test_no_steps_are_the_pretrained_error(problem, t):
+    got = lt.sgd_error(problem, 0, 0.1, t * squared(problem))
+    assert near(got, lt.target_error(problem, problem.pretrained), condition(problem))
+
+
+@given(problems(), RELATIVE_TEMPERATURES, st.lists(st.integers(0, 30), min_size=1, max_size=4))
+def test_a_vector_of_steps_is_an_entry_for_each(problem, t, steps):
+    tau, eta = t * squared(problem), stable(problem)
+    table = lt.sgd_error(problem, np.array(steps), eta, tau)
+    assert near(table, [lt.sgd_error(problem, k, eta, tau) for k in steps])
+
+
+@given(problems(), RELATIVE_TEMPERATURES, st.integers(0, 100))
+def test_noise_in_the_steps_only_costs(problem, t, steps):
+    """Jensen: the mean of SGD is gradient descent, so its error is at least that one's."""
+    tau, eta = t * squared(problem), stable(problem)
+    descent = lt.target_error(problem, lt.iterate(problem, steps, eta, tau))
+    scale = lt.target_error(problem, problem.pretrained) + problem.noise_variance
+    around = 1 + np.linalg.norm(problem.target) / np.linalg.norm(problem.shift)
+    assert not_above(
+        descent, lt.sgd_error(problem, steps, eta, tau), 100 * condition(problem) * around, scale
+    )
+
+
+@given(problems(), RELATIVE_TEMPERATURES, SEEDS, st.integers(-20, 20).map(lambda k: 2.0**k))
+def test_rotation_and_units(problem, t, seed, c):
+    tau, eta = t * squared(problem), stable(problem)
+    want = lt.sgd_error(problem, 20, eta, tau)
+    turned = rotated(problem, orthogonal(problem.dim, np.random.default_rng(seed)))
+    around = 1 + np.linalg.norm(problem.target) / np.linalg.norm(problem.shift)
+    assert near(lt.sgd_error(turned, 20, eta, tau), want, 100 * condition(problem) * around)
+    assert near(lt.sgd_error(scaled(problem, c), 20, eta, c**2 * tau), c**2 * want, 10)
+
+
+def small_step_limit(error, problem, tau, time=1.0):
+    """K steps of η = t/K tend to the flow: apart by O(1/K), so a tenth of η leaves a tenth."""
+    flow = lt.target_error(problem, lt.gradient_flow(problem, time, tau))
+    gaps = [error(problem, k, time / k, tau) - flow for k in (200, 2000)]
+    return bool(abs(gaps[1] / gaps[0] - 0.1) < 0.02)
+
+
+def test_small_steps():
+    assert small_step_limit(lt.sgd_error, EXAMPLE, 1.0)
+    assert not small_step_limit(lambda p, k, eta, tau: lt.sgd_error(p, k, eta / 2, tau), EXAMPLE, 1.0)
+    assert not small_step_limit(lambda p, k, eta, tau: lt.sgd_error(p, k, eta), EXAMPLE, 1.0)
+
+
+def simulate(problem, steps, eta, rule, runs=40_000, seed=3):
+    """err₂ after K steps of θ ← θ + 2ηw(y − ⟨θ,x⟩)x on fresh rows, w from the loss at θ*."""
+    rng = np.random.default_rng(seed)
+    root = np.linalg.cholesky(problem.target_covariance)
+    away = np.tile(problem.shift, (runs, 1))
+    for _ in range(steps):
+        X = rng.standard_normal((runs, problem.dim)) @ root.T
+        noise = math.sqrt(problem.noise_variance) * rng.standard_normal(runs)
+        w = np.exp(rule.log_weights((noise - X @ problem.shift) ** 2))
+        residual = noise - (X * away).sum(axis=1)
+        away = away + 2 * eta * (w * residual)[:, None] * X
+    return ((away @ problem.target_covariance) * away).sum(axis=1)
+
+
+@pytest.mark.parametrize(
+    "rule", [lt.weights.Flow(0.7), KLDRO(12.0), Uniform()], ids=lambda r: type(r).__name__
+)
+def test_simulation(rule):
+    errors = simulate(EXAMPLE, 15, 0.05, rule)
+    assert within_standard_errors(errors, lt.sgd_error(EXAMPLE, 15, 0.05, rule))
+    quiet = remade(EXAMPLE, noise_variance=0.0)
+    for wrong in (
+        lt.sgd_error(EXAMPLE, 20, 0.05, rule),
+        lt.sgd_error(quiet, 15, 0.05, rule),
+        lt.target_error(EXAMPLE, lt.iterate(EXAMPLE, 15, 0.05, rule)),
+    ):
+        assert not within_standard_errors(errors, wrong)
+
+
+def test_a_number_and_its_rule_agree():
+    assert lt.sgd_error(EXAMPLE, 5, 0.05, 0.7) == lt.sgd_error(EXAMPLE, 5, 0.05, lt.weights.Flow(0.7))
+    assert lt.sgd_error(EXAMPLE, 5, 0.05) == lt.sgd_error(EXAMPLE, 5, 0.05, Uniform())
+
+
+# ------------------------------------------------------------------------------------ mean-square stability
+
+
+def threshold(problem, tau):
+    """The smallest positive root of Σᵢ ημ₂c₂ᵢ²/(μ₁c₁ᵢ − 2ημ₂c₂ᵢ²) = 1, for Σ̃ = I, by bisection below the pole."""
+    mass1, mass2 = lt.weight_mass(problem, tau), lt.weight_mass(problem, tau / 2)
+    # Σ̃ = I: Σ' and the tilt at τ/2 share their eigenvectors, e and its complement, in ascending order.
+    c1 = np.linalg.eigvalsh(lt.weighted_covariance(problem, tau)) / mass1
+    c2 = np.linalg.eigvalsh(lt.weighted_covariance(problem, tau / 2)) / mass2
+    low, high = 0.0, float((mass1 * c1 / (2 * mass2 * c2**2)).min())
+    for _ in range(60):
+        eta = (low + high) / 2
+        total = (eta * mass2 * c2**2 / (mass1 * c1 - 2 * eta * mass2 * c2**2)).sum()
+        low, high = (eta, high) if total < 1 else (low, eta)
+    return low
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+@pytest.mark.parametrize("tau", [0.5, 3.0, math.inf])
+def test_stability_threshold(dim, tau):
+    problem = lt.paper_problem(0.0, dim=dim)
+    edge = threshold(problem, tau)
+    if tau == math.inf:
+        assert near(edge, 1 / (dim + 2), 100)
+    late = np.array([20_000, 20_500])
+    before, after = lt.sgd_error(problem, late, 0.99 * edge, tau)
+    assert after < before or after < 1e-200
+    before, after = lt.sgd_error(problem, np.array([1500, 2000]), 1.03 * edge, tau)
+    assert after > before
+
+
+def test_an_unstable_step_grows_to_infinity_not_nan():
+    assert lt.sgd_error(EXAMPLE, 5000, 2.0) == math.inf
+
+
+@given(problems(noise=NOISELESS), RELATIVE_TEMPERATURES)
+def test_without_noise_a_stable_step_learns(problem, t):
+    tau, eta = t * squared(problem), stable(problem)
+    start, later = lt.sgd_error(problem, np.array([0, 200]), eta, tau)
+    assert not_above(later, start)
+
+
+def test_nothing_to_learn_and_extremes():
+    assert lt.sgd_error(lt.paper_problem(0.6, 0.0), 10, 0.1, 1.0) == 0
+    for tau in (1e-320, 1e-300, 1e300):
+        assert np.isfinite(lt.sgd_error(lt.paper_problem(0.6, noise_variance=1.0), 10, 0.1, tau))
