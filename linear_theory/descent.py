@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from .arrays import Array, InvalidTypeError, InvalidValueError, Namespace, bounded, namespace, pytree
-from .least_squares import NormalEquations
+from .least_squares import NormalEquations, Rows, checked_rows
 
 __all__ = ["GradientDescent", "Path", "Solver", "descend"]
 
@@ -86,7 +86,8 @@ def descend(
     solver: Solver | None = None,
     steps: int = 100,
 ) -> Path:
-    """Run a solver on L(θ) = (1/n) Σ wᵢ(yᵢ − ⟨xᵢ,θ⟩)² from ``start``; a pass over the rows, then d² a step.
+    """Run a solver on L(θ) = (1/n) Σ wᵢ(yᵢ − ⟨xᵢ,θ⟩)² from ``start``: d² a step, and a pass over the rows
+    for each recorded loss.
 
     Parameters
     ----------
@@ -111,12 +112,13 @@ def descend(
         remedy = "must be a solver object, for instance linear_theory.descent.GradientDescent()"
         raise InvalidTypeError("solver", solver, remedy)
     equations = NormalEquations.of(X, y, start, weights)
+    _, rows = checked_rows(X, y, start, weights)
     space = namespace(equations, solver)
     equations = space.tree(equations)
     with np.errstate(over="ignore", invalid="ignore"):  # divergence is the path's status, not a warning
         displacements = _loop(space, solver, equations, int(steps))
         slope = equations.gradient(displacements[-1])
-        losses = equations.loss(displacements)
+        losses = _losses(space, space.tree(rows), displacements)
         return Path(equations.start + displacements, losses, (slope**2).sum() ** 0.5)
 
 
@@ -137,3 +139,13 @@ def _loop(space: Namespace, solver: Solver, equations: NormalEquations, steps: i
 
     _, rest = jax.lax.scan(body, (first, state), length=steps)
     return space.xp.concatenate([first[None], rest])
+
+
+def _losses(space: Namespace, rows: Rows, displacements: Array) -> Array:
+    """L at every displacement, from the residuals: out of the Gram matrix it would cancel, even below 0."""
+    loss = lambda delta: (rows.weights * (rows.residual - rows.X @ delta) ** 2).mean()
+    return (
+        np.array([loss(delta) for delta in displacements])
+        if space.xp is np
+        else jax.lax.map(loss, displacements)
+    )

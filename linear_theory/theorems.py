@@ -46,7 +46,7 @@ def _coordinates(beta: object, rho: object, *others: object) -> tuple[Namespace,
     array = require(space, "beta", array, inside, f"must be in (0, 1/rho] for rho = {short(rho)}")
     low = array <= 1
     inverse = 1 / xp.where(low, 1.0, array)
-    return space, xp.where(low, array, 1.0), xp.where(low | (inverse > rho), inverse, rho), rho
+    return space, xp.where(low, array, 1.0), xp.where(inverse < rho, rho, inverse), rho
 
 
 def _complement(rho: Array) -> Array:

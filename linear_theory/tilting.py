@@ -70,7 +70,7 @@ def _(rule: Uniform, variance: Array, space: Namespace) -> ResidualTilt:
 @residual_tilt.register
 def _(rule: Flow, variance: Array, space: Namespace) -> ResidualTilt:
     xp, temperature = space.xp, space.array(rule.temperature)
-    weighted = xp.isfinite(temperature)
+    weighted = ~xp.isinf(temperature)  # NaN stays NaN
     safe = xp.where(weighted, temperature, 1.0)
     ratio = xp.where(weighted, safe / (safe + 2 * variance), 1.0)  # 2s²/τ would overflow for tiny τ
     mass = xp.where(weighted, xp.sqrt(safe) / xp.sqrt(safe + 2 * variance), 1.0)

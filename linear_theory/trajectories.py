@@ -124,7 +124,7 @@ def stable_learning_rate(
     """The supremum of the η for which :func:`iterate` converges: 1/λ_max(Σ') over the directions it enters; a float.
 
     The path from θ* stays in the Krylov space of (Σ̃, e), so only eigenvectors with a component of the
-    shift count; ``inf`` where there is nothing to learn. At η equal to it the iterates oscillate for ever.
+    shift (beyond rounding) count, which makes it jump where eigenvalues coincide; ``inf`` where there is nothing to learn. At η equal to it the iterates oscillate for ever.
     Arguments and errors as in :func:`iterate`.
     """
     moments = weighted_moments(problem, temperature)
@@ -217,9 +217,10 @@ def sgd_error(
     rows = xp.where(inner[:, None], space.array(1.0), space.array(0.0))
 
     def step(moment: Array) -> Array:
-        drift = rows * (first @ moment)
+        # Both products, not one and its transpose: then the asymmetry of rounding decays with the rest.
+        drift = rows * (first @ moment) + (moment @ first) * rows.T
         kick = 2 * second @ moment @ second + (moment * second).sum() * second
-        return moment - 2 * eta * mass1 * (drift + drift.T) + 4 * eta**2 * mass2 * keep * kick
+        return moment - 2 * eta * mass1 * drift + 4 * eta**2 * mass2 * keep * kick
 
     def error(moment: Array) -> Array:
         return (moment[:d, :d] * space.array(problem.target_covariance)).sum()

@@ -6,7 +6,6 @@ import math
 
 import mpmath
 import numpy as np
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 

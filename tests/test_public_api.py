@@ -146,7 +146,8 @@ def test_importing_costs_nothing_but_the_mathematics():
 def test_importing_leaves_the_settings_of_jax_alone():
     check = (
         "import jax; names = ['jax_enable_x64', 'jax_numpy_dtype_promotion', 'jax_debug_nans', 'jax_platforms'];"
-        "before = [getattr(jax.config, n) for n in names]; import linear_theory as lt; lt.iterate(lt.paper_problem(.5), 3);"
+        "before = [getattr(jax.config, n) for n in names];"
+        "import linear_theory as lt; lt.iterate(lt.paper_problem(.5), 3);"
         "lt.weight_mass(lt.paper_problem(jax.numpy.asarray(.5)), 1.0);"
         "print(before == [getattr(jax.config, n) for n in names], jax.config.jax_enable_x64)"
     )
@@ -158,7 +159,8 @@ def test_without_x64_jax_answers_in_float32_and_numpy_in_float64():
         "import jax, numpy as np, linear_theory as lt;"
         "p = lt.paper_problem(jax.numpy.asarray(0.5), pretrain_covariance=np.eye(2), noise_variance=0.1);"
         "q = lt.paper_problem(0.5);"
-        "print(lt.iterate(p, 10**12, temperature=1.0).dtype, lt.solve(jax.numpy.eye(2), np.ones(2), np.zeros(2)).theta.dtype,"
+        "print(lt.iterate(p, 10**12, temperature=1.0).dtype,"
+        "lt.solve(jax.numpy.eye(2), np.ones(2), np.zeros(2)).theta.dtype,"
         "lt.iterate(q, 10**12, temperature=1.0).dtype, lt.iterate(q, 3, temperature=jax.numpy.asarray(1.0)).dtype)"
     )
     assert in_a_fresh_interpreter(check) == "float32 float32 float64 float32"

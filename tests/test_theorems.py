@@ -139,10 +139,10 @@ def test_order_of_the_eigenvalues(pair):
     slow, fast = lt.stall_spectrum(beta, rho)
     assert 0 < slow < 1
     assert not_above(fast, rho**2 * slow, vanilla_distance(beta, rho))
-    if 1e-3 < rho and 1e-3 < beta * (1 - rho):
+    if rho > 1e-3 and beta * (1 - rho) > 1e-3:
         assert fast < rho**2 * slow
     edge = math.sqrt(2 / (1 + rho**4))
-    if rho > 1e-3 and 1e-6 < abs(beta - edge) * (1 - rho):
+    if rho > 1e-3 and abs(beta - edge) * (1 - rho) > 1e-6:
         assert (abs(fast) < rho**2 * slow) == (beta < edge)
 
 

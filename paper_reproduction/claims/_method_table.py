@@ -143,7 +143,7 @@ def _flipped(plane: Plane) -> list[float]:
 
 def _package_grid(problem: lt.FineTuningProblem, quick: bool) -> tuple[float, float]:
     """FLOW's least error over temperatures × steps and × times, all from the package: a search of its own."""
-    temperatures = np.geomspace(1e-3, 1e3, 12 if quick else 120)
+    temperatures = np.geomspace(1e-3, 1e3, 8 if quick else 120)
     steps, times = np.arange(0, 200), np.geomspace(1e-3, 1e5, 300)
     discrete = min(
         lt.total_error(problem, lt.iterate(problem, steps, temperature=t)).min() for t in temperatures

@@ -57,7 +57,7 @@ def compute(settings: Settings) -> xr.Dataset:
     return xr.merge(
         [
             table(settings),
-            ensemble(settings.rng("ensemble"), 60 if settings.quick else 800),
+            ensemble(settings.rng("ensemble"), 40 if settings.quick else 800),
             one_step(settings.rng("one step"), 20 if settings.quick else 200),
             frontiers(),
         ]
