@@ -124,7 +124,8 @@ def stable_learning_rate(
     """The supremum of the η for which :func:`iterate` converges: 1/λ_max(Σ') over the directions it enters; a float.
 
     The path from θ* stays in the Krylov space of (Σ̃, e), so only eigenvectors with a component of the
-    shift (beyond rounding) count, which makes it jump where eigenvalues coincide; ``inf`` where there is nothing to learn. At η equal to it the iterates oscillate for ever.
+    shift (beyond rounding) count, which makes it jump where eigenvalues coincide; ``inf`` where there is
+    nothing to learn. At η equal to it the iterates oscillate for ever.
     Arguments and errors as in :func:`iterate`.
     """
     moments = weighted_moments(problem, temperature)

@@ -19,13 +19,13 @@ STEP = 1e-5
 
 
 def errors(problem, tau):
-    """err_tot along steps of the default and of a small rate, and along times: one number each."""
+    """err_tot along steps and along times: one number each."""
     thetas = (
         *lt.iterate(problem, np.array(KS), temperature=tau),
-        *lt.iterate(problem, np.array(KS), 0.05, tau),
         *lt.gradient_flow(problem, np.array(TIMES), tau),
     )
-    return lt.total_error(problem, jnp.stack(thetas))
+    engine = jnp if isinstance(problem.pretrained, jax.Array) else np
+    return lt.total_error(problem, engine.stack(thetas))
 
 
 def moved(problem, h, direction):
@@ -48,41 +48,42 @@ def off_the_family(problem, seed):
     rng, dim = np.random.default_rng(seed), problem.dim
     move = rng.standard_normal((dim, dim)) / (4 * dim)
     leaves = [rng.standard_normal(dim), rng.standard_normal(dim), move + move.T, np.array(0.5)]
-    return jax.tree.unflatten(jax.tree.structure(problem), [jnp.asarray(leaf) for leaf in leaves])
+    return jax.tree.unflatten(jax.tree.structure(problem), leaves)
 
 
 @pytest.mark.parametrize("dim", range(1, 9))
 def test_gradients_in_the_paper_case(dim):
     """Σ̃ = I at ρ = 0, its repeated 1 from d = 3, β = 1 (τ = 2), τ = ∞; an eigenvalue exactly 1 at even K."""
-    value = jax.jit(lambda h, tau, problem, direction: errors(moved(problem, h, direction), tau))
     slopes = jax.jit(
         jax.jacrev(lambda h, tau, *rest: errors(moved(rest[0], h, rest[1]), tau), argnums=(0, 1))
     )
     for rho in (0.0, 0.6) if dim > 1 else (0.0,):
-        problem = to_jax(lt.paper_problem(rho, dim=dim, noise_variance=0.3))
+        problem = lt.paper_problem(rho, dim=dim, noise_variance=0.3)
         direction = off_the_family(problem, dim)
+        traced = to_jax((problem, direction))
+        value = lambda h, tau, p=problem, move=direction: errors(moved(p, h, move), tau)  # in NumPy
         for tau in (0.5, 2.0, math.inf):
-            along, in_temperature = slopes(0.0, tau, problem, direction)
-            assert close(along, differences(lambda h: value(h, tau, problem, direction)))  # noqa: B023
+            along, in_temperature = slopes(0.0, tau, *traced)
+            assert close(along, differences(lambda h: value(h, tau)))  # noqa: B023
             if tau == math.inf:
                 assert not in_temperature.any()
             else:
-                assert close(in_temperature, differences(lambda h: value(0.0, tau + h, problem, direction)))  # noqa: B023
+                assert close(in_temperature, differences(lambda h: value(0.0, tau + h)))  # noqa: B023
 
 
 def test_the_gradient_of_a_lost_sign_is_seen():
     """A mutant: |1 − x|^K for (1 − x)^K at odd K."""
-    problem = to_jax(lt.paper_problem(0.6))
+    problem = lt.paper_problem(0.6)
     component = lambda t: lt.iterate(problem, 3, temperature=t)[1]
     want = differences(lambda h: component(2.0 + h))
-    assert close(jax.grad(component)(2.0), want)
-    assert not close(jax.grad(lambda t: abs(component(t)))(2.0), want)
+    assert close(jax.jit(jax.grad(component))(2.0), want)
+    assert not close(jax.jit(jax.grad(lambda t: abs(component(t))))(2.0), want)
 
 
 @pytest.mark.parametrize("form", [lt.closed_form, lt.stall_approximation])
 def test_gradients_of_the_closed_form(form):
     """Through β = 1, where the two charts of β meet, and at ρ = 0."""
-    value = jax.jit(lambda b, rho, k: jnp.stack(form(b, rho, k)))
+    value = lambda b, rho, k: np.stack(form(b, rho, k))
     slope = jax.jit(jax.jacrev(lambda b, rho, k: jnp.stack(form(b, rho, k))))
     for rho in (0.0, 0.5):
         for steps in (0, 1, 2, 7):
@@ -93,17 +94,15 @@ def test_gradients_of_the_closed_form(form):
 @pytest.mark.parametrize("rho", [0.0, 0.5])
 def test_gradients_of_the_re_parametrisation(rho):
     for function, beta in ((lt.stall_parameter, 2.0), (lt.half_life, 1.0), (lt.squared_mass, 1.0)):
-        assert close(jax.grad(function)(beta, rho), differences(lambda h: function(beta + h, rho)))  # noqa: B023
-    assert np.isfinite(jax.grad(lt.stall_parameter)(1e300, rho))
+        assert close(jax.jit(jax.grad(function))(beta, rho), differences(lambda h: function(beta + h, rho)))  # noqa: B023
+    assert np.isfinite(jax.jit(jax.grad(lt.stall_parameter))(1e100, rho))
 
 
 def test_gradients_beyond_every_float():
     problem = to_jax(lt.paper_problem(0.6))
     for steps in (10**12, 10**400):
-        assert (
-            jax.grad(lambda t, k=steps: lt.total_error(problem, lt.iterate(problem, k, temperature=t)))(1.0)
-            == 0
-        )
+        error = lambda t, k=steps: lt.total_error(problem, lt.iterate(problem, k, temperature=t))
+        assert jax.jit(jax.grad(error))(1.0) == 0
 
 
 @pytest.mark.parametrize("rule", [Flow, KLDRO, HardThreshold])
@@ -118,12 +117,12 @@ def test_gradients_through_rules(rule):
             assert close(in_norm, differences(lambda h: value(norm + h, 10.0)))  # noqa: B023
         assert np.isfinite(in_norm)
     bare = jax.grad(lambda n: lt.iterate(lt.paper_problem(0.6, n), 3, temperature=rule(10.0)).sum())
-    assert np.isfinite(bare(0.0))
+    assert np.isfinite(jax.jit(bare)(0.0))
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_gradient_of_the_stable_step(dim):
     """1/λ_max(Σ') through a repeated spectrum: vᵀ(dΣ')v."""
-    problem = to_jax(lt.paper_problem(0.6 if dim > 1 else 0.0, dim=dim, noise_variance=0.3))
-    value = jax.jit(lambda tau: lt.stable_learning_rate(problem, tau))
+    problem = lt.paper_problem(0.6 if dim > 1 else 0.0, dim=dim, noise_variance=0.3)
+    value = lambda tau: lt.stable_learning_rate(problem, tau)
     assert close(jax.jit(jax.grad(value))(1.0), differences(lambda h: value(1.0 + h)))
