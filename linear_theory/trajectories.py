@@ -121,11 +121,11 @@ def _largest_reached(space: Namespace, moments: WeightedMoments) -> Array:
 def stable_learning_rate(
     problem: FineTuningProblem, temperature: float | Array | WeightRule = math.inf
 ) -> Array:
-    """The supremum of the η for which :func:`iterate` converges: 1/λ_max(Σ') over the directions it enters; a float.
+    """The supremum of the η for which :func:`iterate` converges, a float: 1/λ_max(Σ') where the path goes.
 
-    The path from θ* stays in the Krylov space of (Σ̃, e), so only eigenvectors with a component of the
-    shift (beyond rounding) count, which makes it jump where eigenvalues coincide; ``inf`` where there is
-    nothing to learn. At η equal to it the iterates oscillate for ever.
+    The path from θ* stays in the Krylov space of (Σ̃, e), so only eigenvectors with a component of the shift
+    (beyond rounding) count, which makes it jump where eigenvalues coincide; ``inf`` where there is nothing
+    to learn. At η equal to it the iterates oscillate for ever.
     Arguments and errors as in :func:`iterate`.
     """
     moments = weighted_moments(problem, temperature)

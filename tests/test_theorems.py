@@ -233,8 +233,8 @@ def test_the_approximation_lies_on_the_stalled_direction(pair, steps):
 @given(st.floats(0, 0.9), log_uniform(1e-8, 1e-4), st.floats(0.05, 0.95))
 def test_as_beta_falls_flow_tends_to_every_model_average(rho, beta, omega):
     """Remark 7.5: with γ(K, β) → ω the iterate tends to θ_avg(ω); −βργ‖e‖ē⊥ and rounding K remain."""
-    slow, fast = lt.stall_spectrum(beta, rho)
-    steps = round(math.log(omega) / math.log(slow))
+    _, fast = lt.stall_spectrum(beta, rho)
+    steps = round(lt.half_life(beta, rho) * math.log2(1 / omega))
     got = np.array(lt.closed_form(beta, rho, steps))
     # K is rounded to an integer: half a step of 1 − λ₁ < β; γ's denominator adds β²ρ²; (λ₂)^K is gone.
     assert np.linalg.norm(got - [omega, 0.0]) <= 0.5 * beta + beta * rho + beta**2 + abs(fast) ** steps
