@@ -8,6 +8,7 @@ not, and there a bad value turns the result into NaN.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, NoReturn, TypeVar, dataclass_transform
@@ -18,6 +19,7 @@ import jax.scipy.special
 import numpy as np
 import scipy.special
 from jax.core import Tracer
+from jax.sharding import AxisType, Mesh, NamedSharding
 
 Array = Any  # numpy.ndarray or jax.Array, whichever came in
 T = TypeVar("T")
@@ -69,8 +71,11 @@ class Namespace:
             return self.xp.asarray(value, dtype=self.dtype)
 
     def tree(self, value: T) -> T:
-        """``value`` with every leaf in this engine and precision."""
-        return jax.tree.map(self.array, value)
+        """``value`` with every leaf in this engine and precision: itself, where they are already."""
+        leaves, structure = jax.tree.flatten(value)
+        arrays = [self.array(leaf) for leaf in leaves]
+        same = all(array is leaf for array, leaf in zip(arrays, leaves, strict=True))
+        return value if same else jax.tree.unflatten(structure, arrays)
 
 
 def namespace(*values: object) -> Namespace:
@@ -109,7 +114,22 @@ def numeric(space: Namespace, name: str, value: object, ndim: int | tuple[int, .
         kind = {0: "a number", 1: "a vector", 2: "a matrix"}
         wanted = " or ".join(kind.get(axes, f"an array with {axes} axes") for axes in allowed)
         raise InvalidValueError(name, value, f"must be {wanted}, not an array of shape {value.shape}")
-    return space.array(value)
+    return space.array(_on_automatic_mesh(value))
+
+
+def _on_automatic_mesh(array: Array) -> Array:
+    """Where the mesh has explicit axes (the default of ``jax.make_mesh``): on the same devices, unmoved, with axes
+    that the compiler takes care of. Otherwise JAX asks for every sum over sharded rows where it is to lie.
+    """
+    sharding = getattr(jax.typeof(array), "sharding", None) if isinstance(array, jax.Array) else None
+    if not (isinstance(sharding, NamedSharding) and AxisType.Explicit in sharding.mesh.axis_types):
+        return array
+    if is_traced(array):
+        mesh = sharding.mesh.update(axis_types=(AxisType.Auto,) * len(sharding.mesh.axis_names))
+        return jax.lax.with_sharding_constraint(array, NamedSharding(mesh, sharding.spec))
+    placed: Any = array.sharding
+    mesh = Mesh(placed.mesh.devices, placed.mesh.axis_names)
+    return jax.device_put(array, NamedSharding(mesh, placed.spec))
 
 
 def require(space: Namespace, name: str, value: Array, valid: Array, remedy: str) -> Array:
@@ -140,6 +160,11 @@ def bounded(
     return require(space, name, array, accept(array), remedy)
 
 
+def positive(space: Namespace, name: str, value: object) -> Array:
+    """``value`` as a finite number > 0."""
+    return bounded(space, name, value, lambda v: (v > 0) & (v < math.inf), "must be finite and > 0")
+
+
 def shaped(name: str, value: Array, shape: tuple[int, ...], remedy: str) -> Array:
     """``value`` if it has exactly this shape."""
     if value.shape != shape:
@@ -152,6 +177,24 @@ def quotient(space: Namespace, numerator: Array, denominator: Array, otherwise: 
     nonzero = denominator != 0
     with np.errstate(over="ignore"):
         return space.xp.where(nonzero, numerator / space.xp.where(nonzero, denominator, 1.0), otherwise)
+
+
+BLOCK = 16_000
+"""Entries of every array that elementwise work takes at once: what stays in cache beside its temporaries."""
+
+
+def blockwise(function: Callable[..., tuple[Array, ...]], results: int, *arrays: Array) -> tuple[Array, ...]:
+    """``function(*arrays)``, elementwise with several results: in NumPy block by block where there is much."""
+    if any(isinstance(array, jax.Array) for array in arrays) or np.broadcast(*arrays).size <= BLOCK:
+        return function(*arrays)
+    how: dict[str, Any] = {"flags": ["buffered", "external_loop"], "buffersize": BLOCK}
+    access: Any = [["readonly"]] * len(arrays) + [["writeonly", "allocate"]] * results
+    kinds = [array.dtype for array in arrays] + [np.dtype(np.float64)] * results
+    with np.nditer([*arrays, *[None] * results], op_flags=access, op_dtypes=kinds, **how) as blocks:
+        for block in blocks:
+            for out, value in zip(block[len(arrays) :], function(*block[: len(arrays)]), strict=True):
+                out[...] = value
+        return blocks.operands[len(arrays) :]
 
 
 def broadcast(**arrays: Array) -> None:

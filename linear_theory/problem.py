@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +21,12 @@ from .arrays import (
     require,
     shaped,
 )
-from .covariance import Dense, checked_covariance
+from .covariance import Covariance, IdentityPlusLowRank, as_covariance, checked_covariance
 
 __all__ = ["FineTuningProblem", "paper_problem"]
+
+LARGEST_MATRIX = 100
+"""Dimensions up to which the paper's covariance is handed out as a matrix."""
 
 
 @pytree
@@ -38,9 +42,11 @@ class FineTuningProblem:
         θ*, the pre-trained solution and the start of fine-tuning.
     target : (d,) array
         θ̃*, the optimum of the fine-tuning task.
-    target_covariance : (d, d) array
-        Σ̃, symmetric positive semi-definite; in its null space every method stays at θ*.
-    pretrain_covariance : (d, d) array, optional
+    target_covariance : (d, d) array or structured covariance
+        Σ̃, symmetric positive semi-definite; in its null space every method stays at θ*. For large d, where a
+        matrix has no room: ``covariance.IdentityPlusLowRank`` (time and memory O(d)) or
+        ``covariance.Operator`` (a function v → Σ̃v, a SciPy ``LinearOperator`` or a sparse matrix).
+    pretrain_covariance : the same, optional
         Σ of the pre-training task, symmetric positive semi-definite; ``None`` is the identity.
     noise_variance : float
         σ² ≥ 0, in the units of y².
@@ -54,8 +60,8 @@ class FineTuningProblem:
 
     pretrained: Array
     target: Array
-    target_covariance: Array
-    pretrain_covariance: Array | None = None
+    target_covariance: Any  # a matrix, or a Covariance
+    pretrain_covariance: Array | Covariance | None = None
     noise_variance: Array | float = 0.0
 
     def __post_init__(self) -> None:
@@ -99,17 +105,16 @@ class FineTuningProblem:
         return self.pretrained - self.target
 
     @property
-    def target_operator(self) -> Dense:
+    def target_operator(self) -> Covariance:
         """Σ̃ as a covariance object."""
-        return Dense(self.target_covariance)
+        return as_covariance(self.target_covariance)
 
     @property
-    def pretrain_operator(self) -> Dense:
+    def pretrain_operator(self) -> Covariance:
         """Σ as a covariance object."""
         if self.pretrain_covariance is not None:
-            return Dense(self.pretrain_covariance)
-        space = namespace(self.pretrained)
-        return Dense(space.xp.eye(self.dim, dtype=space.dtype))
+            return as_covariance(self.pretrain_covariance)
+        return identity(namespace(self), self.dim)
 
     @property
     def shift_variance(self) -> Array:
@@ -120,6 +125,12 @@ class FineTuningProblem:
     def residual_variance(self) -> Array:
         """s² = eᵀΣ̃e + σ², the variance of the residual r = y − ⟨θ*, x⟩ of the pre-trained model."""
         return self.shift_variance + self.noise_variance
+
+
+def identity(space: Namespace, dim: int) -> IdentityPlusLowRank:
+    """I, in no memory."""
+    zeros = lambda *shape: space.xp.zeros(shape, dtype=space.dtype)
+    return IdentityPlusLowRank(zeros(dim, 0), zeros(0, 0), space.array(1.0))
 
 
 def checked_problem(space: Namespace, problem: object) -> FineTuningProblem:
@@ -154,7 +165,8 @@ def paper_problem(
     shift_norm : float
         ‖e‖ ≥ 0.
     dim : int
-        d ≥ 1.
+        d ≥ 1. Up to 100 the covariance is a (d, d) array, beyond it ``covariance.IdentityPlusLowRank``, with which
+        a million dimensions cost a few vectors.
     pretrain_covariance, noise_variance
         As in :class:`FineTuningProblem`.
 
@@ -173,9 +185,10 @@ def paper_problem(
         reject("dim", dim, "must be an integer ≥ 1")
     if dim == 1 and (not is_concrete(rho) or float(rho) != 0):
         reject("rho", rho, "must be the number 0 in one dimension, where there is no second direction")
-    first = xp.zeros(dim, dtype=space.dtype)
-    pretrained = xp.where(xp.arange(dim) == 0, shift_norm, first)
-    rows, columns = xp.arange(dim)[:, None], xp.arange(dim)[None, :]
-    paired = (rows + columns == 1) & (rows != columns)
-    covariance = xp.eye(dim, dtype=space.dtype) + xp.where(paired, rho, xp.zeros((), dtype=space.dtype))
-    return FineTuningProblem(pretrained, first, covariance, pretrain_covariance, noise_variance)
+    origin = xp.zeros(dim, dtype=space.dtype)
+    pretrained = xp.where(xp.arange(dim) == 0, shift_norm, origin)
+    plane = xp.eye(dim, min(dim, 2), dtype=space.dtype)
+    core = rho * xp.eye(plane.shape[1], dtype=space.dtype)[::-1]
+    covariance = IdentityPlusLowRank(plane, core, space.array(1.0))
+    matrix = covariance if dim > LARGEST_MATRIX else covariance.dense()
+    return FineTuningProblem(pretrained, origin, matrix, pretrain_covariance, noise_variance)

@@ -8,132 +8,17 @@ paper's covariance). Here the derivative is the Daleckii-Krein formula, with eac
 
 from __future__ import annotations
 
-import operator as python_operator
-from typing import Any, Protocol
+import math
+from typing import Any, NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from .arrays import (
-    Array,
-    InvalidTypeError,
-    InvalidValueError,
-    Namespace,
-    is_traced,
-    namespace,
-    numeric,
-    pytree,
-)
-from .covariance import Covariance
+from .arrays import Array, namespace, pytree, quotient
+from .covariance import Covariance, Reach, settles
+from .powers import Steps, power, signed_power
 
-__all__ = ["Decay", "Power", "Steps", "count_steps", "one_minus_power", "power", "propagate", "reached"]
-
-
-@pytree
-class Steps:
-    """A number of steps of any size as a float and a parity: λ^K needs both where λ < 0."""
-
-    count: Array
-    odd: Array
-
-    @property
-    def before(self) -> Steps:
-        """One step less (only ever used multiplied by ``count``, so 0 stays 0)."""
-        xp = namespace(self.count).xp
-        return Steps(xp.maximum(self.count - 1, 0.0), ~self.odd)
-
-    def per_row(self) -> Steps:
-        """The same, with a last axis to broadcast against eigenvalues."""
-        return Steps(self.count[..., None], self.odd[..., None])
-
-
-def count_steps(space: Namespace, steps: Any, ndim: tuple[int, ...] = (0, 1)) -> Steps:
-    """``steps`` (a Python int of any size, an integer array or a sequence of ints), checked and split."""
-    remedy = "must be an integer ≥ 0, or an array of them"
-    if isinstance(steps, jax.Array):
-        if not jnp.issubdtype(steps.dtype, jnp.integer):
-            raise InvalidTypeError("steps", steps, remedy)
-        counts = numeric(space, "steps", steps, ndim)
-        if is_traced(steps):
-            return Steps(jnp.where(steps >= 0, counts, jnp.nan), steps % 2 == 1)
-        steps = np.asarray(steps)
-    table = np.array(steps, dtype=object)
-    if table.ndim not in ndim:
-        raise InvalidValueError("steps", steps, remedy)
-    counts, odd = np.empty(table.shape), np.empty(table.shape, dtype=bool)
-    largest = int(jnp.finfo(space.dtype).max)
-    for index in np.ndindex(table.shape):
-        entry = table[index]
-        try:
-            exact = python_operator.index(entry)
-        except TypeError:
-            exact = None
-        if exact is None or isinstance(entry, bool | np.bool_):
-            raise InvalidTypeError("steps", entry, remedy)
-        if exact < 0:
-            raise InvalidValueError("steps", entry, remedy)
-        counts[index] = min(exact, largest)  # beyond it every λ^K is 0, 1 or ∞; infinity has no derivative
-        odd[index] = exact % 2
-    return Steps(space.array(counts), space.xp.asarray(odd))
-
-
-def _log_magnitude(xp: Any, x: Array) -> Array:
-    """log|1 − x|: exact to rounding near x = 0 and x = 2 alike."""
-    with np.errstate(divide="ignore"):  # log 0 = −∞, and λ = 0 to any power is 0
-        near = x < 0.5
-        return xp.where(near, xp.log1p(-xp.where(near, x, 0.0)), xp.log(xp.abs(1 - xp.where(near, 2.0, x))))
-
-
-def _exponent(xp: Any, x: Array, count: Array) -> Array:
-    """count · log|1 − x|, with 0·∞ = 0."""
-    logarithm = _log_magnitude(xp, x)
-    idle = (count == 0) | (logarithm == 0)
-    return xp.where(idle, 0.0, count * xp.where(idle, 1.0, logarithm))
-
-
-def _power(x: Array, steps: Steps) -> Array:
-    xp = namespace(x, steps.count).xp
-    with np.errstate(over="ignore"):
-        magnitude = xp.exp(_exponent(xp, x, steps.count))
-    return xp.where((x > 1) & steps.odd, -magnitude, magnitude)
-
-
-def _one_minus_power(x: Array, steps: Steps) -> Array:
-    xp = namespace(x, steps.count).xp
-    with np.errstate(over="ignore"):
-        shrinking = -xp.expm1(_exponent(xp, x, steps.count))
-    return xp.where((x > 1) & steps.odd, 1 - _power(x, steps), shrinking)
-
-
-def _slope(x: Array, steps: Steps) -> Array:
-    """d/dx (1 − x)^K = −K (1 − x)^(K−1)."""
-    xp = namespace(x, steps.count).xp
-    return xp.where(steps.count == 0, 0.0, -steps.count * power(x, steps.before))
-
-
-_power_jax = jax.custom_jvp(_power)
-_one_minus_power_jax = jax.custom_jvp(_one_minus_power)
-
-
-@_power_jax.defjvp
-def _(primals: tuple[Array, Steps], tangents: tuple[Array, Steps]) -> tuple[Array, Array]:
-    return power(*primals), _slope(*primals) * tangents[0]
-
-
-@_one_minus_power_jax.defjvp
-def _(primals: tuple[Array, Steps], tangents: tuple[Array, Steps]) -> tuple[Array, Array]:
-    return one_minus_power(*primals), -_slope(*primals) * tangents[0]
-
-
-def power(x: Array, steps: Steps) -> Array:
-    """(1 − x)^K, elementwise: through log1p, so that K = 10¹² costs nothing and loses nothing."""
-    return (_power_jax if namespace(x, steps).xp is jnp else _power)(x, steps)
-
-
-def one_minus_power(x: Array, steps: Steps) -> Array:
-    """1 − (1 − x)^K, elementwise, without cancellation for small K x."""
-    return (_one_minus_power_jax if namespace(x, steps).xp is jnp else _one_minus_power)(x, steps)
+__all__ = ["Decay", "Inverse", "Power", "propagate", "reach_of", "reached"]
 
 
 class Kernel(Protocol):
@@ -164,10 +49,10 @@ class Power:
         with np.errstate(divide="ignore"):
             logs = xp.log1p(-xp.where(distinct, xp.minimum(gap / xp.where(far > 0, far, 1.0), 1.0), 0.5))
         growth = xp.expm1(steps.count * xp.where(steps.count == 0, -1.0, logs)) / xp.expm1(logs)
-        leading = _power(1 - far, steps.before) * xp.where(distinct, growth, steps.count)
+        leading = signed_power(1 - far, steps.before) * xp.where(distinct, growth, steps.count)
         both_above = (xp.maximum(x, y) > 1) & ~steps.odd  # one of them may be exactly 1
         same = xp.where(steps.count == 0, 0.0, xp.where(both_above, leading, -leading))
-        across = (_power(x, steps) - _power(y, steps)) / xp.where(distinct, x - y, 1.0)
+        across = (signed_power(x, steps) - signed_power(y, steps)) / xp.where(distinct, x - y, 1.0)
         return self.rate * xp.where((x - 1) * (y - 1) < 0, across, same)
 
 
@@ -193,6 +78,19 @@ class Decay:
         return -start * xp.where(gap > 0, apart, together)
 
 
+@pytree
+class Inverse:
+    """φ(a) = rate/a, a > 0."""
+
+    rate: Array
+
+    def value(self, rate: Array, a: Array) -> Array:
+        return quotient(namespace(rate, a), rate * namespace(rate, a).xp.ones_like(a), a, math.nan)
+
+    def divided_difference(self, a: Array, b: Array) -> Array:
+        return -self.value(self.rate, a) / b
+
+
 def reached(coordinates: Array) -> Array:
     """Which of a vector's coordinates in an eigenbasis are more than rounding (d · eps · its length)."""
     space = namespace(coordinates)
@@ -200,18 +98,48 @@ def reached(coordinates: Array) -> Array:
     return space.xp.abs(coordinates) > coordinates.shape[0] * space.eps * length
 
 
-def _spread(kernel: Kernel, covariance: Covariance, vector: Array) -> tuple[Array, Array, Array, Array]:
-    """Eigenvalues, eigenvectors, the vector's coordinates, and φ: 0 where it would only blow up rounding."""
-    values, vectors = covariance.eigh()
-    coordinates = vector @ vectors
+class Spread(NamedTuple):
+    """A vector in the eigenbasis of its reach: eigenvalues, eigenvectors, coordinates, and φ of each eigenvalue."""
+
+    reach: Reach
+    values: Array
+    vectors: Array
+    coordinates: Array
+    factors: Array
+
+    @property
+    def result(self) -> Array:
+        """φ(A)v, in the coordinates of the reach."""
+        return (self.factors * self.coordinates) @ self.vectors.T
+
+
+def _spread(kernel: Kernel, reach: Reach) -> Spread:
+    """φ is 0 where it would only blow up rounding."""
+    values, vectors = reach.covariance.eigh()
+    coordinates = reach.coordinates @ vectors
     factors = kernel.value(kernel.rate, values)
-    xp = namespace(factors).xp
-    return values, vectors, coordinates, xp.where(reached(coordinates) | (abs(factors) <= 1), factors, 0.0)
+    kept = reached(coordinates) | (abs(factors) <= 1)
+    return Spread(reach, values, vectors, coordinates, namespace(factors).xp.where(kept, factors, 0.0))
+
+
+def reach_of(kernel: Kernel, covariance: Covariance, vector: Array) -> Reach:
+    """The reach of A from v, large enough for φ(A)v."""
+
+    def wanted(reach: Reach) -> tuple[Array, Array]:
+        """φ(A)v, and what rounding the eigenvalues, by ε of the largest, does to it."""
+        spread = _spread(kernel, reach)
+        values, factors = spread.values, spread.factors
+        slopes = kernel.divided_difference(values[:, None], values[:, None])[..., 0]
+        slopes = np.where(factors == 0, 0.0, slopes)
+        moved = abs(factors).max() + values.max() * abs(slopes).max()
+        return spread.result, math.sqrt(factors.size) * moved * abs(vector).max()
+
+    return covariance.reach(vector, settles(wanted))
 
 
 def _propagate(kernel: Kernel, covariance: Covariance, vector: Array) -> Array:
-    _, vectors, coordinates, factors = _spread(kernel, covariance, vector)
-    return (factors * coordinates) @ vectors.T
+    reach = reach_of(kernel, covariance, vector)
+    return reach.embed(_spread(kernel, reach).result)
 
 
 _propagate_jax = jax.custom_jvp(_propagate)
@@ -219,17 +147,29 @@ _propagate_jax = jax.custom_jvp(_propagate)
 
 @_propagate_jax.defjvp
 def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """Σᵢⱼ φ[λᵢ, λⱼ] Pᵢ dA Pⱼ v + φ(A) dv + dφ(A) v; outside the reach A is one eigenvalue, ``rest``."""
     (kernel, covariance, vector), (d_kernel, d_covariance, d_vector) = primals, tangents
-    values, vectors, coordinates, factors = _spread(kernel, covariance, vector)
+    reach = reach_of(kernel, covariance, vector)
+    _, values, vectors, coordinates, factors = spread = _spread(kernel, reach)
     _, d_factors = jax.jvp(lambda rate: kernel.value(rate, values), (kernel.rate,), (d_kernel.rate,))
-    _, d_matrix = jax.jvp(lambda c: c.dense(), (covariance,), (d_covariance,))
+    basis = reach.embed(vectors.T)
+    _, images = jax.jvp(lambda c: c.apply(basis), (covariance,), (d_covariance,))
     differences = kernel.divided_difference(values[:, None], values[None, :])
-    turned = (differences * (vectors.T @ d_matrix @ vectors)) @ coordinates
-    moved = factors * (d_vector @ vectors) + d_factors * coordinates + turned
-    return (factors * coordinates) @ vectors.T, moved @ vectors.T
+    turned = (differences * (basis @ images.T)) @ coordinates
+    moved = factors * (basis @ d_vector) + d_factors * coordinates + turned
+    change = reach.embed(moved @ vectors.T)
+    if reach.rest is not None:
+        rest = reach.rest[None]
+        leaving = kernel.divided_difference(values[:, None], rest[None])[..., 0] * coordinates
+        change = change + reach.outside(leaving @ images + kernel.value(kernel.rate, rest) * d_vector)
+    return reach.embed(spread.result), change
 
 
 def propagate(kernel: Kernel, covariance: Covariance, vector: Array) -> Array:
-    """φ(A) v, shape (d,), or (len, d) where the kernel holds several numbers of steps or times."""
+    """φ(A) v, shape (d,), or (len, d) where the kernel holds several numbers of steps or times.
+
+    Computed in the reach of A from v: all of R^d for a matrix, a few dimensions for the identity plus a low
+    rank, a Krylov space for an operator.
+    """
     numpy_only = namespace(kernel, covariance, vector).xp is np
     return (_propagate if numpy_only else _propagate_jax)(kernel, covariance, vector)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from .arrays import Array, Namespace, bounded, finite, namespace, quotient, reject, require, shaped
+from .covariance import total
 from .problem import FineTuningProblem, checked_problem
+from .propagator import Inverse, propagate, reach_of
 
 __all__ = [
     "best_average_weight",
@@ -82,21 +84,23 @@ def joint_optimum(problem: FineTuningProblem) -> Array:
     Raises
     ------
     InvalidValueError
-        If Σ + Σ̃ is singular to rounding, for then the optimum is not unique. NaN or inf under tracing.
+        If Σ + Σ̃ is singular to rounding, for then the optimum is not unique (of operators, only the directions
+        that Σe reaches are seen). NaN under tracing.
     """
     space = namespace(problem)
     problem = checked_problem(space, problem)
-    total = problem.pretrain_operator.dense() + problem.target_operator.dense()
-    values = space.xp.linalg.eigvalsh(total)
-    total = require(
+    both = total(problem.pretrain_operator, problem.target_operator)
+    kernel, pull = Inverse(space.array(1.0)), problem.pretrain_operator.apply(problem.shift)
+    reach = reach_of(kernel, both, pull)
+    smallest = space.xp.min(reach.covariance.eigh()[0])
+    pull = require(
         space,
         "pretrain_covariance + target_covariance",
-        total,
-        values[0] > problem.dim * space.eps * values[-1],
+        pull,
+        (smallest > 0) & (True if reach.rest is None else reach.rest > 0),
         "is singular, so the joint optimum is not unique; project the problem onto its range",
     )
-    pull = problem.pretrain_operator.apply(problem.shift)
-    return problem.target + space.xp.linalg.solve(total, pull)
+    return problem.target + propagate(kernel, both, pull)
 
 
 def gap_closed(problem: FineTuningProblem, theta: Array) -> Array:

@@ -15,9 +15,20 @@ import math
 import jax
 import numpy as np
 
-from .arrays import Array, Namespace, bounded, broadcast, namespace, numeric, quotient, require, short
+from .arrays import (
+    Array,
+    Namespace,
+    blockwise,
+    bounded,
+    broadcast,
+    namespace,
+    numeric,
+    quotient,
+    require,
+    short,
+)
+from .powers import Steps, count_steps, one_minus_power, power
 from .problem import checked_rho
-from .propagator import Steps, count_steps, one_minus_power, power
 
 __all__ = [
     "closed_form",
@@ -119,7 +130,7 @@ def _slow_power(space: Namespace, p: Array, q: Array, rho: Array, count: Steps) 
     """λ₁^K, from 1 − λ₁ near 1 and from λ₁ itself near 0: each keeps its digits there."""
     lambda1, gap = _slow(p, q, rho)
     near_one = gap < 0.5
-    small = space.xp.where(near_one, 0.5, lambda1) ** count.count
+    small = space.xp.where(near_one, 1.0, lambda1) ** count.count
     return space.xp.where(near_one, power(space.xp.where(near_one, gap, 0.0), count), small)
 
 
@@ -180,6 +191,12 @@ def closed_form(beta: float | Array, rho: float | Array, steps: int | Array) -> 
     each component keeps its digits also for large τ, where λ₂ → −λ₁.
     """
     space, p, q, rho, count = _with_steps(beta, rho, steps)
+    parts = lambda p, q, rho, number, odd: _closed_form(space, p, q, rho, Steps(number, odd))
+    along, across = blockwise(parts, 2, p, q, rho, count.count, count.odd)
+    return along[()], across[()]
+
+
+def _closed_form(space: Namespace, p: Array, q: Array, rho: Array, count: Steps) -> tuple[Array, Array]:
     xp = space.xp
     lambda1, _ = _slow(p, q, rho)
     lambda2, difference, total = _fast(space, p, q, rho)
@@ -190,7 +207,7 @@ def closed_form(beta: float | Array, rho: float | Array, steps: int | Array) -> 
     relative = xp.where(flips, -relative, relative)
     lag = xp.where(flips, 1 - relative, one_minus_power(closeness, count))
     cos2, cossin = _angle(_tangent(space, p, q, rho))
-    return (slow * (cos2 + (1 - cos2) * relative))[()], (-cossin * slow * lag)[()]
+    return slow * (cos2 + (1 - cos2) * relative), -cossin * slow * lag
 
 
 def stall_approximation(beta: float | Array, rho: float | Array, steps: int | Array) -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from .arrays import (
     quotient,
     require,
 )
-from .covariance import Downdated
+from .covariance import Downdated, IdentityPlusLowRank, Operator
 from .problem import FineTuningProblem, checked_problem
 from .weights import KLDRO, Flow, HardThreshold, Uniform, WeightRule, as_rule
 
@@ -151,14 +152,23 @@ def weight_mass(problem: FineTuningProblem, temperature: float | Array | WeightR
     return weighted_moments(problem, temperature).mass[()]
 
 
-def weighted_covariance(problem: FineTuningProblem, temperature: float | Array | WeightRule) -> Array:
-    """Σ' = E[w x xᵀ], shape (d, d) (Lemma F.1, for every Σ̃ and noise variance).
+def weighted_covariance(problem: FineTuningProblem, temperature: float | Array | WeightRule) -> Any:
+    """Σ' = E[w x xᵀ], shape (d, d) (Lemma F.1, for every Σ̃ and noise variance), of the kind that Σ̃ is.
 
-    For FLOW Σ' = μ(Σ̃ − (2/τ) Σ̃e eᵀΣ̃/(1 + 2s²/τ)). Not divided by the mass: the gradient of the weighted
-    loss is 2Σ'(θ − θ_∞). Arguments and errors as in :func:`weight_mass`.
+    For FLOW Σ' = μ(Σ̃ − (2/τ) Σ̃e eᵀΣ̃/(1 + 2s²/τ)): a matrix for a matrix, one rank more for an
+    ``IdentityPlusLowRank``, an ``Operator`` for an operator. Not divided by the mass: the gradient of the
+    weighted loss is 2Σ'(θ − θ_∞). Arguments and errors as in :func:`weight_mass`.
     """
     moments = weighted_moments(problem, temperature)
-    return moments.mass * moments.covariance.dense()
+    weighted, mass = moments.covariance, moments.mass
+    if isinstance(weighted.base, IdentityPlusLowRank):
+        space = namespace(moments)
+        image = weighted.base.apply(weighted.direction)
+        less = quotient(space, weighted.ratio - 1, weighted.direction @ image, 0.0)
+        return weighted.base.plus(image[:, None], less[None, None]).times(mass)
+    if isinstance(weighted.base, Operator):
+        return Operator(lambda vector: mass * weighted.apply(vector), weighted.dim)
+    return mass * weighted.dense()
 
 
 def population_median_temperature(problem: FineTuningProblem) -> Array:

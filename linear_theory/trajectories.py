@@ -1,4 +1,4 @@
-"""Exact population iterates: gradient descent, gradient flow, their limit, and one-pass SGD.
+"""Exact population iterates: gradient descent, gradient flow, and their limit.
 
 The loss carries no ½, so a step is θ ← θ − 2ηΣ'(θ − θ_∞). In every case the path is
 θ̃* + (1 − κ)e + κ φ(Σ')e, with κ = 1 where the labels carry no noise (Theorem 7.2).
@@ -11,29 +11,20 @@ import math
 import jax
 import numpy as np
 
-from .arrays import (
-    Array,
-    DivergenceError,
-    InvalidTypeError,
-    InvalidValueError,
-    Namespace,
-    bounded,
-    is_concrete,
-    is_traced,
-    namespace,
-    require,
-)
-from .problem import FineTuningProblem, checked_problem
-from .propagator import Decay, Power, count_steps, propagate, reached
+from .arrays import Array, DivergenceError, Namespace, bounded, is_concrete, namespace, positive
+from .covariance import Reach, settles
+from .powers import count_steps
+from .problem import FineTuningProblem
+from .propagator import Decay, Power, propagate, reached
 from .tilting import WeightedMoments, weighted_moments
-from .weights import KLDRO, Flow, Uniform, WeightRule, as_rule
+from .weights import WeightRule
 
-__all__ = ["fixed_point", "gradient_flow", "iterate", "sgd_error", "stable_learning_rate"]
+__all__ = ["fixed_point", "gradient_flow", "iterate", "stable_learning_rate"]
 
 
 def _path(problem: FineTuningProblem, moments: WeightedMoments, kernel: Power | Decay) -> Array:
     remaining = propagate(kernel, moments.covariance, moments.covariance.direction)
-    return problem.target + moments.stays * problem.shift + moments.moved * remaining
+    return problem.target + moments.stays * moments.covariance.direction + moments.moved * remaining
 
 
 def iterate(
@@ -76,7 +67,7 @@ def iterate(
     if learning_rate is None:
         rate = _unit_rate(space, moments)
     else:
-        rate = 2 * _positive(space, "learning_rate", learning_rate) * moments.mass
+        rate = 2 * positive(space, "learning_rate", learning_rate) * moments.mass
     with np.errstate(over="ignore", invalid="ignore"):
         theta = _path(problem, moments, Power(rate, count_steps(space, steps)))
     if is_concrete(theta) and not bool(space.xp.isfinite(theta).all()):
@@ -86,19 +77,11 @@ def iterate(
     return theta
 
 
-def _positive(space: Namespace, name: str, value: object) -> Array:
-    return bounded(space, name, value, lambda v: (v > 0) & (v < math.inf), "must be finite and > 0")
-
-
 def _unit_rate(space: Namespace, moments: WeightedMoments) -> Array:
     """2ημ = 1 at η = 1/(2μ), refused where a reachable eigenvalue of Σ'/μ is 2 or more."""
-    one, matrix = space.array(1.0), moments.covariance.base.matrix
-    if (
-        is_concrete(moments)
-        and float(abs(matrix).sum(axis=-1).max()) < 2
-        and float(moments.covariance.ratio) <= 1
-    ):
-        return one  # λ_max(Σ'/μ) ≤ λ_max(Σ̃) ≤ the largest row sum: no spectrum needed
+    one = space.array(1.0)
+    if is_concrete(moments) and float(moments.covariance.ceiling) < 2:
+        return one  # no spectrum needed
     largest = _largest_reached(space, moments)
     if is_concrete(largest) and float(largest) >= 2:
         mass = float(moments.mass)
@@ -113,9 +96,15 @@ def _unit_rate(space: Namespace, moments: WeightedMoments) -> Array:
 
 def _largest_reached(space: Namespace, moments: WeightedMoments) -> Array:
     """The largest eigenvalue of Σ'/μ whose direction the path from θ* ever enters."""
-    values, vectors = moments.covariance.eigh()
-    coordinates = moments.covariance.direction @ vectors
-    return space.xp.max(space.xp.where(reached(coordinates), values, 0.0))
+
+    def largest(reach: Reach) -> tuple[Array, Array]:
+        values, vectors = reach.covariance.eigh()
+        seen = reached(reach.coordinates @ vectors)
+        top = space.xp.max(space.xp.where(seen, values, 0.0), keepdims=True)
+        return top, top[0]
+
+    weighted = moments.covariance
+    return largest(weighted.reach(weighted.direction, settles(largest)))[1]
 
 
 def stable_learning_rate(
@@ -174,107 +163,3 @@ def fixed_point(problem: FineTuningProblem, temperature: float | Array | WeightR
     singular the null components stay at θ*. Arguments and errors as in :func:`iterate`.
     """
     return gradient_flow(problem, math.inf, temperature)
-
-
-def sgd_error(
-    problem: FineTuningProblem,
-    steps: int | Array,
-    learning_rate: float | Array,
-    temperature: float | Array | WeightRule = math.inf,
-) -> Array:
-    """E err₂ after K steps of one-pass SGD, exactly (THEORY 7): fresh samples, batch size 1.
-
-    With z = (x, ξ), u = (θ − θ̃*, −1) and M = E[u uᵀ], Isserlis' theorem closes the second moment:
-    M ← M − 2ημ₁(ΠC₁M + MC₁Π) + 4η²μ₂ Π(2C₂MC₂ + tr(MC₂)C₂)Π, where (μ₁, C₁) and (μ₂, C₂) are mass and
-    covariance of z under w and w². The weights stay fixed at θ*. Unlike :func:`iterate` this loops over K.
-
-    Parameters
-    ----------
-    problem : FineTuningProblem
-    steps : int or (m,) array of ints
-        K ≥ 0; not traceable, the loop's length must be known.
-    learning_rate : float
-        η > 0, of the step θ ← θ + 2η w (y − ⟨θ, x⟩) x.
-    temperature : float or exponential rule
-        τ, ``Flow``, ``KLDRO`` (τ > 4s²) or ``Uniform``: only these keep the tilted z Gaussian.
-
-    Returns
-    -------
-    float, or (m,) array; grows without bound, up to ``inf``, where the step is unstable in mean square.
-    """
-    rule = as_rule(temperature)
-    space = namespace(problem, rule, learning_rate)
-    xp, problem = space.xp, checked_problem(space, problem)
-    eta = _positive(space, "learning_rate", learning_rate)
-    if is_traced(steps):
-        raise InvalidTypeError("steps", steps, "must be known when sgd_error is traced; pass it as static")
-    counts = count_steps(namespace(), np.asarray(steps) if isinstance(steps, jax.Array) else steps).count
-    if counts.max(initial=0) >= 2**31:
-        raise InvalidValueError("steps", steps, "is too large: the SGD recursion is run step by step")
-    (mass1, first), (mass2, second) = _exponential_tilts(space, problem, rule)
-    d = problem.dim
-    inner = xp.asarray(np.arange(d + 1) < d)
-    keep = xp.where(inner[:, None] & inner[None, :], space.array(1.0), space.array(0.0))
-    rows = xp.where(inner[:, None], space.array(1.0), space.array(0.0))
-
-    def step(moment: Array) -> Array:
-        # Both products, not one and its transpose: then the asymmetry of rounding decays with the rest.
-        drift = rows * (first @ moment) + (moment @ first) * rows.T
-        kick = 2 * second @ moment @ second + (moment * second).sum() * second
-        return moment - 2 * eta * mass1 * drift + 4 * eta**2 * mass2 * keep * kick
-
-    def error(moment: Array) -> Array:
-        return (moment[:d, :d] * space.array(problem.target_covariance)).sum()
-
-    start = xp.concatenate([space.array(problem.shift), space.array([-1.0])])
-    path = _recorded(space, step, error, start[:, None] * start[None, :], int(counts.max(initial=0)))
-    overflowed = xp.isnan(path) & xp.isfinite(eta * mass1)  # ∞ − ∞
-    return xp.where(overflowed, math.inf, path)[counts.astype(int)]
-
-
-def _recorded(space: Namespace, step, error, start: Array, length: int) -> Array:
-    """error(M₀), …, error(M_length) along M ← step(M)."""
-    if space.xp is not np:
-        last, errors = jax.lax.scan(lambda moment, _: (step(moment), error(moment)), start, length=length)
-        return space.xp.concatenate([errors, error(last)[None]])
-    moment, errors = start, np.empty(length + 1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for k in range(length):
-            errors[k] = error(moment)
-            moment = step(moment)
-    errors[length] = error(moment)
-    return errors
-
-
-def _exponential_tilts(
-    space: Namespace, problem: FineTuningProblem, rule: WeightRule
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """(mass, covariance of z = (x, ξ)) under w and under w² = the same tilt at τ/2."""
-    xp, d = space.xp, problem.dim
-    variance = problem.residual_variance
-    if isinstance(rule, Uniform):
-        temperature = space.array(math.inf)
-    elif isinstance(rule, Flow | KLDRO):
-        temperature = space.array(rule.temperature)
-    else:
-        remedy = "must be a number, Flow, KLDRO or Uniform: only these keep the tilted samples Gaussian"
-        raise InvalidTypeError("temperature", rule, remedy)
-    if isinstance(rule, KLDRO):
-        remedy = "is too low for KL-DRO under SGD: E[w²] is infinite; needs τ > 4s²"
-        temperature = -require(space, "temperature", temperature, temperature > 4 * variance, remedy)
-    noise = space.array(problem.noise_variance)
-    covariance = xp.zeros((d + 1, d + 1), dtype=space.dtype)
-    block = xp.concatenate(
-        [space.array(problem.target_covariance), xp.zeros((d, 1), dtype=space.dtype)], axis=1
-    )
-    last = xp.where(xp.arange(d + 1) == d, noise, covariance[0])
-    covariance = xp.concatenate([block, last[None, :]])
-    image = covariance @ xp.concatenate([space.array(problem.shift), space.array([-1.0])])
-
-    def tilt(power: int) -> tuple[Array, Array]:
-        with np.errstate(over="ignore"):
-            mass = (1 + 2 * power * variance / temperature) ** -0.5
-        share = 2 * power / (temperature + 2 * power * variance)
-        return mass, covariance - share * image[:, None] * image[None, :]
-
-    return tilt(1), tilt(2)

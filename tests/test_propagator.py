@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import linear_theory as lt
 from linear_theory.arrays import namespace
 from linear_theory.covariance import Dense
-from linear_theory.propagator import Decay, Power, count_steps, one_minus_power, power, propagate
+from linear_theory.powers import count_steps, one_minus_power, power
+from linear_theory.propagator import Decay, Power, propagate
 from tests.strategies import SEEDS, STEPS, log_uniform, random_covariance
 from tests.tolerances import TINY, bound, near
 

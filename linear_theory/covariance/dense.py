@@ -1,36 +1,28 @@
-"""A covariance, touched only through a few operations.
-
-``apply`` (A v), ``quadratic`` (vᵀA v), ``dense`` (the matrix) and ``eigh`` (eigenvalues and eigenvectors,
-in which an eigenvalue that is zero to rounding *is* zero). ``Dense`` holds a matrix; ``Downdated`` is what
-a weight makes of another covariance. Low-rank and operator covariances belong here, beside them.
-"""
+"""A covariance held as its matrix, what a weight makes of a covariance, and what counts as zero in one."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any
 
 import jax
 import numpy as np
 
-from .arrays import Array, Namespace, finite, is_concrete, namespace, pytree, quotient, reject, shaped
+from ..arrays import Array, Namespace, namespace, pytree, quotient
+from .reach import Enough, Reach
 
-__all__ = ["Covariance", "Dense", "Downdated", "checked_covariance"]
-
-
-class Covariance(Protocol):
-    """What the rest of the package asks of a covariance."""
-
-    def apply(self, vector: Array) -> Array: ...
-    def quadratic(self, vector: Array) -> Array: ...
-    def dense(self) -> Array: ...
-    def eigh(self) -> tuple[Array, Array]: ...
+__all__ = ["Dense", "Downdated", "rank_cutoff"]
 
 
 @pytree
 class Dense:
-    """A covariance held as its (d, d) matrix."""
+    """A covariance held as its (d, d) matrix; eigenvalues up to ``cutoff`` are zero, by default rounding."""
 
     matrix: Array
+    cutoff: Array | None = None
+
+    @property
+    def dim(self) -> int:
+        return self.matrix.shape[-1]
 
     def apply(self, vector: Array) -> Array:
         """A v for each of the vectors (…, d)."""
@@ -47,7 +39,17 @@ class Dense:
         """Ascending eigenvalues (d,) and eigenvectors (d, d) in columns."""
         space = namespace(self.matrix)
         values, vectors = space.xp.linalg.eigh(self.matrix)
-        return space.xp.where(values <= rank_cutoff(space, values), 0.0, values), vectors
+        cutoff = rank_cutoff(space, values) if self.cutoff is None else self.cutoff
+        return space.xp.where(values <= cutoff, 0.0, values), vectors
+
+    @property
+    def ceiling(self) -> Array:
+        """The largest row sum, which no eigenvalue exceeds."""
+        return abs(self.matrix).sum(axis=-1).max()
+
+    def reach(self, vector: Array, enough: Enough) -> Reach:
+        """All of R^d: with the matrix in hand there is nothing to save."""
+        return Reach(self, vector)
 
 
 @pytree
@@ -59,9 +61,13 @@ class Downdated:
     still has all its digits, which forming A − … would have lost.
     """
 
-    base: Dense
+    base: Any  # a Covariance; for ``eigh`` one that has it
     direction: Array
     ratio: Array
+
+    @property
+    def dim(self) -> int:
+        return self.direction.shape[-1]
 
     def _split(self, vector: Array) -> tuple[Array, Array]:
         space = namespace(vector, self.direction)
@@ -80,8 +86,8 @@ class Downdated:
         return self.base.quadratic(rest) + self.ratio * alpha**2 * self.base.quadratic(self.direction)
 
     def dense(self) -> Array:
-        space = namespace(self.base.matrix, self.direction, self.ratio)
-        alpha, rest = self._split(space.xp.eye(self.direction.shape[0], dtype=space.dtype))
+        space = namespace(self.base, self.direction, self.ratio)
+        alpha, rest = self._split(space.xp.eye(self.dim, dtype=space.dtype))
         along = self.ratio * self.base.quadratic(self.direction)
         matrix = self.base.apply(rest) @ rest.T + along * alpha[:, None] * alpha[None, :]
         return (matrix + matrix.T) / 2
@@ -94,7 +100,7 @@ class Downdated:
         space is that of A; it is lifted out of the way, or a nearly vanished eigenvalue would mix with it.
         In JAX the derivative of an eigenvalue is vᵀ(dA)v, the vectors held fixed: exact, never 0/0.
         """
-        space = namespace(self.base.matrix, self.direction, self.ratio)
+        space = namespace(self.base, self.direction, self.ratio)
         xp = space.xp
         held = (lambda array: array) if xp is np else jax.lax.stop_gradient
         values, basis = map(held, self.base.eigh())
@@ -107,26 +113,23 @@ class Downdated:
         lifted = ((unseen @ vectors) ** 2).sum(axis=0) > 0.5
         return xp.where(lifted, 0.0, xp.maximum(inner.quadratic(vectors.T), 0.0)), vectors
 
+    @property
+    def ceiling(self) -> Array:
+        """λ_max of a downdate is at most that of A; an update multiplies one direction by ``ratio``."""
+        space = namespace(self.ratio)
+        return self.base.ceiling * space.xp.maximum(self.ratio, 1.0)
+
+    def reach(self, vector: Array, enough: Enough) -> Reach:
+        """The reach of A from e, which the downdate does not leave, nor any ``vector`` in it."""
+        inner = self.base.reach(self.direction, lambda inner: enough(self._within(inner, vector)))
+        return self._within(inner, vector)
+
+    def _within(self, inner: Reach, vector: Array) -> Reach:
+        small = Downdated(inner.covariance, inner.coordinates, self.ratio)
+        inside = vector if inner.basis is None else inner.basis @ vector
+        return Reach(small, inside, inner.basis, inner.rest)
+
 
 def rank_cutoff(space: Namespace, scale: Array) -> Array:
     """What counts as zero beside ``scale`` (eigenvalues, or a matrix): d · eps · the largest entry."""
     return scale.shape[0] * space.eps * space.xp.max(space.xp.abs(scale), initial=0.0)
-
-
-def checked_covariance(space: Namespace, name: str, value: object, dim: int) -> Array:
-    """``value`` as a symmetric positive semi-definite (dim, dim) matrix.
-
-    Asymmetry or a negative eigenvalue of the size of rounding (16·d·eps beside the largest entry) passes
-    as it is; anything beyond is an error, never repaired.
-    """
-    xp = space.xp
-    matrix = shaped(name, finite(space, name, value, ndim=2), (dim, dim), "one row and column a parameter")
-    if is_concrete(matrix) and dim:
-        slack = 16 * rank_cutoff(space, matrix)
-        gap = float(xp.max(xp.abs(matrix - matrix.T)))
-        if gap > slack:
-            reject(name, value, f"is not symmetric (largest difference {gap:.3g}); pass (C + C.T)/2 if meant")
-        smallest = float(xp.linalg.eigvalsh(matrix)[0])
-        if smallest < -slack:
-            reject(name, value, f"is not positive semi-definite (smallest eigenvalue {smallest:.3g})")
-    return matrix

@@ -1,0 +1,27 @@
+"""A covariance: a matrix, the identity plus a low rank, or an operator, touched only through a few operations.
+
+``apply`` (A v), ``quadratic`` (vᵀA v), ``dense`` (the matrix) and ``reach`` (the small space in which a path
+from a vector stays, with an eigenbasis in which an eigenvalue that is zero to rounding *is* zero).
+``Downdated`` is what a weight makes of another covariance.
+"""
+
+from .checked import as_covariance, checked_covariance, total
+from .dense import Dense, Downdated
+from .low_rank import IdentityPlusLowRank
+from .operator import Operator
+from .reach import Covariance, Enough, Reach, anything, settles
+
+__all__ = [
+    "Covariance",
+    "Dense",
+    "Downdated",
+    "Enough",
+    "IdentityPlusLowRank",
+    "Operator",
+    "Reach",
+    "anything",
+    "as_covariance",
+    "checked_covariance",
+    "settles",
+    "total",
+]

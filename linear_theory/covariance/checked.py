@@ -1,0 +1,72 @@
+"""A covariance as its user gives it: a matrix, the identity plus a low rank, or an operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..arrays import Array, InvalidTypeError, Namespace, finite, is_concrete, reject, shaped
+from .dense import Dense, rank_cutoff
+from .low_rank import IdentityPlusLowRank
+from .operator import Operator
+from .reach import Covariance
+
+__all__ = ["as_covariance", "checked_covariance", "total"]
+
+KINDS = (IdentityPlusLowRank, Operator)
+
+
+def as_covariance(value: Any) -> Covariance:
+    """A checked covariance with its operations: a bare matrix becomes :class:`Dense`."""
+    return value if isinstance(value, KINDS) else Dense(value)
+
+
+def checked_covariance(space: Namespace, name: str, value: Any, dim: int) -> Any:
+    """``value`` as a covariance of ``dim`` parameters: itself where it is structured, else a (dim, dim) matrix.
+
+    A SciPy ``LinearOperator`` or sparse matrix becomes an :class:`Operator`. In a matrix, asymmetry or a
+    negative eigenvalue of the size of rounding (16·d·eps beside the largest entry) passes as it is; anything
+    beyond is an error, never repaired.
+    """
+    if isinstance(value, KINDS):
+        if value.dim != dim:
+            reject(name, value, f"has {value.dim} dimensions, must have {dim}: one a parameter")
+        if isinstance(value, Operator):
+            _numpy_only(space, name, value)
+        return value
+    if hasattr(value, "matvec") or type(value).__module__.startswith("scipy.sparse"):
+        _numpy_only(space, name, value)
+        if value.shape != (dim, dim):
+            reject(name, value, f"has shape {value.shape}, must have {(dim, dim)}: one row a parameter")
+        return Operator(lambda v: value @ v, dim)
+    return _checked_matrix(space, name, value, dim)
+
+
+def _numpy_only(space: Namespace, name: str, value: object) -> None:
+    if space.xp.__name__ != "numpy":
+        remedy = "is an operator, which works in NumPy; pass no JAX arrays beside it, or give its matrix"
+        raise InvalidTypeError(name, value, remedy)
+
+
+def _checked_matrix(space: Namespace, name: str, value: object, dim: int) -> Array:
+    xp = space.xp
+    matrix = shaped(name, finite(space, name, value, ndim=2), (dim, dim), "one row and column a parameter")
+    if is_concrete(matrix) and dim:
+        slack = 16 * rank_cutoff(space, matrix)
+        gap = float(xp.max(xp.abs(matrix - matrix.T)))
+        if gap > slack:
+            reject(name, value, f"is not symmetric (largest difference {gap:.3g}); pass (C + C.T)/2 if meant")
+        smallest = float(xp.linalg.eigvalsh(matrix)[0])
+        if smallest < -slack:
+            reject(name, value, f"is not positive semi-definite (smallest eigenvalue {smallest:.3g})")
+    return matrix
+
+
+def total(one: Covariance, other: Covariance) -> Covariance:
+    """The sum of two covariances, as structured as both allow."""
+    if isinstance(one, IdentityPlusLowRank) and isinstance(other, IdentityPlusLowRank):
+        return one.plus(other.factor, other.core, other.scale)
+    if isinstance(one, Operator):
+        return one.plus(other.apply)
+    if isinstance(other, Operator):
+        return other.plus(one.apply)
+    return Dense(one.dense() + other.dense())

@@ -1,0 +1,190 @@
+"""The identity plus a low rank: a covariance in a million dimensions that costs k + 1 vectors."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import numpy as np
+
+from ..arrays import Array, Namespace, finite, is_concrete, namespace, pytree, reject, shaped
+from .dense import Dense, rank_cutoff
+from .reach import Enough, Reach
+
+__all__ = ["IdentityPlusLowRank"]
+
+
+def frozen(array: Array) -> Array:
+    """A copy nobody can write to (NumPy): what has been derived from it stays true."""
+    if isinstance(array, np.ndarray):
+        array = array.copy()
+        array.setflags(write=False)
+    return array
+
+
+def is_frozen(*arrays: object) -> bool:
+    return all(isinstance(array, np.ndarray) and not array.flags.writeable for array in arrays)
+
+
+@pytree
+class IdentityPlusLowRank:
+    """The covariance scale·I + U C Uᵀ, in O(d k) memory and O(d k²) time.
+
+    Parameters
+    ----------
+    factor : (d, k) array
+        U, of any rank; k = 0 is a multiple of the identity.
+    core : (k, k) array
+        C, symmetric; indefinite where the whole is positive semi-definite, as in eq. (3).
+    scale : float
+        The eigenvalue on everything orthogonal to U.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For wrong shapes, NaN or infinity, an asymmetric core, or a negative eigenvalue of the whole.
+        Rounding (16·(k+1)·eps beside the largest eigenvalue) passes as it is and counts as zero.
+    """
+
+    factor: Array
+    core: Array
+    scale: Array | float = 1.0
+
+    def __post_init__(self) -> None:
+        space = namespace(self.factor, self.core, self.scale)
+        factor = finite(space, "factor", self.factor, ndim=2)
+        rank = factor.shape[1]
+        if factor.shape[0] == 0:
+            reject("factor", self.factor, "has no rows; it must have one a parameter")
+        core = finite(space, "core", self.core, ndim=2)
+        core = shaped("core", core, (rank, rank), "one row and column for each column of factor")
+        object.__setattr__(self, "factor", frozen(factor))
+        object.__setattr__(self, "core", frozen(core))
+        object.__setattr__(self, "scale", frozen(finite(space, "scale", self.scale)))
+        if is_concrete(self):
+            self._check(space)
+
+    def _check(self, space: Namespace) -> None:
+        xp, core = space.xp, self.core
+        gap = float(xp.max(xp.abs(core - core.T), initial=0.0))
+        if gap > 16 * rank_cutoff(space, core):
+            reject(
+                "core", core, f"is not symmetric (largest difference {gap:.3g}); pass (C + C.T)/2 if meant"
+            )
+        matrix = self._within(self._orthonormal()[1])
+        values = xp.linalg.eigvalsh(matrix)
+        outside = float(self.scale) if self.dim > len(values) else math.inf
+        smallest = min(float(xp.min(values, initial=math.inf)), outside)
+        if smallest < -float(self._cutoff(space, matrix)):
+            name = "scale" if smallest == outside else "core"
+            remedy = f"scale·I + U C Uᵀ is not positive semi-definite (smallest eigenvalue {smallest:.3g})"
+            reject(name, getattr(self, name), remedy)
+
+    @property
+    def dim(self) -> int:
+        return self.factor.shape[-2]
+
+    def apply(self, vector: Array) -> Array:
+        """A v for each of the vectors (…, d)."""
+        return self.scale * vector + ((vector @ self.factor) @ self.core) @ self.factor.T
+
+    def quadratic(self, vector: Array) -> Array:
+        """vᵀA v for each of the vectors (…, d)."""
+        inside = vector @ self.factor
+        return self.scale * (vector * vector).sum(axis=-1) + (inside * (inside @ self.core)).sum(axis=-1)
+
+    def dense(self) -> Array:
+        """The (d, d) matrix: for small d."""
+        space = namespace(self)
+        matrix = (self.factor @ self.core) @ self.factor.T
+        return self.scale * space.xp.eye(self.dim, dtype=space.dtype) + (matrix + matrix.T) / 2
+
+    @property
+    def ceiling(self) -> Array:
+        """The largest eigenvalue."""
+        space = namespace(self)
+        return space.xp.maximum(
+            space.xp.max(abs(self._orthonormal()[1]).sum(axis=-1), initial=0.0), self.scale
+        )
+
+    def plus(self, factor: Array, core: Array, scale: Array | float = 0.0) -> IdentityPlusLowRank:
+        """A + scale·I + factor core factorᵀ: the two factors side by side. Not checked."""
+        space = namespace(self, factor, core, scale)
+        xp, corner = space.xp, space.xp.zeros((self.core.shape[0], core.shape[0]), dtype=space.dtype)
+        above, below = xp.concatenate([self.core, corner], 1), xp.concatenate([corner.T, core], 1)
+        whole = xp.concatenate([self.factor, factor], axis=1)
+        return unchecked(whole, xp.concatenate([above, below]), self.scale + scale)
+
+    def times(self, number: Array) -> IdentityPlusLowRank:
+        """number · A. Not checked."""
+        return unchecked(self.factor, number * self.core, number * self.scale)
+
+    def _orthonormal(self) -> tuple[Array, Array]:
+        """An orthonormal basis B of U as rows (min(d, k), d), held fixed in JAX, and BᵀU."""
+        space = namespace(self)
+        xp = space.xp
+        known = self.__dict__.get("_known")
+        if known is not None:
+            return known
+        held = self.factor if xp is np else jax.lax.stop_gradient(self.factor)
+        basis = (held if self._orthogonal(space) else xp.linalg.qr(held)[0]).T
+        basis = np.ascontiguousarray(basis) if xp is np else basis
+        turned = basis @ self.factor
+        if is_frozen(self.factor, self.core, self.scale):
+            self.__dict__["_known"] = basis, turned
+        return basis, turned
+
+    def _within(self, turned: Array) -> Array:
+        """BᵀA B from BᵀU."""
+        space = namespace(self, turned)
+        matrix = turned @ self.core @ turned.T
+        return self.scale * space.xp.eye(turned.shape[0], dtype=space.dtype) + (matrix + matrix.T) / 2
+
+    def _orthogonal(self, space: Namespace) -> bool:
+        """Whether U's columns are orthonormal to rounding already, as in eq. (3)."""
+        if not is_concrete(self.factor):
+            return False
+        gap = abs(self.factor.T @ self.factor - space.xp.eye(self.core.shape[0], dtype=space.dtype))
+        return float(space.xp.max(gap, initial=0.0)) <= 4 * space.eps
+
+    def _cutoff(self, space: Namespace, matrix: Array) -> Array:
+        """What counts as zero: 16·(k+1)·eps of the largest of what is added up."""
+        largest = space.xp.max(space.xp.abs(matrix), initial=0.0)
+        return 16 * (self.core.shape[0] + 1) * space.eps * space.xp.maximum(largest, space.xp.abs(self.scale))
+
+    def reach(self, vector: Array, enough: Enough) -> Reach:
+        """span(U, v): k + 1 dimensions, A being ``scale`` on the rest."""
+        space = namespace(self, vector)
+        xp, rank = space.xp, self.core.shape[0]
+        if self.dim <= rank + 1:
+            return Dense(self.dense()).reach(vector, enough)
+        basis, turned = self._orthonormal()
+        held = vector if xp is np else jax.lax.stop_gradient(vector)
+        apart = _without(held, basis)
+        apart = _without(apart, basis)  # once more, or a small remainder is not orthogonal
+        length, whole = xp.sqrt(apart @ apart), xp.sqrt(held @ held)
+        # Rounding leaves this much of a vector that lies in span(U).
+        real = length > 8 * (rank + 2) * space.eps * whole
+        if rank == 0 or not is_concrete(real) or bool(real):
+            unit = xp.where(real, 1.0, 0.0) / xp.where(real, length, 1.0) * apart
+            basis = xp.concatenate([basis, unit[None]])
+            turned = xp.concatenate([turned, (unit @ self.factor)[None]])  # 0, but not its derivative
+        matrix = self._within(turned)
+        small = Dense(matrix, self._cutoff(space, matrix))
+        return Reach(small, basis @ vector, basis, space.array(self.scale))
+
+
+def _without(vector: Array, basis: Array) -> Array:
+    """``vector`` less its parts along the orthonormal rows of ``basis``; itself where it has none."""
+    inside = basis @ vector
+    if is_concrete(inside) and not bool(inside.any()):
+        return vector
+    return vector - inside @ basis
+
+
+def unchecked(factor: Array, core: Array, scale: Array) -> IdentityPlusLowRank:
+    """Built from parts already known to be good, without the check and without a copy."""
+    made = object.__new__(IdentityPlusLowRank)
+    for name, value in (("factor", factor), ("core", core), ("scale", scale)):
+        object.__setattr__(made, name, value)
+    return made

@@ -1,0 +1,147 @@
+"""A covariance known by its products A v alone, and the Krylov space in which a path through it stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from ..arrays import Array, InvalidTypeError, reject
+from .dense import Dense
+from .reach import Enough, Reach
+
+__all__ = ["Operator"]
+
+FIRST = 16
+"""Products before it is first asked whether the space is large enough; then at every doubling."""
+
+MOST = 2048
+"""Products after which a space that has not settled is given up."""
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """A symmetric positive semi-definite (d, d) matrix A given as the function v → A v, in NumPy.
+
+    Whatever the package computes of it lies in the Krylov space of (A, e), which grows (Lanczos, every vector
+    kept orthogonal to all before) until the answer has settled to 64 roundings: m products and m vectors. No
+    derivatives, and nothing that needs the whole spectrum.
+
+    Parameters
+    ----------
+    product : callable
+        (d,) array → (d,) array.
+    dim : int
+        d ≥ 1.
+
+    Raises
+    ------
+    InvalidValueError
+        Where a product has the wrong shape or is not finite; where A is found not to be symmetric (two random
+        vectors are tried: |⟨u, Av⟩ − ⟨Au, v⟩| beyond rounding) or, on the way, not positive semi-definite;
+        where the space has not settled after 2048 products.
+    """
+
+    product: Callable[[Array], Array]
+    dim: int
+
+    def __post_init__(self) -> None:
+        if not callable(self.product):
+            raise InvalidTypeError("product", self.product, "must be a function v → A v")
+        if isinstance(self.dim, bool) or not isinstance(self.dim, int | np.integer):
+            raise InvalidTypeError("dim", self.dim, "must be an integer ≥ 1")
+        if self.dim < 1:
+            reject("dim", self.dim, "must be an integer ≥ 1")
+        u, v = np.random.default_rng(0).standard_normal((2, self.dim))
+        left, right = self._times(u), self._times(v)
+        gap, size = abs(u @ right - left @ v), np.abs(u) @ np.abs(right) + np.abs(left) @ np.abs(v)
+        if gap > 16 * self.dim * np.finfo(float).eps * size:
+            reject("product", self.product, f"is not symmetric: ⟨u, Av⟩ − ⟨Au, v⟩ = {gap:.3g}")
+
+    def _times(self, vector: Array) -> Array:
+        image = np.asarray(self.product(vector), dtype=np.float64)
+        if image.shape != vector.shape:
+            reject("product", self.product, f"gave shape {image.shape} for a vector of shape {vector.shape}")
+        if not np.isfinite(image).all():
+            reject("product", self.product, "gave NaN or infinity")
+        return image
+
+    def apply(self, vector: Array) -> Array:
+        """A v for each of the vectors (…, d)."""
+        flat = np.reshape(vector, (-1, self.dim))
+        return np.reshape([self._times(row) for row in flat], np.shape(vector))
+
+    def quadratic(self, vector: Array) -> Array:
+        """vᵀA v for each of the vectors (…, d)."""
+        return (vector * self.apply(vector)).sum(axis=-1)
+
+    def dense(self) -> Array:
+        """The (d, d) matrix, by d products: for small d."""
+        matrix = self.apply(np.eye(self.dim))
+        return (matrix + matrix.T) / 2
+
+    @property
+    def ceiling(self) -> Array:
+        """Not known without looking at the spectrum."""
+        return np.array(np.inf)
+
+    def plus(self, other: Callable[[Array], Array]) -> Operator:
+        """The operator v → A v + other(v). Not checked."""
+        return unchecked(lambda v: self._times(v) + other(v), self.dim)
+
+    def reach(self, vector: Array, enough: Enough) -> Reach:
+        """The Krylov space span(v, Av, A²v, …), grown until ``enough`` or until A no longer leaves it."""
+        size = np.linalg.norm(vector)
+        rows, diagonal, beside = [vector / (size if size > 0 else 1.0)], [], []
+        most = min(self.dim, MOST)
+        while True:
+            image = self._times(rows[-1])
+            diagonal.append(rows[-1] @ image)
+            image = _orthogonal(image, rows)
+            norm = np.linalg.norm(image)
+            steepest = max(map(abs, (*diagonal, *beside)))
+            closed = norm <= 16 * self.dim * np.finfo(float).eps * steepest
+            if closed or len(rows) in _checks(most):
+                basis = np.array(rows)
+                found = Reach(self._inside(diagonal, beside), size * np.eye(1, len(rows))[0], basis)
+                if closed or len(rows) == self.dim or enough(found):
+                    return found
+                if len(rows) == most:
+                    remedy = f"its Krylov space has not settled after {most} products; ask for fewer steps"
+                    reject("product", self.product, remedy)
+            beside.append(norm)
+            rows.append(image / norm)
+
+    def _inside(self, diagonal: list[float], beside: list[float]) -> Dense:
+        matrix = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
+        cutoff = 16 * self.dim * np.finfo(float).eps * np.abs(matrix).max()
+        smallest = np.linalg.eigvalsh(matrix)[0]
+        if smallest < -cutoff:
+            reject(
+                "product", self.product, f"is not positive semi-definite (eigenvalue {smallest:.3g} or less)"
+            )
+        return Dense(matrix, np.array(cutoff))
+
+
+def _checks(most: int) -> set[int]:
+    """When to ask: 16, 32, 64, … and at the end."""
+    return {FIRST * 2**k for k in range(most.bit_length()) if FIRST * 2**k < most} | {most}
+
+
+def _orthogonal(vector: Array, rows: list[Array]) -> Array:
+    """``vector`` without its parts along the rows, twice, for once leaves rounding."""
+    for _ in range(2):
+        for row in rows:
+            vector = vector - (row @ vector) * row
+    return vector
+
+
+def unchecked(product: Callable[[Array], Array], dim: int) -> Operator:
+    """Built of operators already known to be good."""
+    made = object.__new__(Operator)
+    object.__setattr__(made, "product", product)
+    object.__setattr__(made, "dim", dim)
+    return made

@@ -1,0 +1,134 @@
+"""(1 − x)^K and 1 − (1 − x)^K, elementwise, for a K of any size: what every path is made of."""
+
+from __future__ import annotations
+
+import operator as python_operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .arrays import (
+    Array,
+    InvalidTypeError,
+    InvalidValueError,
+    Namespace,
+    is_traced,
+    namespace,
+    numeric,
+    pytree,
+)
+
+__all__ = ["Steps", "count_steps", "one_minus_power", "power", "signed_power"]
+
+
+@pytree
+class Steps:
+    """A number of steps of any size as a float and a parity: λ^K needs both where λ < 0."""
+
+    count: Array
+    odd: Array
+
+    @property
+    def before(self) -> Steps:
+        """One step less (only ever used multiplied by ``count``, so 0 stays 0)."""
+        xp = namespace(self.count).xp
+        return Steps(xp.maximum(self.count - 1, 0.0), ~self.odd)
+
+    def per_row(self) -> Steps:
+        """The same, with a last axis to broadcast against eigenvalues."""
+        return Steps(self.count[..., None], self.odd[..., None])
+
+
+def count_steps(space: Namespace, steps: Any, ndim: tuple[int, ...] = (0, 1)) -> Steps:
+    """``steps`` (a Python int of any size, an integer array or a sequence of ints), checked and split."""
+    remedy = "must be an integer ≥ 0, or an array of them"
+    if isinstance(steps, jax.Array):
+        if not jnp.issubdtype(steps.dtype, jnp.integer):
+            raise InvalidTypeError("steps", steps, remedy)
+        counts = numeric(space, "steps", steps, ndim)
+        if is_traced(steps):
+            return Steps(jnp.where(steps >= 0, counts, jnp.nan), steps % 2 == 1)
+        steps = np.asarray(steps)
+    if isinstance(steps, np.ndarray) and np.issubdtype(steps.dtype, np.integer):
+        if steps.ndim not in ndim or steps.min(initial=0) < 0:
+            raise InvalidValueError("steps", steps, remedy)
+        return Steps(space.array(steps), space.xp.asarray(steps % 2 == 1))
+    table = np.array(steps, dtype=object)
+    if table.ndim not in ndim:
+        raise InvalidValueError("steps", steps, remedy)
+    counts, odd = np.empty(table.shape), np.empty(table.shape, dtype=bool)
+    largest = int(jnp.finfo(space.dtype).max)
+    for index in np.ndindex(table.shape):
+        entry = table[index]
+        try:
+            exact = python_operator.index(entry)
+        except TypeError:
+            exact = None
+        if exact is None or isinstance(entry, bool | np.bool_):
+            raise InvalidTypeError("steps", entry, remedy)
+        if exact < 0:
+            raise InvalidValueError("steps", entry, remedy)
+        counts[index] = min(exact, largest)  # beyond it every λ^K is 0, 1 or ∞; infinity has no derivative
+        odd[index] = exact % 2
+    return Steps(space.array(counts), space.xp.asarray(odd))
+
+
+def _log_magnitude(xp: Any, x: Array) -> Array:
+    """log|1 − x|: exact to rounding near x = 0 and x = 2 alike."""
+    with np.errstate(divide="ignore"):  # log 0 = −∞, and λ = 0 to any power is 0
+        near = x < 0.5
+        return xp.where(near, xp.log1p(-xp.where(near, x, 0.0)), xp.log(xp.abs(1 - xp.where(near, 2.0, x))))
+
+
+def _exponent(xp: Any, x: Array, count: Array) -> Array:
+    """count · log|1 − x|, with 0·∞ = 0."""
+    logarithm = _log_magnitude(xp, x)
+    idle = (count == 0) | (logarithm == 0)
+    return xp.where(idle, 0.0, count * xp.where(idle, 1.0, logarithm))
+
+
+def signed_power(x: Array, steps: Steps) -> Array:
+    """(1 − x)^K without a derivative of its own: for one that is written out elsewhere."""
+    xp = namespace(x, steps.count).xp
+    with np.errstate(over="ignore"):
+        magnitude = xp.exp(_exponent(xp, x, steps.count))
+    return xp.where((x > 1) & steps.odd, -magnitude, magnitude)
+
+
+def _one_minus_power(x: Array, steps: Steps) -> Array:
+    xp = namespace(x, steps.count).xp
+    with np.errstate(over="ignore"):
+        growing = xp.expm1(_exponent(xp, x, steps.count))
+    return xp.where((x > 1) & steps.odd, 2 + growing, -growing)
+
+
+def _slope(x: Array, steps: Steps) -> Array:
+    """d/dx (1 − x)^K = −K (1 − x)^(K−1)."""
+    xp = namespace(x, steps.count).xp
+    return xp.where(steps.count == 0, 0.0, -steps.count * power(x, steps.before))
+
+
+_power_jax = jax.custom_jvp(signed_power)
+_one_minus_power_jax = jax.custom_jvp(_one_minus_power)
+
+
+@_power_jax.defjvp
+def _(primals: tuple[Array, Steps], tangents: tuple[Array, Steps]) -> tuple[Array, Array]:
+    return power(*primals), _slope(*primals) * tangents[0]
+
+
+@_one_minus_power_jax.defjvp
+def _(primals: tuple[Array, Steps], tangents: tuple[Array, Steps]) -> tuple[Array, Array]:
+    return one_minus_power(*primals), -_slope(*primals) * tangents[0]
+
+
+def power(x: Array, steps: Steps) -> Array:
+    """(1 − x)^K, elementwise: through log1p, so that K = 10¹² costs nothing and loses nothing."""
+    return (_power_jax if namespace(x, steps).xp is jnp else signed_power)(x, steps)
+
+
+def one_minus_power(x: Array, steps: Steps) -> Array:
+    """1 − (1 − x)^K, elementwise, without cancellation for small K x."""
+    return (_one_minus_power_jax if namespace(x, steps).xp is jnp else _one_minus_power)(x, steps)

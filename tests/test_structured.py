@@ -1,0 +1,420 @@
+"""Structured covariances: whatever a matrix says, the identity plus a low rank and an operator say too."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse.linalg import aslinearoperator
+
+import linear_theory as lt
+from linear_theory.covariance import IdentityPlusLowRank, Operator, Reach
+from linear_theory.weights import HardThreshold
+from tests.laws import remade
+from tests.strategies import SEEDS, log_uniform, orthogonal
+from tests.test_jax_gradients import close, differences
+from tests.tolerances import EPS, near, spectral_condition
+
+FACTORS = ("general", "orthonormal", "repeated", "zero")
+
+
+def low_rank(dim, rank, seed, kind="general", scale=0.8):
+    """Eigenvalues between 0.2 and 1.4 beside ``scale``; U general, orthonormal, of too low a rank, or 0."""
+    rng = np.random.default_rng([seed, 7])
+    core = (
+        (lambda Q: (Q * rng.uniform(-0.6, 0.6, rank)) @ Q.T)(orthogonal(rank, rng))
+        if rank
+        else np.zeros((0, 0))
+    )
+    factor = np.linalg.qr(rng.standard_normal((dim, min(rank, dim))))[0]
+    if rank > dim:
+        factor = np.concatenate([factor, np.zeros((dim, rank - dim))], axis=1)
+    if kind == "zero":
+        factor = 0 * factor
+    if kind == "repeated" and rank > 1:
+        factor = factor.copy()
+        factor[:, 1] = factor[:, 0]
+        core = core / 2
+    if kind == "general" and rank:
+        mixing = np.eye(rank) + 0.3 * rng.standard_normal((rank, rank))
+        factor, core = factor @ np.linalg.inv(mixing).T, mixing.T @ core @ mixing
+    core = (core + core.T) / 2
+    return IdentityPlusLowRank(factor, core, scale)
+
+
+@st.composite
+def structured(draw, dims=st.integers(1, 9)):
+    """A problem with Σ̃ and Σ the identity plus a low rank; e anywhere, in the range of U, or 0."""
+    dim, seed = draw(dims), draw(SEEDS)
+    rank = draw(st.integers(0, 4))
+    sigma = low_rank(dim, rank, seed, draw(st.sampled_from(FACTORS)))
+    rng = np.random.default_rng(seed)
+    shift = {
+        "anywhere": rng.standard_normal(dim),
+        "in the range": sigma.factor @ rng.standard_normal(rank),
+        "nearly": sigma.factor @ rng.standard_normal(rank) + 1e-9 * rng.standard_normal(dim),
+        "zero": np.zeros(dim),
+    }[draw(st.sampled_from(["anywhere", "in the range", "nearly", "zero"]))]
+    target = np.zeros(dim) if draw(st.booleans()) else rng.standard_normal(dim)
+    pretrain = low_rank(dim, 2, seed + 1, scale=2.0) if draw(st.booleans()) else None
+    noise = draw(st.one_of(st.just(0.0), log_uniform(1e-3, 10.0)))
+    return lt.FineTuningProblem(target + shift, target, sigma, pretrain, noise)
+
+
+def as_matrix(problem):
+    """The same problem with its covariances written out."""
+    written = lambda value: None if value is None else value.dense()
+    return remade(
+        problem,
+        target_covariance=written(problem.target_covariance),
+        pretrain_covariance=written(problem.pretrain_covariance),
+    )
+
+
+def as_operator(problem):
+    return remade(problem, target_covariance=aslinearoperator(problem.target_covariance.dense()))
+
+
+TEMPERATURES = (math.inf, 0.05, 3.0)
+
+THETA = {
+    "iterate": lambda p, tau: lt.iterate(p, np.array([0, 1, 2, 7, 1000]), temperature=tau),
+    "iterate, half the step": lambda p, tau: lt.iterate(p, [3, 10**400], 0.4, tau),
+    "gradient_flow": lambda p, tau: lt.gradient_flow(p, np.array([0.0, 0.3, 20.0, math.inf]), tau),
+    "fixed_point": lt.fixed_point,
+    "joint_optimum": lambda p, tau: lt.joint_optimum(p),
+    "best_model_average": lambda p, tau: lt.best_model_average(p),
+}
+
+NUMBERS = {
+    "weight_mass": lt.weight_mass,
+    "stable_learning_rate": lt.stable_learning_rate,
+    "pretrain_error": lambda p, tau: lt.pretrain_error(p, np.stack([p.target, p.target + 1])),
+    "target_error": lambda p, tau: lt.target_error(p, p.pretrained),
+    "total_error": lambda p, tau: lt.total_error(p, p.target + np.arange(p.dim)),
+    "hard_sample_error": lambda p, tau: lt.hard_sample_error(p, p.target + 1.0, 0.1),
+    "sgd_error": lambda p, tau: lt.sgd_error(p, [0, 1, 2, 50], 0.02, tau),
+}
+
+NO_SPECTRUM_NEEDED = [name for name in NUMBERS if name != "sgd_error"]
+
+
+def same(function, one, other, tau, slack=1.0):
+    """Whether a function says the same of two problems, to the rounding of the worse conditioned part of it."""
+    got, want = function(one, tau), function(other, tau)
+    loss = slack * spectral_condition(other.target_covariance) * (1 + abs(other.target).max())
+    return near(got, want, 8 * loss)
+
+
+def defined(problem, name):
+    """Σ̃e ≠ 0 where a temperature is compared; a stable step at all where its size is."""
+    return problem.residual_variance > 0 and (name != "stable_learning_rate" or problem.shift.any())
+
+
+@pytest.mark.parametrize("name", THETA)
+@given(structured(), st.sampled_from(TEMPERATURES))
+def test_paths_are_those_of_the_matrix(name, problem, tau):
+    if defined(problem, name):
+        assert same(THETA[name], problem, as_matrix(problem), tau)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@given(structured(), st.sampled_from(TEMPERATURES))
+def test_numbers_are_those_of_the_matrix(name, problem, tau):
+    """A shift that only nearly lies in the range of U has directions that rounding may count or not."""
+    if defined(problem, name) and (
+        name != "stable_learning_rate" or leaving(problem) > 1e-6 or not leaving(problem)
+    ):
+        assert same(NUMBERS[name], problem, as_matrix(problem), tau)
+
+
+def leaving(problem):
+    """The share of the shift outside the range of U."""
+    e, U = problem.shift, problem.target_covariance.factor
+    if not e.any():
+        return 0.0
+    left = e - U @ np.linalg.pinv(U) @ e
+    share = np.linalg.norm(left) / np.linalg.norm(e)
+    return share if share > 1e-14 else 0.0
+
+
+@given(structured(), st.sampled_from((0.05, 3.0)))
+def test_the_weighted_covariance_is_of_the_kind_it_was(problem, tau):
+    matrix, operator = as_matrix(problem), as_operator(problem)
+    if not problem.residual_variance > 0:
+        return
+    want = lt.weighted_covariance(matrix, tau)
+    weighted = lt.weighted_covariance(problem, tau)
+    assert isinstance(weighted, IdentityPlusLowRank)
+    assert weighted.factor.shape[1] == problem.target_covariance.factor.shape[1] + 1
+    assert near(weighted.dense(), want, spectral_condition(matrix.target_covariance))
+    assert near(weighted.apply(problem.pretrained), want @ problem.pretrained, 100)
+    by_products = lt.weighted_covariance(operator, tau)
+    assert isinstance(by_products, Operator)
+    assert near(by_products.dense(), want, spectral_condition(matrix.target_covariance))
+    assert isinstance(want, np.ndarray)
+
+
+@pytest.mark.parametrize("name", [*THETA, *NO_SPECTRUM_NEEDED])
+@given(structured(dims=st.integers(1, 40)), st.sampled_from(TEMPERATURES))
+def test_an_operator_says_the_same(name, problem, tau):
+    """Lanczos settles to 64 roundings, of which the iterates' condition may make more."""
+    if defined(problem, name) and leaving(problem) > 1e-6:
+        function = (THETA | NUMBERS)[name]
+        assert same(function, as_operator(problem), as_matrix(problem), tau, slack=16)
+
+
+def test_operators_of_every_make():
+    sparse = scipy.sparse.diags_array(
+        [np.full(29, 0.2), np.linspace(0.5, 1, 30), np.full(29, 0.2)], offsets=[-1, 0, 1]
+    )
+    e = np.random.default_rng(0).standard_normal(30)
+    want = lt.iterate(lt.FineTuningProblem(e, 0 * e, sparse.toarray()), 9, temperature=1.0)
+    for made in (sparse, sparse.tocsr(), aslinearoperator(sparse), Operator(lambda v: sparse @ v, 30)):
+        problem = lt.FineTuningProblem(e, 0 * e, made)
+        assert isinstance(problem.target_covariance, Operator)
+        assert near(lt.iterate(problem, 9, temperature=1.0), want, 30)
+        both = lt.FineTuningProblem(e, 0 * e, sparse.toarray(), made)
+        assert near(lt.joint_optimum(both), e / 2, 30)
+
+
+def test_a_krylov_space_takes_few_products():
+    """Three eigenvalues in 5000 dimensions: three products, whatever K; a spread-out spectrum: more, until settled."""
+    calls = []
+
+    def products(values):
+        return Operator(lambda v: calls.append(1) or values * v, len(values))
+
+    e = np.random.default_rng(0).standard_normal(5000)
+    for values, K, most in (
+        (np.repeat([0.5, 1.0, 1.5], [1000, 3000, 1000]), 10**9, 30),
+        (np.linspace(0.1, 1.9, 5000), 500, 600),
+    ):
+        problem = lt.FineTuningProblem(e, 0 * e, products(values))
+        calls.clear()
+        assert near(lt.iterate(problem, K, 0.5), (1 - values) ** K * e, 1e3, scale=np.abs(e).max())
+        assert 0 < len(calls) < most
+
+
+def test_an_unsettled_krylov_space_is_an_error(monkeypatch):
+    monkeypatch.setattr("linear_theory.covariance.operator.MOST", 64)
+    values = np.geomspace(1e-9, 1, 3000)
+    problem = lt.FineTuningProblem(np.ones(3000), np.zeros(3000), Operator(lambda v: values * v, 3000))
+    with pytest.raises(lt.InvalidValueError, match="not settled after 64 products"):
+        lt.iterate(problem, 10**8)
+
+
+# --------------------------------------------------------------------------------------------- a million dimensions
+
+
+@pytest.mark.parametrize("steps", [1, 10**3, 10**9])
+def test_the_papers_problem_in_a_million_dimensions(steps):
+    tau, rho, dim = 2 / steps, 0.6, 10**6
+    problem = lt.paper_problem(rho, dim=dim)
+    tracemalloc.start()
+    theta = lt.iterate(problem, steps, temperature=tau)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    want = lt.closed_form(lt.stall_parameter(tau, rho), rho, steps)
+    assert near(theta[:2], np.array(want))
+    assert not theta[2:].any()
+    assert peak <= 10 * 8 * dim  # some vectors, and not a matrix
+
+
+def test_every_population_function_in_many_dimensions():
+    """The plane of (e, e⊥) knows everything but SGD, whose noise goes everywhere."""
+    small = lt.paper_problem(0.6, 2.0, 2, noise_variance=0.3)
+    large = lt.paper_problem(0.6, 2.0, 10**5, noise_variance=0.3)
+    assert isinstance(large.target_covariance, IdentityPlusLowRank)
+    for name, function in THETA.items():
+        got = function(large, 1.3)
+        assert near(got[..., :2], function(small, 1.3)), name
+        assert not got[..., 2:].any()
+    for name in ("weight_mass", "stable_learning_rate", "target_error"):
+        assert near(NUMBERS[name](large, 1.3), NUMBERS[name](small, 1.3)), name
+    assert near(lt.gap_closed(large, lt.iterate(large, 3)), lt.gap_closed(small, lt.iterate(small, 3)), 100)
+    assert lt.population_median_temperature(large) == lt.population_median_temperature(small)
+
+
+def test_sgd_in_many_dimensions_is_unstable_beyond_its_step():
+    """Vanilla, Σ̃ = I: stable in mean square up to η = 1/(d + 2), which the plane alone cannot know."""
+    dim, steps = 10**4, 40_000
+    problem = lt.paper_problem(0.0, dim=dim)
+    for factor in (0.9, 1.1):
+        rate = factor / (dim + 2)
+        # E‖θ − 2η⟨θ, x⟩x‖² = (1 − 4η + 4η²(d + 2))‖θ‖² for x ~ N(0, I).
+        want = math.exp(steps * math.log1p(-4 * rate * (1 - rate * (dim + 2))))
+        assert near(lt.sgd_error(problem, steps, rate), want, steps)
+        assert (want < 1) == (factor < 1)
+        assert not near(lt.sgd_error(problem, steps, rate), math.exp(-4 * rate * steps), steps)
+
+
+# ----------------------------------------------------------------------------------------------------- derivatives
+
+
+def everything(problem, tau):
+    thetas = (
+        *lt.iterate(problem, np.array([1, 2, 7]), temperature=tau),
+        *lt.gradient_flow(problem, np.array([0.3, math.inf]), tau),
+        lt.joint_optimum(problem),
+    )
+    engine = jnp if isinstance(problem.pretrained, jax.Array) else np
+    theta = engine.stack(thetas)
+    return engine.concatenate(
+        [
+            theta @ np.cos(np.arange(problem.dim)),
+            lt.total_error(problem, theta),
+            lt.sgd_error(problem, np.array([3]), 0.02, tau),
+            lt.weight_mass(problem, tau)[None],
+        ]
+    )
+
+
+def moves(problem, seed):
+    """A direction for every leaf: e and U leave the space they were in."""
+    rng = np.random.default_rng(seed)
+    leaves, structure = jax.tree.flatten(problem)
+    made = [rng.standard_normal(np.shape(leaf)) / 4 for leaf in leaves]
+    made = [m + m.T if m.ndim == 2 and m.shape[0] == m.shape[1] else m for m in made]
+    return jax.tree.unflatten(structure, made)
+
+
+@pytest.mark.parametrize("kind", FACTORS)
+@pytest.mark.parametrize("inside", [False, True])
+def test_gradients_leave_the_space(kind, inside):
+    """Against differences of the NumPy answer, in every entry of e, U, C, the scale, the noise and Σ."""
+    sigma = low_rank(7, 2, 3, kind)
+    rng = np.random.default_rng(1)
+    e = sigma.factor @ rng.standard_normal(2) if inside and kind != "zero" else rng.standard_normal(7)
+    problem = lt.FineTuningProblem(e, np.zeros(7), sigma, low_rank(7, 1, 4, scale=2.0), 0.4)
+    direction = moves(problem, 5)
+    leaves = jax.tree.map(jnp.asarray, problem)
+    at = lambda h, engine: jax.tree.map(lambda leaf, move: leaf + h * move, engine, direction)
+    slope = jax.jit(jax.jacfwd(lambda h: everything(at(h, leaves), 1.3)))(0.0)
+    backward = jax.jacrev(lambda h: everything(at(h, leaves), 1.3))(0.0)
+    want = differences(lambda h: everything(at(h, problem), 1.3))
+    assert close(np.asarray(slope), want)
+    assert close(np.asarray(backward), want)
+    # Held in the space of U and e, as if what leaves it did not count.
+    frozen = remade(problem, target_covariance=sigma.dense() + 0.0)
+    assert not close(
+        np.asarray(slope), differences(lambda h: everything(at_matrix(h, frozen, direction, sigma), 1.3))
+    )
+
+
+def at_matrix(h, problem, direction, sigma):
+    """Only the core moves: the mutant of the test above."""
+    moved = sigma.factor @ (sigma.core + h * direction.target_covariance.core) @ sigma.factor.T
+    return remade(
+        problem,
+        target_covariance=(moved + moved.T) / 2 + sigma.scale * np.eye(problem.dim),
+        pretrained=problem.pretrained + h * direction.pretrained,
+    )
+
+
+def test_under_jit_and_vmap():
+    large = lambda rho: lt.iterate(lt.paper_problem(rho, dim=200), 5, temperature=1.0)
+    rhos = jnp.array([0.0, 0.3, 0.6])
+    want = np.stack([large(float(rho)) for rho in rhos])
+    assert near(jax.jit(jax.vmap(large))(rhos), want, 10)
+    slope = jax.grad(lambda rho: large(rho)[0])(0.3)
+    small = jax.grad(lambda rho: lt.iterate(lt.paper_problem(rho), 5, temperature=1.0)[0])(0.3)
+    assert near(slope, small, 10)
+    assert large(jnp.float32(0.3)).dtype == jnp.float32
+
+
+# --------------------------------------------------------------------------------------------------------- refusals
+
+
+def test_what_a_low_rank_covariance_must_be():
+    U = np.eye(4, 2)
+    cases = [
+        ((U, np.eye(3)), "core .*has shape"),
+        ((U, np.array([[1.0, 0.5], [0.0, 1.0]])), "not symmetric"),
+        ((U, -2 * np.eye(2)), "not positive semi-definite"),
+        ((U, np.eye(2), -0.1), "scale.*not positive semi-definite"),
+        ((np.full((4, 2), np.nan), np.eye(2)), "factor.*finite"),
+        ((np.zeros((0, 2)), np.eye(2)), "no rows"),
+        ((np.ones(4), np.eye(2)), "factor.*must be a matrix"),
+    ]
+    for arguments, message in cases:
+        with pytest.raises(lt.InvalidValueError, match=rf"(?s){message}"):
+            IdentityPlusLowRank(*arguments)
+    assert IdentityPlusLowRank(U, -np.eye(2)).reach(U[:, 0], lambda reach: True).covariance.eigh()[0][0] == 0
+
+
+def test_nobody_can_change_it_afterwards():
+    U = np.eye(4, 2)
+    covariance = IdentityPlusLowRank(U, np.zeros((2, 2)))
+    U[0, 0] = 7.0
+    assert covariance.factor[0, 0] == 1.0
+    with pytest.raises(ValueError, match="read-only"):
+        covariance.factor[0, 0] = 7.0
+
+
+def test_what_an_operator_must_be():
+    e = np.ones(3)
+    skew = np.array([[1.0, 0.5, 0], [0, 1, 0], [0, 0, 1]])
+    for product, message in (
+        (lambda v: skew @ v, "not symmetric"),
+        (lambda v: v[:2], "gave shape"),
+        (lambda v: v * np.nan, "NaN or infinity"),
+    ):
+        with pytest.raises(lt.InvalidValueError, match=message):
+            Operator(product, 3)
+    with pytest.raises(lt.InvalidTypeError, match="must be a function"):
+        Operator(np.eye(3), 3)
+    with pytest.raises(lt.InvalidTypeError, match="integer"):
+        Operator(lambda v: v, 3.0)
+    with pytest.raises(lt.InvalidValueError, match="integer"):
+        Operator(lambda v: v, 0)
+    negative = Operator(lambda v: v * np.array([1.0, -1.0, 1.0]), 3)
+    with pytest.raises(lt.InvalidValueError, match="not positive semi-definite"):
+        lt.iterate(lt.FineTuningProblem(e, 0 * e, negative), 3, 0.1)
+    with pytest.raises(lt.InvalidValueError, match="2 dimensions, must have 3"):
+        lt.FineTuningProblem(e, 0 * e, low_rank(2, 1, 0))
+    with pytest.raises(lt.InvalidValueError, match="has shape"):
+        lt.FineTuningProblem(e, 0 * e, aslinearoperator(np.eye(2)))
+    operator = Operator(lambda v: v, 3)
+    with pytest.raises(lt.InvalidTypeError, match="NumPy"):
+        lt.FineTuningProblem(jnp.ones(3), 0 * e, operator)
+    with pytest.raises(lt.InvalidTypeError, match="whole spectrum"):
+        lt.sgd_error(lt.FineTuningProblem(e, 0 * e, operator), 3, 0.1)
+
+
+def test_other_rules_in_many_dimensions():
+    rule = HardThreshold(0.7)
+    want = lt.iterate(lt.paper_problem(0.6), 5, temperature=rule)
+    assert near(lt.iterate(lt.paper_problem(0.6, dim=1000), 5, temperature=rule)[:2], want)
+
+
+# --------------------------------------------------------------------------------------------- mutants of the reach
+
+
+def test_a_reach_that_is_not_closed_is_rejected(monkeypatch):
+    """Without the shift's own direction, or with its remainder not orthogonal, the paths are others."""
+    problem = lt.FineTuningProblem(np.ones(9), np.zeros(9), low_rank(9, 2, 1))
+    matrix = as_matrix(problem)
+    assert same(THETA["iterate"], problem, matrix, 1.0)
+    right = IdentityPlusLowRank.reach
+
+    def without_shift(self, vector, enough):
+        found = right(self, vector, enough)
+        return Reach(found.covariance, found.coordinates * [1, 1, 0], found.basis, found.rest)
+
+    monkeypatch.setattr(IdentityPlusLowRank, "reach", without_shift)
+    assert not same(THETA["iterate"], problem, matrix, 1.0)
+
+    def unscaled(self, vector, enough):
+        found = right(self, vector, enough)
+        return Reach(found.covariance, found.coordinates, found.basis * (1 + 1e3 * EPS), found.rest)
+
+    monkeypatch.setattr(IdentityPlusLowRank, "reach", unscaled)
+    assert np.abs(problem.target_covariance.dense() - np.eye(9)).max() > 0
