@@ -206,8 +206,9 @@ def test_wide_rows_of_full_rank_do_not_see_the_weights(rows, more, seed):
         assert not near(first, second, loss(problem, 0), extent(problem))
 
 
-@given(data(), SEEDS)
+@given(data(full_rank=True), SEEDS)
 def test_rotations_and_translations(problem, seed):
+    """Full rank: a rank that is deficient is so only to rounding once the rows are turned."""
     basis = orthogonal(len(problem.start), np.random.default_rng(seed))
     theta = lt.solve(problem.X, problem.y, problem.start, problem.weights).theta
     turned = lt.solve(problem.X @ basis.T, problem.y, basis @ problem.start, problem.weights).theta
@@ -289,7 +290,8 @@ def test_loss_and_gradient_are_those_of_the_rows(problem, seed):
     residual = problem.y - problem.X @ theta
     want = -2 / len(problem.y) * problem.X.T @ (weights_of(problem) * residual)
     assert near(equations.gradient(step), want, 100, 10 * size + 1)
-    assert not near(equations.gradient(step) / 2, want, 100, np.abs(want).max())
+    if want.any():
+        assert not near(equations.gradient(step) / 2, want, 100, np.abs(want).max())
 
 
 def test_other_starts_and_widths_do_not_merge():

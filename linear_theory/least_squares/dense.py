@@ -1,0 +1,208 @@
+"""Weighted least squares in NumPy: the way is chosen by what is measured on the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.linalg.lapack
+
+from ..arrays import Array, Namespace, reject
+from . import pivoted
+from .blocks import one_root, residual_products, weighted_products
+from .fit import CHOLESKY, CONTRACTION, DIRECT, DUAL, DUAL_REFINED, IDLE, REFINED, Fit
+from .rows import Sample, refuse_infinite
+
+lapack: Any = scipy.linalg.lapack
+
+MAX_REFINEMENTS = 8
+
+SQUARES = 1e-280, 1e280
+"""Between these a sum of squares has neither underflowed nor overflowed on the way."""
+
+
+TINY = float(np.finfo(float).tiny)
+
+
+class Factor(NamedTuple):
+    """A Cholesky factor of D H D, D = diag(scale), and √ of its condition number, LAPACK's estimate."""
+
+    lower: Array
+    scale: Array
+    condition: float
+
+    def solve(self, right: Array) -> Array:
+        """H⁻¹ right, for (d,) or (d, m)."""
+        return (self.scale * lapack.dpotrs(self.lower, (self.scale * right.T).T, lower=1)[0].T).T
+
+
+def factorise(matrix: Array, pull: float) -> Factor | None:
+    """Of matrix + pull·I, equilibrated; None where it is not positive definite to working precision."""
+    squares = matrix.diagonal() + pull
+    scale = 1 / np.sqrt(np.where(squares == 0, 1.0, squares))
+    scaled = matrix * scale
+    scaled *= scale[:, None]
+    np.fill_diagonal(scaled, 1.0)
+    norm = np.abs(scaled).sum(axis=0).max()
+    lower, failed = lapack.dpotrf(scaled.T, lower=1, overwrite_a=1)  # symmetric: its transpose is no copy
+    if failed:
+        return None
+    inverse_condition, _ = lapack.dpocon(lower, norm, uplo="L")
+    return Factor(lower, scale, inverse_condition**-0.5 if inverse_condition > 0 else np.inf)
+
+
+def fit(space: Namespace, sample: Sample, ridge: Array) -> Fit:
+    """The displacement (d,) or (d, m) for checked rows."""
+    n, d = sample.X.shape
+    weights, pull = sample.weights, n * float(ridge)
+    largest = 1.0 if weights is None else float(weights.max())
+    if largest == 0 or not np.isfinite(pull):  # an infinite pull: no row moves it
+        refuse_infinite(space, sample.X)
+        energy = _left(sample, np.zeros(sample.start.shape))[1]
+        return Fit(np.zeros(sample.start.shape), d if pull > 0 else 0, 1.0, energy, IDLE, 0)
+    # All weights and the ridge times c is the same optimum: in these units the largest is about 1.
+    root = _power_of_two(max(largest, pull) ** 0.5)
+    unit = root * root
+    found = None
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for where it shows
+        scaled = _in_units(sample, unit)
+        if scaled is not None:
+            gram_way = _by_inner_products if n < d else _by_normal_equations
+            found = gram_way(scaled, pull / unit)
+        if found is None:
+            refuse_infinite(space, sample.X)
+            roots = np.ones(n) if weights is None else np.sqrt(weights)
+            found = pivoted.fit(sample, roots / root, pull / unit)
+        residual = found.residual * unit
+    if not np.isfinite(found.displacement).all():
+        reject("X", sample.X, "is so small beside y that the minimiser overflows; rescale the columns")
+    return found._replace(rank=d if pull > 0 else found.rank, residual=residual)
+
+
+def _in_units(sample: Sample, unit: float) -> Sample | None:
+    """The rows with weights/unit; None if that underflows for some."""
+    if unit == 1:
+        return sample
+    weights = np.ones(len(sample.X)) if sample.weights is None else sample.weights
+    scaled = weights / unit
+    if ((scaled < TINY) & (weights > 0)).any():
+        return None
+    return Sample(sample.X, sample.y, sample.start, scaled)
+
+
+def _power_of_two(value: float) -> float:
+    """The power of two at or below ``value``: dividing by it is exact."""
+    return float(2.0 ** (np.frexp(value)[1] - 1)) if 0 < value < np.inf else value
+
+
+def unrefined_error(condition: float, dim: int) -> float:
+    """About d·κ²·ε: what Cholesky on normal equations loses, and what a step of refinement leaves of an error."""
+    return dim * condition**2 * float(np.finfo(float).eps)
+
+
+def _by_normal_equations(sample: Sample, pull: float) -> Fit | None:
+    d = sample.X.shape[1]
+    gram, moment, energy = np.zeros((d, d)), np.zeros(sample.start.shape), np.zeros(sample.y.shape[1:])
+    for ((gram_part, moment_part, energy_part),) in weighted_products(
+        sample.X, sample.y, sample.start, one_root(sample.weights)
+    ):
+        gram, moment, energy = gram + gram_part, moment + moment_part, energy + energy_part
+    if any(sample.X[:, j].any() for j in np.flatnonzero(gram.diagonal() == 0)):
+        return None  # underflow: a column that only looks like zeros
+    return by_cholesky(gram, moment, energy, pull, lambda displacement: _left(sample, displacement))
+
+
+def by_cholesky(
+    gram: Array, moment: Array, energy: Array, pull: float, left: Callable[[Array], tuple[Array, Array]]
+) -> Fit | None:
+    """From XᵀWX, XᵀWr and Σwr², refined by ``left(δ)``, a pass over the rows that gives XᵀW(r − Xδ) and
+    Σw(r − Xδ)². None where the condition number is beyond repair by refinement, or squares have over- or
+    underflowed.
+    """
+    squares, d = gram.diagonal(), len(gram)
+    if not (np.isfinite(gram).all() and np.isfinite(moment).all() and np.isfinite(energy).all()):
+        return None
+    seen = squares > 0
+    if seen.any() and not (SQUARES[0] < squares[seen].min() and squares.max() < SQUARES[1]):
+        return None
+    factor = factorise(gram, pull)
+    if factor is None or not unrefined_error(factor.condition, d) < CONTRACTION:
+        return None
+    displacement, way, count = factor.solve(moment), CHOLESKY, 0
+    before, drop = energy, (moment * displacement).sum(axis=0) + pull * (displacement**2).sum(axis=0)
+    if factor.condition > DIRECT:
+        way = REFINED
+        previous = np.inf
+        while count < MAX_REFINEMENTS:
+            left_moment, before = left(displacement)
+            slope = left_moment - pull * displacement
+            change = factor.solve(slope)
+            drop = (change * (left_moment + slope)).sum(axis=0) / 2
+            size = _relative(change, displacement, factor.scale)
+            if size > previous / 2:  # only rounding is left
+                drop = np.zeros_like(before)
+                break
+            displacement, count = displacement + change, count + 1
+            # What the next step would change is this one times what a step leaves of the error.
+            if size * unrefined_error(factor.condition, d) < np.finfo(float).eps / 8:
+                break
+            previous = size
+    residual = before - drop
+    if not (residual > 1e-3 * before).all():  # it would cancel
+        residual = left(displacement)[1]
+    return Fit(displacement, int(seen.sum()), factor.condition, residual, way, count)
+
+
+def _left(sample: Sample, displacement: Array) -> tuple[Array, Array]:
+    """XᵀW(r − Xδ) and Σw(r − Xδ)²: a pass over the rows."""
+    moment, energy = 0.0, 0.0
+    both = sample.start, displacement
+    for moment_part, energy_part in residual_products(sample.X, sample.y, both, sample.weights):
+        moment, energy = moment + moment_part, energy + energy_part
+    return np.asarray(moment), np.asarray(energy)
+
+
+def _relative(change: Array, whole: Array, scale: Array) -> float:
+    """The largest column's ‖change‖/‖whole‖, in equilibrated coordinates."""
+    size = lambda value: np.sqrt((((value.T / scale) ** 2).T).sum(axis=0))
+    length = size(whole)
+    return float(np.max(size(change) / np.where(length > 0, length, 1.0), initial=0.0))
+
+
+def _by_inner_products(sample: Sample, pull: float) -> Fit | None:
+    """Wide rows: δ = Aᵀλ, (AAᵀ + pull)λ = b with A = √w X, b = √w r. Rows without weight are left out."""
+    X = sample.X
+    weights = np.ones(len(X)) if sample.weights is None else sample.weights
+    kept = weights > 0
+    root = np.sqrt(weights[kept])
+    if not kept.any() or not np.isfinite(X).all():
+        return None
+    residual = sample.residual
+    A, b = X[kept] * root[:, None], (residual[kept].T * root).T
+    largest = np.abs(A).max(axis=1)
+    if not largest.all():
+        return None  # a row of zeros, or one that has underflowed
+    if pull == 0:  # the rows can all be met, whatever their size
+        A, b = A / largest[:, None], (b.T / largest).T
+    elif not (largest > 1e-140).all():
+        return None
+    if not np.abs(A).max() < 1e140:
+        return None
+    factor = factorise(A @ A.T, pull)
+    if factor is None or not unrefined_error(factor.condition, len(A)) < CONTRACTION:
+        return None
+    multiplier, way, count, previous = factor.solve(b), DUAL, 0, np.inf
+    displacement = A.T @ multiplier
+    while factor.condition > DIRECT and count < MAX_REFINEMENTS:
+        change = factor.solve(b - A @ displacement - pull * multiplier)
+        size = _relative(change, multiplier, factor.scale)
+        if size > previous / 2:
+            break
+        # δ is added to, not formed anew from a λ that may be κ times as large: so its residual gets small.
+        multiplier, displacement = multiplier + change, displacement + A.T @ change
+        way, count, previous = DUAL_REFINED, count + 1, size
+        if size < np.finfo(float).eps:
+            break
+    left = (residual.T - (X @ displacement).T) * np.sqrt(weights)
+    return Fit(displacement, len(A), factor.condition, (left**2).sum(axis=-1), way, count)

@@ -1,0 +1,165 @@
+"""Normal equations: the sums over rows that decide a least-squares problem, and merge with ``+``."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..arrays import Array, Namespace, bounded, finite, is_concrete, namespace, pytree, reject
+from .blocks import one_root, weighted_products
+from .rows import Sample, checked_sample, refuse_infinite
+
+if TYPE_CHECKING:
+    from .solution import Solution
+
+__all__ = ["NormalEquations"]
+
+_SUMS = ("gram", "moment", "energy", "count")
+
+
+def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """a + b and what rounding took from it: exact, whatever the sizes (Knuth)."""
+    total = a + b
+    shadow = total - a
+    return total, (a - (total - shadow)) + (b - shadow)
+
+
+def _products(sample: Sample) -> tuple[Array, Array, Array]:
+    """XᵀWX, XᵀWr and Σwr² in JAX: of sharded rows each device's own, added by the compiler."""
+    scale = 1.0 if sample.weights is None else jnp.sqrt(sample.weights)
+    rows, aim = (sample.X.T * scale).T, (sample.residual.T * scale).T
+    return rows.T @ rows, rows.T @ aim, (aim * aim).sum(axis=0)
+
+
+@pytree
+class NormalEquations:
+    """Gram, moment and energy of weighted rows seen from a start: a sum, so that parts merge with ``+``.
+
+    ``gram`` Σ wᵢxᵢxᵢᵀ (d, d), ``moment`` Σ wᵢxᵢrᵢ (d,) or (d, m), ``energy`` Σ wᵢrᵢ² () or (m,) with
+    rᵢ = yᵢ − ⟨xᵢ, start⟩, and ``count`` n. Sums, not means, so that addition is exact in meaning; the loss
+    divides by ``count``.
+
+    ``+`` is associative and order-independent to rounding, with :meth:`empty` as identity. ``carry`` holds
+    what rounding took from each sum so far, so that 10⁹ parts lose no more digits than one.
+    """
+
+    gram: Array
+    moment: Array
+    energy: Array
+    count: Array
+    start: Array
+    carry: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, X: Array, y: Array, start: Array, weights: Array | None = None) -> NormalEquations:
+        """From rows X (n, d), y (n,) or (n, m), a start (d,) or (d, m) and weights (n,) ≥ 0 (``None``: ones).
+
+        Raises
+        ------
+        InvalidValueError, InvalidTypeError
+            For wrong shapes, empty data, NaN or infinity, negative weights, or rows so large that their
+            squares overflow.
+        """
+        space, sample = checked_sample(X, y, start, weights)
+        if space.xp is np:
+            total = cls.summed(sample)
+        else:
+            sums = _products(sample)
+            count = space.array(float(sample.X.shape[0]))
+            total = cls(*sums, count, sample.start, cls._no_carry(sums, count))
+        if is_concrete(total) and not all(bool(space.xp.isfinite(v).all()) for v in total._sums):
+            refuse_infinite(space, sample.X)
+            reject("X", X, "is so large that sums of squares overflow; rescale the columns, or use solve()")
+        return total
+
+    @classmethod
+    def empty(cls, start: Array) -> NormalEquations:
+        """No rows yet: the identity of ``+`` for this start, (d,) or (d, m)."""
+        space = namespace(start)
+        start = finite(space, "start", start, ndim=(1, 2))
+        zero = lambda *shape: space.xp.zeros(shape, dtype=space.dtype)
+        sums = zero(start.shape[0], start.shape[0]), zero(*start.shape), zero(*start.shape[1:])
+        return cls(*sums, zero(), start, cls._no_carry(sums, zero()))
+
+    @classmethod
+    def summed(cls, sample: Sample) -> NormalEquations:
+        """Of checked NumPy rows; where squares overflow or rows are not finite, nor are the sums."""
+        shapes = [(sample.X.shape[1],) * 2, sample.start.shape, sample.y.shape[1:]]
+        total, lost = np.zeros((2, sum(map(math.prod, shapes))))  # one vector is added quicker than three
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for in the sums
+            for (part,) in weighted_products(sample.X, sample.y, sample.start, one_root(sample.weights)):
+                total, error = _two_sum(total, np.concatenate([value.ravel() for value in part]))
+                lost += error
+            total, lost = _two_sum(total, lost)
+
+        def apart(values: Array) -> list[Array]:
+            ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+            return [v.reshape(s) for v, s in zip(np.split(values, ends), shapes, strict=True)]
+
+        gram, moment, energy = apart(total)
+        count = np.array(float(len(sample.X)))
+        return cls(gram, moment, energy, count, sample.start, (*apart(lost), np.zeros(())))
+
+    @staticmethod
+    def _no_carry(sums: tuple[Array, ...], count: Array) -> tuple[Array, ...]:
+        return tuple(0.0 * value for value in (*sums, count))
+
+    @property
+    def _sums(self) -> tuple[Array, Array, Array, Array]:
+        return self.gram, self.moment, self.energy, self.count
+
+    def _plus(self, sums: tuple[Array, ...], carry: tuple[Array, ...] | None = None) -> NormalEquations:
+        with np.errstate(over="ignore", invalid="ignore"):
+            pairs = [_two_sum(a, b) for a, b in zip(self._sums, sums, strict=True)]
+            lost = [a + error for a, (_, error) in zip(self.carry, pairs, strict=True)]
+            if carry is not None:
+                lost = [a + b for a, b in zip(lost, carry, strict=True)]
+            # What was lost goes back as soon as the sum can hold it again.
+            whole = [_two_sum(total, rest) for (total, _), rest in zip(pairs, lost, strict=True)]
+        gram, moment, energy, count = (total for total, _ in whole)
+        return NormalEquations(gram, moment, energy, count, self.start, tuple(rest for _, rest in whole))
+
+    def __add__(self, other: NormalEquations) -> NormalEquations:
+        if not isinstance(other, NormalEquations):
+            return NotImplemented
+        if self.start.shape != other.start.shape:
+            mine, theirs = self.start.shape, other.start.shape
+            if mine[0] != theirs[0]:
+                reject("other", other.start, f"has {theirs[0]} columns, this has {mine[0]}")
+            reject("other", other.start, f"has a start of shape {theirs}, this one of {mine}")
+        if is_concrete(self.start, other.start) and not bool((self.start == other.start).all()):
+            reject("other", other.start, "was taken from another start; take both from the same")
+        return self._plus(other._sums, other.carry)
+
+    def gradient(self, displacement: Array) -> Array:
+        """∇L at start + δ: (2/n)(Gδ − g); no ½ in the loss, hence the 2."""
+        return 2 / self.count * (displacement @ self.gram - self.moment)
+
+    def loss(self, displacement: Array) -> Array:
+        """L at start + δ, for δ (…, d): (1/n)(energy − 2⟨g, δ⟩ + δᵀGδ)."""
+        curved = (displacement * (displacement @ self.gram)).sum(axis=-1)
+        return (self.energy - 2 * displacement @ self.moment + curved) / self.count
+
+    def solve(self, ridge: float | Array = 0.0) -> Solution:
+        """The minimiser of L + ridge·‖θ − start‖² closest to ``start``, from the sums alone.
+
+        Without the rows nothing can be refined: the relative error is about κ²·ε where :func:`solve` reaches
+        κ·ε, κ the condition number of the weighted rows, and directions with σ/σ_max below about √ε count as
+        null. ``residual`` is energy − ⟨g, δ⟩, known to ε·energy.
+
+        Raises
+        ------
+        InvalidValueError, InvalidTypeError
+            For a negative or infinite ridge, or no rows at all.
+        """
+        from .solution import from_equations
+
+        space: Namespace = namespace(self, ridge)
+        accept = lambda v: (v >= 0) & (v < jnp.inf)
+        ridge = bounded(space, "ridge", ridge, accept, "must be finite and ≥ 0")
+        if is_concrete(self.count) and float(self.count) == 0:
+            reject("count", self.count, "there are no rows yet; add some before solving")
+        return from_equations(space, space.tree(self), ridge)

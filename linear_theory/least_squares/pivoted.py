@@ -1,0 +1,268 @@
+"""Householder QR with rows sorted and columns pivoted: stable row by row, however far the weights range.
+
+Columns that depend on others are written in terms of them, X = X_B [I T]; the basic ones give z, the fitted
+combination; and among all δ with [I T] δ = z the shortest is taken, in the coordinates given. A ridge pulls on
+the length of that one: as rows in z, so that what the data do not determine never meets rounding.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import solve_triangular, svdvals
+
+from ..arrays import Array
+from .fit import QR, QR_CLOSEST, Fit
+from .householder import Pivoted, lapack, qr
+from .rows import Sample
+
+EPS = float(np.finfo(float).eps)
+
+FAR, ALIKE = 1e-3, 0.1
+"""From the first ratio of the rows' sizes on they are taken in groups within the second of each other."""
+
+MAGNIFIED = 4
+"""Powers of two by which one column's unit may be larger than another's before rounding is taken for none."""
+
+FEW_PASSES, MANY_PASSES = 8, 60
+"""Over [I T] δ = z: where it is well-conditioned, and where every one regains some 2^50 of the floats' 2^2100."""
+
+NEARLY = 0.1
+"""How much of the best pivot another one may give up for its size."""
+
+
+def rank_tolerance(n: int, d: int) -> float:
+    """σ/σ_max below which a singular value of equilibrated (n, d) rows is what rounding leaves of zero."""
+    return 8 * EPS * np.sqrt(min(n, d))
+
+
+def _exponents(values: Array, axis: int) -> Array:
+    """The powers of two that bring the largest entry along ``axis`` to [½, 1); 0 where all are zero."""
+    return np.frexp(np.abs(values).max(axis=axis, initial=0.0))[1]
+
+
+def _equilibrated(matrix: Array) -> tuple[Array, Array]:
+    """Rows, then columns, brought to about 1 by powers of two; and the columns' exponents."""
+    matrix = np.ldexp(matrix, -_exponents(matrix, 1)[:, None])
+    shift = _exponents(matrix, 0)
+    return np.ldexp(matrix, -shift), shift
+
+
+class Dependence(NamedTuple):
+    """Which columns are basic, and T: every other one is a combination of them."""
+
+    basic: Array
+    others: Array
+    combination: Array
+
+
+def dependence(matrix: Array, shift: Array) -> Dependence:
+    """Of equilibrated rows: the rank, which columns are basic, and T (r, d − r).
+
+    Of columns that would do about as well, those that are large before they were scaled, by 2^shift, are
+    basic: what moves little along them is short.
+    """
+    n, d = matrix.shape
+    if n == 0:
+        return Dependence(np.arange(0), np.arange(d), np.zeros((0, d)))
+    factor = qr(matrix)
+    sizes = svdvals(factor.triangle)
+    tolerance = rank_tolerance(n, d)
+    rank = int((sizes > tolerance * sizes[0]).sum())
+    seen = np.empty((rank, d))
+    seen[:, factor.columns] = factor.triangle[:rank]
+    basic = np.arange(d) if rank == d else _basic_columns(seen, shift)
+    others = np.setdiff1d(np.arange(d), basic)
+    first, rest = seen[:, basic], seen[:, others]
+    inverse = np.linalg.inv(first)
+    combination = inverse @ rest
+    # What a relative change of every column by the tolerance does to T: no dependence, but rounding. It is
+    # dropped where the coordinates given would magnify it.
+    moved = _lengths(rest) + _lengths(first) @ np.abs(combination)
+    rounding = np.abs(combination) <= tolerance * _lengths(inverse.T)[:, None] * moved
+    magnified = shift[others][None, :] - shift[basic][:, None] > MAGNIFIED
+    combination[rounding & magnified] = 0.0
+    return Dependence(basic, others, combination)
+
+
+def _lengths(columns: Array) -> Array:
+    return np.sqrt((columns**2).sum(axis=0))
+
+
+def _basic_columns(matrix: Array, shift: Array) -> Array:
+    """As many columns as rows, one by one: of those within ``NEARLY`` of the farthest from the span so far,
+    the one that is farthest times 2^shift.
+    """
+    left, chosen = matrix.copy(), []
+    for _ in range(len(matrix)):
+        distance = _lengths(left)
+        distance[chosen] = 0.0
+        good = distance >= NEARLY * distance.max()
+        best = int(np.argmax(np.where(good, np.log2(np.where(good, distance, 1.0)) + shift, -np.inf)))
+        chosen.append(best)
+        direction = left[:, best] / distance[best]
+        left -= np.outer(direction, direction @ left)
+    return np.array(chosen)
+
+
+def fit(sample: Sample, roots: Array, pull: float) -> Fit:
+    """The displacement (d,) or (d, m) of checked, finite rows with weights roots², the largest about 1."""
+    n, d = sample.X.shape
+    many = sample.y.ndim == 2
+    residual = sample.residual.reshape(n, -1)
+    kept = roots > 0
+    shift = _exponents(sample.X[kept], 0)
+    X, root = np.ldexp(sample.X[kept], -shift), roots[kept]  # δ in units of 2^−shift
+    rows, aim = X * root[:, None], residual[kept] * root[:, None]
+    weighed = np.abs(rows).max(axis=1) > 0  # the others say nothing about δ
+    even, more = _equilibrated(X[weighed])
+    found = dependence(even, shift + more)
+    shortest = Shortest.among(found, shift, shift + more)
+    basic, rows, aim = found.basic, rows[weighed][:, found.basic], aim[weighed]
+    if pull > 0:
+        rows = np.concatenate([rows, np.sqrt(pull) * shortest.along(np.eye(len(basic)))])
+        aim = np.concatenate([aim, np.zeros((len(basic), aim.shape[1]))])
+    z, condition = _full_rank(rows, aim)
+    displacement = shortest.of(z)
+    left = (residual - sample.X @ displacement) * roots[:, None]
+    energy = (left**2).sum(axis=0)
+    shape = (d, sample.y.shape[1]) if many else (d,)
+    way = QR_CLOSEST if found.others.size else QR
+    return Fit(displacement.reshape(shape), len(basic), condition, energy if many else energy[0], way, 0)
+
+
+def _full_rank(rows: Array, aim: Array) -> tuple[Array, float]:
+    """The least-squares solution for independent columns, and their condition number once equilibrated."""
+    rank = rows.shape[1]
+    if rank == 0:  # rows of zeros: any θ does as well as the start
+        return np.zeros((0, aim.shape[1])), 1.0
+    sizes = np.abs(rows).max(axis=1)
+    found = _graded(rows, aim) if sizes.min() < FAR * sizes.max() else None
+    if found is None:
+        factor = qr(rows)
+        triangle, columns = factor.triangle[:rank], factor.columns
+        turned = factor.turn(aim, transpose=True)[:rank]
+    else:
+        triangle, columns, turned = found
+    z = np.empty_like(turned)
+    z[columns] = solve_triangular(triangle, turned)
+    lengths = _lengths(triangle)
+    sizes = svdvals(triangle / np.where(lengths > 0, lengths, 1.0))
+    return z, float(sizes[0] / sizes[-1]) if sizes[-1] > 0 else np.inf
+
+
+def _graded(rows: Array, aim: Array) -> tuple[Array, Array, Array] | None:
+    """R, the order of the columns and Qᵀ·aim for rows of very different sizes, from the heaviest down.
+
+    Rows of one size are turned together, and what earlier ones leave of a row is dropped where it is rounding
+    of that row's own size: it would outweigh rows lighter still. None if too few rows are left then.
+    """
+    (n, rank), sizes = rows.shape, np.abs(rows).max(axis=1)
+    columns, tolerance = np.arange(rank), rank_tolerance(n, rank)
+    order = np.argsort(-sizes, kind="stable")
+    triangle, turned = np.zeros((0, rank)), np.zeros((0, aim.shape[1]))
+    while order.size:
+        together = order[sizes[order] >= ALIKE * sizes[order[0]]]
+        order, k = order[len(together) :], len(triangle)
+        both = np.concatenate([triangle, rows[together][:, columns]])
+        right = np.concatenate([turned, aim[together]])
+        if k > 0:
+            packed, reflectors, _, _ = lapack.dgeqrf(both[:, :k])
+            factor = Pivoted(packed, reflectors, np.arange(len(both)), columns[:k])
+            all_right = factor.turn(np.concatenate([both[:, k:], right], axis=1), True)
+            both[:, :k], both[:, k:], right = np.triu(packed), *np.split(all_right, [rank - k], axis=1)
+        triangle, turned, left, right = both[:k], right[:k], both[k:, k:], right[k:]
+        told = np.abs(left).max(axis=1, initial=0.0) > tolerance * sizes[together]
+        if told.any():
+            factor = qr(left[told])
+            new = factor.triangle
+            new = new[np.abs(np.diagonal(new)) > tolerance * sizes[together[0]]]
+            columns[k:], triangle[:, k:] = columns[k:][factor.columns], triangle[:, k:][:, factor.columns]
+            triangle = np.concatenate([triangle, np.pad(new, ((0, 0), (k, 0)))])
+            turned = np.concatenate([turned, factor.turn(right[told], True)[: len(new)]])
+    return (triangle, columns, turned) if len(triangle) == rank else None
+
+
+class Shortest(NamedTuple):
+    """For every z (r, m) the shortest δ with δ_B + T δ_rest = z: δ = S(SᵀS)⁻¹z, S = [I T]ᵀ = Q R.
+
+    δ_B = z without T. Every equation stands in the unit of its largest coefficient, z in 2^−units.
+    """
+
+    basic: Array
+    units: Array
+    system: Array
+    factor: Pivoted | None
+
+    @classmethod
+    def among(cls, found: Dependence, basic_shift: Array, shift: Array) -> Shortest:
+        """With z in units of 2^−basic_shift, T in units of 2^−shift, and δ in the user's."""
+        basic, others, combination = found
+        rank, d = len(basic), len(basic) + len(others)
+        system = np.zeros((d, rank))
+        if rank == 0 or rank == d:
+            return cls(basic, -basic_shift[basic], system, None)
+        powers = shift[others][None, :] - shift[basic][:, None]
+        mantissa, exponent = np.frexp(combination)
+        reach = np.where(combination != 0, exponent + powers, -(2**30))
+        lift = np.maximum(reach.max(axis=1), 0)
+        system[basic, np.arange(rank)] = np.ldexp(1.0, -lift)
+        system[others] = np.ldexp(mantissa, np.maximum(exponent + powers - lift[:, None], -2000)).T
+        return cls(basic, -(basic_shift[basic] + lift), system, qr(system))
+
+    def _reflected(self, aim: Array) -> Array:
+        """R⁻ᵀaim."""
+        assert self.factor is not None
+        return solve_triangular(self.factor.triangle.T, aim[self.factor.columns], lower=True)
+
+    def along(self, z: Array) -> Array:
+        """Qᵀδ (r, m), as long as δ."""
+        aim = np.ldexp(z, self.units[:, None])
+        return aim if self.factor is None else self._reflected(aim)
+
+    def of(self, z: Array) -> Array:
+        """δ (d, m)."""
+        aim = np.ldexp(z, self.units[:, None])
+        if self.factor is None:
+            displacement = np.zeros((len(self.system), z.shape[1]))
+            displacement[self.basic] = aim
+            return displacement
+        displacement, digits = self._combined(aim)
+        return displacement if digits else self._turned(aim)
+
+    def _combined(self, aim: Array) -> tuple[Array, bool]:
+        """δ = Sλ, λ = R⁻¹R⁻ᵀz refined: each coordinate to its own digits, if no λ is much too large for δ."""
+        assert self.factor is not None
+        multiplier, missing = np.zeros_like(aim), aim
+        for _ in range(FEW_PASSES):
+            step = solve_triangular(self.factor.triangle, self._reflected(missing))
+            multiplier[self.factor.columns] += step
+            missing = self._left(self.system @ multiplier, aim)
+            if not missing.any():
+                break
+        displacement = self.system @ multiplier
+        terms = np.abs(self.system) @ np.abs(multiplier)
+        digits = (terms.max(axis=0) <= np.abs(displacement).max(axis=0) / NEARLY).all()
+        return displacement, bool(digits and not missing.any())
+
+    def _turned(self, aim: Array) -> Array:
+        """δ = Q R⁻ᵀz: to the digits of its largest coordinate. Those of columns that need but little of δ are
+        regained some 15 at a time: their part of the fit is as large as any other's.
+        """
+        assert self.factor is not None
+        displacement, missing = np.zeros((len(self.system), aim.shape[1])), aim
+        for _ in range(MANY_PASSES):
+            step = np.zeros_like(displacement)
+            step[: len(aim)] = self._reflected(missing)
+            displacement += self.factor.turn(step, transpose=False)
+            missing = self._left(displacement, aim)
+            if not missing.any():
+                break
+        return displacement
+
+    def _left(self, displacement: Array, aim: Array) -> Array:
+        """z − Sᵀδ where it is more than rounding."""
+        missing = aim - self.system.T @ displacement
+        rounding = EPS * len(self.system) * (np.abs(aim) + np.abs(self.system.T) @ np.abs(displacement))
+        return np.where(np.abs(missing) > rounding, missing, 0.0)

@@ -1,0 +1,99 @@
+"""Rows of data, checked: X, y, the start they are seen from, and their weights."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..arrays import (
+    Array,
+    Namespace,
+    bounded,
+    finite,
+    is_concrete,
+    namespace,
+    numeric,
+    pytree,
+    reject,
+    require,
+    shaped,
+)
+from .blocks import blocks, strips
+
+__all__ = ["Rows", "Sample", "checked_rows", "checked_sample", "refuse_infinite"]
+
+
+@pytree
+class Sample:
+    """Rows as they were given: X (n, d), y (n,) or (n, m), start (d,) or (d, m), weights (n,) or None."""
+
+    X: Array
+    y: Array
+    start: Array
+    weights: Array | None
+
+    @property
+    def residual(self) -> Array:
+        """r = y − X·start: a pass over the rows."""
+        return self.y - self.X @ self.start
+
+
+@pytree
+class Rows:
+    """Checked rows: X (n, d), the residuals y − X·start (n,), the weights (n,) and the start (d,)."""
+
+    X: Array
+    residual: Array
+    weights: Array
+    start: Array
+
+
+def checked_sample(
+    X: object, y: object, start: object, weights: object | None, *others: object
+) -> tuple[Namespace, Sample]:
+    """The engine of all the arguments and the rows in it, with shapes checked and every value but X's.
+
+    Whether X is finite shows in the sums over its rows, which are taken anyway; ``refuse_infinite`` then
+    says where it is not.
+    """
+    space = namespace(X, y, start, weights, *others)
+    matrix = numeric(space, "X", X, ndim=2)
+    n, d = matrix.shape
+    if n == 0 or d == 0:
+        reject("X", X, f"has shape {matrix.shape}; needs at least one row and one column")
+    labels = finite(space, "y", y, ndim=(1, 2))
+    labels = shaped("y", labels, (n, *labels.shape[1:]), "one entry a row of X")
+    origin = finite(space, "start", start, ndim=(1, 2))
+    remedy = "one entry a column of X" + (", one column a column of y" if labels.ndim == 2 else "")
+    origin = shaped("start", origin, (d, *labels.shape[1:]), remedy)
+    if weights is not None:
+        accept = lambda w: (w >= 0) & (w < math.inf)
+        weights = bounded(space, "weights", weights, accept, "must be finite and ≥ 0", ndim=1)
+        weights = shaped("weights", weights, (n,), "one a row of X")
+    return space, Sample(matrix, labels, origin, weights)
+
+
+def refuse_infinite(space: Namespace, X: Array) -> None:
+    """Raise if X holds NaN or infinity (block by block: no second array of its size)."""
+    if not is_concrete(X):
+        return
+    if space.xp is np:
+        parts, block = strips(*X.shape)
+        good = all(np.isfinite(X[rows]).all() for strip in parts for rows in blocks(strip, block))
+    else:
+        good = bool(space.xp.isfinite(X).all())
+    if not good:
+        require(space, "X", X, np.bool_(False), "must be finite (no NaN, no infinity)")
+
+
+def checked_rows(
+    X: object, y: object, start: object, weights: object | None, *others: object
+) -> tuple[Namespace, Rows]:
+    """The engine of all the arguments, and the rows in it, checked; ``weights=None`` is all ones."""
+    space, sample = checked_sample(X, y, start, weights, *others)
+    if sample.y.ndim == 2:
+        reject("y", y, f"must be a vector, not an array of shape {sample.y.shape}")
+    refuse_infinite(space, sample.X)
+    mass = space.xp.ones(sample.X.shape[0], dtype=space.dtype) if weights is None else sample.weights
+    return space, Rows(sample.X, sample.residual, mass, sample.start)
