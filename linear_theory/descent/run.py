@@ -1,0 +1,157 @@
+"""``descend``: the loop of every solver, and what replaces it where the solver is linear."""
+
+from __future__ import annotations
+
+import math
+import operator
+from itertools import pairwise
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+
+from ..arrays import Array, InvalidTypeError, InvalidValueError, Namespace, is_concrete, is_traced, reject
+from ..least_squares.rows import checked_sample
+from .exact import exact, exact_traced
+from .linear import GradientDescent, Linear
+from .loop import walked
+from .objective import Objective
+from .path import Path
+from .record import Record, bound_roundings, stops
+
+__all__ = ["Solver", "descend"]
+
+LONGEST = 2**31
+"""Steps that a loop takes, or iterates that are recorded, before somebody must have meant something else."""
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """What the loop asks of a solver: a state to begin with, and the next displacement (d,) and state.
+
+    ``objective`` offers ``gradient(δ)`` and ``loss(δ)``, and the rows: see :class:`Objective`. Optional:
+    ``tolerance`` (0), at which relative distance to stop, and ``by_rows`` (False), that no gradient is asked
+    for, so that no normal equations need be taken of X with many columns.
+    """
+
+    def init(self, objective: Objective, displacement: Array) -> Any: ...
+    def step(self, objective: Objective, displacement: Array, state: Any) -> tuple[Array, Any]: ...
+
+
+def descend(
+    X: Array,
+    y: Array,
+    start: Array,
+    weights: Array | None = None,
+    solver: Solver | None = None,
+    steps: int | Array = 100,
+) -> Path:
+    """Run a solver on L(θ) = (1/n) Σ wᵢ(yᵢ − ⟨xᵢ,θ⟩)² from ``start``.
+
+    Gradient descent, heavy ball and Nesterov are exact at any step from the eigenbasis of ∇²L, without a
+    loop: about two passes over the rows whatever the steps (in JAX one more for each recorded loss). Every
+    other solver is run step by step, with a pass over the rows for each recorded loss.
+
+    Parameters
+    ----------
+    X, y, start, weights
+        (n, d), (n,), (d,) and (n,) arrays, as in :func:`linear_theory.solve`.
+    solver : Solver, optional
+        ``linear_theory.descent.GradientDescent()`` by default, or ``HeavyBall``, ``Nesterov``,
+        ``ConjugateGradient``, ``StochasticGradient``, or one of your own with ``init`` and ``step``.
+    steps : int or (k,) array of increasing ints
+        K ≥ 0 records every iterate 0 … K; an array or sequence records these alone. Python integers of any
+        size where no loop is needed. Not traceable.
+
+    Returns
+    -------
+    Path
+        Every recorded iterate with its loss and a bound on its distance to the limit, the minimiser closest
+        to ``start``. It ends at the first recorded step that is certainly within the solver's ``tolerance``
+        of the limit; under ``jit``, where lengths are fixed, that step is repeated to the end. Divergence is
+        no exception: it is the path's ``status``.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For bad rows as in ``solve``, rows so large that their squares overflow, K < 0 or not an integer,
+        steps that do not increase, or 2³¹ and more of them where a loop is needed or all are recorded.
+    """
+    solver = GradientDescent() if solver is None else solver
+    if not isinstance(solver, Solver) or isinstance(solver, type):
+        remedy = "must be a solver object, for instance linear_theory.descent.GradientDescent()"
+        raise InvalidTypeError("solver", solver, remedy)
+    chosen = _chosen(steps, isinstance(solver, Linear))
+    space, sample = checked_sample(X, y, start, weights, solver)
+    if sample.y.ndim != 1:
+        reject("y", y, f"must be a vector, not an array of shape {sample.y.shape}")
+    with np.errstate(over="ignore", invalid="ignore"):  # divergence is the path's status, not a warning
+        objective = Objective(space, sample, getattr(solver, "by_rows", False))
+        if not isinstance(solver, Linear):
+            record = walked(objective, solver, chosen)
+        elif space.xp is np:
+            record = exact(objective, solver, chosen)
+        else:
+            record = exact_traced(objective, solver, chosen)
+        return _path(objective, solver, chosen, record)
+
+
+def _chosen(steps: Any, any_size: bool) -> tuple[int, ...]:
+    """The steps to record."""
+    remedy = "must be an integer ≥ 0, or an array of increasing ones"
+    if is_traced(steps):
+        raise InvalidTypeError("steps", steps, "must be known when descend is traced; pass it as static")
+    table = np.array(np.asarray(steps) if isinstance(steps, jax.Array) else steps, dtype=object)
+    if table.ndim > 1 or table.size == 0:
+        raise InvalidValueError("steps", steps, remedy)
+    numbers = []
+    for entry in table.ravel():
+        try:
+            numbers.append(operator.index(entry))
+        except TypeError:
+            raise InvalidTypeError("steps", entry, remedy) from None
+        if isinstance(entry, bool | np.bool_):
+            raise InvalidTypeError("steps", entry, remedy)
+    if numbers[0] < 0 or any(later <= earlier for earlier, later in pairwise(numbers)):
+        raise InvalidValueError("steps", steps, remedy)
+    if numbers[-1] >= LONGEST and (table.ndim == 0 or not any_size):
+        remedy = "is too many: this solver is run step by step"
+        every = "is too many to record each; pass an array of the steps that are wanted"
+        raise InvalidValueError("steps", steps, every if any_size else remedy)
+    return tuple(numbers) if table.ndim else tuple(range(numbers[0] + 1))
+
+
+def _path(objective: Objective, solver: Any, chosen: tuple[int, ...], record: Record) -> Path:
+    """Up to the first record that is near enough; where that cannot be looked at, held there to the end."""
+    space = objective.space
+    xp = space.xp
+    recorded, kind = chosen[: len(record.loss)], _integers(space, chosen[-1])
+    widest = float(np.finfo(kind).max) if np.issubdtype(kind, np.floating) else math.inf
+    steps = xp.asarray(np.array([min(k, widest) for k in recorded], dtype=kind))
+    enough = stops(objective, solver, record)
+    allowance = xp.broadcast_to(bound_roundings(objective, record), record.loss.shape)
+    rows = (objective.start + record.displacement, record.loss, steps, record.distance, allowance)
+    slope = record.slope
+    if is_concrete(enough):
+        end = int(enough.argmax()) + 1 if bool(enough.any()) else len(enough)
+        rows, last = tuple(row[:end] for row in rows), end - 1
+    else:
+        last = xp.where(enough.any(), enough.argmax(), len(enough) - 1)
+        rows = tuple(row[xp.minimum(xp.arange(len(enough)), last)] for row in rows)
+    certified = (
+        objective.affordable or isinstance(solver, Linear) or not hasattr(solver, "smallest_curvature")
+    )
+    return Path(
+        *rows,
+        gradient_norm=slope[last],
+        start=objective.start,
+        start_loss=objective.start_loss,
+        tolerance=space.array(getattr(solver, "tolerance", 0.0)),
+        certified=xp.asarray(int(certified)),
+    )
+
+
+def _integers(space: Namespace, largest: int) -> Any:
+    """The integer type that holds the steps; beyond every one of them, floats (at most the largest)."""
+    widest = 2**63 if space.xp is np or jax.config.jax_enable_x64 else 2**31  # pyright: ignore
+    return (np.int64 if widest > 2**31 else np.int32) if largest < widest else space.dtype
