@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.diagnosis.findings import headline
+from linear_theory.diagnosis.paths import METHODS, half_life
 from tests.strategies import SEEDS, data, log_uniform, orthogonal, random_covariance, random_data
 from tests.test_least_squares import extent, loss
 from tests.tolerances import near, not_above, spectral_condition
@@ -129,3 +134,238 @@ def test_lists_will_do():
     d = lt.diagnose([[1, 0], [0, 1], [1, 1]], [1, 2, 4], [0, 0], 1.0, [[2, 0], [0, 2]])
     assert d.forgetting[0] == 0
     assert d.half_life > 0
+
+
+@given(TALL, WARMTH, SEEDS, log_uniform(1e-3, 1e3))
+def test_order_and_units(problem, warmth, seed, factor):
+    """The order of the rows changes nothing; y and the start times c: τ and every error times c²."""
+    one, tau = diagnosed(problem, warmth)
+    X, y, start = problem.X, problem.y, problem.start
+    order = np.random.default_rng(seed).permutation(len(y))
+    shuffled = lt.diagnose(X[order], y[order], start, tau)
+    scaled = lt.diagnose(X, factor * y, factor * start, factor**2 * tau)
+    spread = float((losses_of(problem) / tau).max())
+    kappa = 100 * loss(problem, 0) * np.exp(min(spread, 18.0)) * (1 + spread)
+    for other, square in ((shuffled, 1.0), (scaled, factor**2)):
+        size = square * (one.target_errors.max() + extent(problem) ** 2)
+        assert near(other.spectrum, one.spectrum, kappa, one.spectrum.max())
+        assert near(other.effective_samples, one.effective_samples, kappa)
+        assert near(other.target_errors, square * one.target_errors, kappa, size)
+        assert near(other.forgetting, square * one.forgetting, kappa, size * kappa)
+    default = lt.diagnose(X, y, start), lt.diagnose(X, factor * y, factor * start)
+    assert near(default[1].temperature, factor**2 * default[0].temperature, 1e3 * (1 + extent(problem) ** 2))
+
+
+# ---------------------------------------------------------------------------------------------- the paths
+
+
+@given(TALL, WARMTH)
+def test_paths_begin_at_the_start_and_end_at_the_optima(problem, warmth):
+    d, _ = diagnosed(problem, warmth)
+    paths = d.paths
+    assert paths.steps[0] == 0
+    assert (np.diff(paths.steps) > 0).all()
+    assert (paths.steps == np.round(paths.steps)).all()
+    assert np.array_equal(paths.forgetting[:, 0], np.zeros(3))
+    kappa = 100 * loss(problem, 0) * float(d.rows.weights.max() / d.rows.weights.min())
+    size = d.target_errors[0] + d.target_errors.max()
+    assert near(paths.target_errors[:, 0], np.full(3, d.target_errors[0]), kappa, size)
+    # After ten half-lives of the slowest direction, 2⁻¹⁰ of each displacement is left.
+    ends = d.forgetting[[2, 1, 2]]
+    left = 2.0**-10 * np.sqrt(len(d.shift))
+    assert (abs(np.sqrt(paths.forgetting[:, -1]) - np.sqrt(ends)) <= 2 * left * np.sqrt(ends) + 1e-12).all()
+    for name, total in zip(METHODS, paths.total, strict=True):
+        best = paths.best(name)
+        assert best.total <= 1.001 * total.min()
+        assert (total[paths.steps < best.steps] > 1.001 * total.min()).all()
+
+
+def test_learning_rates_say_when_they_are_curtailed():
+    """½/mean w where FLOW, and the control at ½, converge with it; FLOW's for all where that does."""
+    rows = random_data(30, 3, 3, condition=2.0, seed=2)
+    for scale, curtailed in ((0.1, (False, False)), (6.0, (True, False)), (60.0, (True, True))):
+        d = lt.diagnose(scale * rows.X, rows.y, rows.start)
+        standard, flow, control = d.paths.learning_rates
+        L, weighted = d.spectrum[:, -1]
+        assert tuple(d.paths.curtailed[:2]) == curtailed, (L, weighted)
+        assert near(control, flow * d.mean_weight, 10)
+        assert near(control, 0.5 if max(L, weighted) < 2 else 0.5 / max(L, weighted), 10)
+        assert near(standard, flow if flow * L < 1 else max(control, 0.5 / L), 10)
+    with pytest.raises(lt.InvalidValueError, match="must be one of 'standard'"):
+        d.paths.best("vanilla")
+
+
+def test_half_lives():
+    x = np.array([-1.0, 0.0, 0.25, 1.0, 1.75, 2.0, 3.0])
+    want = [math.inf, math.inf, math.log(2) / -math.log(0.75), 0.0, math.log(2) / -math.log(0.75)]
+    got = half_life(x)
+    assert near(got[2:5], want[2:5], 10)
+    assert np.isinf(got[[0, 1, 5, 6]]).all()
+
+
+# --------------------------------------------------------------------------- what is said, what is drawn
+
+
+def verdict(d, sigma, grid=400):
+    """Who is best, by brute force over times (by scipy's matrix exponential) and shares."""
+    from scipy.linalg import expm
+
+    gram, weighted = d.covariances
+    total = lambda moved: float(moved @ sigma @ moved + (moved + d.shift) @ gram @ (moved + d.shift))
+    times = np.geomspace(1e-3 / d.spectrum.max(), 10 / d.spectrum[:, 0].min(), grid)
+    flow = lambda t: expm(-2 * t * weighted) @ d.weighted_shift - d.weighted_shift
+    plain = lambda t: expm(-2 * t * gram) @ d.shift - d.shift
+    shares = np.linspace(0, 1, grid)
+    return {
+        "start": total(np.zeros_like(d.shift)),
+        "FLOW": min(min(total(flow(t)) for t in times), d.paths.total[1].min()),
+        "stop": min(min(total(plain(t)) for t in times), d.paths.total[[0, 2]].min()),
+        "average": min(total(-share * d.shift) for share in shares),
+    }
+
+
+def gaussian_rows(seed, n, covariance, shift, noise, mean=0.0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, len(shift))) @ np.linalg.cholesky(covariance).T
+    return X, mean - X @ shift + noise * rng.standard_normal(n), np.zeros(len(shift))
+
+
+CORRELATED = np.array([[1.0, 0.6], [0.6, 1.0]])
+SAYINGS = {
+    "FLOW helps here": gaussian_rows(3, 2000, np.array([[1, 0.9], [0.9, 1]]), np.array([1.0, 0.0]), 0.05),
+    "FLOW helps here, as much as averaging": gaussian_rows(1, 2000, CORRELATED, np.array([1.0, 0.0]), 0.05),
+    "early stopping": gaussian_rows(1, 500, np.diag([2.0, 0.05]), np.array([0.5, 1.0]), 0.3, mean=3.0),
+    "do not fine-tune": gaussian_rows(1, 500, 1e-4 * np.eye(2), np.ones(2), 1.0),
+    "come to the same": gaussian_rows(1, 2000, 0.25 * np.eye(2), np.array([1.0, 0.0]), 0.3),
+}
+
+
+PRETRAINING = {  # from the table of best errors in the plane: where FLOW beats early stopping
+    "FLOW helps here": np.array([[1.5, -1.3], [-1.3, 5.0]]),
+    "FLOW helps here, as much as averaging": np.array([[2.0, 0.9], [0.9, 2.0]]),
+}
+
+
+@pytest.mark.parametrize(("saying", "rows"), SAYINGS.items())
+def test_the_headline_is_what_brute_force_finds(saying, rows):
+    sigma = PRETRAINING.get(saying, np.eye(2))
+    d = lt.diagnose(*rows, None, sigma)
+    said, total = headline(d, d.paths), verdict(d, sigma)
+    assert saying in said, (said, total)
+    best = min(total.values())
+    winners = {name for name, value in total.items() if value <= 1.01 * best}
+    if "do not" in said:
+        assert "start" in winners
+    elif said.startswith("FLOW helps"):
+        assert "FLOW" in winners
+        assert "stop" not in winners
+        assert ("average" in winners) == ("averaging" in said)
+    elif said.startswith("FLOW does not"):
+        assert "FLOW" not in winners
+        assert ("stop" in winners) == ("early stopping" in said)
+    else:
+        assert {"FLOW", "stop"} <= winners
+
+
+def test_nothing_to_learn():
+    rows = random_data(30, 3, 3, seed=2)
+    best = np.linalg.lstsq(rows.X, rows.y, rcond=None)[0]
+    report = lt.diagnose(rows.X, rows.X @ best, best + 0.0, 1.0).report()
+    assert "nothing to learn" in report or "do not fine-tune" in report
+
+
+@pytest.mark.parametrize("width", [72, 80, 120])
+def test_the_report_fits_and_says_what_it_measures(width):
+    X, y, start = gaussian_rows(1, 200, CORRELATED, np.array([1.0, 0.0]), 0.3)
+    d = lt.diagnose(X, y, start)
+    report = d.report(width, ["speed", "size"])
+    assert max(map(len, report.splitlines())) <= width
+    flat = " ".join(report.split())
+    assert "200 rows and 2 columns" in flat
+    assert "‖θ − θ*‖² (no pre-training covariance given: Σ = I)" in flat
+    assert "step-matched control, stopped" in flat
+    assert "speed" in flat
+    assert "column 0" not in flat
+    with_sigma = " ".join(lt.diagnose(X, y, start, None, np.eye(2)).report().split())
+    assert "Forgetting is (θ − θ*)ᵀΣ(θ − θ*), target" in with_sigma
+    assert "column 0" in with_sigma
+    for number in (d.temperature, d.mean_weight, d.half_life, d.overlap):
+        assert f"{float(number):.3g}" in flat.replace("−", "-")
+    for check in d.checks:
+        assert (check.meaning in flat) == (check.verdict == "broken")
+    with pytest.raises(lt.InvalidValueError, match="at least 72"):
+        d.report(20)
+    with pytest.raises(lt.InvalidValueError, match="one a column"):
+        d.report(80, ["speed"])
+
+
+def test_noise_alone_is_doubted():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((50, 5))
+    assert "could be sampling noise" in " ".join(
+        str(lt.diagnose(X, rng.standard_normal(50), np.zeros(5))).split()
+    )
+    y = X @ np.ones(5) + rng.standard_normal(50)
+    assert "could be sampling noise" not in " ".join(str(lt.diagnose(X, y, np.zeros(5))).split())
+
+
+HARD = {
+    "wide": random_data(5, 9, 5, seed=1),
+    "one row": random_data(1, 2, 1, seed=1),
+    "no curvature": random_data(20, 2, 2, seed=1),
+    "rank-deficient": random_data(30, 4, 2, seed=1),
+    "one column": random_data(30, 1, 1, seed=1),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize(
+    "rule", [None, 1e-9, math.inf, lt.weights.HardThreshold(3.0), lt.weights.KLDRO(40.0)]
+)
+def test_every_shape_and_rule_has_a_report(name, rule):
+    rows = HARD[name]
+    X = 0.0 * rows.X if name == "no curvature" else rows.X
+    assert "What the theory assumes" in lt.diagnose(X, rows.y, rows.start, rule).report()
+
+
+@pytest.mark.parametrize("name", [*HARD, "ordinary"])
+def test_the_picture_states_the_finding(name):
+    rows = HARD[name] if name in HARD else random_data(60, 3, 3, seed=4)
+    d = lt.diagnose(rows.X, rows.y, rows.start)
+    figure = d.picture()
+    assert figure.get_suptitle() == headline(d, d.paths)
+    top, _, plane, judged = figure.axes
+    shown = {text.get_text() for text in judged.texts}
+    assert {check.name for check in d.checks} <= shown
+    assert plane.get_xlabel().endswith(d.forgetting_measure)
+    # FLOW's line is its target error: drawn, not recomputed.
+    drawn = [
+        line.get_ydata() for line in top.lines if line.get_color() == "#0072B2" and len(line.get_ydata()) > 1
+    ]
+    assert np.array_equal(drawn[0], d.paths.target_errors[1, : len(drawn[0])])
+    assert (
+        not np.array_equal(drawn[0], d.paths.forgetting[1, : len(drawn[0])]) or not d.paths.forgetting.any()
+    )
+    figure.savefig(io.BytesIO(), format="png", dpi=20)
+
+
+# --------------------------------------------------------------------------------------------------- JAX
+
+
+def test_jax_rows_have_the_same_report():
+    X, y, start = gaussian_rows(1, 100, CORRELATED, np.array([1.0, 0.0]), 0.3)
+    in_jax = lt.diagnose(jnp.asarray(X), y, start, None, np.eye(2))
+    assert isinstance(in_jax.half_life, jax.Array)
+    assert in_jax.report() == lt.diagnose(X, y, start, None, np.eye(2)).report()
+    narrow = lt.diagnose(jnp.asarray(X, dtype=jnp.float32), y, start)
+    assert narrow.half_life.dtype == jnp.float32
+    assert narrow.paths.total.dtype == np.float64
+
+
+def test_a_traced_diagnosis_says_that_it_has_no_values():
+    X, y, start = gaussian_rows(1, 100, CORRELATED, np.array([1.0, 0.0]), 0.3)
+    for ask in (lambda d: d.paths, lambda d: d.checks, lambda d: d.report(), lambda d: d.picture()):
+        with pytest.raises(lt.InvalidTypeError, match="return it from jit"):
+            jax.jit(lambda X, ask=ask: ask(lt.diagnose(X, y, start)))(X)
+    d = jax.jit(lambda X: lt.diagnose(X, y, start))(jnp.asarray(X))
+    assert "FLOW on 100 rows" in str(d)

@@ -1,0 +1,160 @@
+"""The command ``python -m linear_theory diagnose``: a user's own rows, from files."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.text import Text
+except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    needed = 'pip install "linear-theory[cli]"'
+    print(f"error: {error.name} is not installed; the command needs: {needed}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+import numpy as np
+
+from .arrays import LinearTheoryError, short
+from .diagnosis import Diagnosis, diagnose
+from .diagnosis.files import FileError
+from .diagnosis.parameters import read_covariance, read_start
+from .diagnosis.readers import WEIGHTS, read_rows, write_weights
+from .diagnosis.report import NARROWEST
+from .weights import Flow
+
+if TYPE_CHECKING:
+    from .arrays import Array
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+PICTURES = (".png", ".pdf", ".svg")
+ARGUMENTS = {
+    "X": "ROWS",
+    "y": "--target",
+    "start": "--start",
+    "temperature": "--temperature",
+    "median of losses": "--temperature, by default the median loss of the start,",
+    "pretrain_covariance": "--pretrain-covariance",
+}
+FILE = "FILE"
+
+
+@app.callback()
+def main() -> None:
+    """Exact theory of fine-tuning a linear model with weights by pre-trained loss."""
+
+
+@app.command("diagnose")
+def diagnose_files(
+    rows: Annotated[Path, typer.Argument(metavar="ROWS", help="The rows: .csv, .parquet or .npz.")],
+    start: Annotated[
+        Path,
+        typer.Option(
+            "--start", metavar=FILE,
+            help="The pre-trained parameters, one a feature: .npy, .npz, or .csv (values, or name,value).",
+        ),
+    ],
+    target: Annotated[str, typer.Option("--target", metavar="NAME", help="The column of labels.")] = "y",
+    features: Annotated[
+        str | None,
+        typer.Option("--features", metavar="A,B,…", help="Columns to use.  [default: all but the target]"),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option("--temperature", metavar="TAU", help="In units of y².  [default: the median loss of the start]"),
+    ] = None,
+    pretrain_covariance: Annotated[
+        Path | None,
+        typer.Option(
+            "--pretrain-covariance", metavar=FILE,
+            help="Σ, by which forgetting is measured: .npy, .npz or .csv.  [default: the identity]",
+        ),
+    ] = None,
+    weights_out: Annotated[
+        Path | None, typer.Option("--weights-out", metavar=FILE, help="Write FLOW's weights: .npy, .csv or .parquet.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar=FILE, help="The picture: .png, .pdf or .svg.  [default: ROWS-diagnosis.png]"),
+    ] = None,
+) -> None:  # fmt: skip
+    """What FLOW's weights would do to these rows: what is gained, what is lost, when to stop."""
+    picture = out or Path(f"{rows.stem}-diagnosis.png")
+    inputs = [path for path in (rows, start, pretrain_covariance) if path is not None]
+    _writable("--out", picture, PICTURES, inputs)
+    if weights_out is not None:
+        _writable("--weights-out", weights_out, WEIGHTS, [*inputs, picture])
+    try:
+        chosen = None if features is None else [name.strip() for name in features.split(",")]
+        table = read_rows(rows, target, chosen)
+        theta = read_start(start, table.names)
+        sigma = None if pretrain_covariance is None else read_covariance(pretrain_covariance, table.names)
+        diagnosis = diagnose(table.X, table.y, theta, temperature, sigma)
+    except FileError as error:
+        _refuse(str(error))
+    except ImportError as error:
+        _missing(error)
+    except LinearTheoryError as error:
+        named = ARGUMENTS.get(error.argument, error.argument)
+        _refuse(f"{named} {short(error.value)}: {error.remedy}")
+    _show(diagnosis, table.names)
+    try:
+        if weights_out is not None:
+            write_weights(weights_out, _flow_weights(diagnosis))
+            typer.echo(f"weights: {weights_out}")
+        diagnosis.picture(table.names).savefig(picture, dpi=150)
+        typer.echo(f"picture: {picture}")
+    except ImportError as error:
+        _missing(error)
+    except OSError as error:
+        _refuse(f"cannot write {error.filename}: {error.strerror}")
+
+
+def _writable(option: str, path: Path, kinds: tuple[str, ...], taken: list[Path]) -> None:
+    """Refuse, before any work is done, what could not be written at the end."""
+    if path.suffix not in kinds:
+        _refuse(f"{option} {path}: must end in {', '.join(kinds)}")
+    if not path.absolute().parent.is_dir():
+        _refuse(f"{option} {path}: there is no directory {path.parent}")
+    if path.is_dir():
+        _refuse(f"{option} {path}: is a directory")
+    if path.resolve() in [other.resolve() for other in taken]:
+        _refuse(f"{option} {path}: would overwrite another file of this command")
+
+
+def _flow_weights(diagnosis: Diagnosis) -> Array:
+    """exp(−loss/τ), not normalised, as the user's own training loop multiplies them."""
+    return np.exp(Flow(diagnosis.temperature).log_weights(diagnosis.rows.residual**2))
+
+
+def _show(diagnosis: Diagnosis, names: tuple[str, ...]) -> None:
+    """The report as wide as the terminal, up to 100; headings and verdicts in colour where there is any."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no τ shows ? and goes on
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    text = Text(diagnosis.report(max(NARROWEST, min(console.width, 100)), names))
+    text.highlight_regex(r"(?m)^.+(?=\n─+$)", "bold")
+    text.highlight_regex(r"\bbroken\b", "bold red")
+    text.highlight_regex(r"\bholds\b", "green")
+    console.print(text)
+    console.print()
+
+
+def _missing(error: ImportError) -> NoReturn:
+    _refuse(f'{error.name} is not installed; the command needs: pip install "linear-theory[cli]"')
+
+
+def _refuse(reason: str) -> NoReturn:
+    """One clear sentence, no traceback, exit status 2."""
+    typer.echo(f"error: {reason}", err=True)
+    raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m linear_theory")

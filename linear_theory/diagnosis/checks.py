@@ -1,0 +1,268 @@
+"""Which assumption of the theory do these rows break? Each with the figure that shows it.
+
+Lemma F.1 and what follows from it take rows (x, ξ) that are Gaussian, centred, and ξ independent of x. It then
+needs three things of them: the residual's law, that the features given the residual have a mean linear in it,
+and a covariance that does not depend on it. Theorem 7.2 takes ξ = 0 as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+from ..arrays import Array, namespace
+from ..tilting import residual_tilt
+from ..weights import Flow
+from .deviates import SIGMAS, as_deviate, f_deviate, kurtosis_deviate, skewness_deviates, threshold
+
+if TYPE_CHECKING:
+    from .result import Diagnosis
+
+__all__ = ["Check", "judged"]
+
+NUMPY = namespace()
+UNSEEN = 1e-10
+"""Directions of the equilibrated rows flatter than this, beside the steepest, are taken for rounding."""
+
+MEANING = {
+    "centred rows": "A mean is one more direction, along which rows are no Gaussian around 0. Centre X and y.",
+    "Gaussian residuals": "The mean weight, the effective sample size and the stall's depth follow the tails of "
+    "the residual; the theory's values of these are for a Gaussian.",
+    "Gaussian features": "Long rows have large residuals, so that the weights drop long rows: they lower the "
+    "curvature in every direction and not along the shift alone (short tails: the other way round).",
+    "symmetric rows": "Given the residual the mean of the features bends: the stalled direction turns away "
+    "from the shift.",
+    "weights along the residual": "The stall along the shift is deeper or shallower than Lemma F.1 says. "
+    "Trust the paths, which are computed from the rows.",
+    "weights across the residual": "Lemma F.1 leaves the other directions alone; here the weights change their "
+    "curvature too, so that part of what looks like a stall is a change of step.",
+    "noise even along the shift": "Easy rows are then the quiet ones: FLOW's end is no model average, and κ is "
+    "not τ/(τ + 2σ²).",
+    "noise even across rows": "Easy rows are then the quiet ones, among short rows or among long ones: the "
+    "weights tilt the features' covariance as well.",
+    "labels without noise": "Theorem 7.2 has none. With it FLOW trained to the end does not reach the new "
+    "optimum but stops at the model average that keeps the share 1 − κ of the start.",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Check:
+    """One assumption: the ``figure`` that shows it, what the theory ``expects``, and how far off that is.
+
+    ``what`` the figure is; ``error`` its standard error under the assumption, NaN where the reference
+    distribution is exact and not normal; ``sigmas`` the standard normal deviate of the same probability, NaN
+    where the rows are too few to judge; ``culprit`` the column that is furthest off, −1 the residual, or
+    None; ``limit`` the largest |deviate| that passes, 4 made fair to as many checks at once (Bonferroni).
+    """
+
+    name: str
+    what: str
+    figure: float
+    expected: float
+    error: float
+    sigmas: float
+    culprit: int | None = None
+    limit: float = SIGMAS
+
+    @property
+    def verdict(self) -> str:
+        """``"holds"``, ``"broken"``, or ``"not judged"``."""
+        if math.isnan(self.sigmas):
+            return "not judged"
+        return "broken" if abs(self.sigmas) > self.limit else "holds"
+
+    @property
+    def meaning(self) -> str:
+        """What follows where it is broken."""
+        return MEANING[self.name]
+
+
+def judged(d: Diagnosis) -> tuple[Check, ...]:
+    """Every check of a diagnosis in NumPy."""
+    limit = threshold(len(MEANING) - 1)  # labels have noise or have none: no error to allow for
+    with np.errstate(all="ignore"):
+        return tuple(Check(name, *numbers, limit=limit) for name, *numbers in _found(d))
+
+
+def _found(d: Diagnosis) -> Iterator[tuple[Any, ...]]:
+    X, r = d.rows.X, d.rows.residual
+    aim = X @ d.shift  # −E[r | x]
+    noise = r + aim
+    silent = not noise @ noise > UNSEEN**2 * (r @ r)
+    joint, means = np.column_stack([X, r]), np.append(X.mean(axis=0), r.mean())
+    yield "centred rows", *_centred(joint, means)
+    yield (
+        "Gaussian residuals",
+        *_kurtosis(_whitened(r[:, None]), "kurtosis of the residual, over a Gaussian's,"),
+    )
+    yield "Gaussian features", *_kurtosis(_whitened(X), "kurtosis of the features, over a Gaussian's,")
+    yield "symmetric rows", *_skewness(joint)
+    yield "weights along the residual", *_along(d, r)
+    yield "weights across the residual", *_across(d.rows.weights, X, r)
+    size = (_basis(X) ** 2).sum(axis=1)
+    for name, what, order in (
+        ("noise even along the shift", "noise variance, strongly against weakly shifted rows", abs(aim)),
+        ("noise even across rows", "noise variance, long rows against short ones", size),
+    ):
+        yield name, *(_not_judged(what, 1.0) if silent else _evenness(X, noise, order, what))
+    share = 0.0 if silent else float(noise @ noise / (r @ r))
+    yield (
+        "labels without noise",
+        "share of the start's loss that no line explains",
+        share,
+        0.0,
+        math.nan,
+        (0.0 if silent else math.inf),
+    )
+
+
+def _not_judged(what: str, expected: float) -> tuple[Any, ...]:
+    return what, math.nan, expected, math.nan, math.nan
+
+
+# ------------------------------------------------------------------------------------- the law of the rows
+
+
+def _basis(A: Array) -> Array:
+    """An orthonormal basis (n, rank) of the columns of A, whatever their units."""
+    sizes = np.linalg.norm(A, axis=0)
+    left, values, _ = np.linalg.svd(A / np.where(sizes > 0, sizes, 1.0), full_matrices=False)
+    return left[:, values > UNSEEN * values[0]] if values[0] > 0 else left[:, :0]
+
+
+def _whitened(A: Array) -> Array:
+    """The centred rows (n, rank) in coordinates in which their covariance is the identity."""
+    centred = A - A.mean(axis=0)
+    constant = abs(centred).max(axis=0) <= UNSEEN * abs(A).max(axis=0)
+    return math.sqrt(len(A)) * _basis(np.where(constant, 0.0, centred))
+
+
+def _centred(joint: Array, means: Array) -> tuple[Any, ...]:
+    """Hotelling's T²/n = mᵀS⁻¹m against its exact F distribution."""
+    what = "distance of the rows' mean from 0, in standard deviations"
+    n, basis = len(joint), _basis(joint)
+    k = basis.shape[1]
+    # T²/(T² + n − 1) is the squared length of the direction 1/√n within the span of the columns.
+    inside = float((basis.mean(axis=0) ** 2).sum() * n)
+    if n <= k + 2:
+        return _not_judged(what, 0.0)
+    spread = joint.std(axis=0)
+    culprit = int(np.argmax(abs(means) / np.where(spread > UNSEEN * abs(means), spread, 1e-300)))
+    ratio = inside / max(1 - inside, 1e-300)
+    sigmas = math.inf if 1 - inside < UNSEEN else f_deviate(ratio * (n - k) / k, k, n - k)
+    # As a distance; its mean under the assumption, k/(n − k − 2), is what sampling alone makes of it.
+    distance, sampling = math.sqrt(ratio), math.sqrt(k / (n - k - 2))
+    distance = distance if distance > UNSEEN else 0.0
+    return what, distance, sampling, math.nan, sigmas, culprit if culprit < joint.shape[1] - 1 else -1
+
+
+def _kurtosis(z: Array, what: str) -> tuple[Any, ...]:
+    """mean ‖z‖⁴ over d(d + 2): 1 for Gaussian rows, more where tails are heavy (Mardia)."""
+    n, d = z.shape
+    if d == 0 or n < 3 * (d + 1) or n < 20:
+        return _not_judged(what, 1.0)
+    moment, unit = float(((z**2).sum(axis=1) ** 2).mean()), d * (d + 2)
+    mean, error, sigmas = kurtosis_deviate(moment, n, d)
+    return what, moment / unit, mean / unit, error / unit, sigmas
+
+
+def _skewness(joint: Array) -> tuple[Any, ...]:
+    """The most skewed of the columns of (x, r), made fair to as many."""
+    what, (n, columns) = "largest skewness of a column", joint.shape
+    if n < 20:
+        return _not_judged(what, 0.0)
+    skewness, z = skewness_deviates(joint)
+    worst = int(np.argmax(abs(z)))
+    fair = stats.norm.logsf(abs(z[worst])) + math.log(2 * columns)
+    sigmas = math.copysign(as_deviate(float(fair)), skewness[worst])
+    error = math.sqrt(6 * (n - 2) / ((n + 1) * (n + 3)))
+    return what, float(skewness[worst]), 0.0, error, sigmas, worst if worst < columns - 1 else -1
+
+
+# ------------------------------------------------------------------------------- what Lemma F.1 says of Σ'
+
+
+def _along(d: Diagnosis, r: Array) -> tuple[Any, ...]:
+    """h = E[w r²]/(E[w] E[r²]) against the Gaussian's, its error by the delta method."""
+    what = "curvature that the weights leave along the residual"
+    n, w, s2 = len(r), d.rows.weights, float((r**2).mean())
+    if n < 20 or s2 == 0:
+        return _not_judged(what, math.nan)
+    try:
+        expected = float(residual_tilt(d.rule, np.float64(s2), NUMPY).ratio)
+        error = _along_error(d, s2) / math.sqrt(n)
+    except (ValueError, TypeError):  # a rule that has no Gaussian moments there
+        return _not_judged(what, math.nan)
+    figure = float((w * r**2).sum() / (w.sum() * s2))
+    return what, figure, expected, error, (figure - expected) / error if error > 0 else 0.0
+
+
+def _along_error(d: Diagnosis, s2: float) -> float:
+    """√n times the standard error of h less its prediction, for Gaussian residuals of variance s².
+
+    Both see the same residuals: through the weights, through s², and through τ where that is their median.
+    The standard deviation of the sum of these influences is an integral over the normal law.
+    """
+    z = np.linspace(-9, 9, 36_001)
+    law = stats.norm.pdf(z) * (z[1] - z[0])
+    r2 = s2 * z**2
+    w = np.exp(d.rule.log_weights(r2))
+    mean = lambda values: float(law @ values)
+    mass, second = mean(w), mean(w * r2)
+    h = second / (mass * s2)
+    predicted = lambda variance: float(residual_tilt(d.rule, np.float64(variance), NUMPY).ratio)
+    nudge = 1e-5
+    slope = (predicted(s2 * math.exp(nudge)) - predicted(s2 * math.exp(-nudge))) / (2 * nudge)  # by ln s²
+    influence = h * (w * r2 / second - w / mass) - (h + slope) * (z**2 - 1)
+    if isinstance(d.rule, Flow) and float(d.temperature) == float(np.median(d.rows.residual**2)):
+        tau, a = float(d.temperature), math.sqrt(float(d.temperature) / s2)
+        # d ln τ of the median; w changes by w r²/τ of it, and the prediction by −slope, being one of s²/τ.
+        moved = (0.5 - (r2 <= tau)) / (a * stats.norm.pdf(a))
+        change = h * (mean(w * r2**2) / second - mean(w * r2) / mass) / tau + slope
+        influence = influence + change * moved
+    return math.sqrt(mean((influence - mean(influence)) ** 2))
+
+
+def _across(w: Array, X: Array, r: Array) -> tuple[Any, ...]:
+    """What the weights make of the features less their part along r: by permutations, mean 0 and 1/√(n − 1)."""
+    what, n = "curvature that the weights leave across the residual", len(r)
+    rest = _whitened(X - np.outer(r, (r @ X) / max(float(r @ r), 1e-300)))
+    k = rest.shape[1]
+    if k == 0 or n < 3 * (k + 1) or n < 20 or not np.ptp(w) > 0:
+        return _not_judged(what, 1.0)
+    q = (rest**2).mean(axis=1)
+    figure = float((w @ q) / (w.sum() * q.mean()))
+    error = float(w.std() / w.mean() * q.std() / q.mean() / math.sqrt(n - 1))
+    correlation = (figure - 1) / (error * math.sqrt(n - 1))
+    student = correlation * math.sqrt((n - 2) / max(1 - correlation**2, 1e-300))
+    sigmas = f_deviate(student**2, 1, n - 2)
+    return what, figure, 1.0, error, math.copysign(sigmas, figure - 1)
+
+
+# ------------------------------------------------------------------------------------------------ the noise
+
+
+def _evenness(X: Array, noise: Array, order: Array, what: str) -> tuple[Any, ...]:
+    """Goldfeld and Quandt: the residual variances of two fits, one to each half, under their exact F.
+
+    ``order`` may depend on X and on the fitted shift, of which Gaussian noise's residuals are independent.
+    """
+    n = len(noise)
+    ranks = np.argsort(order, kind="stable")
+    halves = ranks[: n // 2], ranks[n - n // 2 :]
+    means, freedoms = [], []
+    for rows in halves:
+        basis = _basis(X[rows])
+        left = noise[rows] - basis @ (basis.T @ noise[rows])
+        freedoms.append(len(rows) - basis.shape[1])
+        means.append(float(left @ left) / max(freedoms[-1], 1))
+    if min(freedoms) < 5 or n < 20 or min(means) <= 0:
+        return _not_judged(what, 1.0)
+    ratio = means[1] / means[0]
+    sigmas = f_deviate(ratio, freedoms[1], freedoms[0], two_sided=True)
+    return what, ratio, 1.0, math.nan, math.copysign(sigmas, ratio - 1)

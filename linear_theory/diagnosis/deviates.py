@@ -1,0 +1,69 @@
+"""How surprising a statistic of Gaussian rows is, as the standard normal deviate of the same probability."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from ..arrays import Array
+
+__all__ = ["SIGMAS", "as_deviate", "f_deviate", "kurtosis_deviate", "skewness_deviates", "threshold"]
+
+SIGMAS = 4.0
+"""A deviation that a single check may reach: two-sided probability 6e-5."""
+
+
+def threshold(checks: int) -> float:
+    """What the largest of so many |deviates| reaches as rarely as one reaches 4 (Bonferroni)."""
+    return float(stats.norm.isf(stats.norm.sf(SIGMAS) / max(1, checks)))
+
+
+def as_deviate(log_tail: float) -> float:
+    """|z| of the two-sided probability exp(log_tail); beyond the smallest float by its leading term."""
+    if log_tail < -650:
+        return math.sqrt(-2 * log_tail)
+    return float(stats.norm.isf(math.exp(min(log_tail, 0.0)) / 2))
+
+
+def f_deviate(ratio: float, above: float, below: float, two_sided: bool = False) -> float:
+    """|z| of a ratio under F(above, below); of its upper tail, or of the smaller tail twice."""
+    law = stats.f(above, below)
+    tail = float(law.logsf(ratio))
+    if two_sided:
+        tail = min(tail, float(law.logcdf(ratio))) + math.log(2)
+    return as_deviate(tail)
+
+
+def kurtosis_deviate(moment: float, n: int, d: int) -> tuple[float, float, float]:
+    """(mean, standard error, z) of mean ‖zᵢ‖⁴ for n rows z of whitened Gaussian d-vectors.
+
+    Mardia's exact mean and variance; z by Anscombe and Glynn's transformation, from d = 1 to every d by the
+    skewness of the statistic, asymptotically √(8(d+8)²/(d(d+2)n)). Measured, from 30 rows and three rows a
+    column on: probabilities are right within 15% at 2σ and a factor 5 at 4σ.
+    """
+    mean = d * (d + 2) * (n - 1) / (n + 1)
+    spread = 8 * d * (d + 2) * (n - 3) * (n - d - 1) * (n - d + 1)
+    error = math.sqrt(spread / ((n + 3) * (n + 5))) / (n + 1)
+    few = (n * n - 5 * n + 2) * math.sqrt((n + 3) * (n + 5) / ((n - 2) * (n - 3))) / ((n + 7) * (n + 9))
+    skewness = few * math.sqrt(8 * (d + 8) ** 2 / (d * (d + 2) * n))
+    freedom = 6 + 8 / skewness * (2 / skewness + math.sqrt(1 + 4 / skewness**2))
+    small = 2 / (9 * freedom)
+    spread = 1 + (moment - mean) / error * math.sqrt(2 / (freedom - 4))
+    if spread <= 0:  # lighter tails than the transformation has any for: two points, say
+        return mean, error, -math.inf
+    return mean, error, (1 - small - float(np.cbrt((1 - 2 / freedom) / spread))) / math.sqrt(small)
+
+
+def skewness_deviates(columns: Array) -> tuple[Array, Array]:
+    """(skewness, z) of each column of (n, m), by D'Agostino's transformation; 0 for a constant column."""
+    n = len(columns)
+    centred = columns - columns.mean(axis=0)
+    second, third = (centred**2).mean(axis=0), (centred**3).mean(axis=0)
+    varies = second > 0
+    skewness = np.where(varies, third / np.where(varies, second, 1.0) ** 1.5, 0.0)
+    y = skewness * math.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))
+    kurtosis = 3 * (n * n + 27 * n - 70) * (n + 1) * (n + 3) / ((n - 2) * (n + 5) * (n + 7) * (n + 9))
+    w2 = math.sqrt(2 * (kurtosis - 1)) - 1
+    return skewness, np.arcsinh(y / math.sqrt(2 / (w2 - 1))) / math.sqrt(math.log(w2) / 2)

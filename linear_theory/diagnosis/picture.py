@@ -1,0 +1,177 @@
+"""The diagnosis drawn: both errors against the step, against each other, and the assumptions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.style import context as style_context
+
+from .checks import Check
+from .findings import headline
+from .paths import METHODS, Paths, gentle, gentle_best, joint_optimum
+from .words import number
+
+if TYPE_CHECKING:
+    from .result import Diagnosis
+
+__all__ = ["drawn"]
+
+# Okabe and Ito's palette: one colour for each method; the control is standard fine-tuning in other steps.
+STANDARD, FLOW, AVERAGING, ORACLE, GREY = "#D55E00", "#0072B2", "#009E73", "#000000", "#5C6068"
+INK = "#2E3A4D"
+LINES = ((STANDARD, "-"), (FLOW, "-"), (STANDARD, (0, (4, 2))))
+STYLE = {
+    "font.size": 14,
+    "axes.titlesize": 15,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e3e6ea",
+    "axes.axisbelow": True,
+    "lines.linewidth": 2.6,
+    "svg.hashsalt": "linear_theory",
+}
+
+
+def drawn(d: Diagnosis, paths: Paths, checks: Sequence[Check], names: Sequence[str] | None) -> Figure:
+    """Left: target error and forgetting, step by step. Middle: one against the other. Right: the assumptions."""
+    style: Any = STYLE
+    with style_context(["default", style]):
+        fig = Figure(figsize=(16, 7), layout="constrained")
+        FigureCanvasAgg(fig)
+        grid = fig.add_gridspec(2, 3, width_ratios=(1.15, 1.1, 1))
+        top = fig.add_subplot(grid[0, 0])
+        below = fig.add_subplot(grid[1, 0], sharex=top)
+        _steps(top, below, paths)
+        _plane(fig.add_subplot(grid[:, 1]), d, paths)
+        _judged(fig.add_subplot(grid[:, 2]), checks)
+        _key(fig, paths)
+        fig.suptitle(headline(d, paths), x=0.01, ha="left", fontsize=20, fontweight="bold")
+    return fig
+
+
+def _write(ax: Any, x: float, y: float, text: str, colour: str, dx: float, dy: float, **options: Any) -> None:
+    """A label beside a point, with a white rim so that it is readable across lines."""
+    rim = [patheffects.withStroke(linewidth=3.5, foreground="white")]
+    options = {
+        "ha": "left" if dx >= 0 else "right",
+        "va": "center",
+        "path_effects": rim,
+        "zorder": 10,
+    } | options
+    ax.annotate(text, (x, y), xytext=(dx, dy), textcoords="offset points", color=colour, **options)
+
+
+def _same(paths: Paths) -> bool:
+    """Whether the control is standard fine-tuning itself."""
+    return bool(np.isclose(paths.learning_rates[0], paths.learning_rates[2], rtol=1e-2))
+
+
+def _shown(paths: Paths) -> int:
+    """How many of the recorded steps: until no line has more than a hundredth of its way before it."""
+    both = np.concatenate([paths.forgetting, paths.target_errors])
+    span = np.ptp(both, axis=1, keepdims=True)
+    moving = (abs(both - both[:, -1:]) > 0.01 * np.where(span > 0, span, 1.0)).any(axis=0)
+    last = int(np.flatnonzero(moving).max(initial=0)) + 2
+    return min(len(paths.steps), max(last, 11))
+
+
+def _steps(top: Any, below: Any, paths: Paths) -> None:
+    shown = _shown(paths)
+    steps = np.where(paths.steps == 0, 0.5, paths.steps)[:shown]  # the start, left of the first step
+    for k in (2, 0, 1):
+        if k == 2 and _same(paths):
+            continue
+        colour, dash = LINES[k]
+        for ax, errors in ((top, paths.target_errors[k]), (below, paths.forgetting[k])):
+            ax.plot(steps, errors[:shown], color=colour, ls=dash)
+        best = int(np.searchsorted(paths.steps, paths.best(METHODS[k]).steps))
+        if best < shown:
+            for ax, errors in ((top, paths.target_errors[k]), (below, paths.forgetting[k])):
+                ax.plot(steps[best], errors[best], "o", color=colour, ms=9, mec="white", zorder=5)
+    for ax in (top, below):
+        ax.set_xscale("log")
+        ax.set_ylim(bottom=-0.03 * ax.get_ylim()[1])
+        ax.set_xlim(0.45, steps[-1] * 1.02)
+        ticks = [0.5, *(10.0**p for p in range(math.ceil(math.log10(steps[-1] * 1.01))))]
+        ax.set_xticks(
+            ticks, ["0", *(f"{t:.0f}" if t < 1e5 else f"$10^{{{round(math.log10(t))}}}$" for t in ticks[1:])]
+        )
+        ax.minorticks_off()
+    top.set_title("Target error left to learn")
+    top.tick_params(labelbottom=False)
+    below.set_title("Forgetting")
+    below.set_xlabel("step  (dot: where to stop)")
+
+
+def _key(fig: Figure, paths: Paths) -> None:
+    """The names in their colours, once for all panels."""
+    control = "standard = step-matched control" if _same(paths) else METHODS[0]
+    line = lambda colour, label, **how: Line2D([], [], color=colour, label=label, **how)
+    handles = [line(STANDARD, control), line(FLOW, METHODS[1])]
+    if not _same(paths):
+        handles.insert(1, line(STANDARD, METHODS[2], ls=LINES[2][1]))
+    handles += [
+        line(AVERAGING, "averaging with the start"),
+        line(ORACLE, "oracle: nobody is below", marker="D", ls=""),
+    ]
+    fig.legend(
+        handles=handles, loc="outside lower left", ncols=len(handles), labelcolor="linecolor", frameon=False
+    )
+
+
+def _plane(ax: Any, d: Diagnosis, paths: Paths) -> None:
+    """Lines: small steps. Dots: the steps of FLOW and of the control; the largest: where to stop."""
+    share = np.linspace(0, 1, 101)
+    ax.plot(share**2 * d.forgetting[2], (1 - share) ** 2 * d.target_errors[0], color=AVERAGING)
+    for weighted, row in ((False, 2), (True, 1)):
+        colour = LINES[row][0]
+        _, *errors = gentle(d, weighted)
+        ax.plot(*errors, color=colour, zorder=3)
+        ax.plot(paths.forgetting[row], paths.target_errors[row], "o", color=colour, ms=5, zorder=4)
+        best = gentle_best(d, weighted)
+        ax.plot(best.forgetting, best.target_error, "o", color=colour, ms=11, mec="white", mew=1.5, zorder=5)
+    oracle = joint_optimum(d)
+    ax.plot(oracle.forgetting, oracle.target_error, "D", color=ORACLE, ms=9, mec="white", zorder=6)
+    right = float(max(paths.forgetting.max(), d.forgetting.max())) or 1.0
+    high = float(max(paths.target_errors.max(), d.target_errors.max())) or 1.0
+    ax.set(xlim=(-0.03 * right, 1.1 * right), ylim=(-0.04 * high, 1.1 * high))
+    ax.set(xlabel=f"forgetting  {d.forgetting_measure}", ylabel="target error")
+    ax.set_title("What is gained, what is lost")
+    _write(ax, 0, float(d.target_errors[0]), "start", GREY, 8, 8)
+
+
+def _judged(ax: Any, checks: Sequence[Check]) -> None:
+    """The deviate of each check beside the band in which it holds; beyond the frame, an arrow with its number."""
+    limit = checks[0].limit
+    edge = 2.5 * limit
+    ax.axvspan(-limit, limit, color="#e9eef4", zorder=0)
+    ax.axvline(0, color=GREY, lw=1.2, zorder=1)
+    for k, check in enumerate(checks):
+        broken = check.verdict == "broken"
+        colour, weight = (INK, "bold") if broken else (GREY, "normal")
+        _write(ax, -edge, k - 0.32, check.name, colour, 2, 0, fontsize=13, ha="left", weight=weight)
+        if math.isnan(check.sigmas):
+            _write(ax, 0, k, "not judged", GREY, 4, 0, fontsize=12)
+            continue
+        far = abs(check.sigmas) > 0.9 * edge
+        place = math.copysign(0.9 * edge, check.sigmas) if far else check.sigmas
+        mark = (">" if place > 0 else "<") if far else "X" if broken else "o"
+        ax.plot(place, k, mark, color=colour, ms=9, zorder=5)
+        told = f"{number(check.figure)}, not {number(check.expected)}"
+        if broken:
+            _write(ax, place, k, told, colour, -10 if place > 0 else 10, 0, fontsize=12)
+    ax.set(xlim=(-edge, edge), ylim=(len(checks) - 0.4, -0.9), yticks=[], xticks=range(-10, 11, 5))
+    ax.grid(False)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel("standard deviations off  (band: holds)")
+    count = sum(check.verdict == "broken" for check in checks)
+    ax.set_title(f"The theory's assumptions: {count} of {len(checks)} broken")

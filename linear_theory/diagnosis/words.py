@@ -1,0 +1,39 @@
+"""Numbers and columns as people read them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..arrays import reject
+
+__all__ = ["column_names", "number", "percent"]
+
+
+def number(value: float, digits: int = 3, absent: str = "–") -> str:
+    """With so many significant digits: 0.0123, 1.23e−8, 12300, ∞; ``absent`` for NaN."""
+    if math.isnan(value):
+        return absent
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
+        mantissa, power = f"{value:.{digits - 1}e}".split("e")
+        mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+        return f"{mantissa}e{int(power)}".replace("-", "−")
+    decimals = max(0, digits - 1 - (math.floor(math.log10(abs(value))) if value else 0))
+    text = f"{value:.{decimals}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
+
+
+def percent(share: float) -> str:
+    """A share as whole percents, or with a digit where it is small."""
+    return f"{number(100 * share, 2 if abs(share) < 0.1 else 3 if abs(share) >= 1 else 2)} %"
+
+
+def column_names(count: int, names: Sequence[str] | None) -> list[str]:
+    """The names given, or column 0, 1, …"""
+    if names is None:
+        return [f"column {k}" for k in range(count)]
+    if len(names) != count:
+        reject("names", names, f"has {len(names)} entries, must have {count}: one a column of X")
+    return list(map(str, names))

@@ -1,0 +1,247 @@
+"""``diagnose`` against 60 digits: every number and path, and what a wrong one of each would look like."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import linear_theory as lt
+from linear_theory.diagnosis import paths as package
+from linear_theory.diagnosis.theory import compared, shift_ratio
+from tests import reference_diagnosis as reference
+from tests.agreement import assert_agrees, assert_rejects
+from tests.strategies import random_covariance, random_data
+from tests.tolerances import disagreement, exact, near, within_standard_errors
+
+EARLY = 20
+SIGMA = random_covariance(3, 5.0, 2.0, 7)
+
+
+def case(scale, seed, temperature=None, sigma=None):
+    """Rows whose curvature is small (scale 1: ½/mean w converges) or large (it does not)."""
+    rows = random_data(14, 3, 3, condition=3.0, seed=seed)
+    return scale * rows.X, rows.y, rows.start, temperature, sigma
+
+
+CASES = (
+    case(1.0, 1),
+    case(1.0, 2, 5.0, SIGMA),
+    case(3.5, 3, None, SIGMA),  # FLOW's step is ½, and diverges without weights
+    case(30.0, 4),  # ½ diverges
+    case(0.01, 5, 0.3),
+)
+
+
+def seen(d):
+    """Which recorded steps are compared: every early one, one in the middle, the last."""
+    last = len(d.paths.steps) - 1
+    return [*range(EARLY), (EARLY + last) // 2, last]
+
+
+def numbers(d):
+    """The numbers of a diagnosis by the reference's names."""
+    shown = seen(d)
+    return {
+        "temperature": d.temperature,
+        "mean_weight": d.mean_weight,
+        "effective_samples": d.effective_samples,
+        "gram": d.covariances[0],
+        "weighted": d.covariances[1],
+        "spectrum": d.spectrum,
+        "shift": d.shift,
+        "weighted_shift": d.weighted_shift,
+        "stalled_direction": d.stalled_direction,
+        "overlap": d.overlap,
+        "half_life": d.half_life,
+        "errors": np.stack([d.forgetting, d.target_errors], axis=-1),
+        "learning_rates": d.paths.learning_rates,
+        "paths": np.stack([d.paths.forgetting, d.paths.target_errors], axis=-1)[:, shown].reshape(-1, 2),
+    }
+
+
+def condition(arguments, want):
+    """Of everything here: the normal equations' κ², times how much larger the labels are than the shift."""
+    X, y, start, *_ = arguments
+    kappa = max(float(row[len(start) - 1] / row[0]) for row in want["spectrum"].tolist())
+    size = np.linalg.norm(start) + np.linalg.norm(y) / np.linalg.norm(X, 2)
+    return (
+        len(start) * kappa * max(1.0, size / float(np.linalg.norm(np.array(want["shift"].tolist(), float))))
+    )
+
+
+def comparison(implementation):
+    for k, arguments in enumerate(CASES):
+        right = lt.diagnose(*arguments)
+        want = reference.diagnosis(*arguments, steps=[int(right.paths.steps[k]) for k in seen(right)])
+        got = implementation(*arguments)
+        sign = (exact(got["stalled_direction"]).T * want["stalled_direction"])[0]
+        if sign < 0:  # a direction has none
+            got = got | {"stalled_direction": -np.asarray(got["stalled_direction"])}
+        kappa = condition(arguments, want)
+        for name, value in want.items():
+            yield disagreement(f"{name} of case {k}", got[name], value, lambda kappa=kappa: kappa)
+
+
+def test_agrees_with_sixty_digits():
+    assert_agrees(comparison(lambda *rows: numbers(lt.diagnose(*rows))))
+
+
+def test_agrees_in_jax():
+    def in_jax(*rows):
+        d = lt.diagnose(*(jnp.asarray(a) if a is not None else None for a in rows))
+        assert all(isinstance(leaf, jnp.ndarray) for leaf in (d.spectrum, d.half_life, d.forgetting))
+        return numbers(d)
+
+    assert_agrees(comparison(in_jax))
+
+
+def changed(**changes):
+    """A mutant: some numbers made of the right ones in a wrong way."""
+    return lambda *rows: (lambda right: right | {k: f(right) for k, f in changes.items()})(
+        numbers(lt.diagnose(*rows))
+    )
+
+
+MUTANTS = {
+    "weights ignored": lambda X, y, start, tau, sigma: numbers(lt.diagnose(X, y, start, math.inf, sigma)),
+    "mean loss for median": lambda X, y, start, tau, sigma: numbers(
+        lt.diagnose(X, y, start, float(np.mean((y - X @ start) ** 2)), sigma)
+    ),
+    "another forgetting": lambda X, y, start, tau, sigma: numbers(
+        lt.diagnose(X, y, start, tau, None if sigma is None else np.linalg.inv(sigma))
+    ),
+    "forgetting without Σ": lambda X, y, start, tau, sigma: numbers(lt.diagnose(X, y, start, tau)),
+    "steepest direction": changed(stalled_direction=lambda r: np.linalg.eigh(r["weighted"])[1][:, -1]),
+    "unweighted direction": changed(stalled_direction=lambda r: np.linalg.eigh(r["gram"])[1][:, 0]),
+    "half-life without the 2": changed(half_life=lambda r: 2 * r["half_life"]),
+    "overlap with the weighted shift": changed(
+        overlap=lambda r: (
+            abs(r["stalled_direction"] @ r["weighted_shift"]) / np.linalg.norm(r["weighted_shift"])
+        )
+    ),
+    "weights squared once": changed(effective_samples=lambda r: 14 * r["mean_weight"]),
+    "shift the other way": changed(shift=lambda r: -r["shift"]),
+    "target error under the weights": changed(
+        errors=lambda r: np.stack(
+            [r["errors"][:, 0], [0.0, *r["errors"][1:, 1]]],
+            axis=-1,
+        )
+    ),
+    "control in standard's steps": changed(
+        learning_rates=lambda r: r["learning_rates"][[0, 1, 0]],
+        paths=lambda r: np.concatenate([r["paths"][: 2 * EARLY + 4], r["paths"][: EARLY + 2]]),
+    ),
+    "one step late": changed(paths=lambda r: np.roll(r["paths"], 1, axis=0)),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS.keys())
+def test_the_comparison_rejects_wrong_numbers(mutant):
+    assert_rejects(comparison(mutant))
+
+
+# ------------------------------------------------------------------------------------- averaging, the oracle
+
+
+@pytest.mark.parametrize("arguments", CASES)
+def test_average_oracle_and_theory_are_the_public_functions_fed_with_the_rows(arguments):
+    X, y, start, _, sigma = arguments
+    d = lt.diagnose(*arguments)
+    optimum = np.linalg.lstsq(X, y, rcond=None)[0]
+    gram, noise = X.T @ X / 14, float(np.mean((y - X @ optimum) ** 2))
+    problem = lt.FineTuningProblem(start, optimum, (gram + gram.T) / 2, sigma, noise)
+    loss = 100 * np.linalg.cond(gram) * max(1.0, np.linalg.norm(start) / np.linalg.norm(start - optimum))
+    omega, average = package.averaged(d)
+    assert near(omega, lt.best_average_weight(problem), loss)
+    oracle = package.joint_optimum(d)
+    for point, theta in ((average, lt.best_model_average(problem)), (oracle, lt.joint_optimum(problem))):
+        assert near(point.forgetting, lt.pretrain_error(problem, theta), loss, float(d.forgetting[2]))
+        assert near(point.target_error, lt.target_error(problem, theta), loss, float(d.target_errors[0]))
+    tau, told = float(d.temperature), {row.what: row for row in compared(d)}
+    mass = float(lt.weight_mass(problem, tau))
+    weighted = lt.weighted_covariance(problem, tau) / mass
+    along = problem.shift @ weighted @ problem.shift / float(problem.shift_variance)
+    final = lt.fixed_point(problem, tau)
+    kappa = (start - final) @ gram @ problem.shift / float(problem.shift_variance)
+    theory = {
+        "mean weight": mass,
+        "effective samples": 14 * mass**2 / float(lt.weight_mass(problem, tau / 2)),
+        "curvature left along the shift": along,
+        "way to the new optimum, κ": kappa,
+    }
+    for what, value in theory.items():
+        assert near(told[what].theory, value, loss)
+    w = np.exp(-((y - X @ start) ** 2) / tau)
+    C = (X.T * w) @ X / w.sum()
+    assert near(
+        told["curvature left along the shift"].rows,
+        problem.shift @ C @ problem.shift / (problem.shift @ gram @ problem.shift),
+        loss,
+    )
+    ratio, above, below = shift_ratio(d)
+    assert (above, below) == (3, 11)
+    assert near(ratio, np.mean((X @ (start - optimum)) ** 2) / 3 / (noise / 11), loss)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_small_steps_are_many_small_steps(weighted):
+    """Gradient flow against gradient descent in ten thousandths of a step: it errs by the order of the step."""
+    X, y, start, *_ = CASES[0]
+    d = lt.diagnose(X, y, start)
+    times, forgetting, target = package.gentle(d, weighted)
+    w = np.exp(-((y - X @ start) ** 2) / float(d.temperature)) if weighted else np.ones(14)
+    rate = float(package.safe_step(d.spectrum)) / w.mean() * 1e-4
+    some = [k for k in range(1, len(times), 40) if times[k] * 1e4 >= 1]
+    counts = [round(times[k] * 1e4) for k in some]
+    moved = lt.descend(X, y, start, w, lt.descent.GradientDescent(rate), counts).theta - start
+    left = (moved + d.shift) @ X.T
+    order = 1e-4 * 4 + 0.5 / np.array(counts)  # η λ, and the rounding of the count
+    assert (abs((moved**2).sum(-1) - forgetting[some]) <= 2 * order * d.forgetting.max()).all()
+    assert (abs((left**2).mean(-1) - target[some]) <= 2 * order * d.target_errors.max()).all()
+    best = package.gentle_best(d, weighted)
+    assert best.total <= (1 + package.NEAR) * (forgetting + target).min()
+
+
+# -------------------------------------------------------------------------------------- the population limit
+
+TEMPERATURE, RHO, BATCHES, ROWS = 0.5, 0.6, 40, 4000
+
+
+def sampled(problem, rng, temperature=TEMPERATURE):
+    root = np.linalg.cholesky(problem.target_covariance)
+    X = rng.standard_normal((ROWS, problem.dim)) @ root.T
+    y = X @ problem.target + math.sqrt(problem.noise_variance) * rng.standard_normal(ROWS)
+    return lt.diagnose(X, y, problem.pretrained, temperature)
+
+
+def test_many_gaussian_rows_are_the_population():
+    """Lemma F.1 and the half-life within 4 standard errors; a 2 forgotten in either is not."""
+    problem, rng = lt.paper_problem(RHO, noise_variance=0.0), np.random.default_rng(3)
+    found = [sampled(problem, rng) for _ in range(BATCHES)]
+    mass = lt.weight_mass(problem, TEMPERATURE)
+    masses = [d.mean_weight for d in found]
+    assert within_standard_errors(masses, mass)
+    assert not within_standard_errors(masses, lt.weight_mass(problem, 2 * TEMPERATURE))
+    covariances = [d.mean_weight * d.covariances[1] for d in found]
+    assert within_standard_errors(covariances, lt.weighted_covariance(problem, TEMPERATURE))
+    assert not within_standard_errors(covariances, mass * problem.target_covariance)
+    # To first order in 1/ROWS: a smallest eigenvalue and its logarithm are biased by about their variance.
+    lives = np.array([d.half_life for d in found])
+    life = float(lt.half_life(lt.stall_parameter(TEMPERATURE, RHO), RHO))
+    assert within_standard_errors(lives, life)
+    assert not within_standard_errors(lives, 2 * life)
+
+
+def test_a_diagnosis_may_be_rebuilt():
+    """It is a pytree: its leaves, put together again, give the same paths."""
+    import jax
+
+    d = lt.diagnose(*CASES[1])
+    leaves, structure = jax.tree.flatten(d)
+    again = jax.tree.unflatten(structure, leaves)
+    assert np.array_equal(again.paths.total, d.paths.total)
+    assert {field.name for field in dataclasses.fields(again)} == {f.name for f in dataclasses.fields(d)}
