@@ -1,0 +1,28 @@
+"""Rows that do not fit in memory: the same sums, medians and solutions from chunks, in flat memory.
+
+A source is anything that can be gone through again and again and gives chunks (X, y) or (X, y, weights) of
+arrays (b, d), (b,), (b,): a list, :func:`from_arrays`, :func:`from_npy`, :func:`from_parquet`, or a function
+without arguments that returns a fresh iterator. A generator will do where one pass is enough. Chunks are
+taken as NumPy arrays, float64, and are done with before the next is asked for.
+
+    source = lt.streaming.from_npy("X.npy", "y.npy")
+    tau = lt.streaming.median_loss(source, start).value
+    solution = lt.streaming.solve(source, start, tau)
+"""
+
+from .fitting import Solution, normal_equations, solve
+from .losses import MedianLoss, losses, median_loss
+from .sources import Chunks, from_arrays, from_npy, from_parquet
+
+__all__ = [
+    "Chunks",
+    "MedianLoss",
+    "Solution",
+    "from_arrays",
+    "from_npy",
+    "from_parquet",
+    "losses",
+    "median_loss",
+    "normal_equations",
+    "solve",
+]

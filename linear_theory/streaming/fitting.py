@@ -1,0 +1,203 @@
+"""Normal equations and weighted least squares over chunks of rows, in flat memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..arrays import Array, bounded, namespace, pytree, reject
+from ..least_squares import NormalEquations, dense
+from ..least_squares import Solution as InMemory
+from ..least_squares.blocks import kept_threads, residual_products
+from ..least_squares.fit import IDLE, Fit
+from ..least_squares.rows import Sample
+from ..weights import Flow, Uniform, WeightRule, as_rule
+from .losses import part_losses
+from .stream import Part, Source, Stream
+from .triangle import Triangles, independent_rows, of_strips
+
+__all__ = ["Solution", "normal_equations", "solve"]
+
+TWICE = 1e-6
+"""What a refinement may leave of an error: then two of them do, and more would be dearer than QR."""
+
+
+def normal_equations(
+    source: Source, start: Array, temperature: float | WeightRule = math.inf
+) -> NormalEquations:
+    """Σ wᵢxᵢxᵢᵀ, Σ wᵢxᵢrᵢ, Σ wᵢrᵢ² with rᵢ = yᵢ − ⟨xᵢ, start⟩, in one pass and flat memory.
+
+    Parameters
+    ----------
+    source : chunks (X, y) or (X, y, weights), (b, d), (b,), (b,)
+    start : (d,) array
+    temperature : float or weight rule
+        wᵢ = exp(−rᵢ²/τ), or the rule's, times the weight in the source if it has any; ``inf`` (the default)
+        leaves those alone. For the paper's default: ``median_loss(source, start).value``.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For a bad chunk or row (named), no rows, weights that all underflow, or sums that overflow.
+    """
+    stream, rule = Stream(source, start), as_rule(temperature)
+    with kept_threads():
+        total = _summed(stream, rule)
+    if not np.isfinite(total.gram).all() or not np.isfinite(total.energy):
+        reject(
+            "source",
+            source,
+            "has rows so large that sums of squares overflow; rescale columns, or use solve()",
+        )
+    return total
+
+
+@pytree
+class Solution(InMemory):
+    """A minimiser, how it was found, the ``rows`` (n) it is for and the ``passes`` over them that it took.
+
+    As :class:`linear_theory.Solution`, with θ (d,). ``triangle``: 1 if the rows were first reduced to d + 1,
+    by QR.
+    """
+
+    rows: int
+    passes: int
+    triangle: int
+
+    @property
+    def method(self) -> str:
+        """What was done, in words."""
+        return ("QR of the rows in blocks, then: " if self.triangle else "") + super().method
+
+
+def solve(
+    source: Source, start: Array, temperature: float | WeightRule = math.inf, ridge: float = 0.0
+) -> Solution:
+    """The minimiser of (1/n) Σ wᵢ(yᵢ − ⟨xᵢ,θ⟩)² + ridge·‖θ − start‖² closest to ``start``, in flat memory.
+
+    As :func:`linear_theory.solve`, to the same accuracy, for rows that come in chunks.
+
+    Parameters
+    ----------
+    source, start, temperature
+        As for :func:`normal_equations`.
+    ridge : float
+        ≥ 0, on the scale of the mean loss.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For a bad chunk or row (named), no rows, weights that all underflow, a source that changes between
+        passes, or a negative ridge.
+
+    Notes
+    -----
+    One pass for the normal equations, and where their condition number asks for it one or two more that
+    refine; where that would not do, one pass of Householder QR, block by block, which leaves d + 1 rows with
+    the same minimiser. A source that can be gone through only once is reduced by QR at once: two to four
+    times the work of a pass, and no condition number is too large. QR is stable column by column, not row by
+    row: beside weights 1e16 times as large, a row is rounding here, and still a row in memory.
+    """
+    stream, rule = Stream(source, start), as_rule(temperature)
+    accept = lambda v: (v >= 0) & (v < math.inf)
+    ridge = float(bounded(namespace(), "ridge", ridge, accept, "must be finite and ≥ 0"))
+    with kept_threads():
+        found = None if stream.once else _by_equations(stream, rule, ridge)
+        triangle = found is None
+        if found is None:
+            found = _by_triangle(stream, rule, ridge)
+    whole = lambda value: np.asarray(value)
+    return Solution(
+        stream.start + found.displacement,
+        whole(found.rank),
+        whole(float(found.condition)),
+        whole(found.residual),
+        whole(found.way),
+        whole(found.refinements),
+        stream.rows,
+        stream.passes,
+        int(triangle),
+    )
+
+
+def _samples(stream: Stream, rule: WeightRule) -> Iterator[tuple[Part, Sample]]:
+    """A pass over the rows with their weights."""
+    plain = isinstance(rule, Uniform) or (isinstance(rule, Flow) and float(rule.temperature) == math.inf)
+    heaviest = 0.0
+    for part in stream:
+        sample = part.sample
+        if not plain:
+            weights = _weights(part, rule)
+            heaviest = max(heaviest, float(weights.max()))
+            sample = Sample(sample.X, sample.y, sample.start, weights)
+        yield part, sample
+    if not plain and heaviest == 0:
+        reject("temperature", rule, "all weights underflow to 0; raise it towards the smallest loss")
+
+
+def _weights(part: Part, rule: WeightRule) -> Array:
+    """exp of the rule's logarithms, times the weights there are."""
+    with np.errstate(over="ignore"):
+        weights = np.exp(np.asarray(rule.log_weights(part_losses(part)), dtype=float))
+    if part.sample.weights is not None:
+        weights *= part.sample.weights
+    good = np.isfinite(weights)
+    if not good.all():
+        row = int(np.argmin(good))
+        reject(
+            "weight", weights[row], f"is too large under {rule!r} at {part.place(row)}; raise the temperature"
+        )
+    return weights
+
+
+def _summed(stream: Stream, rule: WeightRule) -> NormalEquations:
+    """One pass; not finite where squares overflow."""
+    total = NormalEquations.empty(stream.start)
+    for part, sample in _samples(stream, rule):
+        sums = NormalEquations.summed(sample)
+        if not (np.isfinite(sums.gram).all() and np.isfinite(sums.moment).all()):
+            part.refuse_infinite()
+        total = total + sums
+    return total
+
+
+def _by_equations(stream: Stream, rule: WeightRule, ridge: float) -> Fit | None:
+    """The displacement from the normal equations, refined by passes; None where that cannot be relied on."""
+    total, pull = _summed(stream, rule), stream.rows * ridge
+    if not (np.isfinite(total.gram).all() and (total.gram.diagonal() > 0).all()):
+        return None  # a column of zeros, or an underflow that looks like one
+    factor = dense.factorise(total.gram, pull)
+    if factor is None or not dense.unrefined_error(factor.condition, len(total.gram)) < TWICE:
+        return None
+
+    def left(displacement: Array) -> tuple[Array, Array]:
+        moment, energy = np.zeros(stream.start.shape), np.zeros(())
+        for _, sample in _samples(stream, rule):
+            both = sample.start, displacement
+            for moment_part, energy_part in residual_products(sample.X, sample.y, both, sample.weights):
+                moment, energy = moment + moment_part, energy + energy_part
+        return moment, energy
+
+    return dense.by_cholesky(total.gram, total.moment, total.energy, pull, left)
+
+
+def _by_triangle(stream: Stream, rule: WeightRule, ridge: float) -> Fit:
+    """The displacement from R of the QR factorisation of √w (X, r): d + 1 rows with the same minimiser."""
+    tree = Triangles()
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for in every part
+        for part, sample in _samples(stream, rule):
+            for triangle in of_strips(sample):
+                if not np.isfinite(triangle).all():
+                    part.refuse_infinite()
+                    reject(
+                        "source", stream.source, "has rows so large that they overflow; rescale the columns"
+                    )
+                tree.add(triangle)
+    seen, unexplained = independent_rows(tree.whole(), stream.rows)
+    if len(seen.X) == 0:
+        rank = stream.start.size if ridge > 0 else 0
+        return Fit(np.zeros(stream.start.shape), rank, 1.0, unexplained, IDLE, 0)
+    found = dense.fit(namespace(), seen, np.asarray(ridge * stream.rows / len(seen.X)))
+    return found._replace(residual=found.residual + unexplained)

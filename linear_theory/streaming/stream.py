@@ -1,0 +1,186 @@
+"""Passes over chunks of rows: what is checked once for every pass, and said about the row that is at fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from ..arrays import (
+    Array,
+    InvalidTypeError,
+    InvalidValueError,
+    Namespace,
+    finite,
+    namespace,
+    numeric,
+    reject,
+    shaped,
+)
+from ..least_squares.rows import Sample
+from .sources import Chunks
+
+Source = Iterable[Sequence[Any]] | Callable[[], Iterable[Sequence[Any]]]
+
+GATHERED = 1_000_000
+"""Numbers (8 MB) up to which smaller chunks are gathered, so that each sum over rows is worth its overhead."""
+
+
+class Part(NamedTuple):
+    """Checked rows of one chunk or of several small ones; the number of the first, from 0, and where each starts."""
+
+    sample: Sample
+    first: int
+    chunks: list[tuple[int, int]]
+
+    def refuse_infinite(self) -> None:
+        """Raise for the first row of X that is not finite, if there is one."""
+        _refuse("X", np.isfinite(self.sample.X), self.sample.X, self.place, "must be finite")
+
+    def place(self, row: int) -> str:
+        """Where the row of this part is, in words."""
+        at = self.first + row
+        number, start = next(chunk for chunk in reversed(self.chunks) if chunk[1] <= at)
+        return f"row {at} (row {at - start} of chunk {number}, all from 0)"
+
+
+def _refuse(name: str, good: Array, values: Array, place: Callable[[int], str], remedy: str) -> None:
+    if not good.all():
+        row, *column = (int(index) for index in np.argwhere(~good)[0])
+        where = f"{place(row)}, column {column[0]}" if column else place(row)
+        reject(name, values[(row, *column)], f"{remedy}: {where}")
+
+
+class Stream:
+    """A source seen from a start (d,), as often as it can be gone through; counts its passes and rows."""
+
+    def __init__(self, source: Source, start: Array) -> None:
+        self.start = finite(_NUMPY, "start", start, ndim=1)
+        if self.start.size == 0:
+            reject("start", start, "must have at least one entry, one a column of X")
+        if not isinstance(source, Iterable):
+            if not callable(source):
+                remedy = (
+                    "must be an iterable of chunks (X, y) or (X, y, weights), or a function that returns one"
+                )
+                raise InvalidTypeError("source", source, remedy)
+            source = Chunks(source)
+        self.source = source
+        self.once = not isinstance(source, Chunks) and iter(source) is source
+        self.passes, self.rows = 0, 0
+
+    def need_passes(self, purpose: str) -> None:
+        """Raise for a source that can be gone through only once, before anything of it is lost."""
+        if self.once:
+            remedy = (
+                f"can be gone through only once, and {purpose}; pass a function that returns a fresh iterator"
+            )
+            raise InvalidTypeError("source", self.source, remedy)
+
+    def __iter__(self) -> Iterator[Part]:
+        rows = 0
+        for part in _gathered(self._checked()):
+            yield part
+            rows += len(part.sample.X)
+        if rows == 0:
+            many = "was empty the second time; return a fresh iterator" if self.passes else "has no rows"
+            reject("source", self.source, many)
+        if self.passes and rows != self.rows:
+            remedy = (
+                f"gave {rows} rows in pass {self.passes + 1}, {self.rows} before; it must give the same again"
+            )
+            reject("source", self.source, remedy)
+        self.passes, self.rows = self.passes + 1, rows
+
+    def _checked(self) -> Iterator[Part]:
+        first, weighted = 0, None
+        for number, chunk in enumerate(self.source):
+            X, y, weights = self._three(chunk, number)
+            with _said_of(number, first):
+                sample = self._sample(X, y, weights)
+            if weighted not in (None, weights is not None):
+                reject(
+                    "weights",
+                    weights,
+                    f"chunk {number} and the ones before differ: weights in all, or in none",
+                )
+            weighted = weights is not None
+            part = Part(sample, first, [(number, first)])
+            _refuse("y", np.isfinite(sample.y), sample.y, part.place, "must be finite")
+            if sample.weights is not None:
+                good = (sample.weights >= 0) & (sample.weights < np.inf)
+                _refuse("weights", good, sample.weights, part.place, "must be finite and ≥ 0")
+            first += len(sample.y)
+            if len(sample.y):
+                yield part
+
+    @staticmethod
+    def _three(chunk: Any, number: int) -> tuple[Any, Any, Any]:
+        remedy = f"chunk {number} must be a tuple (X, y) or (X, y, weights)"
+        if not isinstance(chunk, tuple | list):
+            raise InvalidTypeError("source", chunk, remedy)
+        if len(chunk) not in (2, 3):
+            reject("source", chunk, f"{remedy}, not {len(chunk)} things")
+        X, y, weights = (*chunk, None)[:3]
+        return X, y, weights
+
+    def _sample(self, X: Any, y: Any, weights: Any) -> Sample:
+        """The chunk with its shapes checked, in NumPy; its values are looked at later."""
+        space, d = _NUMPY, len(self.start)
+        matrix = numeric(space, "X", X, ndim=2)
+        if matrix.shape[1] != d:
+            reject("X", matrix, f"has {matrix.shape[1]} columns, start has {d} entries")
+        size = matrix.shape[:1]
+        labels = shaped("y", numeric(space, "y", y, ndim=1), size, "one entry a row of X")
+        if weights is not None:
+            weights = shaped("weights", numeric(space, "weights", weights, ndim=1), size, "one a row of X")
+        return Sample(matrix, labels, self.start, weights)
+
+
+_NUMPY: Namespace = namespace()
+
+
+@contextmanager
+def _said_of(number: int, first: int) -> Iterator[None]:
+    """Errors inside name the chunk too."""
+    try:
+        yield
+    except (InvalidValueError, InvalidTypeError) as error:
+        _again(error, f"chunk {number}, from row {first}")
+
+
+def _again(error: InvalidValueError | InvalidTypeError, where: str) -> NoReturn:
+    raise type(error)(error.argument, error.value, f"{error.remedy} ({where})") from None
+
+
+def _gathered(parts: Iterator[Part]) -> Iterator[Part]:
+    """Small chunks copied together, large ones as they are; in their order.
+
+    A part is to be done with before the next is asked for: then sources may fill the same memory again.
+    """
+    buffers: tuple[Array, ...] = ()
+    chunks: list[tuple[int, int]] = []
+    size = 0
+
+    def together() -> Part:
+        X, y, *weights = (buffer[:size] for buffer in buffers)
+        return Part(Sample(X, y, start, weights[0] if weights else None), chunks[0][1], chunks)
+
+    for part in parts:
+        X, y, start, weights = part.sample.X, part.sample.y, part.sample.start, part.sample.weights
+        room = GATHERED // len(start)
+        if size and size + len(X) > room:
+            yield together()
+            chunks, size = [], 0
+        if 2 * len(X) > room:
+            yield part
+            continue
+        columns = (X, y) if weights is None else (X, y, weights)
+        buffers = buffers or tuple(np.empty((room, *column.shape[1:])) for column in columns)
+        for buffer, column in zip(buffers, columns, strict=True):
+            buffer[size : size + len(X)] = column
+        chunks, size = chunks + part.chunks, size + len(X)
+    if size:
+        yield together()

@@ -1,0 +1,221 @@
+"""Normal equations and solutions from chunks: those of the rows in memory, however they are cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import linear_theory as lt
+from linear_theory import streaming
+from tests.strategies import SEEDS, data, log_uniform, random_data
+from tests.test_least_squares import extent, loss
+from tests.test_solve_accuracy import complaints
+from tests.tolerances import EPS, near
+
+CHUNK = st.integers(1, 12)
+SUMS = ("gram", "moment", "energy", "count")
+
+
+def chunked(problem, rows):
+    return streaming.from_arrays(problem.X, problem.y, problem.weights, rows)
+
+
+def once(problem, rows):
+    """A generator: a source that can be gone through only once."""
+    return (chunk for chunk in chunked(problem, rows))
+
+
+def flow(problem, temperature):
+    losses = (problem.y - problem.X @ problem.start) ** 2
+    given_weights = 1.0 if problem.weights is None else problem.weights
+    return given_weights * np.exp(-losses / temperature)
+
+
+def same_sums(got, want, scale):
+    """Equal to the rounding of sums of a few dozen terms."""
+    return all(near(getattr(got, field), getattr(want, field), 50, scale) for field in SUMS)
+
+
+def size(problem):
+    return 1 + np.abs(problem.X).max() ** 2 * len(problem.y) + (problem.y**2).sum() + extent(problem) ** 2
+
+
+# ------------------------------------------------------------------------------------------ normal equations
+
+
+@given(data(), CHUNK, st.one_of(st.just(np.inf), log_uniform(0.5, 1e3)))
+def test_sums_of_chunks_are_those_of_the_rows(problem, rows, temperature):
+    want = lt.NormalEquations.of(problem.X, problem.y, problem.start, flow(problem, temperature))
+    for source in (chunked(problem, rows), once(problem, rows)):
+        if not want.gram.any() and not flow(problem, temperature).any():
+            with pytest.raises(lt.InvalidValueError, match="underflow"):
+                streaming.normal_equations(source, problem.start, temperature)
+            continue
+        got = streaming.normal_equations(source, problem.start, temperature)
+        assert same_sums(got, want, size(problem))
+        assert float(got.count) == len(problem.y)
+
+
+TALL = random_data(40, 3, 3, 30.0, seed=3, weights=True)
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        lambda p, rows: streaming.normal_equations(list(chunked(p, rows))[:-1], p.start, 2.0),
+        lambda p, rows: streaming.normal_equations(chunked(p, rows), p.start),
+        lambda p, rows: streaming.normal_equations(streaming.from_arrays(p.X, p.y, rows=rows), p.start, 2.0),
+        lambda p, rows: streaming.normal_equations(chunked(p, rows), 0 * p.start, 2.0),
+        lambda p, rows: streaming.normal_equations(chunked(p, rows), p.start, lt.weights.KLDRO(2.0)),
+    ],
+    ids=["a chunk forgotten", "no temperature", "weights forgotten", "another start", "another rule"],
+)
+def test_other_sums_are_told_apart(mutant):
+    want = lt.NormalEquations.of(TALL.X, TALL.y, TALL.start, flow(TALL, 2.0))
+    assert same_sums(streaming.normal_equations(chunked(TALL, 7), TALL.start, 2.0), want, size(TALL))
+    assert not same_sums(mutant(TALL, 7), want, size(TALL))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [lt.weights.Uniform(), lt.weights.KLDRO(500.0), lt.weights.HardThreshold(1.0), lt.weights.Flow(3.0)],
+)
+def test_every_rule(rule):
+    losses = (TALL.y - TALL.X @ TALL.start) ** 2
+    weights = TALL.weights * np.exp(rule.log_weights(losses))
+    want = lt.NormalEquations.of(TALL.X, TALL.y, TALL.start, weights)
+    assert same_sums(streaming.normal_equations(chunked(TALL, 9), TALL.start, rule), want, size(TALL))
+
+
+# ---------------------------------------------------------------------------------------------------- solve
+
+
+@pytest.mark.parametrize("source", [chunked, once])
+@pytest.mark.parametrize("decade", [0, 2, 4, 6, 8, 10, 12, 14])
+def test_forward_errors_as_in_memory(decade, source):
+    """The check that `solve` passes: against 60 digits, beside LAPACK's gelsd."""
+
+    def solve(X, y, start, weights):
+        return streaming.solve(source(Rows(X, y, weights), 4), start).theta
+
+    assert not list(complaints(solve, "tall", decade))
+
+
+@pytest.mark.parametrize("shape", ["square", "wide"])
+def test_forward_errors_for_few_rows(shape):
+    solve = lambda X, y, start, weights: streaming.solve(chunked(Rows(X, y, weights), 2), start).theta
+    assert not list(complaints(solve, shape, 6))
+
+
+def test_normal_equations_alone_do_not_pass_it():
+    def unrefined(X, y, start, weights):
+        source = chunked(Rows(X, y, weights), 4)
+        return streaming.normal_equations(source, start).solve().theta
+
+    assert list(complaints(unrefined, "tall", 6))
+
+
+class Rows:
+    def __init__(self, X, y, weights):
+        self.X, self.y, self.weights = X, y, weights
+
+
+@given(data(), CHUNK, st.one_of(st.just(0.0), log_uniform(1e-3, 10.0)))
+def test_the_same_minimiser_as_in_memory(problem, rows, ridge):
+    """Every shape and rank: closest to the start, the same rank, the same residual."""
+    want = lt.solve(problem.X, problem.y, problem.start, problem.weights, ridge)
+    for source in (chunked(problem, rows), once(problem, rows)):
+        got = streaming.solve(source, problem.start, ridge=ridge)
+        assert near(got.theta, want.theta, loss(problem, ridge), extent(problem))
+        assert got.rank == want.rank
+        assert near(got.residual, want.residual, loss(problem, ridge), (problem.y**2).sum() + want.residual)
+        assert got.rows == len(problem.y)
+
+
+@given(st.integers(2, 6), SEEDS, CHUNK)
+def test_deficient_rank_of_rounded_rows(columns, seed, rows):
+    """Rows whose dependence is rounded, columns on scales 1e-6 to 1e6: R must not take rounding for rank."""
+    rng = np.random.default_rng(seed)
+    rank = int(rng.integers(1, columns))
+    X = rng.standard_normal((60, rank)) @ rng.standard_normal((rank, columns))
+    X *= 10.0 ** rng.integers(-6, 7, columns)
+    y, start = rng.standard_normal(60), np.zeros(columns)
+    got = streaming.solve(streaming.from_arrays(X, y, rows=rows), start)
+    assert got.rank == rank == lt.solve(X, y, start).rank
+
+
+def test_how_many_passes():
+    """One where nothing needs repair, at most three where it does, one for what cannot come again."""
+    for condition, most in [(2.0, 1), (100.0, 3), (1e6, 2), (1e12, 2)]:
+        problem = random_data(60, 3, 3, condition, seed=1)
+        got = streaming.solve(chunked(problem, 7), problem.start)
+        assert got.passes <= most, (condition, got.method)
+        assert bool(got.triangle) == (condition > 1e4)
+        assert got.method.startswith("QR of the rows") == bool(got.triangle)
+        assert streaming.solve(once(problem, 7), problem.start).passes == 1
+        assert isinstance(got, lt.Solution)
+
+
+def test_columns_whose_squares_overflow_or_underflow():
+    for unit in (1e-170, 1e170):
+        X = TALL.X * [1.0, unit, 1.0]
+        start = TALL.start / [1.0, unit, 1.0]
+        got = streaming.solve(streaming.from_arrays(X, TALL.y, TALL.weights, 7), start)
+        want = lt.solve(TALL.X, TALL.y, TALL.start, TALL.weights)
+        assert near(got.theta * [1.0, unit, 1.0], want.theta, loss(TALL, 0), extent(TALL))
+    with pytest.raises(lt.InvalidValueError, match="overflow"):
+        streaming.normal_equations(streaming.from_arrays(X, TALL.y, TALL.weights, 7), start)
+
+
+def test_weights_that_all_underflow_are_refused():
+    for call in (streaming.normal_equations, streaming.solve):
+        with pytest.raises(lt.InvalidValueError, match="underflow"):
+            call(chunked(TALL, 7), TALL.start, 1e-9)
+    with pytest.raises(lt.InvalidValueError, match=r"row .* chunk .* raise the temperature"):
+        streaming.normal_equations(chunked(TALL, 7), TALL.start, lt.weights.KLDRO(1e-4))
+
+
+def test_no_weight_in_the_source_stays_at_the_start():
+    source = streaming.from_arrays(TALL.X, TALL.y, np.zeros(len(TALL.y)), 7)
+    solution = streaming.solve(source, TALL.start)
+    assert np.array_equal(solution.theta, TALL.start)
+    assert solution.rank == 0
+    assert solution.residual == 0
+    with pytest.raises(lt.InvalidValueError, match="ridge"):
+        streaming.solve(source, TALL.start, ridge=-1.0)
+
+
+def test_large_chunks_on_threads_and_small_ones_gathered():
+    """200 000 rows: chunks of 1000 are gathered, one chunk of all goes over the threads."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200_000, 8))
+    y = X @ np.ones(8) + rng.standard_normal(200_000)
+    start = np.zeros(8)
+    want = lt.NormalEquations.of(X, y, start)
+    for rows in (1000, 60_000, 200_000):
+        got = streaming.normal_equations(streaming.from_arrays(X, y, rows=rows), start)
+        # Sums of 2e5 squares of size 1: √n roundings of n·ε/2 at most.
+        assert np.abs(got.gram - want.gram).max() <= np.sqrt(len(y)) * EPS * len(y)
+        theta = streaming.solve(streaming.from_arrays(X, y, rows=rows), start).theta
+        assert near(theta, lt.solve(X, y, start).theta, 100)
+        qr = streaming.solve(iter(list(streaming.from_arrays(X, y, rows=rows))), start).theta
+        assert near(qr, lt.solve(X, y, start).theta, 100)
+
+
+def test_a_source_may_fill_the_same_memory_again():
+    """A reader with one buffer: each chunk is done with before the next is asked for."""
+
+    def reader():
+        X, y = np.empty((8, 3)), np.empty(8)
+        for low in range(0, 40, 8):
+            X[...], y[...] = TALL.X[low : low + 8], TALL.y[low : low + 8]
+            yield X, y
+
+    want = lt.NormalEquations.of(TALL.X, TALL.y, TALL.start)
+    assert same_sums(streaming.normal_equations(reader(), TALL.start), want, size(TALL))
+    theta = lt.solve(TALL.X, TALL.y, TALL.start).theta
+    assert near(streaming.solve(reader, TALL.start).theta, theta, loss(TALL, 0), extent(TALL))
+    # The check sees a reader whose chunks are kept: they all hold the last one then.
+    assert not same_sums(streaming.normal_equations(list(reader()), TALL.start), want, size(TALL))
