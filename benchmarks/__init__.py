@@ -1,0 +1,1 @@
+"""How fast, and with how little memory: measured beside the packages one would use instead."""

@@ -1,0 +1,143 @@
+"""``results/table.json`` → ``results/table.md``, which the README shows.
+
+``python -m benchmarks.report`` writes the table and the picture again from the stored numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from .goals import Goal
+from .packages import OURS
+
+RESULTS = Path(__file__).with_name("results")
+PICTURE = Path(__file__).parents[1] / "figures" / "gallery" / "benchmarks.png"
+MIB = 2**20
+
+
+def short(value: float) -> str:
+    """Three digits, or all of the integer part."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{digits}f}"
+
+
+def spread(numbers: list[float], unit: str = "") -> str:
+    """Median and, where it was measured more than once, quartiles."""
+    low, median, high = numbers
+    if low == high:
+        return short(median) + unit
+    return f"{short(median)}{unit} ({short(low)} … {short(high)})"
+
+
+def verdict(goal: Goal, median: float) -> str:
+    """Met, or missed by how much of the goal."""
+    missed = goal.shortfall(median)
+    return "met" if missed <= 0 else f"missed by {short(100 * missed)} %"
+
+
+def goal_lines(results: dict[str, Any]) -> list[str]:
+    lines = ["| work | what | goal | measured | | × the limit |", "|---|---|---|---|---|---|"]
+    last = None
+    for stored in results["goals"].values():
+        goal = Goal(*stored["goal"])
+        work, last = ("″" if goal.work == last else goal.work), goal.work
+        limit = f"{spread(stored['multiple'])} {stored['per']}" if "multiple" in stored else "–"
+        aim = f"{goal.sense} {goal.bound:g}{goal.unit}"
+        measured = stored["measured"]
+        cells = work, goal.measured, aim, spread(measured, goal.unit), verdict(goal, measured[1]), limit
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def package_lines(packages: dict[str, Any], memory: dict[str, Any] | None = None) -> list[str]:
+    """The leader first, the others from fast to slow."""
+    heads = ["package", "time, in ours", "× the limit", *(["MiB beyond the inputs"] if memory else [])]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for name, one in sorted(packages.items(), key=lambda item: (item[0] != OURS, item[1]["slower"][1])):
+        cells = [name, spread(one["slower"]), spread(one["multiple"])]
+        if memory:
+            cells.append(short(memory[name]["resident"] / MIB))
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def gpu_lines(runs: list[dict[str, Any]]) -> list[str]:
+    """The same works in absolute times, a column a chip."""
+    if not runs:
+        return ["Not run on a GPU. `python -m benchmarks.gpu`, on a machine with one, writes this table."]
+    lines = [
+        "| work | " + " | ".join(run["device"] for run in runs) + " |",
+        "|---|" + "---|" * len(runs),
+    ]
+    for work in runs[0]["works"]:
+        cells = (_absolute(run["works"].get(work)) for run in runs)
+        lines.append(f"| {work} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _absolute(one: dict[str, Any] | None) -> str:
+    if one is None:
+        return "–"
+    if "bytes" in one:
+        return f"{short(one['bytes'] / MIB)} MiB"
+    low, median, high = (1e3 * value for value in one["seconds"])
+    limit = f", {short(one['multiple'])} × n·d² flops" if "multiple" in one else ""
+    return spread([low, median, high], " ms") + limit
+
+
+def render(results: dict[str, Any], gpu: list[dict[str, Any]]) -> str:
+    """The whole table in Markdown."""
+    machine = results["machine"]
+    n, d = results["sizes"]["solve"]
+    quick = ["**A quick run: not the sizes that the goals are stated for.**", ""] if results["quick"] else []
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    lines = [
+        *quick,
+        f"{machine['processor']}, {machine['cores']} cores, float64. Ratios within one process, taken in turn: "
+        "median (quartiles). The limit: "
+        f"{machine['cores']} concurrent single-threaded matrix products, measured before and after each "
+        f"call, here {spread([rate / 1e9 for rate in machine['rate']])} Gflop/s; “n·d²” is the time of so many "
+        f"flops at that rate, “product” that of one {machine['side']}³ product on every core.",
+        "",
+        *goal_lines(results),
+        "",
+        f"The weighted solve at n = {n}, d = {d} in every package, all answers alike to 1e-10:",
+        "",
+        *package_lines(results["packages"], results["memory"]),
+        "",
+        "With a ridge that pulls toward the start:",
+        "",
+        *package_lines(results["ridge"]),
+        "",
+        "On a GPU, float64, absolute times:",
+        "",
+        *gpu_lines(gpu),
+        "",
+        f"{versions}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def gpu_runs(folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """What was measured on GPUs, one file a chip."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("gpu-*.json"))]
+
+
+def write(folder: Path = RESULTS, picture: Path = PICTURE) -> str:
+    """Table and picture from the stored numbers."""
+    from .picture import draw
+
+    results = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    table = render(results, gpu_runs(folder))
+    (folder / "table.md").write_text(table, encoding="utf-8")
+    draw(results).savefig(picture, metadata={"Software": None})
+    return table
+
+
+if __name__ == "__main__":
+    print(write())
