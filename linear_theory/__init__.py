@@ -4,11 +4,11 @@ The array you hold decides the engine, the problem you state decides the formula
 ½ anywhere: a gradient step is θ ← θ − 2ηΣ'(θ − …). Equation numbers are those of Sanyal et al., ICML 2025.
 """
 
-from . import descent, weights
+from . import covariance, descent, streaming, weights
 from .arrays import DivergenceError, InvalidTypeError, InvalidValueError, LinearTheoryError
 from .descent import Path, descend
 from .diagnosis import Diagnosis, diagnose
-from .least_squares import NormalEquations, Solution, solve
+from .least_squares import NormalEquations, Solution, TemperaturePath, solve, temperature_path
 from .problem import FineTuningProblem, paper_problem
 from .risk import (
     best_average_weight,
@@ -21,6 +21,7 @@ from .risk import (
     target_error,
     total_error,
 )
+from .sgd import sgd_error
 from .theorems import (
     closed_form,
     half_life,
@@ -32,7 +33,7 @@ from .theorems import (
     stall_temperature,
 )
 from .tilting import population_median_temperature, weight_mass, weighted_covariance
-from .trajectories import fixed_point, gradient_flow, iterate, sgd_error, stable_learning_rate
+from .trajectories import fixed_point, gradient_flow, iterate, stable_learning_rate
 from .weights import effective_sample_size, flow_weights, median_temperature
 
 __version__ = "0.1.0"
@@ -47,9 +48,11 @@ __all__ = [
     "NormalEquations",
     "Path",
     "Solution",
+    "TemperaturePath",
     "best_average_weight",
     "best_model_average",
     "closed_form",
+    "covariance",
     "descend",
     "descent",
     "diagnose",
@@ -76,7 +79,9 @@ __all__ = [
     "stall_parameter",
     "stall_spectrum",
     "stall_temperature",
+    "streaming",
     "target_error",
+    "temperature_path",
     "total_error",
     "weight_mass",
     "weighted_covariance",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
-from linear_theory.descent import GradientDescent
+from linear_theory.descent import ConjugateGradient, GradientDescent, HeavyBall, Nesterov, StochasticGradient
 from linear_theory.weights import KLDRO, Flow, HardThreshold
 
 P = lt.paper_problem(0.6, noise_variance=0.1)
@@ -45,6 +45,8 @@ NOT_INTEGERS = [
     math.nan,
 ]
 STEPS = [*NOT_INTEGERS, [[1]]]
+RATE = OPTIONAL(FINITE_POSITIVE)
+MOMENTUM = [*OPTIONAL(NOT_SCALARS), 1.0, -0.1]
 PROBLEM = [None, "problem", P.pretrained, lt.paper_problem, 3.0]
 THETAS = [*NOT_NUMBERS, 1.0, [1.0], [1.0, 2.0, 3.0], [1.0, math.nan], [math.inf, 0.0], [[1.0], [2.0]]]
 VECTOR = [*NOT_NUMBERS, 1.0, [], [1.0], [1.0, math.nan], [1.0, math.inf], [[1.0, 2.0]]]
@@ -189,11 +191,23 @@ TABLE = [
         {"X": ROWS, "y": LABELS, "start": VECTOR, "weights": WEIGHTS, "ridge": NON_NEGATIVE},
     ),
     (
+        lt.temperature_path,
+        DATA | {"temperatures": [1.0, 2.0]},
+        {
+            "X": ROWS,
+            "y": LABELS,
+            "start": VECTOR,
+            "temperatures": [*NOT_NUMBERS, 1.0, [], [0.0], [1.0, -1.0], [math.nan], [[1.0]]],
+            "ridge": NON_NEGATIVE,
+            "accuracy": [*NOT_SCALARS, 0.0, 1.0, -1e-8],
+        },
+    ),
+    (
         lt.NormalEquations.of,
         DATA,
         {"X": ROWS, "y": LABELS, "start": VECTOR, "weights": WEIGHTS},
     ),
-    (lt.NormalEquations.empty, {"start": START}, {"start": [*NOT_NUMBERS, 1.0, [math.nan], [[1.0]]]}),
+    (lt.NormalEquations.empty, {"start": START}, {"start": [*NOT_NUMBERS, 1.0, [math.nan], [[[1.0]]]]}),
     (
         lt.descend,
         DATA,
@@ -203,7 +217,7 @@ TABLE = [
             "start": VECTOR,
             "weights": WEIGHTS,
             "solver": ["cg", 3, GradientDescent, {}],
-            "steps": ["3", None, 1j, True, 2.0, [1, 2], -1, math.nan],
+            "steps": [*NOT_INTEGERS, [], [2, 1], [1, 1], [[1]], 2**31, np.array([0.0, 1.0])],
         },
     ),
     (
@@ -221,7 +235,22 @@ TABLE = [
         (rule, {name: 1.0}, {name: POSITIVE})
         for rule, name in ((Flow, "temperature"), (KLDRO, "temperature"), (HardThreshold, "cutoff"))
     ),
-    (GradientDescent, {"learning_rate": 0.1}, {"learning_rate": OPTIONAL(FINITE_POSITIVE)}),
+    (GradientDescent, {"learning_rate": 0.1}, {"learning_rate": RATE, "tolerance": NON_NEGATIVE}),
+    *(
+        (solver, {"momentum": 0.5}, {"learning_rate": RATE, "momentum": MOMENTUM, "tolerance": NON_NEGATIVE})
+        for solver in (HeavyBall, Nesterov)
+    ),
+    (ConjugateGradient, {"tolerance": 1e-6}, {"tolerance": NON_NEGATIVE}),
+    (
+        StochasticGradient,
+        {"batch_size": 2},
+        {
+            "batch_size": [*NOT_INTEGERS, 0, 2**31],
+            "seed": [*NOT_INTEGERS, 2**31],
+            "learning_rate": RATE,
+            "tolerance": NON_NEGATIVE,
+        },
+    ),
 ]
 
 # A wrong shape is seen beside another argument, and either may be the one to change.

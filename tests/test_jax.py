@@ -28,6 +28,11 @@ def determined(solution):
     return solution.theta, solution.rank, solution.residual
 
 
+def numbers(path):
+    """Without the counts, which are known before any number is."""
+    return path.temperatures, path.theta, path.mean_weight
+
+
 # name -> (function of arrays only, its arguments)
 CALLS = {
     "paper_problem": (lt.paper_problem, (0.6, 2.0)),
@@ -61,6 +66,10 @@ CALLS = {
     "joint_optimum": (lt.joint_optimum, (GENERAL,)),
     "hard_sample_error": (lt.hard_sample_error, (GENERAL, THETA, 0.1)),
     "solve": (lambda *rows: determined(lt.solve(*rows)), (ROWS.X, ROWS.y, ROWS.start, ROWS.weights, 0.1)),
+    "temperature_path": (
+        lambda *rows: numbers(lt.temperature_path(*rows)),
+        (ROWS.X, ROWS.y, ROWS.start, np.array([0.5, 3.0]), 0.1),
+    ),
     "descend": (lambda *a: lt.descend(*a, steps=4), (ROWS.X, ROWS.y, ROWS.start, ROWS.weights)),
     "diagnose": (lt.diagnose, (ROWS.X, ROWS.y, ROWS.start, 2.0, np.eye(3))),
     "NormalEquations": (lt.NormalEquations.of, (ROWS.X, ROWS.y, ROWS.start, ROWS.weights)),

@@ -36,10 +36,11 @@ SIGNATURES = {
     "joint_optimum": "(problem)",
     "hard_sample_error": "(problem, theta, fraction)",
     "solve": "(X, y, start, weights=None, ridge=0.0)",
+    "temperature_path": "(X, y, start, temperatures, ridge=0.0, accuracy=1e-08)",
     "diagnose": "(X, y, start, temperature=None, pretrain_covariance=None)",
     "NormalEquations.of": "(X, y, start, weights=None)",
 }
-"""The list of DESIGN.md, word for word."""
+"""The list of DESIGN.md, word for word, and what has joined it."""
 
 EQUATION = "(eq. (4); Lemma F.1; section 4; B; Remark 7.4; THEORY 7; an explicit formula)"
 MARKS = ("eq", "Lemma", "section", "(B", "Remark", "THEORY", "(14)", "(15)", "(4)", "Σ", "=")
@@ -86,7 +87,7 @@ def test_descend_takes_a_solver_and_steps():
 
 
 def test_all_is_complete_and_sorted():
-    """Every public object that the package itself defines, plus its two namespaces, and nothing else."""
+    """Every public object that the package itself defines, plus its namespaces, and nothing else."""
     assert lt.__all__ == sorted(lt.__all__)
     assert len(set(lt.__all__)) == len(lt.__all__)
     own = {
@@ -94,12 +95,14 @@ def test_all_is_complete_and_sorted():
         for name, value in vars(lt).items()
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("linear_theory.")
     }
-    assert set(lt.__all__) == own | {"descent", "weights"}
+    assert set(lt.__all__) == own | {"covariance", "descent", "streaming", "weights"}
     assert {name.split(".")[0] for name in SIGNATURES} <= set(lt.__all__)
 
 
 @pytest.mark.parametrize(
-    "module", sorted(Path(lt.__file__).parent.glob("[a-z]*.py")), ids=lambda path: path.stem
+    "module",
+    sorted(Path(lt.__file__).parent.rglob("*.py")),
+    ids=lambda path: path.relative_to(Path(lt.__file__).parent).as_posix(),
 )
 def test_every_module_says_what_it_is_and_stays_small(module):
     text = module.read_text()
@@ -124,9 +127,17 @@ def test_rules_are_documented(rule):
     assert getattr(lt.weights, rule).__doc__
 
 
-@pytest.mark.parametrize("name", lt.descent.__all__)
-def test_solvers_are_documented(name):
-    assert getattr(lt.descent, name).__doc__
+@pytest.mark.parametrize(
+    ("namespace", "name"),
+    [
+        (space, name)
+        for space in (lt.covariance, lt.descent, lt.streaming)
+        for name in space.__all__
+        if inspect.isfunction(getattr(space, name)) or inspect.isclass(getattr(space, name))
+    ],
+)
+def test_names_of_the_namespaces_are_documented(namespace, name):
+    assert getattr(namespace, name).__doc__
 
 
 def in_a_fresh_interpreter(code):
@@ -138,7 +149,20 @@ def in_a_fresh_interpreter(code):
 
 
 def test_importing_costs_nothing_but_the_mathematics():
-    foreign = ("matplotlib", "xarray", "rich", "typer", "jinja2", "sklearn", "pandas", "h5netcdf", "mpmath")
+    foreign = (
+        "matplotlib",
+        "xarray",
+        "rich",
+        "typer",
+        "jinja2",
+        "sklearn",
+        "pandas",
+        "h5netcdf",
+        "mpmath",
+        "pyarrow",
+        "dask",
+        "distributed",
+    )
     check = f"import sys, linear_theory; print([m for m in {foreign!r} if m in sys.modules])"
     assert in_a_fresh_interpreter(check) == "[]"
 
