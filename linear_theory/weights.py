@@ -13,6 +13,7 @@ from .arrays import (
     Namespace,
     bounded,
     is_concrete,
+    meshed,
     namespace,
     pytree,
     reject,
@@ -119,6 +120,7 @@ def _checked_losses(losses: object) -> tuple[Namespace, Array]:
     return space, array
 
 
+@meshed
 def median_temperature(losses: Array) -> Array:
     """τ = median of the losses (n,) under the pre-trained model: the paper's default (section 4).
 
@@ -143,6 +145,7 @@ def median_temperature(losses: Array) -> Array:
     return float(median) if is_concrete(median) and space.xp.__name__ == "numpy" else median
 
 
+@meshed
 def flow_weights(losses: Array, temperature: float | Array | None = None) -> Array:
     """FLOW's weights wᵢ = exp(−lossᵢ/τ), shape (n,), in [0, 1], not normalised (section 4).
 
@@ -175,6 +178,7 @@ def flow_weights(losses: Array, temperature: float | Array | None = None) -> Arr
     )
 
 
+@meshed
 def effective_sample_size(weights: Array) -> Array:
     """(Σw)²/Σw² of weights (n,), between 1 and n: how many equally weighted samples they are worth."""
     space = namespace(weights)

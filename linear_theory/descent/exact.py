@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays import Array
 from ..covariance import Dense
-from ..least_squares.blocks import BLOCK_ENTRIES, _single_threaded_blas
+from ..least_squares.blocks import BLOCK_ENTRIES, single_threaded_blas
 from ..propagator import propagate
 from .limit import Spectrum, length
 from .linear import Linear
@@ -22,10 +22,8 @@ __all__ = ["exact", "exact_traced"]
 
 def exact(objective: Objective, solver: Linear, chosen: tuple[int, ...]) -> Record:
     """In the eigenbasis: 1 − φ_K of the way to the limit along each direction, and a sum of squares as loss."""
-    small = (
-        objective.affordable
-    )  # several threads in small matrices, and still awake after, cost more than they save
-    with _single_threaded_blas if small else nullcontext():
+    # Several threads in small matrices, and still awake after, cost more than they save.
+    with single_threaded_blas if objective.affordable else nullcontext():
         basis = objective.spectrum
         rate, momentum, lookahead = solver.constants(objective)
         batch = max(1, BLOCK_ENTRIES // max(len(basis.values), 1))  # what stays in cache

@@ -10,7 +10,16 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from ..arrays import Array, InvalidTypeError, InvalidValueError, Namespace, is_concrete, is_traced, reject
+from ..arrays import (
+    Array,
+    InvalidTypeError,
+    InvalidValueError,
+    Namespace,
+    is_concrete,
+    is_traced,
+    meshed,
+    reject,
+)
 from ..least_squares.rows import checked_sample
 from .exact import exact, exact_traced
 from .linear import GradientDescent, Linear
@@ -38,6 +47,7 @@ class Solver(Protocol):
     def step(self, objective: Objective, displacement: Array, state: Any) -> tuple[Array, Any]: ...
 
 
+@meshed
 def descend(
     X: Array,
     y: Array,

@@ -74,7 +74,7 @@ class _SingleThreadedBlas:
                 self.limit = nullcontext()
 
 
-_single_threaded_blas = _SingleThreadedBlas()
+single_threaded_blas = _SingleThreadedBlas()
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def _threads(work: float, parts: int) -> Iterator[Callable[..., Iterator[Any]]]:
         yield map
         return
     kept = getattr(_kept, "pool", None)
-    with _single_threaded_blas, nullcontext(kept) if kept else ThreadPoolExecutor(count) as pool:
+    with single_threaded_blas, nullcontext(kept) if kept else ThreadPoolExecutor(count) as pool:
         yield pool.map
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, Namespace, bounded, finite, is_concrete, namespace, pytree, reject
+from ..arrays import Array, Namespace, bounded, finite, is_concrete, meshed, namespace, pytree, reject
 from .blocks import one_root, weighted_products
 from .rows import Sample, checked_sample, refuse_infinite
 
@@ -54,6 +54,7 @@ class NormalEquations:
     carry: tuple[Array, ...]
 
     @classmethod
+    @meshed
     def of(cls, X: Array, y: Array, start: Array, weights: Array | None = None) -> NormalEquations:
         """From rows X (n, d), y (n,) or (n, m), a start (d,) or (d, m) and weights (n,) ≥ 0 (``None``: ones).
 
@@ -76,6 +77,7 @@ class NormalEquations:
         return total
 
     @classmethod
+    @meshed
     def empty(cls, start: Array) -> NormalEquations:
         """No rows yet: the identity of ``+`` for this start, (d,) or (d, m)."""
         space = namespace(start)
@@ -143,6 +145,7 @@ class NormalEquations:
         curved = (displacement * (displacement @ self.gram)).sum(axis=-1)
         return (self.energy - 2 * displacement @ self.moment + curved) / self.count
 
+    @meshed
     def solve(self, ridge: float | Array = 0.0) -> Solution:
         """The minimiser of L + ridge·‖θ − start‖² closest to ``start``, from the sums alone.
 

@@ -10,7 +10,7 @@ import math
 
 import jax.numpy as jnp
 
-from ..arrays import Array, Namespace, bounded, is_concrete, pytree
+from ..arrays import Array, Namespace, bounded, is_concrete, meshed, pytree
 from . import dense, traced
 from .equations import NormalEquations
 from .fit import METHODS, Fit
@@ -56,6 +56,7 @@ def _solution(space: Namespace, start: Array, fit: Fit) -> Solution:
     )
 
 
+@meshed
 def solve(
     X: Array, y: Array, start: Array, weights: Array | None = None, ridge: float | Array = 0.0
 ) -> Solution:

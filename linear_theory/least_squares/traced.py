@@ -169,16 +169,27 @@ def _refined(
 
 def _by_svd(space: Namespace, X: Array, weights: Array, pull: Array, residual: Array) -> Found:
     """The shortest solution of √w·X δ = √w·r (and √pull·δ = 0) by the SVD of the equilibrated rows."""
-    d = X.shape[1]
+    n, d = X.shape
     root = jnp.sqrt(weights)
-    tall = jnp.concatenate([(X.T * root).T, jnp.sqrt(pull) * jnp.eye(d, dtype=space.dtype)])
-    aim = (residual.T * root).T
+    seen = jnp.concatenate([X, residual.reshape(n, -1)], axis=1) * root[:, None]
+    seen = _triangle(seen) if n >= d else seen
+    tall = jnp.concatenate([seen[:, :d], jnp.sqrt(pull) * jnp.eye(d, dtype=space.dtype)])
+    aim = seen[:, d:].reshape(-1, *residual.shape[1:])
     aim = jnp.concatenate([aim, jnp.zeros((d, *aim.shape[1:]), dtype=space.dtype)])
     scale = column_scale(space, (tall**2).sum(axis=0))
     left, sizes, right = jnp.linalg.svd(tall / scale, full_matrices=False)
-    kept = sizes > max(tall.shape) * space.eps * sizes[0]
+    kept = sizes > (n + d) * space.eps * sizes[0]
     inverse = spectral_inverse(space, sizes, right.T, kept, scale)
     return inverse, inverse.root @ (left.T @ aim), jnp.asarray(SVD), jnp.asarray(0)
+
+
+def _triangle(rows: Array) -> Array:
+    """R of the QR factorisation, through one for each device: of sharded rows the triangles alone travel."""
+    parts = jax.device_count()
+    n, width = rows.shape
+    rows = jnp.pad(rows, ((0, -n % parts), (0, 0)))
+    triangles = jnp.linalg.qr(rows.reshape(parts, -1, width), mode="r")
+    return jnp.linalg.qr(triangles.reshape(-1, width), mode="r")
 
 
 def fit_equations(space: Namespace, equations: NormalEquations, ridge: Array) -> Fit:
