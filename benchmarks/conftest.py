@@ -90,7 +90,7 @@ def products() -> Products:
 
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest, sizes: Sizes, products: Products) -> Results:
-    found = Results(sizes, request.config.getoption("--quick"))
+    found = Results(sizes, bool(request.config.getoption("--quick")))
     request.config.stash[RESULTS_KEY] = found, products
     return found
 

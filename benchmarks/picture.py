@@ -32,13 +32,13 @@ def draw(results: dict[str, Any]) -> Figure:
     """Above: time, in products of the limit. Below: memory beyond the inputs. Against n, and against d."""
     sweep = results["sweep"]
     fig, axes = figure(2, 2, width=14, height=10.6, sharey="row")
+    side, count = results["machine"]["side"], results["machine"]["cores"]
     for column, (axis, one) in enumerate(sweep.items()):
         sizes, fixed = np.array(one["sizes"]), one["fixed"]
         n, d = (sizes, fixed) if axis == "n" else (fixed, sizes)
         letter = "rows $n$" if axis == "n" else "columns $d$"
         beside = f"$d = {fixed}$" if axis == "n" else f"$n = {fixed}$"
         above, below = axes[:, column]
-        side, count = results["machine"]["side"], results["machine"]["cores"]
         floor = np.asarray(n * d**2 / (2.0 * side**3 * count))
         _panel(above, sizes, {name: [v[1] for v in of] for name, of in one["time"].items()})
         _reference(above, sizes, floor, r"limit: $n\,d^2$ flops")

@@ -1,6 +1,6 @@
-"""``results/table.json`` → ``results/table.md``, which the README shows.
+"""``results/table.json`` → ``results/table.md``, the same table in the README, and the picture.
 
-``python -m benchmarks.report`` writes the table and the picture again from the stored numbers.
+``python -m benchmarks.report`` writes them again from the stored numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from .goals import Goal
 from .packages import OURS
 
 RESULTS = Path(__file__).with_name("results")
-PICTURE = Path(__file__).parents[1] / "figures" / "gallery" / "benchmarks.png"
+ROOT = Path(__file__).parents[1]
+PICTURE = ROOT / "figures" / "gallery" / "benchmarks.png"
+README = ROOT / "README.md"
+FENCE = "<!-- benchmarks: written by python -m benchmarks.report -->\n", "<!-- /benchmarks -->"
+"""What the table stands between."""
 MIB = 2**20
 
 
@@ -128,13 +132,22 @@ def gpu_runs(folder: Path = RESULTS) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("gpu-*.json"))]
 
 
+def between(page: str, table: str) -> str:
+    """The page with this table in its place."""
+    before, rest = page.split(FENCE[0])
+    _, after = rest.split(FENCE[1])
+    return f"{before}{FENCE[0]}{table}{FENCE[1]}{after}"
+
+
 def write(folder: Path = RESULTS, picture: Path = PICTURE) -> str:
-    """Table and picture from the stored numbers."""
+    """Table and picture from the numbers stored in the folder; from those of the project, the README's table too."""
     from .picture import draw
 
     results = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     table = render(results, gpu_runs(folder))
     (folder / "table.md").write_text(table, encoding="utf-8")
+    if folder == RESULTS:
+        README.write_text(between(README.read_text(encoding="utf-8"), table), encoding="utf-8")
     draw(results).savefig(picture, metadata={"Software": None})
     return table
 

@@ -1,11 +1,13 @@
 """The README keeps its word: every block runs, every name in its table exists.
 
-The two shell blocks are run as written by ``.ci/run`` (one of them starts this test suite, so it cannot be
-run from inside); here it is checked that ``.ci/run`` does find and run exactly these two.
+The commands that make an environment are run as written by ``.ci/run`` (one of them starts this test suite, so
+it cannot be run from inside); here it is checked that ``.ci/run`` does find and run exactly these.
 """
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,9 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
-SHELL = [code for language, code in BLOCKS if language == "bash"]
+COMMANDS = dict(
+    re.findall(r"^<!-- command: (\w+) -->\n```bash\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+)
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in README.splitlines()
@@ -24,13 +28,14 @@ ROWS = [
 ]
 
 
-def test_every_block_is_python_or_one_of_two_commands():
-    assert len(SHELL) == 2
-    assert len(PYTHON) + len(SHELL) == len(BLOCKS)
+def test_every_block_is_python_or_a_command_with_a_name():
+    assert set(COMMANDS) == {"main", "tests", "diagnose", "benchmarks"}
+    assert len(PYTHON) + len(COMMANDS) == len(BLOCKS)
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
-def test_python_blocks_run(code, capsys):
+def test_python_blocks_run(code, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), namespace)
     assert "lt" in namespace
@@ -44,8 +49,21 @@ def test_the_training_loop_learns_and_forgets_less_than_it_would_unweighted():
     assert losses(namespace["theta"]).mean() < losses(namespace["pretrained"]).mean()
 
 
-@pytest.mark.parametrize(("name", "command"), [("main", SHELL[0]), ("tests", SHELL[1])])
-def test_ci_runs_the_commands_as_written(name, command):
+def test_the_files_of_the_last_block_are_diagnosed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(PYTHON[-1], "README.md", "exec"), {})
+    command = COMMANDS["diagnose"].replace(".venv/bin/python", sys.executable)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "FLOW helps here" in done.stdout
+    assert (tmp_path / "rows-diagnosis.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", ["main", "tests"])
+def test_ci_runs_the_commands_as_written(name):
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert f"\nrun_readme {name}\n" in script
     extract = re.search(r"^readme_command\(\) \{.*?^\}$", script, flags=re.MULTILINE | re.DOTALL)
@@ -57,7 +75,7 @@ def test_ci_runs_the_commands_as_written(name, command):
         text=True,
         check=True,
     )
-    assert shown.stdout == command
+    assert shown.stdout == COMMANDS[name]
 
 
 def test_the_table_has_a_row_for_every_claim():
