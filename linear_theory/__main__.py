@@ -15,7 +15,8 @@ except ImportError as error:
     if __name__ != "__main__":
         raise
     needed = 'pip install "linear-theory[cli]"'
-    print(f"error: {error.name} is not installed; the command needs: {needed}", file=sys.stderr)
+    package = (error.name or str(error)).partition(".")[0]
+    print(f"error: {package} is not installed; the command needs: {needed}", file=sys.stderr)
     raise SystemExit(2) from None
 
 import numpy as np
@@ -107,23 +108,27 @@ def diagnose_files(
     try:
         if weights_out is not None:
             write_weights(weights_out, _flow_weights(diagnosis))
-            typer.echo(f"weights: {weights_out}")
         diagnosis.picture(table.names).savefig(picture, dpi=150)
-        typer.echo(f"picture: {picture}")
     except ImportError as error:
         _missing(error)
     except OSError as error:
-        _refuse(f"cannot write {error.filename}: {error.strerror}")
+        _refuse(f"cannot write {error.filename or picture}: {error.strerror or error}")
+    for what, path in (("weights", weights_out), ("picture", picture)):
+        if path is not None:
+            typer.echo(f"{what}: {path}")
 
 
 def _writable(option: str, path: Path, kinds: tuple[str, ...], taken: list[Path]) -> None:
     """Refuse, before any work is done, what could not be written at the end."""
-    if path.suffix not in kinds:
+    if path.suffix.lower() not in kinds:
         _refuse(f"{option} {path}: must end in {', '.join(kinds)}")
-    if not path.absolute().parent.is_dir():
-        _refuse(f"{option} {path}: there is no directory {path.parent}")
-    if path.is_dir():
-        _refuse(f"{option} {path}: is a directory")
+    try:
+        if not path.absolute().parent.is_dir():
+            _refuse(f"{option} {path}: there is no directory {path.parent}")
+        if path.is_dir():
+            _refuse(f"{option} {path}: is a directory")
+    except OSError as error:  # a name too long, a directory not to be entered
+        _refuse(f"{option} {path}: {error.strerror}")
     if path.resolve() in [other.resolve() for other in taken]:
         _refuse(f"{option} {path}: would overwrite another file of this command")
 
@@ -147,7 +152,8 @@ def _show(diagnosis: Diagnosis, names: tuple[str, ...]) -> None:
 
 
 def _missing(error: ImportError) -> NoReturn:
-    _refuse(f'{error.name} is not installed; the command needs: pip install "linear-theory[cli]"')
+    package = (error.name or str(error)).partition(".")[0]
+    _refuse(f'{package} is not installed; the command needs: pip install "linear-theory[cli]"')
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -18,6 +18,7 @@ from scipy import stats
 from ..arrays import Array, namespace
 from ..tilting import residual_tilt
 from ..weights import Flow
+from .bases import UNSEEN, basis, whitened
 from .deviates import SIGMAS, as_deviate, f_deviate, kurtosis_deviate, skewness_deviates, threshold
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Check", "judged"]
 
 NUMPY = namespace()
-UNSEEN = 1e-10
-"""Directions of the equilibrated rows flatter than this, beside the steepest, are taken for rounding."""
 
 MEANING = {
     "centred rows": "A mean is one more direction, along which rows are no Gaussian around 0. Centre X and y.",
@@ -98,13 +97,13 @@ def _found(d: Diagnosis) -> Iterator[tuple[Any, ...]]:
     yield "centred rows", *_centred(joint, means)
     yield (
         "Gaussian residuals",
-        *_kurtosis(_whitened(r[:, None]), "kurtosis of the residual, over a Gaussian's,"),
+        *_kurtosis(whitened(r[:, None]), "kurtosis of the residual, over a Gaussian's,"),
     )
-    yield "Gaussian features", *_kurtosis(_whitened(X), "kurtosis of the features, over a Gaussian's,")
+    yield "Gaussian features", *_kurtosis(whitened(X), "kurtosis of the features, over a Gaussian's,")
     yield "symmetric rows", *_skewness(joint)
     yield "weights along the residual", *_along(d, r)
     yield "weights across the residual", *_across(d.rows.weights, X, r)
-    size = (_basis(X) ** 2).sum(axis=1)
+    size = (basis(X) ** 2).sum(axis=1)
     for name, what, order in (
         ("noise even along the shift", "noise variance, strongly against weakly shifted rows", abs(aim)),
         ("noise even across rows", "noise variance, long rows against short ones", size),
@@ -128,27 +127,13 @@ def _not_judged(what: str, expected: float) -> tuple[Any, ...]:
 # ------------------------------------------------------------------------------------- the law of the rows
 
 
-def _basis(A: Array) -> Array:
-    """An orthonormal basis (n, rank) of the columns of A, whatever their units."""
-    sizes = np.linalg.norm(A, axis=0)
-    left, values, _ = np.linalg.svd(A / np.where(sizes > 0, sizes, 1.0), full_matrices=False)
-    return left[:, values > UNSEEN * values[0]] if values[0] > 0 else left[:, :0]
-
-
-def _whitened(A: Array) -> Array:
-    """The centred rows (n, rank) in coordinates in which their covariance is the identity."""
-    centred = A - A.mean(axis=0)
-    constant = abs(centred).max(axis=0) <= UNSEEN * abs(A).max(axis=0)
-    return math.sqrt(len(A)) * _basis(np.where(constant, 0.0, centred))
-
-
 def _centred(joint: Array, means: Array) -> tuple[Any, ...]:
     """Hotelling's T²/n = mᵀS⁻¹m against its exact F distribution."""
     what = "distance of the rows' mean from 0, in standard deviations"
-    n, basis = len(joint), _basis(joint)
-    k = basis.shape[1]
+    n, span = len(joint), basis(joint)
+    k = span.shape[1]
     # T²/(T² + n − 1) is the squared length of the direction 1/√n within the span of the columns.
-    inside = float((basis.mean(axis=0) ** 2).sum() * n)
+    inside = float((span.mean(axis=0) ** 2).sum() * n)
     if n <= k + 2:
         return _not_judged(what, 0.0)
     spread = joint.std(axis=0)
@@ -231,7 +216,8 @@ def _along_error(d: Diagnosis, s2: float) -> float:
 def _across(w: Array, X: Array, r: Array) -> tuple[Any, ...]:
     """What the weights make of the features less their part along r: by permutations, mean 0 and 1/√(n − 1)."""
     what, n = "curvature that the weights leave across the residual", len(r)
-    rest = _whitened(X - np.outer(r, (r @ X) / max(float(r @ r), 1e-300)))
+    rest = X - np.outer(r, (r @ X) / max(float(r @ r), 1e-300))
+    rest = whitened(rest, np.linalg.norm(X, axis=0))  # where r is in the span of X, one direction is rounding
     k = rest.shape[1]
     if k == 0 or n < 3 * (k + 1) or n < 20 or not np.ptp(w) > 0:
         return _not_judged(what, 1.0)
@@ -257,9 +243,9 @@ def _evenness(X: Array, noise: Array, order: Array, what: str) -> tuple[Any, ...
     halves = ranks[: n // 2], ranks[n - n // 2 :]
     means, freedoms = [], []
     for rows in halves:
-        basis = _basis(X[rows])
-        left = noise[rows] - basis @ (basis.T @ noise[rows])
-        freedoms.append(len(rows) - basis.shape[1])
+        span = basis(X[rows])
+        left = noise[rows] - span @ (span.T @ noise[rows])
+        freedoms.append(len(rows) - span.shape[1])
         means.append(float(left @ left) / max(freedoms[-1], 1))
     if min(freedoms) < 5 or n < 20 or min(means) <= 0:
         return _not_judged(what, 1.0)

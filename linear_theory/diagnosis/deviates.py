@@ -60,7 +60,8 @@ def skewness_deviates(columns: Array) -> tuple[Array, Array]:
     """(skewness, z) of each column of (n, m), by D'Agostino's transformation; 0 for a constant column."""
     n = len(columns)
     centred = columns - columns.mean(axis=0)
-    second, third = (centred**2).mean(axis=0), (centred**3).mean(axis=0)
+    squares = centred**2
+    second, third = squares.mean(axis=0), (squares * centred).mean(axis=0)
     varies = second > 0
     skewness = np.where(varies, third / np.where(varies, second, 1.0) ** 1.5, 0.0)
     y = skewness * math.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import numpy as np
 from ..arrays import Array
 
 __all__ = [
+    "DAMAGED",
     "FileError",
     "as_finite",
     "as_number",
@@ -25,6 +28,15 @@ __all__ = [
 ]
 
 MAGIC = {".parquet": b"PAR1", ".npz": b"PK", ".npy": b"\x93NUMPY"}
+
+
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError, NotImplementedError, OSError)
+DAMAGED += (
+    RuntimeError,
+    SyntaxError,
+    ValueError,
+    tokenize.TokenError,
+)  # what NumPy raises on the bytes it cannot read
 
 
 class FileError(Exception):
@@ -42,10 +54,10 @@ def quoted(names: Sequence[str]) -> str:
 
 def kind_of(path: Path, kinds: Sequence[str]) -> str:
     """The suffix, if the file is there, can be read, holds something and is what its suffix says."""
-    if path.is_dir():
-        raise FileError(path, "is a directory, not a file")
     suffix = {".pq": ".parquet"}.get(path.suffix.lower(), path.suffix.lower())
     try:
+        if path.is_dir():
+            raise FileError(path, "is a directory, not a file")
         with path.open("rb") as file:
             head = file.read(8)
     except FileNotFoundError:
@@ -98,9 +110,8 @@ def as_finite(path: Path, what: str, values: Array) -> Array:
     bad = ~np.isfinite(values)
     if bad.any():
         place = ", ".join(map(str, np.argwhere(bad)[0]))
-        raise FileError(
-            path, f"{what} has {int(bad.sum())} entries that are not finite, the first at {place}"
-        )
+        many = "1 entry that is" if bad.sum() == 1 else f"{bad.sum()} entries that are"
+        raise FileError(path, f"{what} has {many} not finite, the first at index {place} of 0, 1, …")
     return values
 
 
@@ -112,14 +123,16 @@ def as_real(path: Path, name: str, array: Array) -> Array:
 
 def npz_arrays(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names, arrays = archive.files, {}
             for name in names:
                 try:
                     arrays[name] = archive[name]
-                except ValueError as error:
+                except DAMAGED as error:
                     raise FileError(path, f"array {name!r} cannot be read: {error}") from None
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+                if not isinstance(arrays[name], np.ndarray):
+                    raise FileError(path, f"holds {name!r}, which is no array")
+    except DAMAGED as error:
         raise FileError(path, f"is damaged, or no .npz file: {error}") from None
     if not arrays:
         raise FileError(path, "holds no arrays")

@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from ..arrays import Array
-from .files import FileError, as_finite, as_number, as_real, csv_lines, is_number, kind_of, npz_arrays, quoted
+from .files import (
+    DAMAGED,
+    FileError,
+    as_finite,
+    as_number,
+    as_real,
+    csv_lines,
+    is_number,
+    kind_of,
+    npz_arrays,
+    quoted,
+)
 
 __all__ = ["read_covariance", "read_start"]
 
@@ -37,7 +48,7 @@ def _single(path: Path, kind: str) -> Array:
     else:
         try:
             name, array = path.name, np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+        except DAMAGED as error:
             raise FileError(path, f"is damaged, or no .npy file: {error}") from None
     return as_finite(path, f"array {name!r}", as_real(path, name, array))
 

@@ -27,6 +27,7 @@ __all__ = [
     "joint_optimum",
     "price",
     "safe_step",
+    "slowest",
 ]
 
 METHODS = ("standard", "FLOW", "step-matched control")
@@ -58,7 +59,7 @@ class Paths:
     ``steps`` (k,) from 0, all of the first and then evenly in the logarithm, until the slowest direction has
     come to rest (at most 10¹²); ``learning_rates`` (3,) on the user's own losses, FLOW's on weights as they
     are, not normalised; ``forgetting`` and ``target_errors`` (3, k). ``curtailed`` (3,): whether 1/(2 mean w),
-    or for standard fine-tuning FLOW's learning rate, would diverge, so that the largest safe one is shown.
+    or for standard fine-tuning FLOW's learning rate, would diverge, so that a safe one is shown.
     """
 
     learning_rates: Array
@@ -150,6 +151,16 @@ def half_life(x: Array) -> Array:
     rate = xp.where(fast, -xp.log(xp.where(fast, x, 1.5) - 1), rate)
     with np.errstate(over="ignore"):  # longer than the largest float
         return xp.where(slow | fast, math.log(2) / rate, xp.where(x == 1, 0.0, math.inf))
+
+
+def slowest(d: Diagnosis) -> tuple[int, Array, float]:
+    """How many directions no row with any weight reaches, the slowest of the others (unit), and its half-life."""
+    idle = int((d.spectrum[1] <= 0).sum())
+    if idle == 0:
+        return 0, d.stalled_direction, float(d.half_life)
+    k = min(idle, len(d.shift) - 1)
+    direction = np.linalg.eigh(d.covariances[1])[1][:, k]
+    return idle, direction, float(half_life(2 * safe_step(d.spectrum) * d.spectrum[1, k]))
 
 
 def followed(d: Diagnosis) -> Paths:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,13 @@ import numpy as np
 from matplotlib import patheffects
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.style import context as style_context
+from matplotlib.ticker import FuncFormatter
 
 from .checks import Check
-from .findings import headline
+from .findings import doubts, headline
 from .paths import METHODS, Paths, gentle, gentle_best, joint_optimum
 from .words import number
 
@@ -41,20 +44,25 @@ STYLE = {
 }
 
 
+PLAIN = FuncFormatter(lambda value, _: number(value))
+
+
 def drawn(d: Diagnosis, paths: Paths, checks: Sequence[Check], names: Sequence[str] | None) -> Figure:
     """Left: target error and forgetting, step by step. Middle: one against the other. Right: the assumptions."""
     style: Any = STYLE
     with style_context(["default", style]):
-        fig = Figure(figsize=(16, 7), layout="constrained")
+        fig = Figure(figsize=(16, 8), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
         FigureCanvasAgg(fig)
-        grid = fig.add_gridspec(2, 3, width_ratios=(1.15, 1.1, 1))
+        grid = fig.add_gridspec(2, 3, width_ratios=(1.2, 1.2, 0.8))
         top = fig.add_subplot(grid[0, 0])
         below = fig.add_subplot(grid[1, 0], sharex=top)
         _steps(top, below, paths)
         _plane(fig.add_subplot(grid[:, 1]), d, paths)
         _judged(fig.add_subplot(grid[:, 2]), checks)
-        _key(fig, paths)
-        fig.suptitle(headline(d, paths), x=0.01, ha="left", fontsize=20, fontweight="bold")
+        _key(fig, paths, doubts(d))
+        title = headline(d, paths)
+        size = min(20, 1800 / len(title))  # the longest must fit the width
+        fig.suptitle(title, x=0.01, ha="left", fontsize=size, fontweight="bold")
     return fig
 
 
@@ -100,6 +108,7 @@ def _steps(top: Any, below: Any, paths: Paths) -> None:
     for ax in (top, below):
         ax.set_xscale("log")
         ax.set_ylim(bottom=-0.03 * ax.get_ylim()[1])
+        ax.yaxis.set_major_formatter(PLAIN)
         ax.set_xlim(0.45, steps[-1] * 1.02)
         ticks = [0.5, *(10.0**p for p in range(math.ceil(math.log10(steps[-1] * 1.01))))]
         ax.set_xticks(
@@ -109,11 +118,11 @@ def _steps(top: Any, below: Any, paths: Paths) -> None:
     top.set_title("Target error left to learn")
     top.tick_params(labelbottom=False)
     below.set_title("Forgetting")
-    below.set_xlabel("step  (dot: where to stop)")
+    below.set_xlabel("step\ndot: where to stop, with steps of this size")
 
 
-def _key(fig: Figure, paths: Paths) -> None:
-    """The names in their colours, once for all panels."""
+def _key(fig: Figure, paths: Paths, warnings: Sequence[str]) -> None:
+    """The names in their colours, once for all panels, below whatever there is to doubt."""
     control = "standard = step-matched control" if _same(paths) else METHODS[0]
     line = lambda colour, label, **how: Line2D([], [], color=colour, label=label, **how)
     handles = [line(STANDARD, control), line(FLOW, METHODS[1])]
@@ -121,11 +130,13 @@ def _key(fig: Figure, paths: Paths) -> None:
         handles.insert(1, line(STANDARD, METHODS[2], ls=LINES[2][1]))
     handles += [
         line(AVERAGING, "averaging with the start"),
-        line(ORACLE, "oracle: nobody is below", marker="D", ls=""),
+        line(ORACLE, "the lowest total possible", marker="D", ls=""),
     ]
     fig.legend(
-        handles=handles, loc="outside lower left", ncols=len(handles), labelcolor="linecolor", frameon=False
-    )
+        handles=handles, loc="outside lower left", ncols=len(handles), labelcolor="linecolor", frameon=False,
+        title=textwrap.fill(" ".join(warnings), 130) or None, alignment="left",
+        title_fontproperties={"weight": "bold", "size": 14},
+    )  # fmt: skip
 
 
 def _plane(ax: Any, d: Diagnosis, paths: Paths) -> None:
@@ -138,13 +149,18 @@ def _plane(ax: Any, d: Diagnosis, paths: Paths) -> None:
         ax.plot(*errors, color=colour, zorder=3)
         ax.plot(paths.forgetting[row], paths.target_errors[row], "o", color=colour, ms=5, zorder=4)
         best = gentle_best(d, weighted)
-        ax.plot(best.forgetting, best.target_error, "o", color=colour, ms=11, mec="white", mew=1.5, zorder=5)
+        ax.plot(best.forgetting, best.target_error, "o", color=colour, ms=13, mec="white", mew=1.5, zorder=5)
     oracle = joint_optimum(d)
-    ax.plot(oracle.forgetting, oracle.target_error, "D", color=ORACLE, ms=9, mec="white", zorder=6)
+    ax.plot(oracle.forgetting, oracle.target_error, "D", color=ORACLE, ms=7, mec="white", zorder=6)
     right = float(max(paths.forgetting.max(), d.forgetting.max())) or 1.0
     high = float(max(paths.target_errors.max(), d.target_errors.max())) or 1.0
     ax.set(xlim=(-0.03 * right, 1.1 * right), ylim=(-0.04 * high, 1.1 * high))
-    ax.set(xlabel=f"forgetting  {d.forgetting_measure}", ylabel="target error")
+    ax.set(xlabel=f"forgetting  {d.forgetting_measure}", ylabel="target error left to learn")
+    mark = lambda label, **how: Line2D([], [], color=GREY, label=label, **how)
+    how = (mark("small steps"), mark("steps", marker="o", ls="", ms=5))
+    ax.legend(handles=[*how, mark("where to stop", marker="o", ls="", ms=13)], loc="best", labelcolor=GREY)
+    ax.xaxis.set_major_formatter(PLAIN)
+    ax.yaxis.set_major_formatter(PLAIN)
     ax.set_title("What is gained, what is lost")
     _write(ax, 0, float(d.target_errors[0]), "start", GREY, 8, 8)
 
@@ -158,20 +174,22 @@ def _judged(ax: Any, checks: Sequence[Check]) -> None:
     for k, check in enumerate(checks):
         broken = check.verdict == "broken"
         colour, weight = (INK, "bold") if broken else (GREY, "normal")
-        _write(ax, -edge, k - 0.32, check.name, colour, 2, 0, fontsize=13, ha="left", weight=weight)
+        left = {"xycoords": ax.get_yaxis_transform(), "fontsize": 13, "weight": weight}
+        _write(ax, 0, k, check.name, colour, -8, 0, **left)
         if math.isnan(check.sigmas):
-            _write(ax, 0, k, "not judged", GREY, 4, 0, fontsize=12)
+            _write(ax, 0, k, "not judged", GREY, 0, 0, fontsize=13, ha="center")
             continue
         far = abs(check.sigmas) > 0.9 * edge
         place = math.copysign(0.9 * edge, check.sigmas) if far else check.sigmas
         mark = (">" if place > 0 else "<") if far else "X" if broken else "o"
-        ax.plot(place, k, mark, color=colour, ms=9, zorder=5)
+        ax.plot(place, k, mark, color=colour, ms=10, zorder=5)
         told = f"{number(check.figure)}, not {number(check.expected)}"
         if broken:
-            _write(ax, place, k, told, colour, -10 if place > 0 else 10, 0, fontsize=12)
-    ax.set(xlim=(-edge, edge), ylim=(len(checks) - 0.4, -0.9), yticks=[], xticks=range(-10, 11, 5))
+            _write(ax, place, k, told, colour, -11 if place > 0 else 11, 0, fontsize=13)
+    ax.set(xlim=(-edge, edge), ylim=(len(checks) - 0.5, -0.5), yticks=[], xticks=range(-10, 11, 5))
     ax.grid(False)
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel("standard deviations off  (band: holds)")
-    count = sum(check.verdict == "broken" for check in checks)
-    ax.set_title(f"The theory's assumptions: {count} of {len(checks)} broken")
+    ax.set_xlabel("standard deviations off\n(band: holds)")
+    told = [check.verdict for check in checks]
+    judged = len(told) - told.count("not judged")
+    ax.set_title(f"{told.count('broken')} of {judged} assumptions broken", loc="right")

@@ -37,7 +37,8 @@ def read_rows(path: Path, target: str, features: Sequence[str] | None = None) ->
     """Rows from a .csv, .parquet or .npz file.
 
     ``features`` default to every column but the target (and pandas' row labels), in the order of the file. An
-    .npz holds a matrix X, its columns then called x0, x1, …, and the target; or one vector a column.
+    .npz holds a matrix X, its columns then called x0, x1, …, and the target (vectors beside them only by
+    ``features``); or one vector a column.
 
     Raises
     ------
@@ -45,19 +46,21 @@ def read_rows(path: Path, target: str, features: Sequence[str] | None = None) ->
         Naming the line and column, the column or the array that is at fault.
     """
     reader = {".csv": _csv_columns, ".parquet": _parquet_columns, ".npz": _npz_columns}[kind_of(path, ROWS)]
-    names, columns = reader(path, lambda names: _chosen(path, names, target, features))
+    names, columns = reader(path, lambda names, own=None: _chosen(path, names, target, features, own))
     y, *rest = columns
     if not len(y):
         raise FileError(path, "holds no rows")
     return Table(np.column_stack(rest), tuple(names[1:]), np.asarray(y, dtype=float))
 
 
-def _chosen(path: Path, names: Sequence[str], target: str, features: Sequence[str] | None) -> list[str]:
-    """The target, then the features, each of them a column of the file, once."""
+def _chosen(
+    path: Path, names: Sequence[str], target: str, features: Sequence[str] | None, own: Sequence[str] | None
+) -> list[str]:
+    """The target, then the features (by default ``own``, or all), each of them a column of the file, once."""
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise FileError(path, f"has more than one column named {quoted(doubled)}")
-    others = [name for name in names if name != target and not name.startswith(PANDAS_INDEX)]
+    others = [name for name in own or names if name != target and not name.startswith(PANDAS_INDEX)]
     wanted = [target, *(others if features is None else features)]
     for k, name in enumerate(wanted):
         if name not in names:
@@ -77,42 +80,49 @@ def _chosen(path: Path, names: Sequence[str], target: str, features: Sequence[st
 
 def _csv_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
     """By pyarrow; where that finds anything but numbers, line by line to say where."""
-    from pyarrow import ArrowInvalid, types
+    from pyarrow import ArrowException, float64
     from pyarrow import csv as arrow
 
     lines = csv_lines(path)
     line, header = next(lines, (0, []))
+    _refuse_separator(path, header)
     if header and all(is_number(cell) for cell in header):
         raise FileError(path, f"line {line} holds numbers; the first line must name the columns")
     names = [name.strip() for name in header]
     wanted = choose(names)
     lines.close()
     reading = arrow.ReadOptions(column_names=names, skip_rows=line)
-    convert = arrow.ConvertOptions(include_columns=wanted, null_values=[], strings_can_be_null=False)
+    convert = arrow.ConvertOptions(
+        include_columns=wanted, column_types=dict.fromkeys(wanted, float64()), null_values=[]
+    )
     try:
         table = arrow.read_csv(path, read_options=reading, convert_options=convert)
-    except (ArrowInvalid, UnicodeError) as error:
-        _find_bad_line(path, names, wanted)
-        raise FileError(path, " ".join(str(error).split())) from None
-    plain = all(types.is_integer(kind) or types.is_floating(kind) for kind in table.schema.types)
-    columns = [np.asarray(table.column(name), dtype=float) for name in wanted] if plain else []
-    if not plain or not all(np.isfinite(column).all() for column in columns):
-        _find_bad_line(path, names, wanted)
-        # Numbers that Python reads and pyarrow does not, 1_000 say, are none for us either.
-        raise FileError(path, f"a column of {quoted(wanted)} holds something other than plain numbers")
+    except (ArrowException, UnicodeError):
+        return wanted, _by_line(path, names, wanted)
+    columns = [np.asarray(table.column(name), dtype=float) for name in wanted]
+    if not all(np.isfinite(column).all() for column in columns):
+        return wanted, _by_line(path, names, wanted)
     return wanted, columns
 
 
-def _find_bad_line(path: Path, names: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise for the first line with too few or many cells, or with a cell that is no finite number."""
+def _refuse_separator(path: Path, header: Sequence[str]) -> None:
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            raise FileError(path, f"line 1: its columns are separated by {name}, must be by commas")
+
+
+def _by_line(path: Path, names: Sequence[str], wanted: Sequence[str]) -> list[Array]:
+    """Python's reading, which is slow but takes +1 and " 1 " too; raises for the first line with too few or
+    many cells, or with a cell that is no finite number.
+    """
     places = [names.index(name) for name in wanted]
-    lines = csv_lines(path)
+    lines, rows = csv_lines(path), []
     next(lines)
     for line, cells in lines:
         if len(cells) != len(names):
             raise FileError(path, f"line {line} has {len(cells)} cells, the header names {len(names)}")
-        for place in places:
-            as_number(path, f"line {line}, column {names[place]!r}", cells[place])
+        rows.append([as_number(path, f"line {line}, column {names[k]!r}", cells[k]) for k in places])
+    return list(np.array(rows, dtype=float).reshape(len(rows), len(wanted)).T)
 
 
 # -------------------------------------------------------------------------------------------------- Parquet
@@ -136,7 +146,10 @@ def _parquet_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
         column = table.column(name)
         if column.null_count:
             row = column.is_null().to_numpy().argmax()
-            raise FileError(path, f"column {name!r} has {column.null_count} nulls, the first in row {row}")
+            raise FileError(
+                path,
+                f"column {name!r} has {column.null_count} empty cells, the first in row {row} of 0, 1, …",
+            )
         columns.append(as_finite(path, f"column {name!r}", np.asarray(column).astype(float)))
     return wanted, columns
 
@@ -145,15 +158,12 @@ def _parquet_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
 
 
 def _npz_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
-    arrays = npz_arrays(path)
+    arrays, own, rows = npz_arrays(path), None, None
     if "X" in arrays and arrays["X"].ndim == 2:
         X = arrays.pop("X")
-        columns = {f"x{k}": X[:, k] for k in range(X.shape[1])}
-        arrays = columns | {name: array for name, array in arrays.items() if array.ndim == 1}
-        rows = X.shape[0]
-    else:
-        rows = None
-    wanted = choose(list(arrays))
+        rows, own = X.shape[0], [f"x{k}" for k in range(X.shape[1])]
+        arrays = {name: X[:, k] for k, name in enumerate(own)} | arrays
+    wanted = choose(list(arrays), own)
     for name in wanted:
         array = arrays[name]
         rows = array.shape[0] if rows is None and array.ndim else rows
@@ -168,12 +178,15 @@ def _npz_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
 
 def write_weights(path: Path, weights: Array) -> None:
     """One weight a row, in the order of the rows: .npy, or a column ``weight`` in .csv or .parquet."""
-    if path.suffix == ".npy":
-        np.save(path, weights)
-    elif path.suffix == ".csv":
+    kind = path.suffix.lower()
+    if kind == ".npy":
+        with path.open("wb") as file:
+            np.save(file, weights)
+    elif kind == ".csv":
         path.write_text("weight\n" + "".join(f"{w!r}\n" for w in weights.tolist()), encoding="utf-8")
     else:
         import pyarrow
         from pyarrow import parquet
 
-        parquet.write_table(pyarrow.table({"weight": weights}), path)
+        with path.open("wb") as file:
+            parquet.write_table(pyarrow.table({"weight": weights}), file)

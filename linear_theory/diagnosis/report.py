@@ -12,8 +12,8 @@ import numpy as np
 from ..arrays import Array, reject
 from ..weights import Flow
 from .checks import Check
-from .findings import findings
-from .paths import METHODS, Paths, Point, averaged, gentle_best, joint_optimum
+from .findings import findings, overlap_with
+from .paths import METHODS, Paths, Point, averaged, gentle_best, joint_optimum, slowest
 from .theory import compared
 from .words import column_names, number
 
@@ -67,18 +67,20 @@ def _errors(d: Diagnosis, paths: Paths, fill: Fill) -> str:
         "standard in small steps, stopped": gentle_best(d, weighted=False),
         "FLOW in small steps, stopped": gentle_best(d, weighted=True),
         f"average, {number(omega)} of the start": average,
-        "oracle: nobody is below": joint_optimum(d),
+        "oracle, the lowest possible": joint_optimum(d),
     }
     header = ("", "step", "forgetting", "target", "total")
-    rows = [(name, number(p.steps, absent=""), *map(number, (*p[1:], p.total))) for name, p in points.items()]
+    rounding = 1e-20 * float(d.target_errors[0])
+    plain = lambda value: number(value if value > rounding else 0.0)
+    rows = [(name, number(p.steps, absent=""), *map(plain, (*p[1:], p.total))) for name, p in points.items()]
     rates = zip(METHODS, paths.learning_rates, _reasons(paths), strict=True)
     units = "" if d.pretrain_covariance is not None else " (no pre-training covariance given: Σ = I)"
     notes = (
         f"Learning rates: {'; '.join(f'{name} {number(rate)} ({why})' for name, rate, why in rates)}.",
         f"Forgetting is {d.forgetting_measure}{units}, target the mean squared error on these rows above their "
-        "best fit, total the sum. Stopped: at the first step with the smallest total, to a thousandth; of small "
-        "steps, after the training time of so many of the control's. FLOW's weights also shrink its steps: only "
-        "the step-matched control shows what is due to the weights themselves.",
+        "best fit, total their sum. Stopped: at the first step whose total is within a thousandth of the smallest. "
+        "Small steps: too small to jump over the best place; their number is given in steps of the control. FLOW's "
+        "weights also shrink its steps: only the step-matched control shows what is due to the weights themselves.",
     )
     return "\n".join([table([header, *rows], "<>>>>"), "", *map(fill, notes)])
 
@@ -87,10 +89,8 @@ def _reasons(paths: Paths) -> tuple[str, str, str]:
     """How each learning rate was chosen."""
     standard, flow, _ = paths.curtailed
     return (
-        "the largest safe one: FLOW's diverges without weights" if standard else "as FLOW",
-        "the largest safe one: 1/(2 mean w) diverges, with these weights or without"
-        if flow
-        else "1/(2 mean w)",
+        "a safe one: FLOW's diverges without weights" if standard else "as FLOW",
+        "a safe one: 1/(2 mean w) diverges, with these weights or without" if flow else "1/(2 mean w)",
         "FLOW's times the mean weight",
     )
 
@@ -114,10 +114,20 @@ def _stall(d: Diagnosis, labels: Sequence[str], fill: Fill) -> str:
     ]
     length = float(np.linalg.norm(d.shift))
     lines = [table(spectra, "<" + ">" * (len(spectra[0]) - 1)), ""]
-    lines.append(fill(f"Stalled direction: {_direction(d.stalled_direction, labels)}."))
+    if len(spectra[0]) <= len(d.shift):
+        lines.append(
+            fill(f"Eigenvalues: the three lowest, the middle and the two highest of {len(d.shift)}.")
+        )
+    idle, direction, steps = slowest(d)
+    if idle:
+        lines.append(fill(f"Nothing moves along {idle} of {len(d.shift)} directions; of the others:"))
+    if idle < len(d.shift):
+        lines.append(
+            fill(f"Stalled direction: {_direction(direction, labels)}; half-life {number(steps)} steps.")
+        )
     if length > 0:
         lines.append(fill(f"Shift, of length {number(length)}: {_direction(d.shift / length, labels)}."))
-        lines.append(fill(f"Their overlap (|cosine|) is {number(float(d.overlap))}."))
+        lines.append(fill(f"Their overlap (|cosine|) is {number(overlap_with(d, direction))}."))
     return "\n".join(lines)
 
 
@@ -171,5 +181,9 @@ def _expected(check: Check) -> str:
 
 def _sigma(sigmas: float) -> str:
     return (
-        "–" if math.isnan(sigmas) else "certain" if math.isinf(sigmas) else f"{sigmas:+.1f}".replace("-", "−")
+        "–"
+        if math.isnan(sigmas)
+        else "certain"
+        if math.isinf(sigmas)
+        else f"{sigmas:+z.1f}".replace("-", "−")
     )

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ..arrays import Array, InvalidTypeError, is_concrete, pytree, reject
+from ..arrays import Array, InvalidTypeError, is_concrete, meshed, namespace, pytree, reject
 from ..covariance import Covariance, Dense, checked_covariance
-from ..least_squares import Rows, checked_rows, solve
+from ..least_squares import Rows, Solution, checked_rows, solve
 from ..weights import as_rule, effective_sample_size, median_temperature
+from .bases import gram
 from .checks import Check, judged
 from .paths import Paths, followed, half_life, price, safe_step
 
@@ -29,10 +30,11 @@ class Diagnosis:
 
     ``temperature``; ``mean_weight`` and ``effective_samples`` (Σw)²/Σw²; ``covariances`` (2, d, d), the
     unweighted G = (1/n)XᵀX and the weighted C = (1/Σw)XᵀWX, and ``spectrum`` (2, d), their ascending
-    eigenvalues; ``shift`` e (d,), start − the unweighted optimum, and ``weighted_shift``, start − the
+    eigenvalues, 0 where no row reaches; ``shift`` e (d,), start − the unweighted optimum, and
+    ``weighted_shift``, start − the
     weighted one; ``stalled_direction`` (d,), the unit eigenvector of C with the smallest eigenvalue;
     ``overlap`` its |cosine| with the shift; ``half_life`` of the error along it in steps at FLOW's learning
-    rate, 1/(2 mean w) where that converges and the largest safe one else, ∞ where the eigenvalue is 0;
+    rate, 1/(2 mean w) where that converges and one that never overshoots else, ∞ where the eigenvalue is 0;
     ``target_errors`` and ``forgetting`` of (start, weighted optimum, unweighted optimum): excess mean
     squared error on these rows, and (θ − start)ᵀΣ(θ − start).
 
@@ -95,6 +97,7 @@ class Diagnosis:
         return drawn(self._host, self.paths, self.checks, names)
 
 
+@meshed
 def diagnose(
     X: Array,
     y: Array,
@@ -123,7 +126,10 @@ def diagnose(
     """
     space, rows = checked_rows(X, y, start, None, temperature, pretrain_covariance)
     xp, start = space.xp, rows.start
-    losses = rows.residual**2
+    with np.errstate(over="ignore"):
+        losses, unweighted = rows.residual**2, gram(rows.X) / rows.X.shape[0]
+    _representable("X", X, unweighted)
+    _representable("y", y, losses)
     tau = median_temperature(losses) if temperature is None else temperature
     rule = as_rule(tau)
     log_weights = space.array(rule.log_weights(losses))
@@ -136,17 +142,11 @@ def diagnose(
         sigma = checked_covariance(space, "pretrain_covariance", sigma, start.shape[0])
         sigma = sigma if hasattr(sigma, "quadratic") else Dense(sigma)
     still = xp.zeros_like(start)  # solved for the displacement: the start's size costs no digits
-    moved = [
-        still,
-        solve(rows.X, rows.residual, still, weights).theta,
-        solve(rows.X, rows.residual, still).theta,
-    ]
-    displaced, shift = xp.stack(moved), -moved[-1]
-    count = rows.X.shape[0]
-    gram = rows.X.T @ rows.X / count
-    weighted = (rows.X * (weights / weights.sum())[:, None]).T @ rows.X
+    plain, flow = solve(rows.X, rows.residual, still), solve(rows.X, rows.residual, still, weights)
+    displaced, shift = xp.stack([still, flow.theta, plain.theta]), -plain.theta
+    weighted = gram(rows.X, weights / weights.sum())
     values, vectors = xp.linalg.eigh(weighted)
-    spectrum = xp.stack([xp.linalg.eigvalsh(gram), values])
+    spectrum = xp.stack([_reached(xp.linalg.eigvalsh(unweighted), plain), _reached(values, flow)])
     excess, length = displaced + shift, xp.sqrt(shift @ shift)
     with np.errstate(over="ignore"):  # KL-DRO's may be larger than any float
         mass = xp.exp(largest) * weights.mean()
@@ -154,16 +154,28 @@ def diagnose(
         temperature=space.array(getattr(tau, "temperature", xp.nan if hasattr(tau, "log_weights") else tau)),
         mean_weight=mass,
         effective_samples=effective_sample_size(weights),
-        covariances=xp.stack([gram, weighted]),
+        covariances=xp.stack([unweighted, weighted]),
         spectrum=spectrum,
         shift=shift,
         weighted_shift=-displaced[1],
         stalled_direction=vectors[:, 0],
         overlap=abs(vectors[:, 0] @ shift) / xp.where(length > 0, length, 1.0),
-        half_life=half_life(2 * safe_step(spectrum) * values[0]),
-        target_errors=(excess * (excess @ gram)).sum(axis=-1),
+        half_life=half_life(2 * safe_step(spectrum) * spectrum[1, 0]),
+        target_errors=(excess * (excess @ unweighted)).sum(axis=-1),
         forgetting=price(sigma, displaced),
         pretrain_covariance=sigma,
         rule=space.tree(rule),
         rows=Rows(rows.X, rows.residual, weights, start),
     )
+
+
+def _representable(name: str, given: object, squares: Array) -> None:
+    if is_concrete(squares) and not np.isfinite(squares).all():
+        reject(name, given, "has squares beyond the largest float; use larger units")
+
+
+def _reached(values: Array, solution: Solution) -> Array:
+    """Ascending eigenvalues, with 0 instead of rounding along what no row reaches; none negative."""
+    xp = namespace(values).xp
+    unreached = xp.arange(values.shape[0]) < values.shape[0] - solution.rank
+    return xp.where(unreached | (values < 0), 0.0, values)

@@ -11,7 +11,7 @@ from ..arrays import LinearTheoryError
 from ..problem import FineTuningProblem
 from ..tilting import weighted_moments
 from ..weights import Flow
-from .paths import half_life, safe_step
+from .paths import half_life, safe_step, slowest
 
 if TYPE_CHECKING:
     from .result import Diagnosis
@@ -36,7 +36,7 @@ def compared(d: Diagnosis) -> list[Compared]:
         "effective samples": float(d.effective_samples),
         "curvature left along the shift": _over(float(d.shift @ weighted @ d.shift), along),
         "way to the new optimum, κ": _over(float(d.shift @ gram @ d.weighted_shift), along),
-        "half-life of the stall, steps": float(d.half_life),
+        "half-life of the stall, steps": slowest(d)[2],
     }
     theory = _predicted(d)
     return [Compared(what, value, theory.get(what, math.nan)) for what, value in rows.items()]
@@ -68,13 +68,13 @@ def _predicted(d: Diagnosis) -> dict[str, float]:
     except LinearTheoryError:  # KL-DRO where no Gaussian has its moments, say
         return {}
     curvature = moments.covariance.dense()
-    values = np.linalg.eigvalsh(curvature)
+    moving = np.linalg.eigvalsh(curvature)[min(slowest(d)[0], len(still) - 1)]
     along = float(d.shift @ gram @ d.shift)
     found = {
         "mean weight": float(moments.mass),
         "curvature left along the shift": _over(float(d.shift @ curvature @ d.shift), along),
         "way to the new optimum, κ": float(moments.moved),
-        "half-life of the stall, steps": float(half_life(2 * safe_step(d.spectrum) * values[0])),
+        "half-life of the stall, steps": float(half_life(2 * safe_step(d.spectrum) * moving)),
     }
     if isinstance(d.rule, Flow):  # w² is the weight at τ/2
         squared = float(weighted_moments(problem, Flow(d.rule.temperature / 2)).mass)

@@ -26,8 +26,8 @@ def number(value: float, digits: int = 3, absent: str = "–") -> str:
 
 
 def percent(share: float) -> str:
-    """A share as whole percents, or with a digit where it is small."""
-    return f"{number(100 * share, 2 if abs(share) < 0.1 else 3 if abs(share) >= 1 else 2)} %"
+    """A share in percents: two digits of it, three where it is nearly all."""
+    return f"{number(100 * share, 2 if abs(share) < 0.995 else 3)} %"
 
 
 def column_names(count: int, names: Sequence[str] | None) -> list[str]:

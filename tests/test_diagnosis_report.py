@@ -1,0 +1,238 @@
+"""What the report and the picture claim, each against another computation; what they must not say."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.linalg import expm, subspace_angles
+
+import linear_theory as lt
+from linear_theory.diagnosis import bases
+from linear_theory.diagnosis.findings import WORTH, headline, rivals
+from linear_theory.diagnosis.paths import NEAR, slowest
+from linear_theory.diagnosis.picture import drawn
+from linear_theory.diagnosis.words import percent
+from tests.strategies import random_data
+from tests.tolerances import EPS, near
+
+RHO = np.linalg.cholesky([[1.0, 0.6], [0.6, 1.0]])
+
+
+def plane(seed, noise, n=400):
+    """The paper's rows in the plane from a start of 0; the shift along the first axis."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, 2)) @ RHO.T
+    return X, -X[:, 0] + noise * rng.standard_normal(n), np.zeros(2)
+
+
+def heavy(seed, n=400):
+    rng = np.random.default_rng(seed)
+    X, y, start = plane(seed, 0.0, n)
+    return X / np.sqrt(rng.chisquare(3, (n, 1)) / 3), y + rng.standard_t(3, n), start
+
+
+def wide():
+    rows = random_data(30, 80, 30, seed=3)
+    return rows.X, rows.y, rows.start
+
+
+def line():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 1))
+    return x, 2 * x[:, 0] + 0.3 * rng.standard_normal(300), np.ones(1)
+
+
+ROWS = {
+    "clean": plane(1, 0.0),
+    "noisy": plane(2, 1.0),
+    "heavy": heavy(3),
+    "one column": line(),
+    "wide": wide(),
+}
+
+
+def said(d):
+    return " ".join(d.report(100).split())
+
+
+# --------------------------------------------------------------------------------------- claims, checked
+
+
+@pytest.mark.parametrize("name", ["clean", "noisy", "heavy", "one column"])
+def test_the_half_life_is_that_of_steps_taken_on_the_rows(name):
+    """Gradient steps on the user's own weighted mean loss, from the optimum moved along the stalled direction."""
+    X, y, start = ROWS[name]
+    d, n = lt.diagnose(X, y, start), len(y)
+    w = np.exp(-((y - X @ start) ** 2) / d.temperature)
+    end = np.linalg.lstsq(np.sqrt(w)[:, None] * X, np.sqrt(w) * y, rcond=None)[0]
+    theta, left = end + d.stalled_direction, [1.0]
+    for _ in range(math.ceil(d.half_life)):
+        theta = theta - d.paths.learning_rates[1] * 2 / n * X.T @ (w * (X @ theta - y))
+        left.append(abs(float((theta - end) @ d.stalled_direction)))
+    assert left[-1] <= 0.5 < left[-2]
+    keep = left[1]
+    assert near(keep**d.half_life, 0.5, 1e3)
+    assert not near(keep ** (d.half_life * 1.01), 0.5, 1e3)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_where_to_stop_is_where_the_total_is_lowest(name):
+    X, y, start = ROWS[name]
+    d, n = lt.diagnose(X, y, start), len(y)
+    best = np.linalg.lstsq(X, y - X @ start, rcond=None)[0]
+    total = lambda moved: float(moved @ moved + np.mean((X @ (moved - best)) ** 2))
+    w = np.exp(-((y - X @ start) ** 2) / d.temperature)
+    flow, rates = None, d.paths.learning_rates
+    for row, (weights, method) in enumerate(((1.0, "standard"), (w, "FLOW"), (1.0, "step-matched control"))):
+        moved, totals = np.zeros(len(start)), []
+        for _ in range(31):  # every step is recorded up to here
+            totals.append(total(moved))
+            moved = moved - rates[row] * 2 / n * X.T @ (weights * (X @ (start + moved) - y))
+        assert near(d.paths.total[row, :31], totals, 1e4)
+        assert d.paths.best(method).total <= min(totals) * (1 + NEAR) * (1 + 1e4 * EPS)
+        flow = totals if method == "FLOW" else flow
+    assert not near(d.paths.total[0, :31], flow, 1e4)
+    G = d.covariances[0]
+    times = np.geomspace(1e-3, 20, 200) / d.spectrum.max()
+    small = min(total(best - expm(-2 * t * G) @ best) for t in times)
+    assert rivals(d, d.paths)[1].total <= small * (1 + NEAR) * (1 + 1e4 * EPS)
+
+
+def test_small_steps_are_named_where_it_takes_them():
+    clean = lt.diagnose(*ROWS["clean"])
+    assert "early stopping in small steps" in headline(clean, clean.paths)
+    large = min(clean.paths.best(name).total for name in ("standard", "step-matched control"))
+    assert large * (1 - WORTH) > rivals(clean, clean.paths)[1].total
+    X, y, start = ROWS["clean"]
+    gentle = lt.diagnose(0.1 * X, y, start)
+    assert "small steps" not in headline(gentle, gentle.paths)
+
+
+# ----------------------------------------------------------------------------------- what must not be said
+
+
+def test_the_papers_own_rows_break_nothing():
+    """Without noise, and the shift along an axis, one column less its part along r is all rounding."""
+    for seed in range(10):
+        d = lt.diagnose(*plane(seed, 0.0))
+        assert [check.name for check in d.checks if check.verdict == "broken"] == []
+        across = next(check for check in d.checks if check.name == "weights across the residual")
+        assert across.verdict == "holds"
+    x = ROWS["one column"][0]
+    d = lt.diagnose(x, x[:, 0], [0.5])
+    across = next(check for check in d.checks if check.name == "weights across the residual")
+    assert across.verdict == "not judged"
+
+
+@pytest.mark.parametrize("name", ["clean", "wide"])
+def test_rounding_is_no_finding(name):
+    text = said(lt.diagnose(*ROWS[name]))
+    assert "FLOW and standard fine-tuning reach the same optimum" in text
+    assert "e−2" not in text
+    assert "e−3" not in text
+    assert "reach the same optimum" not in said(lt.diagnose(*ROWS["noisy"]))
+
+
+def test_what_no_row_reaches_is_no_stall():
+    """Of 80 directions 30 rows reach 30; the slowest of these, by numpy's own rank."""
+    X, y, start = ROWS["wide"]
+    d = lt.diagnose(X, y, start)
+    assert (d.spectrum[:, :50] == 0).all()
+    assert (d.spectrum[:, 50:] > 0).all()
+    assert d.half_life == math.inf
+    idle, direction, steps = slowest(d)
+    w = np.exp(-((y - X @ start) ** 2) / d.temperature)
+    _, values, right = np.linalg.svd(np.sqrt(w / w.sum())[:, None] * X)
+    assert idle == 80 - np.linalg.matrix_rank(X)
+    assert near(abs(direction @ right[29]), 1.0, 1e6)
+    keep = 1 - 2 * d.paths.learning_rates[2] * values[29] ** 2
+    assert near(keep**steps, 0.5, 1e6)
+    text = said(d)
+    assert "Along 50 of 80 directions nothing moves at all: no row reaches them" in text
+    assert "these errors say nothing of new rows" in text
+
+
+@pytest.mark.parametrize("n", [50, 5000])
+def test_a_copied_column_never_moves(n):
+    """Its eigenvalue is rounding of either sign: 0, and the half-life infinite, not 1e16 steps."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((n, 3))
+        X = np.column_stack([X, X @ rng.standard_normal(3)])
+        d = lt.diagnose(X, X @ np.ones(4) + rng.standard_normal(n), np.zeros(4))
+        assert d.spectrum[1, 0] == 0
+        assert d.half_life == math.inf
+        assert slowest(d)[2] < 1e4
+    scaled = lt.diagnose(X[:, :3] * [1e-7, 1, 1e3], rng.standard_normal(n), np.zeros(3))
+    assert 0 < scaled.spectrum[1, 0] < 1e-12 * scaled.spectrum[1, 2]  # small, but it does move
+
+
+def test_shares_of_nearly_all_are_not_all():
+    said = {0.998: "99.8 %", 0.5: "50 %", 0.012: "1.2 %", 1e-4: "0.01 %", 1.0: "100 %", 3.12: "312 %"}
+    assert {share: percent(share) for share in said} == said
+
+
+# ------------------------------------------------------------------------------------------------ bases
+
+
+@pytest.mark.parametrize("condition", [1.0, 30.0, 900.0, 1e5, 1e9, 1e12])
+def test_a_basis_by_the_gram_matrix_is_the_one_by_singular_values(condition, monkeypatch):
+    rng = np.random.default_rng(1)
+    A = np.linalg.qr(rng.standard_normal((200, 4)))[0] * np.geomspace(1, 1 / condition, 4)
+    A = A @ np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    span = bases.basis(A)
+    sizes = np.linalg.norm(A, axis=0)
+    left, values, _ = np.linalg.svd(A / sizes, full_matrices=False)
+    rank = int((values > bases.UNSEEN * values[0]).sum())
+    assert span.shape == (200, rank) == (200, 4 if condition < 1e10 else 3)
+    assert near(span.T @ span, np.eye(rank), 100 / bases.STEADY)
+    assert (
+        math.sin(subspace_angles(span, left[:, :rank]).max()) <= 100 * EPS * min(condition, 1e10) * values[0]
+    )
+    monkeypatch.setattr(np.linalg, "svd", None)  # the slow way, which well-conditioned rows do not go
+    if condition < 100:
+        bases.basis(A)
+    elif condition > 1e4:
+        with pytest.raises(TypeError):
+            bases.basis(A)
+
+
+# --------------------------------------------------------------------------------------------- the picture
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_nothing_is_cut_off_and_no_words_overlap(name, monkeypatch):
+    d = lt.diagnose(*ROWS[name])
+    same = "Stopped in time, FLOW, early stopping in small steps and averaging come to the same"
+    longest = f"{same}; trained to the end, FLOW loses less"
+    monkeypatch.setattr("linear_theory.diagnosis.picture.headline", lambda *_: longest)
+    figure = drawn(d, d.paths, d.checks, None)
+    figure.draw_without_rendering()
+    frame, judged = figure.bbox, figure.axes[-1]
+    renderer = figure.canvas.get_renderer()
+    texts = [
+        figure._suptitle,
+        *judged.texts,
+        judged.title,
+        judged._right_title,
+        *figure.legends[0].get_texts(),
+    ]
+    texts += [axis.label for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
+    boxes = {text.get_text(): text.get_window_extent(renderer) for text in texts if text.get_text()}
+    for words, box in boxes.items():
+        assert frame.x0 <= box.x0 < box.x1 <= frame.x1, words
+        assert frame.y0 <= box.y0 < box.y1 <= frame.y1, words
+    placed = [text.get_window_extent(renderer).padded(-1) for text in judged.texts]
+    for k, box in enumerate(placed):
+        assert not any(box.overlaps(other) for other in placed[:k])
+    plane_box = figure.axes[2].get_window_extent(renderer)
+    assert not any(box.overlaps(plane_box) for box in placed)
+    doubts = "There are no more rows than columns" in (figure.legends[0].get_title().get_text() or "")
+    assert doubts == (name == "wide")
+    assert (
+        figure.axes[-1]
+        .get_title(loc="right")
+        .startswith(f"{sum(c.verdict == 'broken' for c in d.checks)} of ")
+    )
