@@ -30,6 +30,7 @@ __all__ = ["drawn"]
 STANDARD, FLOW, AVERAGING, ORACLE, GREY = "#D55E00", "#0072B2", "#009E73", "#000000", "#5C6068"
 INK = "#2E3A4D"
 LINES = ((STANDARD, "-"), (FLOW, "-"), (STANDARD, (0, (4, 2))))
+DASHED = (0, (2, 2))  # averaging often lies on another line
 STYLE = {
     "font.size": 14,
     "axes.titlesize": 15,
@@ -129,7 +130,7 @@ def _key(fig: Figure, paths: Paths, warnings: Sequence[str]) -> None:
     if not _same(paths):
         handles.insert(1, line(STANDARD, METHODS[2], ls=LINES[2][1]))
     handles += [
-        line(AVERAGING, "averaging with the start"),
+        line(AVERAGING, "averaging with the start", ls=DASHED),
         line(ORACLE, "the lowest total possible", marker="D", ls=""),
     ]
     fig.legend(
@@ -142,7 +143,13 @@ def _key(fig: Figure, paths: Paths, warnings: Sequence[str]) -> None:
 def _plane(ax: Any, d: Diagnosis, paths: Paths) -> None:
     """Lines: small steps. Dots: the steps of FLOW and of the control; the largest: where to stop."""
     share = np.linspace(0, 1, 101)
-    ax.plot(share**2 * d.forgetting[2], (1 - share) ** 2 * d.target_errors[0], color=AVERAGING)
+    ax.plot(
+        share**2 * d.forgetting[2],
+        (1 - share) ** 2 * d.target_errors[0],
+        color=AVERAGING,
+        ls=DASHED,
+        zorder=3.5,
+    )
     for weighted, row in ((False, 2), (True, 1)):
         colour = LINES[row][0]
         _, *errors = gentle(d, weighted)

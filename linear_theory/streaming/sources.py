@@ -70,6 +70,7 @@ def _mapped(name: str, path: str | Path) -> Array:
     except (ValueError, EOFError) as error:
         reject(name, str(path), f"is no .npy file of numbers: {error}")
     if not isinstance(found, np.ndarray):
+        found.close()
         reject(name, str(path), "holds several arrays; save each as an .npy file of its own")
     return found
 

@@ -1,0 +1,193 @@
+"""The median of streamed losses: NumPy's to the last bit, in flat memory, in as many passes as it says."""
+
+from __future__ import annotations
+
+import importlib
+import tracemalloc
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import linear_theory as lt
+from linear_theory import streaming
+from tests.strategies import SEEDS, random_data
+
+module = importlib.import_module("linear_theory.streaming.losses")  # the package has a function of this name
+
+ROOTS = st.one_of(
+    st.floats(-1e150, 1e150),
+    st.floats(-1e-150, 1e-150),
+    st.sampled_from([0.0, 1.0, -1.0, 5e-324, 1.0 + 2**-52, 1e154]),
+)
+"""Square roots of losses over all that float64 has, with ties, zeros and losses that underflow."""
+
+
+def of_losses(roots, rows):
+    """Chunks whose losses at the start 0 are the squares of these."""
+    roots = np.asarray(roots)
+    return streaming.from_arrays(np.ones((len(roots), 1)), roots, rows=rows)
+
+
+ZERO = np.zeros(1)
+
+
+def median(roots, rows, **options):
+    return streaming.median_loss(of_losses(roots, rows), ZERO, **options)
+
+
+def numpys(roots):
+    """numpy.median, which overflows where the middle two do."""
+    squares = np.sort(np.square(roots))
+    low, high = squares[(len(roots) - 1) // 2], squares[len(roots) // 2]
+    return low / 2 + high / 2 if low + high == np.inf else (low + high) / 2
+
+
+@pytest.fixture(params=[1, 3, 10**6], ids=["one kept", "few kept", "all kept"])
+def room(request, monkeypatch):
+    """How many losses may be kept and sorted: how often it has to go through them."""
+    monkeypatch.setattr(module, "ROOM", request.param)
+    return request.param
+
+
+@given(st.lists(ROOTS, min_size=1, max_size=40), st.integers(1, 12))
+@pytest.mark.parametrize("kept", [0, 3, 10**6], ids=["every digit counted", "few kept", "all kept"])
+def test_it_is_numpys_median_to_the_last_bit(kept, roots, rows):
+    with pytest.MonkeyPatch.context() as patch, np.errstate(over="ignore", under="ignore"):
+        patch.setattr(module, "ROOM", kept)
+        want = numpys(roots)
+        if want == 0:
+            with pytest.raises(lt.InvalidValueError, match=r"median of losses = 0.0: .*mean loss"):
+                median(roots, rows)
+            return
+        got = median(roots, rows)
+    assert got.value == want
+    assert got.rows == len(roots)
+    assert got.passes <= 4
+    if kept >= len(roots):
+        assert got.passes == 2
+
+
+def test_the_numbers_of_passes(room):
+    """Sixteen bits of the answer a pass, until what is left can be kept."""
+    rng = np.random.default_rng(0)
+    roots = rng.standard_normal(5001)
+    got = median(roots, 700)
+    assert got.value == np.median(roots**2)
+    assert got.passes == (2 if room > 5001 else 3)
+    # Of equal losses no digit is enough: all four passes, whatever the room below their number.
+    ties = median(np.ones(10), 3)
+    assert ties == (1.0, 10, 2 if room > 10 else 4)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda roots: np.median([np.median(part**2) for part in np.split(roots, 5)]),
+        lambda roots: np.median(np.abs(roots)),
+        lambda roots: np.sort(roots**2)[len(roots) // 2],
+        lambda roots: np.mean(roots**2),
+    ],
+    ids=["median of medians", "of residuals", "upper middle", "mean"],
+)
+def test_other_medians_are_told_apart(wrong):
+    roots = np.random.default_rng(1).standard_normal(1000)
+    assert median(roots, 200).value == np.median(roots**2) != wrong(roots)
+
+
+@given(SEEDS, st.lists(st.integers(1, 30), min_size=1, max_size=6))
+def test_losses_do_not_depend_on_the_chunks(seed, cuts):
+    """To the last bit: else the passes of a median would count other losses each time."""
+    problem = random_data(60, 5, 5, seed=seed)
+    bounds = np.minimum(np.cumsum([0, *cuts, 60]), 60)
+    pieces = [(problem.X[a:b], problem.y[a:b]) for a, b in pairwise(bounds)]
+    got = np.concatenate(list(streaming.losses(pieces, problem.start)))
+    whole = np.concatenate(list(streaming.losses([(problem.X, problem.y)], problem.start)))
+    assert np.array_equal(got, whole)
+    columns = [(np.asfortranarray(X), y) for X, y in pieces]
+    assert np.array_equal(np.concatenate(list(streaming.losses(columns, problem.start))), whole)
+    plain = (problem.y - problem.X @ problem.start) ** 2
+    assert np.allclose(whole, plain, rtol=1e-9, atol=1e-12 * plain.max())
+
+
+# ------------------------------------------------------------------------------------------------------- on disk
+
+
+def test_a_column_takes_one_pass_and_stays(tmp_path, room):
+    roots = np.random.default_rng(2).standard_normal(3000)
+    path = tmp_path / "losses.npy"
+    got = streaming.median_loss(iter(list(of_losses(roots, 500))), ZERO, column=path)
+    assert got == (np.median(roots**2), 3000, 1)
+    assert np.array_equal(np.load(path), roots**2)
+    with pytest.raises(lt.InvalidValueError, match="name a new file"):
+        median(roots, 500, column=path)
+    assert np.array_equal(np.load(path), roots**2)
+
+
+def test_an_interrupted_column_leaves_no_file(tmp_path):
+    def broken():
+        yield np.ones((3, 1)), np.ones(3)
+        yield np.ones((3, 1)), np.array([1.0, np.nan, 1.0])
+
+    path = tmp_path / "losses.npy"
+    with pytest.raises(lt.InvalidValueError, match=r"row 4 \(row 1 of chunk 1, all from 0\)"):
+        streaming.median_loss(broken, ZERO, column=path)
+    assert not path.exists()
+    with pytest.raises(lt.InvalidValueError, match="cannot be written"):
+        median([1.0], 1, column=tmp_path / "nowhere" / "losses.npy")
+
+
+def test_an_iterator_is_refused_before_anything_of_it_is_lost():
+    chunks = iter(list(of_losses(np.ones(10), 5)))
+    with pytest.raises(lt.InvalidTypeError, match=r"only once.*fresh iterator"):
+        streaming.median_loss(chunks, ZERO)
+    assert len(list(chunks)) == 2
+
+
+def test_a_source_that_changes_between_passes_is_seen():
+    lengths = iter([10, 9, 9, 9])
+    with pytest.raises(lt.InvalidValueError, match="9 rows in pass 2, 10 before"):
+        streaming.median_loss(lambda: of_losses(np.ones(next(lengths)), 5), ZERO)
+
+
+def test_losses_that_overflow_are_named():
+    with pytest.raises(lt.InvalidValueError, match=r"overflows at row 7 \(row 1 of chunk 2"):
+        median([1.0] * 7 + [1e160], 3)
+
+
+def peak(call):
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_is_flat(tmp_path):
+    """Ten times the rows, the same memory: of the median by passes, on disk, of the solution and the sums."""
+    rows, start = 20_000, np.zeros(8)
+
+    def source(count):
+        def chunks():
+            for k in range(count):
+                rng = np.random.default_rng(k)
+                yield rng.standard_normal((rows, 8)), rng.standard_normal(rows)
+
+        return chunks
+
+    works = {
+        "median": lambda count: streaming.median_loss(source(count), start),
+        "column": lambda count: streaming.median_loss(source(count), start, tmp_path / f"{count}.npy"),
+        "sums": lambda count: streaming.normal_equations(source(count), start, 1.0),
+        "solve": lambda count: streaming.solve(source(count), start, 1.0),
+        "once": lambda count: streaming.solve(source(count)(), start, 1.0),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "ROOM", 20_000)  # else these few would all be kept
+        for name, work in works.items():
+            few, many = peak(lambda work=work: work(8)), peak(lambda work=work: work(80))
+            assert many <= 1.1 * few, (name, few, many)
+    assert peak(lambda: list(source(80)())) > 5 * peak(lambda: list(source(8)()))  # what the check would see

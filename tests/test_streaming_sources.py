@@ -1,0 +1,204 @@
+"""Where chunks come from, and what is said of the row, the chunk, the file or the column that is at fault."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+
+import linear_theory as lt
+from linear_theory import streaming
+from tests.strategies import random_data
+from tests.tolerances import near
+
+ROWS = random_data(50, 3, 3, 5.0, seed=4, weights=True)
+WANT = lt.NormalEquations.of(ROWS.X, ROWS.y, ROWS.start, ROWS.weights)
+
+
+def same(source, want=WANT, condition=100):
+    got = streaming.normal_equations(source, ROWS.start)
+    return near(got.gram, want.gram, condition) and near(got.moment, want.moment, condition)
+
+
+def saved(folder, **arrays):
+    paths = {name: folder / f"{name}.npy" for name in arrays}
+    for name, array in arrays.items():
+        np.save(paths[name], array)
+    return paths
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("rows", [1, 7, 50, 1000, None])
+def test_mapped_files(tmp_path, order, rows):
+    paths = saved(tmp_path, X=np.asarray(ROWS.X, order=order), y=ROWS.y, weights=ROWS.weights)
+    source = streaming.from_npy(**paths, rows=rows)
+    assert same(source)
+    assert same(source)  # again
+    assert not same(streaming.from_npy(paths["X"], paths["y"], rows=rows))
+    sizes = [len(y) for _, y, _ in source]
+    assert sum(sizes) == 50
+    assert max(sizes) == min(rows or 50, 50)
+    assert isinstance(next(iter(source))[0], np.memmap)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int16, np.uint8, np.float16])
+def test_other_numbers_are_taken_as_they_are(tmp_path, kind):
+    X, y = (4 * ROWS.X).astype(kind), (4 * ROWS.y).astype(kind)
+    want = lt.NormalEquations.of(X.astype(float), y.astype(float), ROWS.start)
+    assert same(streaming.from_npy(**saved(tmp_path, X=X, y=y)), want)
+    assert same(streaming.from_arrays(X, y, rows=9), want)
+
+
+def test_jax_arrays_lists_functions_and_empty_chunks():
+    parts = [slice(0, 20), slice(20, 20), slice(20, 50)]
+    chunks = [(ROWS.X[part], ROWS.y[part], ROWS.weights[part]) for part in parts]
+    assert same(chunks)
+    assert same(lambda: iter(chunks))
+    assert same([list(chunk) for chunk in chunks])
+    assert same([tuple(map(jnp.asarray, chunk)) for chunk in chunks])
+    assert same(iter(chunks))
+    assert not same(chunks[:2])
+
+
+FILES = [
+    ({"X": "nowhere.npy"}, "X = .*nowhere.npy.*: cannot be read: No such file"),
+    ({"X": "text.npy"}, "X = .*text.npy.*: is no .npy file of numbers"),
+    ({"y": "both.npz"}, "y = .*both.npz.*: holds several arrays"),
+    ({"y": "short.npy"}, r"y = .*\(49,\), must have \(50,\)"),
+    ({"X": "y.npy"}, "X = .*must have two axes"),
+    ({"y": "X.npy"}, r"y = .*has shape \(50, 3\)"),
+    ({"y": "objects.npy"}, "y = .*is no .npy file of numbers"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), FILES, ids=[message for _, message in FILES])
+def test_files_that_will_not_do(tmp_path, change, message):
+    saved(tmp_path, X=ROWS.X, y=ROWS.y, short=ROWS.y[1:])
+    (tmp_path / "text.npy").write_text("1, 2, 3")
+    np.savez(tmp_path / "both.npz", X=ROWS.X, y=ROWS.y)
+    np.save(tmp_path / "objects.npy", np.array([None] * 50, dtype=object))
+    names = {"X": "X.npy", "y": "y.npy"} | change
+    with pytest.raises(lt.InvalidValueError, match=message) as caught:
+        streaming.from_npy(**{name: tmp_path / file for name, file in names.items()})
+    assert "\n" not in str(caught.value)
+
+
+# ----------------------------------------------------------------------------------------------------------- Parquet
+
+
+def table(**more):
+    columns = {"a": ROWS.X[:, 0], "b": ROWS.X[:, 1], "y": ROWS.y, "c": ROWS.X[:, 2], "w": ROWS.weights}
+    return pa.table(columns | more)
+
+
+def written(folder, value, groups=13):
+    path = folder / "rows.parquet"
+    parquet.write_table(value, path, row_group_size=groups)
+    return path
+
+
+@pytest.mark.parametrize("rows", [1, 7, 50, None])
+def test_parquet(tmp_path, rows):
+    path = written(tmp_path, table())
+    assert same(streaming.from_parquet(path, "y", weights="w", rows=rows))
+    assert same(streaming.from_parquet(str(path), "y", ["a", "b", "c"], "w", rows))
+    assert not same(streaming.from_parquet(path, "y", ["b", "a", "c"], "w", rows))
+    plain = lt.NormalEquations.of(ROWS.X, ROWS.y, ROWS.start)
+    assert same(streaming.from_parquet(path, "y", ["a", "b", "c"], rows=rows), plain)
+
+
+def test_integers_in_parquet(tmp_path):
+    whole = (4 * ROWS.X).astype(np.int32)
+    path = written(tmp_path, pa.table({"a": whole[:, 0], "b": whole[:, 1], "c": whole[:, 2], "y": ROWS.y}))
+    assert same(streaming.from_parquet(path, "y"), lt.NormalEquations.of(whole, ROWS.y, ROWS.start))
+
+
+def with_null():
+    return pa.array([None if k == 23 else v for k, v in enumerate(ROWS.y)])
+
+
+COLUMNS = [
+    (table, {"target": "z"}, "column = 'z': is not among its columns: .*'a', 'b'"),
+    (table, {"features": ["a", "q"]}, "column = 'q': is not among"),
+    (table, {"features": ["a", "a"]}, "each named once"),
+    (table, {"features": ["a", "y"]}, "each named once, target and weights apart"),
+    (table, {"features": []}, "at least one column"),
+    (table, {"features": "abc"}, "must be a list of column names"),
+    (lambda: table(name=["n"] * 50), {}, "column = 'name': holds string, not integers or floats"),
+    (lambda: table(flag=[True] * 50), {}, "column = 'flag': holds bool"),
+    (lambda: pa.table([ROWS.y, ROWS.y, ROWS.y], names=["a", "a", "y"]), {"features": ["a"]}, "more than once"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("made", "change", "message"), COLUMNS, ids=[message for *_, message in COLUMNS])
+def test_columns_that_will_not_do(tmp_path, made, change, message):
+    path = written(tmp_path, made())
+    with pytest.raises(lt.LinearTheoryError, match=message):
+        streaming.from_parquet(path, **({"target": "y"} | change))
+
+
+def test_a_null_is_named_by_column_and_row(tmp_path):
+    source = streaming.from_parquet(written(tmp_path, table(d=with_null())), "y", rows=10)
+    with pytest.raises(lt.InvalidValueError, match=r"column = 'd': holds a null in row 23 \(from 0\)"):
+        streaming.normal_equations(source, np.zeros(5))
+
+
+def test_what_is_no_parquet_file(tmp_path):
+    (tmp_path / "rows.parquet").write_text("a,b,y\n1,2,3\n")
+    with pytest.raises(lt.InvalidValueError, match="is no Parquet file"):
+        streaming.from_parquet(tmp_path / "rows.parquet", "y")
+    with pytest.raises(lt.InvalidValueError, match="cannot be read"):
+        streaming.from_parquet(tmp_path / "none.parquet", "y")
+
+
+# ------------------------------------------------------------------------------------------------- chunks at fault
+
+GOOD = (np.ones((4, 3)), np.ones(4))
+
+
+def changed(array, index, value):
+    array = array.copy()
+    array[index] = value
+    return array
+
+
+CHUNKS = [
+    ([GOOD, (changed(GOOD[0], (2, 1), np.nan), GOOD[1])], r"X = nan: .*row 6 \(row 2 of chunk 1.*column 1"),
+    ([GOOD, (GOOD[0], changed(GOOD[1], 3, np.inf))], r"y = inf: .*row 7 \(row 3 of chunk 1"),
+    ([(*GOOD, changed(GOOD[1], 0, -1.0))], r"weights = -1.0: must be finite and ≥ 0: row 0"),
+    ([GOOD, (np.ones((4, 2)), GOOD[1])], r"has 2 columns, start has 3 entries \(chunk 1, from row 4\)"),
+    ([GOOD, (GOOD[0], np.ones(3))], r"has shape \(3,\), must have \(4,\).*chunk 1"),
+    ([GOOD, (*GOOD, GOOD[1])], "chunk 1 and the ones before differ: weights in all, or in none"),
+    ([GOOD, GOOD[0]], r"chunk 1 must be a tuple \(X, y\)"),
+    ([GOOD, (*GOOD, GOOD[1], GOOD[1])], "not 4 things"),
+    ([(np.full((4, 3), "a"), GOOD[1])], r"X = .*must hold real numbers.*chunk 0"),
+    ([], "has no rows"),
+    ([(np.ones((0, 3)), np.ones(0))], "has no rows"),
+    (3, "must be an iterable of chunks"),
+    (lambda: 3, "."),
+]
+
+
+@pytest.mark.parametrize(("source", "message"), CHUNKS, ids=[message for _, message in CHUNKS])
+@pytest.mark.parametrize("call", [streaming.normal_equations, streaming.solve, streaming.median_loss])
+def test_chunks_that_will_not_do(call, source, message):
+    with pytest.raises((lt.LinearTheoryError, TypeError), match=message):
+        call(source, np.zeros(3))
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5, "2", None])
+def test_rows_of_a_chunk(bad):
+    if bad is not None:
+        with pytest.raises(lt.LinearTheoryError, match="rows"):
+            streaming.from_arrays(ROWS.X, ROWS.y, rows=bad)
+    with pytest.raises(lt.LinearTheoryError, match="start"):
+        streaming.normal_equations(streaming.from_arrays(ROWS.X, ROWS.y), [])
+
+
+def test_an_iterator_that_a_function_gives_twice_is_seen():
+    """The function must return a fresh one."""
+    spent = iter([(ROWS.X, ROWS.y)])
+    with pytest.raises(lt.InvalidValueError, match="empty the second time; return a fresh iterator"):
+        streaming.median_loss(lambda: spent, ROWS.start)
