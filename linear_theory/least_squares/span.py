@@ -23,12 +23,21 @@ from .blocks import blocks, over_strips, weighted_products
 __all__ = ["Span", "Wanted"]
 
 QUANTILES = 2000
-"""Of the losses: the sample on which weights are written in terms of one another."""
+"""Of the losses, beside"""
+
+EXTREMES = 400
+"""of the smallest and of the largest ones: the sample on which weights are written in terms of one another."""
 
 GRID = 200
 """Temperatures to a window, evenly in logarithm, that may become nodes."""
 
 MOST_NODES = 40
+
+EPS = float(np.finfo(float).eps)
+
+EVEN = 100.0
+"""Condition number of rows that are orthonormal in the middle of the window beyond which a direction hangs on
+small weights: too small beside the others to be sure of in the sums, or in the measure of the error."""
 
 TOGETHER = 32
 """Gram matrices that are combined at once."""
@@ -50,19 +59,19 @@ class Nodes(NamedTuple):
     triangle: Array
     sample: Array
 
-    def combine(self, k: int, rates: Array) -> tuple[Array, float]:
-        """Coefficients (k, T) and the root mean square error of the weights they give, on the sample."""
+    def combine(self, k: int, rates: Array) -> tuple[Array, Array]:
+        """Coefficients (k, T) and the root mean square errors (T,) of the weights they give, on the sample."""
         wanted, size = _even(self.sample, rates)
         given, unit = _even(self.sample, self.rates[:k])
         coefficients = scipy.linalg.solve_triangular(self.triangle[:k, :k], self.left[:, :k].T @ wanted)
-        error = np.sqrt(((given @ coefficients - wanted) ** 2).sum(axis=0)).max()
-        return coefficients / unit[:, None] * size, float(error)
+        errors = np.sqrt(((given @ coefficients - wanted) ** 2).sum(axis=0))
+        return coefficients / unit[:, None] * size, errors
 
     def needed(self, rates: Array, accuracy: float) -> int:
-        """The fewest nodes that give the weights at these rates to this accuracy."""
-        most = min(MOST_NODES, *self.triangle.shape)
-        good = lambda k: self.combine(k, _spread(rates, ESTIMATES))[1] <= accuracy
-        return bisect.bisect_left(range(most), True, lo=1, key=good)
+        """The fewest nodes that give the weights at these rates to this accuracy; one too many if none do."""
+        some, most = _spread(rates, ESTIMATES), len(self.rates)
+        good = lambda k: self.combine(k, some)[1].max() <= accuracy
+        return bisect.bisect_left(range(most + 1), True, lo=1, key=good)
 
 
 def _even(losses: Array, rates: Array) -> tuple[Array, Array]:
@@ -78,16 +87,19 @@ def _spread(values: Array, count: int) -> Array:
 
 
 def choose_nodes(excess: Array, rates: Array) -> Nodes:
-    """Which weights span the others: column-pivoted QR of exp(−ℓᵢ sⱼ) over quantiles of the losses."""
-    count = min(QUANTILES, len(excess))
-    sample = np.quantile(excess, (np.arange(count) + 0.5) / count)
-    sample = np.concatenate([[0.0], sample, [excess.max()]])
+    """Which weights span the others: column-pivoted QR of exp(−ℓᵢ sⱼ) over a sample of the losses."""
+    n = len(excess)
+    ends = np.geomspace(1, n, EXTREMES).astype(int) - 1
+    evenly = np.linspace(0, n - 1, min(n, QUANTILES)).astype(int)
+    sample = np.sort(excess)[np.unique(np.concatenate([evenly, ends, n - 1 - ends]))]
     positive = rates[rates > 0]
     grid = np.geomspace(positive.min(), positive.max(), GRID) if positive.size else np.zeros(0)
     grid = np.unique(np.concatenate([grid, rates[[rates.argmin(), rates.argmax()]]]))
     factors: Any = scipy.linalg.qr(_even(sample, grid)[0], mode="economic", pivoting=True)
     left, triangle, order = factors
-    return Nodes(grid[order], left, triangle, sample)
+    sizes = np.abs(triangle.diagonal())
+    most = min(MOST_NODES, int((sizes > EPS * sizes[0]).sum()))  # fewer where there are few different losses
+    return Nodes(grid[order[:most]], left[:, :most], triangle[:most, :most], sample)
 
 
 class Wanted(NamedTuple):
@@ -176,7 +188,7 @@ class Span:
         if k + 1 >= len(np.unique(self.wanted.rates)) or not self._turn():
             return nothing
         turned, sums, tries = Turned(self.X, self.turn), None, [math.inf] * 2
-        while k < min(MOST_NODES, len(nodes.rates)):
+        while k <= len(nodes.rates):
             known = 0 if sums is None else len(sums.mass)
             more = Sums.over(turned, self.residual, self.excess, nodes.rates[known:k])
             sums = more if sums is None else sums.beside(more)
@@ -214,27 +226,23 @@ class Span:
         for t, (factor, moment) in enumerate(sums.factors(coefficients, self.wanted.pulls, self.metric)):
             # What Cholesky leaves of the error without refinement must be within the accuracy too.
             if factor is not None and (
-                dense.unrefined_error(factor.condition, len(moment)) < self.accuracy / 4
+                factor.condition * factor.scale.max() < EVEN * factor.scale.min()
+                and dense.unrefined_error(factor.condition, len(moment)) < self.accuracy / 4
             ):
                 found[t] = self.turn @ factor.solve(moment)
         return found
 
     def _measured(self, nodes: Nodes, sums: Sums, found: Array) -> float:
-        """The largest ‖H⁻¹∇‖/‖δ‖ over a few of the temperatures: where a node less makes most of a difference."""
+        """The largest ‖H⁻¹∇‖/‖δ‖ over a few of the temperatures: where the sample's weights are worst."""
         rates, pulls = self.wanted
         moved = np.flatnonzero(np.nan_to_num(np.abs(found).max(axis=1)) > 0)
         some = moved[np.argsort(rates[moved])][_spread(np.arange(len(moved)), ESTIMATES)]
-        if not some.size:
-            return math.inf
+        if not some.size:  # nothing to move, or none that can be solved here
+            return 0.0 if np.isfinite(found).any() else math.inf
         k = len(sums.mass)
-        fewer = sums.factors(nodes.combine(k - 1, rates[some])[0], pulls[some], self.metric)
-        doubt = np.array(
-            [
-                math.inf if factor is None else _ratio(self.turn @ factor.solve(moment) - found[t], found[t])
-                for t, (factor, moment) in zip(some, fewer, strict=True)
-            ]
-        )
-        chosen = some[np.argsort(-doubt, kind="stable")[:CHECKS]]
+        errors = nodes.combine(k, rates[some])[1]
+        parts = np.array_split(np.arange(len(some)), min(CHECKS, len(some)))
+        chosen = some[[part[errors[part].argmax()] for part in parts]]
         slopes = self._moments(found[chosen], rates[chosen]) - pulls[chosen, None] * found[chosen]
         worst = 0.0
         exact = sums.factors(nodes.combine(k, rates[chosen])[0], pulls[chosen], self.metric)

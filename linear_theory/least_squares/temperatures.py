@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, InvalidTypeError, Namespace, bounded, pytree, reject
+from ..arrays import Array, InvalidTypeError, Namespace, bounded, meshed, pytree, reject
 from . import dense, traced
 from .blocks import over_strips
 from .rows import Sample, checked_sample, refuse_infinite
@@ -42,6 +42,7 @@ class TemperaturePath:
     error: float | Array
 
 
+@meshed
 def temperature_path(
     X: Array, y: Array, start: Array, temperatures: Array, ridge: float | Array = 0.0, accuracy: float = 1e-8
 ) -> TemperaturePath:
@@ -104,14 +105,16 @@ def _each(space: Namespace, sample: Sample, taus: Array, ridge: Array) -> Temper
 
 
 def _shared(space: Namespace, sample: Sample, taus: Array, ridge: float, accuracy: float) -> TemperaturePath:
-    n, d = sample.X.shape
+    (n, d), largest = sample.X.shape, np.finfo(float).max
+    different, place = np.unique(taus, return_inverse=True)
     with np.errstate(over="ignore"):  # no weight, or a ridge that nothing moves
         residual = _residual(space, sample)
         losses = residual**2
-        least, rates = losses.min(), np.minimum(1 / taus, np.finfo(float).max)
+        least, rates = losses.min(), np.minimum(1 / different, largest / 2)
         excess = losses - least
-        wanted = Wanted(rates, n * ridge * np.exp(least * rates) if ridge else np.zeros(len(taus)))
-        displacement, mass = np.full((len(taus), d), np.nan), np.empty(len(taus))
+        pulls = np.minimum(n * ridge * np.exp(least * rates), largest) if ridge else 0 * rates
+        wanted = Wanted(rates, pulls)
+        displacement, mass = np.full((len(rates), d), np.nan), np.empty(len(rates))
         weightings, error = 0, 0.0
         for window in _windows(rates) if n >= d else ():
             span = Span(sample.X, residual, excess, wanted.only(window), accuracy)
@@ -119,12 +122,11 @@ def _shared(space: Namespace, sample: Sample, taus: Array, ridge: float, accurac
             weightings, error = weightings + span.weightings, max(error, span.error)
         for t in np.flatnonzero(np.isnan(displacement[:, 0])):
             weights = np.exp(-excess * rates[t])
-            pull = np.asarray(min(wanted.pulls[t] / n, np.finfo(float).max))
             rows = Sample(sample.X, sample.y, sample.start, weights)
-            displacement[t] = dense.fit(space, rows, pull).displacement
+            displacement[t] = dense.fit(space, rows, pulls[t] / n).displacement
             mass[t], weightings = weights.mean(), weightings + 1
         mass *= np.exp(-least * rates)
-    return TemperaturePath(taus, sample.start + displacement, mass, weightings, error)
+    return TemperaturePath(taus, sample.start + displacement[place], mass[place], weightings, error)
 
 
 def _residual(space: Namespace, sample: Sample) -> Array:

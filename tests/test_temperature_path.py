@@ -1,0 +1,354 @@
+"""FLOW's minimiser at many temperatures: each beside a solve of its own, what they cost together, derivatives in τ.
+
+How far one may be off is asked for: `accuracy` in units of ‖θ − start‖. What comes on top is the rounding of the two
+answers compared, bound(κ) of ‖θ − start‖ and ε of the start they are added to.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import linear_theory as lt
+from linear_theory.least_squares import dense, span
+from tests.strategies import SEEDS, Data, log_uniform, orthogonal, random_data
+from tests.test_jax import to_jax
+from tests.test_jax_gradients import close, differences
+from tests.tolerances import EPS, SAFETY, TINY, bound, near
+
+ACCURACY = 1e-8
+"""The default."""
+
+
+def losses_of(problem):
+    return (problem.y - problem.X @ problem.start) ** 2
+
+
+def decades(problem, count, low=-1.0, high=1.0):
+    """Temperatures evenly in logarithm, in units of the median loss."""
+    return np.median(losses_of(problem)) * np.logspace(low, high, count)
+
+
+def tailed(rows, columns, condition=10.0, tail=None, seed=0):
+    """Random rows whose losses have the tail of Student's t: ``tail`` 1 is Cauchy, None is Gaussian."""
+    rng = np.random.default_rng([seed, 7])
+    left = np.linalg.qr(rng.standard_normal((rows, columns)))[0]
+    X = (left * condition ** -np.linspace(0, 1, columns)) @ orthogonal(columns, rng)
+    start = rng.standard_normal(columns)
+    return Data(X, X @ start + (rng.standard_t(tail, rows) if tail else rng.standard_normal(rows)), start)
+
+
+def alone(problem, tau, ridge=0.0):
+    """θ of one solve; without a ridge all weights × c are the same, so that none need underflow."""
+    losses = losses_of(problem)
+    weights = np.exp(-(losses - (0.0 if ridge else losses.min())) / tau)
+    return lt.solve(problem.X, problem.y, problem.start, weights, ridge).theta
+
+
+def complaints(path, problem, ridge=0.0, accuracy=ACCURACY, condition=1e3, few=12, told=True):
+    """What is wrong with some of the answers; if ``told``, the error reported must not be below the true one."""
+    if not path.error <= accuracy:
+        yield f"error {path.error:.1e} where {accuracy:.0e} is asked for"
+    chosen = np.unique(np.linspace(0, len(path.temperatures) - 1, few).astype(int))
+    rounding, losses, error = bound(condition), losses_of(problem), path.error if told else accuracy
+    for t in chosen:
+        tau = float(path.temperatures[t])
+        want, mass = alone(problem, tau, ridge), np.exp(-losses / tau).mean()
+        size = np.linalg.norm(want - problem.start)
+        gap = np.linalg.norm(path.theta[t] - want)
+        if not gap <= (error + rounding) * size + SAFETY * EPS * np.linalg.norm(problem.start):
+            yield f"{gap / size if size else gap:.1e} off at temperature {tau:.3g}, error {path.error:.1e}"
+        if not abs(path.mean_weight[t] - mass) <= (accuracy + rounding) * mass + 8 * TINY:
+            yield f"mean weight {path.mean_weight[t]} for {mass} at temperature {tau:.3g}"
+
+
+def path_of(problem, taus, ridge=0.0, accuracy=ACCURACY):
+    return lt.temperature_path(problem.X, problem.y, problem.start, taus, ridge, accuracy)
+
+
+# ------------------------------------------------------------------------------- the same as one by one
+
+
+@given(
+    st.integers(30, 300),
+    st.integers(1, 5),
+    log_uniform(1.0, 1e5),
+    st.sampled_from([None, 3, 1]),
+    st.integers(1, 60),
+    st.floats(0.25, 3.0),
+    st.sampled_from([1e-5, ACCURACY, 1e-10]),
+    SEEDS,
+)
+def test_every_answer_is_that_of_a_solve(n, d, kappa, tail, count, reach, accuracy, seed):
+    problem = tailed(n, d, kappa, tail, seed)
+    taus = np.random.default_rng(seed).permutation(decades(problem, count, -reach, reach))
+    path = path_of(problem, taus, accuracy=accuracy)
+    # 3 decades below the median few rows weigh anything: κ of what they see is not bounded by that of all.
+    assert not list(complaints(path, problem, accuracy=accuracy, condition=1e3 * kappa))
+
+
+GAUSSIAN, TALL = tailed(600, 4, seed=1), tailed(3000, 5, 3.0, 2, seed=2)
+RNG = np.random.default_rng(3)
+SIGNS = np.where(RNG.random(600) < 0.5, -1, 1)
+
+
+def labelled(residual, problem=GAUSSIAN):
+    """The rows with these residuals at the start."""
+    return Data(problem.X, problem.X @ problem.start + residual, problem.start)
+
+
+def with_leverage():
+    """Seven rows of large leverage, whose loss no quantile shows, below a thousand of larger losses."""
+    rows, taus = tailed(20_000, 4, 1.0, seed=4), 10.0 * np.logspace(-1, 1, 60)
+    X, residual = 100 * rows.X, RNG.standard_normal(20_000)
+    X[:7] *= 1e3
+    residual[:7], residual[7:1000] = 5.0, np.linspace(6.0, 9.0, 993)
+    return Data(X, X @ rows.start + residual, rows.start), taus
+
+
+def with_rare_column():
+    """A column that 20 rows of high loss see, and nobody else."""
+    rows, taus = tailed(3000, 4, 1.0, seed=5), np.logspace(-1, 1, 60)
+    X, residual = rows.X.copy(), RNG.standard_normal(3000)
+    X[:, 3], X[:20, 3], residual[:20], residual[20:99] = 0, 1, 4.5, 6.0
+    return Data(X, X @ rows.start + residual, rows.start), taus
+
+
+SQUARE, SCATTERED = random_data(5, 5, 5, seed=6), RNG.permutation(decades(GAUSSIAN, 50))
+CASES = {
+    "one": (GAUSSIAN, decades(GAUSSIAN, 1)),
+    "repeated": (GAUSSIAN, np.repeat(SCATTERED, 2)),
+    "infinite": (GAUSSIAN, np.array([*SCATTERED, math.inf, math.inf])),
+    "only infinite": (GAUSSIAN, np.full(9, math.inf)),
+    "a ridge": (GAUSSIAN, SCATTERED, 0.01),
+    "a strong ridge": (GAUSSIAN, SCATTERED, 10.0),
+    "six decades": (GAUSSIAN, decades(GAUSSIAN, 120, -3, 3)),
+    "few rows with weight": (GAUSSIAN, decades(GAUSSIAN, 60, -8, -4)),
+    "far tail": (TALL, decades(TALL, 200, 3, 6)),
+    "outliers": (TALL, decades(TALL, 100, 0, 3)),
+    "four losses": (labelled(SIGNS * RNG.choice([0.1, 1.0, 3.0, 30.0], 600)), np.logspace(-1, 1, 60)),
+    "one loss": (labelled(1.0 * SIGNS), np.logspace(-1, 1, 60)),
+    "no loss": (labelled(0.0), np.logspace(-1, 1, 60)),
+    "no loss, a ridge": (labelled(0.0), np.logspace(-1, 1, 60), 0.1),
+    "all far": (labelled(1e3 + RNG.standard_normal(600)), np.logspace(2, 4, 60)),
+    "all far, a ridge": (labelled(1e2 + RNG.standard_normal(600)), np.logspace(1, 5, 60), 0.01),
+    "weights underflow": (labelled(1e3 * SIGNS + RNG.standard_normal(600)), np.logspace(-1, 1, 60)),
+    "a ridge beside no weight": (labelled(1e3 * SIGNS), np.logspace(-1, 1, 60), 0.1),
+    "square": (SQUARE, decades(SQUARE, 60)),
+    "wide": (random_data(3, 5, 3, seed=7), np.logspace(-1, 1, 40)),
+    "one row": (random_data(1, 3, 1, seed=8), np.logspace(-1, 1, 40)),
+    "a single number": (random_data(1, 1, 1, seed=8), np.logspace(-1, 1, 40)),
+    "deficient": (random_data(40, 5, 3, seed=9), np.logspace(-1, 1, 40)),
+    "deficient, a ridge": (random_data(40, 5, 3, seed=9), np.logspace(-1, 1, 40), 0.1),
+    "a row more than columns": (random_data(6, 5, 5, seed=10), np.logspace(-2, 2, 60)),
+    "duplicates": (Data(*(np.repeat(a, 40, 0) for a in (SQUARE.X, SQUARE.y)), SQUARE.start), SCATTERED),
+    "leverage": with_leverage(),
+    "a rare column": with_rare_column(),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("accuracy", [1e-3, ACCURACY])
+def test_cases(name, accuracy):
+    problem, taus, ridge = (*CASES[name], 0.0)[:3]
+    path = path_of(problem, taus, ridge, accuracy)
+    assert np.array_equal(path.temperatures, taus)
+    assert not list(complaints(path, problem, ridge, accuracy, condition=1e6, few=40))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("shape", [(12, 10), (20, 5), (6, 5), (5, 5)])
+def test_hardly_more_rows_than_columns(shape, seed):
+    """Where few rows decide, at weights of 1e-9, the sums at the nodes must not be believed."""
+    problem = random_data(*shape, shape[1], 3.0, seed)
+    for accuracy in (1e-2, ACCURACY):
+        path = path_of(problem, decades(problem, 100, -1.5, 1.5), accuracy=accuracy)
+        assert not list(complaints(path, problem, 0.0, accuracy, 1e6, few=50, told=False))
+
+
+def test_columns_in_other_units():
+    """θ·units, to the accuracy: powers of two round nothing, and κ of the rows as given is 1e180."""
+    units = 2.0 ** np.array([0, 300, -300, 40])
+    path = path_of(Data(GAUSSIAN.X * units, GAUSSIAN.y, GAUSSIAN.start / units), SCATTERED)
+    assert path.weightings < len(SCATTERED)
+    assert near(path.theta * units, path_of(GAUSSIAN, SCATTERED).theta, 2 * ACCURACY / EPS / SAFETY)
+
+
+def test_laws():
+    """The order does not matter; y and start × c, τ × c² is θ × c; integers and float32 are numbers."""
+    path = path_of(GAUSSIAN, SCATTERED)
+    for order in (np.argsort(SCATTERED), RNG.permutation(50)):
+        assert np.array_equal(path_of(GAUSSIAN, SCATTERED[order]).theta, path.theta[order])
+    for c in (2.0**-400, 2.0**400):
+        scaled = Data(GAUSSIAN.X, c * GAUSSIAN.y, c * GAUSSIAN.start)
+        assert near(path_of(scaled, c * c * SCATTERED).theta, c * path.theta, ACCURACY / EPS / SAFETY)
+    whole, taus = (RNG.integers(-3, 4, (90, 3)), RNG.integers(-9, 10, 90), np.arange(3)), np.arange(1, 60)
+    want = lt.temperature_path(*(a.astype(float) for a in whole), taus).theta
+    assert np.array_equal(lt.temperature_path(*whole, taus).theta, want)
+    assert np.array_equal(lt.temperature_path(*(a.astype(np.float32) for a in whole), taus).theta, want)
+
+
+def test_extreme_temperatures_pass_in_silence():
+    taus = np.array([5e-324, 1e-308, 1e-300, 1e-30, *SCATTERED, 1e300, 1.7e308, math.inf])
+    for ridge in (0.0, 1e-300, 1.0, 1e300):
+        path = path_of(GAUSSIAN, taus, ridge)
+        assert np.isfinite(path.theta).all()
+        assert np.isfinite(path.mean_weight).all()
+    assert np.array_equal(path.theta[0], GAUSSIAN.start)
+
+
+# ------------------------------------------------------------------------------------ what is not the same
+
+MUTANTS = {
+    "twice the temperature": lambda p, t: path_of(p, 2 * t, 0.01),
+    "1e-6 of the temperature": lambda p, t: path_of(p, t * (1 + 1e-6), 0.01),
+    "weights at another start": lambda p, t: path_of(Data(p.X, p.y, 0 * p.start), t, 0.01),
+    "a ridge on the sum": lambda p, t: path_of(p, t, 0.01 / len(p.y)),
+    "sorted": lambda p, t: path_of(p, np.sort(t), 0.01),
+    "less accurate": lambda p, t: path_of(p, t, 0.01, 1e-3),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutants_are_rejected(name):
+    assert not list(complaints(path_of(GAUSSIAN, SCATTERED, 0.01), GAUSSIAN, 0.01))
+    got = MUTANTS[name](GAUSSIAN, SCATTERED)
+    path = lt.TemperaturePath(SCATTERED, got.theta, got.mean_weight, 0, min(got.error, ACCURACY))
+    assert list(complaints(path, GAUSSIAN, 0.01))
+
+
+@pytest.mark.parametrize("measured", [True, False], ids=["measured", "unmeasured"])
+def test_fewer_nodes_than_needed_are_noticed(measured, monkeypatch):
+    """The first guess may be too low: what is measured repairs it, and without that the answers are wrong."""
+    monkeypatch.setattr(span.Nodes, "needed", lambda self, rates, accuracy: 9)
+    if not measured:
+        monkeypatch.setattr(span.Span, "_measured", lambda *given: 0.0)
+    assert bool(list(complaints(path_of(GAUSSIAN, SCATTERED), GAUSSIAN))) != measured
+
+
+# ------------------------------------------------------------------------------------------------ its cost
+
+
+@pytest.mark.parametrize("count", [100, 1000])
+def test_at_most_24_weightings_for_two_decades(count):
+    """However many temperatures: about 20 where the weights' numerical rank is, and one to turn the rows."""
+    for rows in (tailed(2000, 10, 1.0), tailed(5000, 3, 1.0, seed=1)):
+        problem = Data(rows.X, rows.y, rows.start + np.sqrt(len(rows.y)) / 3)  # as far off as the noise
+        path = path_of(problem, decades(problem, count))
+        assert path.weightings <= 24
+        assert not list(complaints(path, problem, few=6))
+
+
+def counted(monkeypatch):
+    """A list that grows by one for every weighted Gram matrix that is summed."""
+    sums, fit, seen = span.Sums.over, dense.fit, []
+    monkeypatch.setattr(span.Sums, "over", lambda *a: seen.extend(a[-1]) or sums(*a))
+    monkeypatch.setattr(dense, "fit", lambda *a: seen.append(1) or fit(*a))
+    return seen
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weightings_are_what_was_summed(name, monkeypatch):
+    problem, taus, ridge = (*CASES[name], 0.0)[:3]
+    seen = counted(monkeypatch)
+    path = path_of(problem, taus, ridge)
+    assert path.weightings == len(seen)
+    # What is tried in vain is bounded: 40 nodes and a turn, in each window of two decades.
+    windows = 1 + max(1, math.ceil(np.ptp(np.log10(taus[np.isfinite(taus)])) / 2 if len(taus) > 9 else 1))
+    assert path.weightings <= len(np.unique(taus)) + 41 * windows
+    if name in ("one", "only infinite", "no loss", "one loss"):
+        assert path.weightings <= 2
+    if name in ("far tail", "outliers"):  # the losses that the quantiles of all do not show are sampled too
+        assert path.weightings <= 40
+
+
+@pytest.mark.parametrize("decade", [8, 12])
+def test_beyond_repair_by_cholesky_they_are_solved_one_by_one(decade):
+    problem = tailed(200, 4, 10.0**decade, seed=1)
+    path = path_of(problem, decades(problem, 30))
+    assert path.weightings in (30, 31)
+    assert path.error == 0
+    assert not list(complaints(path, problem, condition=10.0**decade))
+
+
+# ------------------------------------------------------------------------------------------------- in JAX
+
+SMALL = tailed(40, 3, seed=11)
+VALIDATION = tailed(30, 3, seed=12)
+FEW = decades(SMALL, 5)
+
+
+def at(tau, ridge=0.0):
+    """The validation loss at one temperature, in NumPy or JAX as the temperature is."""
+    xp = jnp if isinstance(tau, jax.Array) else np
+    X, y = to_jax((VALIDATION.X, VALIDATION.y)) if xp is jnp else (VALIDATION.X, VALIDATION.y)
+    return ((y - X @ path_of(SMALL, xp.stack([tau]), ridge).theta[0]) ** 2).mean()
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_jax_is_numpy(ridge):
+    """Eager, compiled, batched; infinity and weights that underflow among them."""
+    for problem in (SMALL, labelled(1e3 * SIGNS[:40], SMALL)):
+        want = path_of(problem, np.array([*FEW, math.inf]), ridge)
+        rows, taus = to_jax((problem.X, problem.y, problem.start)), to_jax(want.temperatures)
+        function = lambda t, rows=rows: lt.temperature_path(*rows, t, ridge)
+        paths = [function(taus), jax.jit(function)(taus)]
+        batched = jax.vmap(lambda t, f=function: f(t[None]))(taus)
+        for theta, mass in [(p.theta, p.mean_weight) for p in paths] + [
+            (batched.theta[:, 0], batched.mean_weight[:, 0])
+        ]:
+            assert near(theta, want.theta, 1e5)
+            assert near(mass, want.mean_weight, 100)
+        assert paths[0].weightings == len(taus)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_derivatives(ridge):
+    """In log τ, by finite differences of NumPy's; in τ it is 0 at ∞."""
+    slope = jax.jit(jax.grad(lambda s: at(jnp.exp(s), ridge)))
+    for tau in FEW:
+        want = differences(lambda h, tau=tau: at(tau * np.exp(h), ridge))
+        assert close(slope(jnp.log(tau)), want)
+        assert not close(2 * slope(jnp.log(tau)), want)
+    assert jax.grad(lambda t: at(t, ridge))(jnp.asarray(math.inf)) == 0
+
+
+def test_a_temperature_is_tuned_by_its_gradient():
+    """Labels with outliers, validation labels without: descent in log τ beats every temperature of a grid."""
+    rng = np.random.default_rng(13)
+    X, fresh, theta = rng.standard_normal((60, 3)), rng.standard_normal((200, 3)), rng.standard_normal(3)
+    y = X @ theta + 0.1 * rng.standard_normal(60)
+    y[:12] += 5.0
+    rows = to_jax((X, y, theta + 0.2 * rng.standard_normal(3)))
+    fresh, answers = to_jax((fresh, fresh @ theta))
+    loss = lambda s: ((answers - fresh @ lt.temperature_path(*rows, jnp.exp(s)[None]).theta[0]) ** 2).mean()
+    both, s, step = jax.jit(jax.value_and_grad(loss)), jnp.asarray(math.log(30.0)), 1.0
+    first, slope = both(s)
+    value = first
+    for _ in range(40):
+        trial = s - step * jnp.sign(slope)
+        new, new_slope = both(trial)
+        s, value, slope, step = (trial, new, new_slope, step) if new < value else (s, value, slope, step / 2)
+    assert value < first / 2
+    assert value <= min(both(jnp.asarray(g))[0] for g in np.linspace(math.log(0.01), math.log(30.0), 30))
+
+
+# ----------------------------------------------------------------------------------------------- refusals
+
+
+def test_what_is_refused_says_why():
+    X, y, start = GAUSSIAN.X, GAUSSIAN.y, GAUSSIAN.start
+    with pytest.raises(lt.InvalidValueError, match="weights belong to one task"):
+        lt.temperature_path(X, np.stack([y, y], 1), np.stack([start, start], 1), [1.0])
+    with pytest.raises(lt.InvalidValueError, match=r"y.*squared residuals overflow; rescale y"):
+        lt.temperature_path(X, 1e160 * y, start, [1.0])
+    broken = X.copy()
+    broken[77, 2] = math.nan
+    with pytest.raises(lt.InvalidValueError, match=r"X.*must be finite"):
+        lt.temperature_path(broken, y, start, SCATTERED)
