@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import operator
 import pickle
 from fractions import Fraction
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
-from tests.strategies import SEEDS, data, random_data
+from tests.strategies import SEEDS, Data, data, random_data
 from tests.tolerances import EPS, near
 
 SUMS = ("gram", "moment", "energy", "count")
@@ -46,6 +48,12 @@ def exact(problem):
     return np.array([[sum(map(operator.mul, a, b)) for b in columns] for a in columns], dtype=object)
 
 
+def held(sums, k):
+    """The k-th sum with its carry, in rational numbers."""
+    both = np.vectorize(lambda g, c: Fraction(float(g)) + Fraction(float(c)), otypes=[object])
+    return both(getattr(sums, SUMS[k]), sums.carry[k])
+
+
 def off(got, want):
     """The largest difference of a Gram matrix to the exact one, beside its largest entry."""
     gap = [abs(Fraction(float(g)) - w) for g, w in zip(got.ravel(), want.ravel(), strict=True)]
@@ -65,12 +73,54 @@ def test_any_tree_gives_the_same(problem, seed):
             assert np.abs(getattr(got, name) - getattr(want, name)).max() <= 2 * EPS * max(scale, largest)
 
 
+def beyond(got, moments, terms):
+    """By how many times a moment is further off than one rounding of it and the carries' own roundings."""
+    want, size = sum(moments), sum(map(abs, moments))
+    allowed = EPS * abs(want) + terms * Fraction(EPS) ** 2 * size
+    return abs(Fraction(float(got)) - want) / allowed if allowed else Fraction(0)
+
+
+@given(st.lists(st.tuples(st.floats(-1, 1), st.integers(-30, 30)), min_size=1, max_size=20), SEEDS)
+def test_what_cancels_leaves_the_rest(numbers, seed):
+    """Moments over sixty decades, each there with both signs beside one more: all that is large goes."""
+    sizes = [value * 10.0**decade for value, decade in numbers]
+    y = np.array([*sizes, 1 / 3, *[-size for size in sizes]])
+    parts = one_by_one(Data(np.ones((len(y), 1)), y, np.zeros(1)))
+    moments = [held(part, 1)[0] for part in parts]
+    for got in (functools.reduce(operator.add, parts), in_a_tree(parts, np.random.default_rng(seed))):
+        assert beyond(got.moment[0], moments, len(parts)) <= 1
+
+
+def test_what_cancels_is_lost_without_a_carry():
+    moments = [Fraction(v) for v in (1e10, 1 / 3, -1e10)]
+    assert beyond(1e10 + 1 / 3 - 1e10, moments, 3) > 1000
+
+
+@given(data(rows=st.integers(2, 10)), st.integers(1, 3), SEEDS)
+def test_several_columns_of_labels(problem, columns, seed):
+    """Each column as if it were alone, in the sum as in its parts; and the rows of one's own weights."""
+    rng = np.random.default_rng(seed)
+    y, start = (rng.standard_normal((size, columns)) for size in problem.X.shape)
+    many = Data(problem.X, y, start, problem.weights)
+    got = in_a_tree(one_by_one(many), rng)
+    sizes = 1 + (np.abs(problem.X).max(axis=0) @ np.abs(start) + np.abs(y).max(axis=0)) ** 2 * len(y)
+    for k in range(columns):
+        alone = equations(Data(problem.X, y[:, k], start[:, k], problem.weights))
+        assert near(got.gram, alone.gram, 50)
+        assert near(got.moment[:, k], alone.moment, 50, sizes[k] * (1 + np.abs(problem.X).max()))
+        assert near(got.energy[k], alone.energy, 50, sizes[k])
+    none = lt.NormalEquations.empty(start)
+    for same in (got + none, none + got):
+        for name, k in zip(SUMS, range(4), strict=True):
+            assert np.array_equal(getattr(same, name), getattr(got, name))
+            assert np.array_equal(same.carry[k], got.carry[k])
+
+
 def test_rows_far_apart_in_size_do_not_lose_the_small_ones():
     """1e16 beside 1s, and gone again would be all: the plain sum has none of the small ones left."""
-    X = np.ones((2001, 2))
+    X = np.ones((1001, 2))
     X[0] = 1e8
-    problem = random_data(2001, 2, 2)
-    problem = type(problem)(X, np.zeros(2001), START)
+    problem = Data(X, np.zeros(1001), START)
     want, parts = exact(problem), one_by_one(problem)
     assert off(functools.reduce(operator.add, parts).gram, want) <= EPS
     assert off(functools.reduce(operator.add, [part.gram for part in parts]), want) > 100 * EPS
@@ -83,11 +133,9 @@ def test_a_thousand_million_parts_lose_no_digits():
     what it loses over 10⁶.
     """
     X = np.array([[1 / 3, 0.1], [0.7, 1 / 7]])
-    problem = type(random_data(1, 1, 1))(X, np.zeros(2), START)
+    problem = Data(X, np.zeros(2), START)
     part, want = equations(problem), exact(problem)
-    unit = np.vectorize(lambda g, c: Fraction(float(g)) + Fraction(float(c)), otypes=[object])(
-        part.gram, part.carry[0]
-    )
+    unit = held(part, 0)
     total, factor = part, 1
     for k in range(30):
         total, factor = total + total, 2 * factor
@@ -131,22 +179,58 @@ def test_they_travel(several):
     assert len(pickle.dumps(here)) < 4000
 
 
-def test_jax_parts_carry_too():
-    """In float32, where the loss shows: 20 000 parts of ⅓² one after another."""
-    X = jnp.full((1, 1), 1 / 3, dtype=jnp.float32)
-    part = lt.NormalEquations.of(X, X[:, 0], jnp.zeros(1, dtype=jnp.float32))
-    many = functools.reduce(operator.add, [part] * 20_000)
-    plain = functools.reduce(operator.add, [np.float32(part.gram[0, 0])] * 20_000)
-    want, eps = 20_000 * float(part.gram[0, 0]), float(np.finfo(np.float32).eps)
-    assert many.gram.dtype == jnp.float32
-    assert abs(float(many.gram[0, 0]) - want) <= eps * want
-    assert abs(float(plain) - want) > 30 * eps * want
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_a_million_jax_parts_carry_too(dtype):
+    """One after another, compiled: XLA must not simplify what rounding took to 0."""
+    X = jnp.full((1, 1), 1 / 3, dtype=dtype)
+    part = lt.NormalEquations.of(X, X[:, 0], jnp.zeros(1, dtype=dtype))
+    copies, eps = 10**6, float(jnp.finfo(dtype).eps)
+
+    @jax.jit
+    def added(one):
+        return jax.lax.scan(lambda total, _: (total + one, None), one, length=copies - 1)[0]
+
+    got, plain = added(part), added(part.gram)
+    want = copies * held(part, 0)[0, 0]
+    assert got.gram.dtype == dtype
+    assert got.count == copies
+    assert abs(Fraction(float(got.gram[0, 0])) - want) <= eps * want
+    assert abs(held(got, 0)[0, 0] - want) <= 4 * eps**2 * copies * want
+    assert abs(Fraction(float(plain[0, 0])) - want) > 1000 * eps * want
+
+
+def test_numpy_and_jax_parts_merge():
+    """A worker on an accelerator and one without: JAX then, as everywhere."""
+    problem = random_data(20, 3, 3, seed=1)
+    here = equations(problem, slice(0, 9))
+    there = lt.NormalEquations.of(*map(jnp.asarray, (problem.X[9:], problem.y[9:], problem.start)))
+    for both in (here + there, there + here):
+        assert isinstance(both.gram, jax.Array)
+        assert near(both.gram, equations(problem).gram, 50)
+        assert not near(both.gram, there.gram, 50)
+
+
+def test_sums_that_overflow_together_are_refused():
+    """Each part alone is finite; Σ is not, and no singular value of it converges."""
+    for xp in (np, jnp):
+        part = lt.NormalEquations.of(xp.full((1, 2), 1e154), xp.ones(1), xp.zeros(2))
+        assert np.isfinite(part.solve().theta).all()
+        with pytest.raises(lt.InvalidValueError, match="overflowed as parts were added; rescale"):
+            (part + part + part).solve()
+
+
+def test_copies_are_parts():
+    part = equations(random_data(5, 2, 2, seed=3))
+    for copied in (copy.copy(part), copy.deepcopy(part), jax.tree.map(np.copy, part)):
+        assert np.array_equal((part + copied).gram, 2 * part.gram)
 
 
 def test_what_does_not_merge():
     part = lt.NormalEquations.of(np.ones((2, 2)), np.ones(2), START)
     with pytest.raises(TypeError):
         part + 1
+    with pytest.raises(TypeError, match="int"):
+        sum([part, part])  # its 0 knows no start: sum(parts, NormalEquations.empty(start))
     with pytest.raises(lt.InvalidValueError, match="another start"):
         part + lt.NormalEquations.empty(START + 1)
     with pytest.raises(lt.InvalidValueError, match="has 3 columns, this has 2"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import resource
 import tracemalloc
 from itertools import pairwise
 
@@ -29,6 +30,10 @@ def of_losses(roots, rows):
     """Chunks whose losses at the start 0 are the squares of these."""
     roots = np.asarray(roots)
     return streaming.from_arrays(np.ones((len(roots), 1)), roots, rows=rows)
+
+
+def all_losses(source, start):
+    return np.concatenate(list(streaming.losses(source, start)))
 
 
 ZERO = np.zeros(1)
@@ -103,13 +108,33 @@ def test_losses_do_not_depend_on_the_chunks(seed, cuts):
     problem = random_data(60, 5, 5, seed=seed)
     bounds = np.minimum(np.cumsum([0, *cuts, 60]), 60)
     pieces = [(problem.X[a:b], problem.y[a:b]) for a, b in pairwise(bounds)]
-    got = np.concatenate(list(streaming.losses(pieces, problem.start)))
-    whole = np.concatenate(list(streaming.losses([(problem.X, problem.y)], problem.start)))
-    assert np.array_equal(got, whole)
+    whole = all_losses([(problem.X, problem.y)], problem.start)
+    assert np.array_equal(all_losses(pieces, problem.start), whole)
     columns = [(np.asfortranarray(X), y) for X, y in pieces]
-    assert np.array_equal(np.concatenate(list(streaming.losses(columns, problem.start))), whole)
+    assert np.array_equal(all_losses(columns, problem.start), whole)
     plain = (problem.y - problem.X @ problem.start) ** 2
     assert np.allclose(whole, plain, rtol=1e-9, atol=1e-12 * plain.max())
+
+
+def test_rows_wider_than_one_inner_product():
+    """BLAS divides a product of more than 10 000 numbers among its threads, if there are any at hand: chunks worth
+    threads of their own would be rounded otherwise than small ones.
+    """
+    rng = np.random.default_rng(5)
+    X, y, start = rng.standard_normal((200, 20_000)), rng.standard_normal(200), rng.standard_normal(20_000)
+    one, whole = (all_losses(streaming.from_arrays(X, y, rows=rows), start) for rows in (1, 200))
+    assert np.array_equal(one, whole)
+    # A matrix product, whose roundings depend on the neighbours, is told apart.
+    assert not np.array_equal(whole, (y - X @ start) ** 2)
+
+
+def test_a_start_with_gaps_in_memory():
+    """Every other number of an array: BLAS rounds a strided product otherwise."""
+    problem, wide = random_data(200, 7, 7, seed=2), np.random.default_rng(1).standard_normal(14)
+    source = streaming.from_arrays(problem.X, problem.y, rows=9)
+    gaps, none = all_losses(source, wide[::2]), all_losses(source, wide[::2].copy())
+    assert np.array_equal(gaps, none)
+    assert not np.array_equal((problem.y - np.vecdot(problem.X, wide[::2])) ** 2, none)
 
 
 # ------------------------------------------------------------------------------------------------------- on disk
@@ -139,6 +164,67 @@ def test_an_interrupted_column_leaves_no_file(tmp_path):
         median([1.0], 1, column=tmp_path / "nowhere" / "losses.npy")
 
 
+def test_an_existing_column_costs_an_iterator_nothing(tmp_path):
+    path = tmp_path / "losses.npy"
+    path.write_bytes(b"mine")
+    chunks = iter(list(of_losses(np.ones(10), 5)))
+    with pytest.raises(lt.InvalidValueError, match="name a new file"):
+        streaming.median_loss(chunks, ZERO, column=path)
+    assert path.read_bytes() == b"mine"
+    assert len(list(chunks)) == 2
+
+
+@pytest.mark.parametrize("column", [1, True, 1.5, b"losses.npy"])
+def test_a_column_is_a_path(column, capfd):
+    """open(1) would be the standard output, and closed afterwards."""
+    with pytest.raises(lt.InvalidTypeError, match=r"column = .*: must be the path of a file"):
+        median([1.0, 2.0], 1, column=column)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_column_half_written_is_not_taken_for_a_whole_one(tmp_path):
+    """Its header says so until the end: what a power cut leaves has no rows."""
+    path, seen = tmp_path / "losses.npy", []
+
+    def chunks():
+        for _ in range(4):
+            yield np.ones((3000, 1)), np.ones(3000)
+            if seen or path.stat().st_size > 128:
+                seen.append(len(np.load(path)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("linear_theory.streaming.stream.GATHERED", 1000)
+        assert streaming.median_loss(chunks, ZERO, column=path) == (1.0, 12_000, 1)
+    assert set(seen) == {0}
+    assert len(np.load(path)) == 12_000
+
+
+def test_a_full_disk_leaves_no_file(tmp_path):
+    """No file beyond 10 kB here: the error of the system comes through, the part of a column goes."""
+    path, (soft, hard) = tmp_path / "losses.npy", resource.getrlimit(resource.RLIMIT_FSIZE)
+    source = of_losses(np.ones(3000), 100)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+        with pytest.raises(OSError, match="too large"):
+            streaming.median_loss(source, ZERO, column=path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not path.exists()
+    assert streaming.median_loss(source, ZERO, column=path).rows == 3000
+
+
+def test_what_stopped_a_column_is_said_though_its_file_is_gone(tmp_path):
+    path = tmp_path / "losses.npy"
+
+    def chunks():
+        yield np.ones((3, 1)), np.ones(3)
+        path.unlink()
+        raise RuntimeError("the reader's own")
+
+    with pytest.raises(RuntimeError, match="the reader's own"):
+        streaming.median_loss(chunks, ZERO, column=path)
+
+
 def test_an_iterator_is_refused_before_anything_of_it_is_lost():
     chunks = iter(list(of_losses(np.ones(10), 5)))
     with pytest.raises(lt.InvalidTypeError, match=r"only once.*fresh iterator"):
@@ -150,6 +236,27 @@ def test_a_source_that_changes_between_passes_is_seen():
     lengths = iter([10, 9, 9, 9])
     with pytest.raises(lt.InvalidValueError, match="9 rows in pass 2, 10 before"):
         streaming.median_loss(lambda: of_losses(np.ones(next(lengths)), 5), ZERO)
+
+
+@pytest.mark.parametrize("changes", ["labels", "rows", "a little"])
+def test_other_numbers_in_a_later_pass_are_seen(changes, room):
+    """A reader that draws afresh, with as many rows: ranks counted in one pass mean nothing in the next."""
+    rng, X, y = np.random.default_rng(0), np.full((1000, 1), 1.0), np.arange(1.0, 1001.0)
+
+    def reader():
+        noise = rng.standard_normal(1000)
+        other = X + noise[:, None] if changes == "rows" else X * (1 + 1e-9 * noise[0])
+        yield (X, y + noise) if changes == "labels" else (other, y)
+
+    what = "labels" if changes == "labels" else "losses"
+    with pytest.raises(lt.InvalidValueError, match=f"gave other {what} than in the pass before.*seed"):
+        streaming.median_loss(reader, np.ones(1))
+
+
+def test_another_order_in_a_later_pass_is_none_of_our_business(room):
+    rng, y = np.random.default_rng(0), np.arange(1.0, 1001.0)
+    shuffled = lambda: of_losses(rng.permutation(y), 70)
+    assert streaming.median_loss(shuffled, ZERO).value == np.median(y**2)
 
 
 def test_losses_that_overflow_are_named():

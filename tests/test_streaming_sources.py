@@ -115,8 +115,8 @@ def test_integers_in_parquet(tmp_path):
     assert same(streaming.from_parquet(path, "y"), lt.NormalEquations.of(whole, ROWS.y, ROWS.start))
 
 
-def with_null():
-    return pa.array([None if k == 23 else v for k, v in enumerate(ROWS.y)])
+def with_null(row=23, values=ROWS.y):
+    return pa.array([None if k == row else v for k, v in enumerate(values)])
 
 
 COLUMNS = [
@@ -126,6 +126,10 @@ COLUMNS = [
     (table, {"features": ["a", "y"]}, "each named once, target and weights apart"),
     (table, {"features": []}, "at least one column"),
     (table, {"features": "abc"}, "must be a list of column names"),
+    (table, {"features": [1]}, "column = 1: must be the name of a column"),
+    (table, {"target": None}, "column = None: must be the name of a column"),
+    (table, {"weights": "y"}, "each named once, target and weights apart"),
+    (table, {"rows": 0}, "rows = 0: must be ≥ 1"),
     (lambda: table(name=["n"] * 50), {}, "column = 'name': holds string, not integers or floats"),
     (lambda: table(flag=[True] * 50), {}, "column = 'flag': holds bool"),
     (lambda: pa.table([ROWS.y, ROWS.y, ROWS.y], names=["a", "a", "y"]), {"features": ["a"]}, "more than once"),
@@ -145,17 +149,50 @@ def test_a_null_is_named_by_column_and_row(tmp_path):
         streaming.normal_equations(source, np.zeros(5))
 
 
+@pytest.mark.parametrize(("name", "row"), [("y", 0), ("w", 49), ("y", 13), ("w", 12)])
+def test_a_null_in_labels_or_weights_too(tmp_path, name, row):
+    """First, last, and on both sides of where a row group ends."""
+    columns = {"a": ROWS.X[:, 0], "y": ROWS.y, "w": ROWS.weights}
+    path = written(tmp_path, pa.table(columns | {name: with_null(row, columns[name])}))
+    with pytest.raises(
+        lt.InvalidValueError, match=rf"column = '{name}': holds a null in row {row} \(from 0\)"
+    ):
+        streaming.normal_equations(streaming.from_parquet(path, "y", weights="w", rows=5), np.zeros(1))
+
+
+def test_pages_that_do_not_decompress_are_said_of_their_file(tmp_path):
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pa.table({"a": np.random.default_rng(0).random(5000), "y": np.ones(5000)}), path)
+    source, whole = streaming.from_parquet(path, "y"), path.read_bytes()
+    assert streaming.normal_equations(source, [0.0]).count == 5000
+    path.write_bytes(whole[:4] + bytes(1000) + whole[1004:])
+    with pytest.raises(
+        lt.InvalidValueError, match=r"path = '.*rows.parquet': (cannot be read|is no Parquet file): "
+    ):
+        streaming.normal_equations(source, [0.0])
+
+
+def test_names_of_columns_from_a_generator(tmp_path):
+    path = written(tmp_path, table())
+    assert same(streaming.from_parquet(path, "y", (name for name in "abc"), "w"))
+
+
 def test_what_is_no_parquet_file(tmp_path):
     (tmp_path / "rows.parquet").write_text("a,b,y\n1,2,3\n")
     with pytest.raises(lt.InvalidValueError, match="is no Parquet file"):
         streaming.from_parquet(tmp_path / "rows.parquet", "y")
     with pytest.raises(lt.InvalidValueError, match="cannot be read"):
         streaming.from_parquet(tmp_path / "none.parquet", "y")
+    with pytest.raises(lt.InvalidTypeError, match="path = 3: must be the path of a file"):
+        streaming.from_parquet(3, "y")
+    with pytest.raises(lt.InvalidTypeError, match="X = 3: must be the path of a file"):
+        streaming.from_npy(3, "y.npy")
 
 
 # ------------------------------------------------------------------------------------------------- chunks at fault
 
 GOOD = (np.ones((4, 3)), np.ones(4))
+NONE = (GOOD[0][:0], GOOD[1][:0])
 
 
 def changed(array, index, value):
@@ -175,9 +212,14 @@ CHUNKS = [
     ([GOOD, (*GOOD, GOOD[1], GOOD[1])], "not 4 things"),
     ([(np.full((4, 3), "a"), GOOD[1])], r"X = .*must hold real numbers.*chunk 0"),
     ([], "has no rows"),
-    ([(np.ones((0, 3)), np.ones(0))], "has no rows"),
+    ([NONE], "has no rows"),
     (3, "must be an iterable of chunks"),
-    (lambda: 3, "."),
+    (lambda: 3, r"source\(\) = 3: must be an iterable of chunks"),
+    (
+        [GOOD, NONE, (GOOD[0], changed(GOOD[1], 1, np.nan))],
+        r"y = nan: .*row 5 \(row 1 of chunk 2",
+    ),
+    ([([[1.0, 2.0, 3.0], [1.0]], [1.0, 2.0])], "rectangular array of numbers.*chunk 0"),
 ]
 
 
@@ -202,3 +244,39 @@ def test_an_iterator_that_a_function_gives_twice_is_seen():
     spent = iter([(ROWS.X, ROWS.y)])
     with pytest.raises(lt.InvalidValueError, match="empty the second time; return a fresh iterator"):
         streaming.median_loss(lambda: spent, ROWS.start)
+
+
+def test_labels_that_change_between_the_passes_of_a_solution_are_seen():
+    """As many rows, from a reader without a seed: a refinement by other rows would mend nothing."""
+    rng, X = np.random.default_rng(0), random_data(60, 3, 3, 100.0, seed=1).X
+    y = rng.standard_normal(60)
+    assert streaming.solve(lambda: iter([(X, y)]), ROWS.start).passes > 1
+    with pytest.raises(lt.InvalidValueError, match=r"gave other labels than in the pass before.*seed"):
+        streaming.solve(lambda: iter([(X, y + rng.standard_normal(60))]), ROWS.start)
+
+
+def test_a_source_is_opened_once_a_pass():
+    """To open it may be dear, or leave something open."""
+
+    class Counted:
+        opened = 0
+
+        def __iter__(self):
+            self.opened += 1
+            return iter([(ROWS.X, ROWS.y)])
+
+    source = Counted()
+    assert streaming.median_loss(source, ROWS.start).passes == source.opened == 2
+    # To ask whether iter(source) is source, the other way to tell an iterator, opens it.
+    assert iter(source) is not source
+    assert source.opened == 3
+
+
+def test_numbers_in_the_other_byte_order(tmp_path):
+    paths = saved(
+        tmp_path, X=ROWS.X.astype(">f8"), y=ROWS.y.astype(">f8"), weights=ROWS.weights.astype(">f4")
+    )
+    want = lt.NormalEquations.of(ROWS.X, ROWS.y, ROWS.start, ROWS.weights.astype(np.float32))
+    source = streaming.from_npy(**paths, rows=7)
+    assert same(source, want)
+    assert not same(source, WANT)  # the weights as they were before float32

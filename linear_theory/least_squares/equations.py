@@ -156,7 +156,7 @@ class NormalEquations:
         Raises
         ------
         InvalidValueError, InvalidTypeError
-            For a negative or infinite ridge, or no rows at all.
+            For a negative or infinite ridge, no rows at all, or sums that overflowed as parts were added.
         """
         from .solution import from_equations
 
@@ -165,4 +165,6 @@ class NormalEquations:
         ridge = bounded(space, "ridge", ridge, accept, "must be finite and ≥ 0")
         if is_concrete(self.count) and float(self.count) == 0:
             reject("count", self.count, "there are no rows yet; add some before solving")
+        if is_concrete(self) and not all(bool(space.xp.isfinite(v).all()) for v in self._sums):
+            reject("gram", self.gram, "sums of squares overflowed as parts were added; rescale the columns")
         return from_equations(space, space.tree(self), ridge)

@@ -8,6 +8,7 @@ one pass over the rows, and every other Gram matrix is a combination of these (`
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ import numpy as np
 
 from ..arrays import Array, InvalidTypeError, Namespace, bounded, meshed, pytree, reject
 from . import dense, traced
-from .blocks import over_strips
+from .blocks import WORTH_THREADS, over_strips, single_threaded_blas
 from .rows import Sample, checked_sample, refuse_infinite
 from .span import Span, Wanted
 
@@ -31,8 +32,9 @@ class TemperaturePath:
 
     ``temperatures`` (T,); ``theta`` (T, d); ``mean_weight`` (T,), the mean of exp(−loss/τ), by which FLOW's
     step is smaller; ``weightings``, how many weighted Gram matrices were summed over the rows; ``error``, twice
-    the largest relative error ‖θ − θ_exact‖/‖θ_exact − start‖ that passes over the rows measured, where two
-    numbers of nodes disagree most (0 where every temperature was summed by itself).
+    the largest relative error ‖θ − θ_exact‖/‖θ_exact − start‖ that passes over the rows measured, at the dozen
+    temperatures whose weights the nodes give worst (0 where every temperature was summed by itself). Equal
+    temperatures are summed once.
     """
 
     temperatures: Array
@@ -118,7 +120,9 @@ def _shared(space: Namespace, sample: Sample, taus: Array, ridge: float, accurac
         weightings, error = 0, 0.0
         for window in _windows(rates) if n >= d else ():
             span = Span(sample.X, residual, excess, wanted.only(window), accuracy)
-            displacement[window], mass[window] = span.fill()
+            # Beside the sums, which have threads of their own, much small algebra that threads only slow down.
+            with single_threaded_blas if d**3 < WORTH_THREADS else nullcontext():
+                displacement[window], mass[window] = span.fill()
             weightings, error = weightings + span.weightings, max(error, span.error)
         for t in np.flatnonzero(np.isnan(displacement[:, 0])):
             weights = np.exp(-excess * rates[t])

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..arrays import Array, reject
 from ..least_squares.blocks import blocks, kept_threads, over_strips
-from .stream import Part, Source, Stream
+from .sources import as_path
+from .stream import Part, Source, Stream, bits_of
 
 __all__ = ["MedianLoss", "losses", "median_loss"]
 
@@ -20,6 +21,9 @@ DIGIT = 16
 
 ROOM = 1_000_000
 """Losses (8 MB) that are kept and sorted, once no more are left to choose from."""
+
+WIDTH = 8192
+"""Columns of one inner product: from 10 000 on BLAS would divide it among threads, if it has any at hand."""
 
 
 def losses(source: Source, start: Array) -> Iterator[Array]:
@@ -44,7 +48,10 @@ def part_losses(part: Part) -> Array:
     def fill(strip: slice, block: int) -> None:
         for rows in blocks(strip, block):
             # One inner product a row, each on its own: a matrix product would round by a row's neighbours.
-            residual = y[rows] - np.vecdot(np.ascontiguousarray(X[rows]), start)
+            residual, block_rows = y[rows], np.ascontiguousarray(X[rows])
+            for low in range(0, len(start), WIDTH):
+                columns = slice(low, low + WIDTH)
+                residual = residual - np.vecdot(block_rows[:, columns], start[columns])
             np.square(residual, out=found[rows])
 
     with np.errstate(over="ignore", invalid="ignore"):  # looked for below
@@ -91,22 +98,24 @@ def median_loss(source: Source, start: Array, column: str | Path | None = None) 
     with kept_threads():
         if column is None:
             stream.need_passes("a median without a column on disk takes up to 4 passes")
-            value = _median(lambda: map(part_losses, stream), lambda: stream.rows)
+            value = _median(lambda: map(part_losses, stream), lambda: stream.rows, source)
         else:
+            column = as_path("column", column)
             with _new_file(column) as file:
                 _write_column(file, map(part_losses, stream))
             rows = stream.rows
             # Mapped anew for every slice: the pages of the last one are let go.
             slices = lambda low: np.load(column, mmap_mode="r")[low : low + ROOM]
-            value = _median(lambda: map(slices, range(0, rows, ROOM)), lambda: rows)
+            value = _median(lambda: map(slices, range(0, rows, ROOM)), lambda: rows, column)
     if value == 0:
         remedy = "the pre-trained model already fits half of the samples exactly; pass a temperature > 0 of your own"
         reject("median of losses", value, f"{remedy}, for instance the mean loss")
     return MedianLoss(value, stream.rows, stream.passes)
 
 
-def _median(make: Callable[[], Iterable[Array]], rows: Callable[[], int]) -> float:
+def _median(make: Callable[[], Iterable[Array]], rows: Callable[[], int], source: object) -> float:
     """Of the values ≥ 0 in the arrays that ``make()`` gives, the same each time; ``rows()`` after the first."""
+    make = _unchanged(make, source)
     counts = _counts(make(), {0: 64})
     n = rows()
     wanted = [_Rank(0, 64, (n - 1) // 2), _Rank(0, 64, n // 2)]
@@ -125,6 +134,25 @@ def _median(make: Callable[[], Iterable[Array]], rows: Callable[[], int]) -> flo
     with np.errstate(over="ignore"):
         middle = (low + high) / 2
     return float(middle if np.isfinite(middle) else low / 2 + high / 2)
+
+
+def _unchanged(make: Callable[[], Iterable[Array]], source: object) -> Callable[[], Iterator[Array]]:
+    """``make``, raising at the end of a pass whose losses, in whatever order, are not those of the first."""
+    seen: set[int] = set()
+
+    def arrays() -> Iterator[Array]:
+        total = 0
+        for values in make():
+            total += bits_of(values)
+            yield values
+        seen.add(total % 2**64)
+        if len(seen) > 1:
+            remedy = (
+                "gave other losses than in the pass before; it must give the same again, from a fixed seed"
+            )
+            reject("source", source, remedy)
+
+    return arrays
 
 
 class _Rank(NamedTuple):
@@ -173,7 +201,7 @@ def _kept(arrays: Iterable[Array], prefixes: Iterable[int], bits: int) -> dict[i
 
 
 @contextmanager
-def _new_file(path: str | Path) -> Iterator[BinaryIO]:
+def _new_file(path: Path) -> Iterator[BinaryIO]:
     """A file that was not there; gone again if its writing fails."""
     try:
         file = open(path, "xb")  # noqa: SIM115
@@ -183,7 +211,7 @@ def _new_file(path: str | Path) -> Iterator[BinaryIO]:
         with file:
             yield file
     except BaseException:
-        Path(path).unlink()
+        path.unlink(missing_ok=True)
         raise
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,19 @@ class Chunks:
         self._make = make
 
     def __iter__(self) -> Iterator[Sequence[Any]]:
-        return iter(self._make())
+        found = self._make()
+        if not isinstance(found, Iterable):
+            raise InvalidTypeError(
+                "source()", found, "must be an iterable of chunks (X, y) or (X, y, weights)"
+            )
+        return iter(found)
+
+
+def as_path(name: str, value: object) -> Path:
+    """``value`` as a path; not a number, which ``open`` would take for a file that is open already."""
+    if not isinstance(value, str | os.PathLike):
+        raise InvalidTypeError(name, value, "must be the path of a file")
+    return Path(os.fspath(value))
 
 
 def from_arrays(X: Array, y: Array, weights: Array | None = None, rows: int | None = None) -> Chunks:
@@ -55,14 +69,15 @@ def from_npy(
     InvalidValueError, InvalidTypeError
         Where a file cannot be read as one array, and as in :func:`from_arrays`.
     """
-    paths = {"X": X, "y": y} | ({} if weights is None else {"weights": weights})
+    given = {"X": X, "y": y} | ({} if weights is None else {"weights": weights})
+    paths = {name: as_path(name, path) for name, path in given.items()}
     bounds = _bounds({name: _mapped(name, path).shape for name, path in paths.items()}, rows)
     # Mapped anew for every slice: the pages of the last one are let go.
     slices = lambda part: tuple(_mapped(name, path)[part] for name, path in paths.items())
     return Chunks(lambda: (slices(part) for part in bounds))
 
 
-def _mapped(name: str, path: str | Path) -> Array:
+def _mapped(name: str, path: Path) -> Array:
     try:
         found = np.load(path, mmap_mode="r")
     except OSError as error:
@@ -119,10 +134,14 @@ def from_parquet(
     import pyarrow.parquet as parquet
     from pyarrow import ArrowException
 
-    def opened() -> parquet.ParquetFile:
+    path = as_path("path", path)
+
+    @contextmanager
+    def opened() -> Iterator[parquet.ParquetFile]:
         try:
-            return parquet.ParquetFile(path)
-        except OSError as error:
+            with parquet.ParquetFile(path) as file:
+                yield file
+        except OSError as error:  # also of pages that do not decompress
             reject("path", str(path), f"cannot be read: {error.strerror or error}")
         except ArrowException as error:
             reject("path", str(path), f"is no Parquet file: {error}")
@@ -134,6 +153,7 @@ def from_parquet(
         features = [name for name in schema.names if name not in labels]
     elif isinstance(features, str):
         raise InvalidTypeError("features", features, "must be a list of column names")
+    features = list(features)
     columns = [*features, *labels]
     _check_columns(schema, columns)
     step = _chunk_rows(rows, len(features))
@@ -142,7 +162,7 @@ def from_parquet(
         first = 0
         with opened() as file:
             for batch in file.iter_batches(step, columns=columns):
-                yield _numbers(batch, list(features), labels, first)
+                yield _numbers(batch, features, labels, first)
                 first += batch.num_rows
 
     return Chunks(chunks)
@@ -151,6 +171,9 @@ def from_parquet(
 def _check_columns(schema: Any, columns: list[str]) -> None:
     from pyarrow import types
 
+    for name in columns:
+        if not isinstance(name, str):
+            raise InvalidTypeError("column", name, "must be the name of a column")
     if len(columns) == 1 or len(set(columns)) < len(columns):
         reject("features", columns, "must be at least one column, each named once, target and weights apart")
     for name in columns:

@@ -28,6 +28,11 @@ GATHERED = 1_000_000
 """Numbers (8 MB) up to which smaller chunks are gathered, so that each sum over rows is worth its overhead."""
 
 
+def bits_of(values: Array) -> int:
+    """The sum of the bits of floats (n,), modulo 2⁶⁴: another one where they are others, whatever their order."""
+    return int(np.ascontiguousarray(values).view(np.uint64).sum())
+
+
 class Part(NamedTuple):
     """Checked rows of one chunk or of several small ones; the number of the first, from 0, and where each starts."""
 
@@ -57,7 +62,8 @@ class Stream:
     """A source seen from a start (d,), as often as it can be gone through; counts its passes and rows."""
 
     def __init__(self, source: Source, start: Array) -> None:
-        self.start = finite(_NUMPY, "start", start, ndim=1)
+        # Contiguous: an inner product with every other number of an array rounds otherwise.
+        self.start = np.ascontiguousarray(finite(_NUMPY, "start", start, ndim=1))
         if self.start.size == 0:
             reject("start", start, "must have at least one entry, one a column of X")
         if not isinstance(source, Iterable):
@@ -68,8 +74,8 @@ class Stream:
                 raise InvalidTypeError("source", source, remedy)
             source = Chunks(source)
         self.source = source
-        self.once = not isinstance(source, Chunks) and iter(source) is source
-        self.passes, self.rows = 0, 0
+        self.once = isinstance(source, Iterator)
+        self.passes, self.rows, self.labels = 0, 0, 0
 
     def need_passes(self, purpose: str) -> None:
         """Raise for a source that can be gone through only once, before anything of it is lost."""
@@ -80,10 +86,10 @@ class Stream:
             raise InvalidTypeError("source", self.source, remedy)
 
     def __iter__(self) -> Iterator[Part]:
-        rows = 0
+        rows = labels = 0
         for part in _gathered(self._checked()):
+            rows, labels = rows + len(part.sample.X), (labels + bits_of(part.sample.y)) % 2**64
             yield part
-            rows += len(part.sample.X)
         if rows == 0:
             many = "was empty the second time; return a fresh iterator" if self.passes else "has no rows"
             reject("source", self.source, many)
@@ -92,7 +98,12 @@ class Stream:
                 f"gave {rows} rows in pass {self.passes + 1}, {self.rows} before; it must give the same again"
             )
             reject("source", self.source, remedy)
-        self.passes, self.rows = self.passes + 1, rows
+        if self.passes and labels != self.labels:
+            remedy = (
+                "gave other labels than in the pass before; it must give the same again, from a fixed seed"
+            )
+            reject("source", self.source, remedy)
+        self.passes, self.rows, self.labels = self.passes + 1, rows, labels
 
     def _checked(self) -> Iterator[Part]:
         first, weighted = 0, None
