@@ -131,7 +131,7 @@ def test_rows_wider_than_one_inner_product():
 def test_a_start_with_gaps_in_memory():
     """Every other number of an array: BLAS rounds a strided product otherwise."""
     problem, wide = random_data(200, 7, 7, seed=2), np.random.default_rng(1).standard_normal(14)
-    source = streaming.from_arrays(problem.X, problem.y, rows=9)
+    source = [(problem.X, problem.y)]
     gaps, none = all_losses(source, wide[::2]), all_losses(source, wide[::2].copy())
     assert np.array_equal(gaps, none)
     assert not np.array_equal((problem.y - np.vecdot(problem.X, wide[::2])) ** 2, none)
@@ -196,11 +196,10 @@ def test_a_column_half_written_is_not_taken_for_a_whole_one(tmp_path):
         patch.setattr("linear_theory.streaming.stream.GATHERED", 1000)
         assert streaming.median_loss(chunks, ZERO, column=path) == (1.0, 12_000, 1)
     assert set(seen) == {0}
-    assert len(np.load(path)) == 12_000
 
 
 def test_a_full_disk_leaves_no_file(tmp_path):
-    """No file beyond 10 kB here: the error of the system comes through, the part of a column goes."""
+    """No file beyond 10 kB: the error of the system comes through, what was written of the column goes."""
     path, (soft, hard) = tmp_path / "losses.npy", resource.getrlimit(resource.RLIMIT_FSIZE)
     source = of_losses(np.ones(3000), 100)
     try:
@@ -255,8 +254,7 @@ def test_other_numbers_in_a_later_pass_are_seen(changes, room):
 
 def test_another_order_in_a_later_pass_is_none_of_our_business(room):
     rng, y = np.random.default_rng(0), np.arange(1.0, 1001.0)
-    shuffled = lambda: of_losses(rng.permutation(y), 70)
-    assert streaming.median_loss(shuffled, ZERO).value == np.median(y**2)
+    assert streaming.median_loss(lambda: of_losses(rng.permutation(y), 70), ZERO).value == np.median(y**2)
 
 
 def test_losses_that_overflow_are_named():
@@ -294,6 +292,7 @@ def test_memory_is_flat(tmp_path):
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "ROOM", 20_000)  # else these few would all be kept
+        patch.setattr("linear_theory.least_squares.blocks.WORTH_THREADS", np.inf)  # else a matter of timing
         for name, work in works.items():
             few, many = peak(lambda work=work: work(8)), peak(lambda work=work: work(80))
             assert many <= 1.1 * few, (name, few, many)

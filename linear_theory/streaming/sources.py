@@ -19,6 +19,10 @@ ENTRIES = 4_000_000
 """Numbers in a chunk, unless told: 32 MB."""
 
 
+READ = 65_536
+"""Bytes that are read at once of each column of a Parquet file."""
+
+
 class Chunks:
     """Chunks of rows, made afresh by ``make()`` for every pass.
 
@@ -124,12 +128,14 @@ def from_parquet(
     """From columns of a Parquet file, read a batch at a time (pyarrow; extra ``[cli]``).
 
     ``target`` names y and ``weights``, if given, the weights; ``features`` the columns of X in their order,
-    ``None`` for all others in the order of the file. Memory: a batch, and what pyarrow holds of the row group.
+    ``None`` for all others in the order of the file. Memory: a batch, and of every column a page and 64 kB,
+    however large the file and its row groups.
 
     Raises
     ------
     InvalidValueError, InvalidTypeError
-        Naming the column that is missing, there twice, not of numbers, or holds a null (with its row).
+        Naming the column that is missing, there twice, not of numbers, or holds a null (with its row); or the
+        file that is damaged, if need be in the middle of a pass.
     """
     import pyarrow.parquet as parquet
     from pyarrow import ArrowException
@@ -139,7 +145,8 @@ def from_parquet(
     @contextmanager
     def opened() -> Iterator[parquet.ParquetFile]:
         try:
-            with parquet.ParquetFile(path) as file:
+            # As it comes pyarrow reads ahead, and keeps what it has read: at the end the whole file.
+            with parquet.ParquetFile(path, pre_buffer=False, buffer_size=READ) as file:
                 yield file
         except OSError as error:  # also of pages that do not decompress
             reject("path", str(path), f"cannot be read: {error.strerror or error}")
