@@ -47,6 +47,9 @@ def draw(results: dict[str, Any]) -> Figure:
         above.set_title(f"Time, {beside}")
         below.set_title(f"Memory, {beside}")
         below.set_xlabel(letter)
+    for low_left in axes[:, 0]:  # room for the words under the lowest line
+        low, high = low_left.get_ylim()
+        low_left.set_ylim(low / 3, high)
     axes[0, 0].set_ylabel(f"time, in {side}³ products on each core")
     axes[1, 0].set_ylabel("peak beyond the inputs, MiB")
     title(fig, _claim(results))

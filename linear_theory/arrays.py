@@ -30,8 +30,9 @@ class LinearTheoryError(Exception):
     """Base of every error this package raises; names the argument, its value and the remedy."""
 
     def __init__(self, argument: str, value: object, remedy: str) -> None:
-        self.argument, self.value, self.remedy = argument, value, remedy
-        super().__init__(f"{argument} = {short(value)}: {remedy}")
+        self.argument, self.value = argument, value
+        self.remedy = " ".join(remedy.split())  # on one line, whatever another library has said
+        super().__init__(f"{argument} = {short(value)}: {self.remedy}")
 
 
 class InvalidValueError(LinearTheoryError, ValueError):
@@ -52,7 +53,7 @@ def short(value: object) -> str:
         return f"array of shape {tuple(shape)}"
     text = repr(value.item() if shape == () and is_concrete(value) else value)  # pyright: ignore
     text = " ".join(text.split())  # a matrix on one line
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= 80 else f"{text[:38]}...{text[-39:]}"  # a path keeps its file name
 
 
 @dataclasses.dataclass(frozen=True)

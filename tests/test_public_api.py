@@ -49,6 +49,7 @@ SHAPES = (
     "(n,)",
     "(d, d)",
     "(m,)",
+    "(T, d)",
     "(…",
     "float",
     "Broadcasts",

@@ -37,6 +37,9 @@ LONGEST = 64
 WORTH_THREADS = 20_000_000
 """Multiplications below which starting threads costs more than it saves."""
 
+ALONE = 30_000
+"""Multiplications for which BLAS takes one thread by itself."""
+
 
 def cores() -> int:
     """Cores this process may use."""
@@ -75,6 +78,15 @@ class _SingleThreadedBlas:
 
 
 single_threaded_blas = _SingleThreadedBlas()
+
+
+def calm_blas(work: float, largest: float) -> Any:
+    """One thread for BLAS where the largest product or factorisation, of so many multiplications, is not worth more.
+
+    Threads that have had a little to do stay awake after, and then cost more than they save. Where all the work is
+    too little for BLAS to take a second one, there is nothing to set.
+    """
+    return single_threaded_blas if work > ALONE and largest < WORTH_THREADS else nullcontext()
 
 
 @contextmanager

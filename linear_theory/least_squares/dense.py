@@ -10,7 +10,7 @@ import scipy.linalg.lapack
 
 from ..arrays import Array, Namespace, reject
 from . import pivoted
-from .blocks import one_root, residual_products, weighted_products
+from .blocks import calm_blas, one_root, residual_products, weighted_products
 from .fit import CHOLESKY, CONTRACTION, DIRECT, DUAL, DUAL_REFINED, IDLE, REFINED, Fit
 from .rows import Sample, refuse_infinite
 
@@ -69,7 +69,9 @@ def fit(space: Namespace, sample: Sample, ridge: Array) -> Fit:
         scaled = _in_units(sample, unit)
         if scaled is not None:
             gram_way = _by_inner_products if n < d else _by_normal_equations
-            found = gram_way(scaled, pull / unit)
+            small = min(n, d)
+            with calm_blas(n * d * small, d * small**2):
+                found = gram_way(scaled, pull / unit)
         if found is None:
             refuse_infinite(space, sample.X)
             roots = np.ones(n) if weights is None else np.sqrt(weights)

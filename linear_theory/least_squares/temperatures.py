@@ -8,7 +8,6 @@ one pass over the rows, and every other Gram matrix is a combination of these (`
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ import numpy as np
 
 from ..arrays import Array, InvalidTypeError, Namespace, bounded, meshed, pytree, reject
 from . import dense, traced
-from .blocks import WORTH_THREADS, over_strips, single_threaded_blas
+from .blocks import calm_blas, over_strips
 from .rows import Sample, checked_sample, refuse_infinite
 from .span import Span, Wanted
 
@@ -121,7 +120,7 @@ def _shared(space: Namespace, sample: Sample, taus: Array, ridge: float, accurac
         for window in _windows(rates) if n >= d else ():
             span = Span(sample.X, residual, excess, wanted.only(window), accuracy)
             # Beside the sums, which have threads of their own, much small algebra that threads only slow down.
-            with single_threaded_blas if d**3 < WORTH_THREADS else nullcontext():
+            with calm_blas(n * d**2, d**3):
                 displacement[window], mass[window] = span.fill()
             weightings, error = weightings + span.weightings, max(error, span.error)
         for t in np.flatnonzero(np.isnan(displacement[:, 0])):
