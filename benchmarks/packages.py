@@ -40,7 +40,7 @@ def ridge_regression(rows: Rows) -> Call:
 
 
 def wls(rows: Rows) -> Call:
-    from statsmodels.regression.linear_model import WLS
+    from statsmodels.regression.linear_model import WLS  # pyright: ignore[reportMissingImports]
 
     X, y, start, weights, _ = _without_ridge(rows)
     return lambda: start + WLS(y - X @ start, X, weights=weights).fit().params
@@ -69,14 +69,14 @@ def lsmr(rows: Rows) -> Call:
 
 def lineax_qr(rows: Rows) -> Call:
     """What lineax chooses by itself for a tall matrix."""
-    import lineax
+    import lineax  # pyright: ignore[reportMissingImports]
 
     return _lineax(rows, lineax.AutoLinearSolver(well_posed=None))
 
 
 def lineax_normal(rows: Rows) -> Call:
     """The fastest that lineax offers."""
-    import lineax
+    import lineax  # pyright: ignore[reportMissingImports]
 
     return _lineax(rows, lineax.Normal(lineax.Cholesky()))
 
@@ -84,7 +84,7 @@ def lineax_normal(rows: Rows) -> Call:
 def _lineax(rows: Rows, solver: Any) -> Call:
     import jax
     import jax.numpy as jnp
-    import lineax
+    import lineax  # pyright: ignore[reportMissingImports]
 
     @jax.jit
     def run(X: Array, y: Array, start: Array, weights: Array) -> Array:
