@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, figure, label_line, styled, title
+from figures.style import COLOURS, figure, label_line, spread_apart, styled, title
 
 from .packages import OURS
 from .report import MIB, short
@@ -80,7 +80,7 @@ def _panel(ax: Axes, sizes: np.ndarray, lines: dict[str, Any]) -> None:
     names = sorted(lines, key=lambda name: lines[name][-1])
     ends = np.log10([lines[name][-1] for name in names])
     low, high = np.log10(min(v.min() for v in lines.values())), np.log10(max(v.max() for v in lines.values()))
-    places = _apart(ends, (high - low) / 15)
+    places = spread_apart(ends, (high - low) / 15)
     for name, place in zip(names, places, strict=True):
         weight = "bold" if name == OURS else "normal"
         label_line(ax, sizes[-1], 10**place, name, LOOK[name][0], dx=9, fontsize=11.5, fontweight=weight)
@@ -95,15 +95,3 @@ def _reference(ax: Axes, sizes: np.ndarray, values: np.ndarray, text: str) -> No
     """What one would compare with: dashed and grey, its name at its beginning."""
     ax.plot(sizes, values, color=COLOURS["uniform"], lw=1.6, ls=(0, (4, 3)), zorder=1)
     label_line(ax, sizes[0], values[0], text, COLOURS["uniform"], dx=0, dy=-13, ha="left", fontsize=11.5)
-
-
-def _apart(heights: np.ndarray, least: float) -> np.ndarray:
-    """Sorted heights, moved as little as keeps neighbours ``least`` apart."""
-    placed = heights.copy()
-    for _ in range(500):
-        for i in range(len(placed) - 1):
-            short_of = least - (placed[i + 1] - placed[i])
-            if short_of > 0:
-                placed[i] -= short_of / 2
-                placed[i + 1] += short_of / 2
-    return placed

@@ -19,16 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from linear_theory.least_squares.blocks import cores
+
 SIDE = 1024
 """m of the products that the limit is measured with."""
 
 LEAST = 3
 """Rounds of a call, however slow it is."""
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Spread(NamedTuple):

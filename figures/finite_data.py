@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, figure, label_line, styled, title
+from figures.style import COLOURS, figure, label_line, spread_apart, styled, title
 
 # Colour, mark and label of each quantity: the methods in their colours, what they share in greys.
 LOOK = {
@@ -46,7 +46,7 @@ def _deviations(ax: Axes, d: Any) -> None:
     names = sorted(LOOK, key=lambda name: float(last.sel(quantity=name)))
     # Labels keep the order of the lines and a distance of their own.
     heights = np.log10([float(last.sel(quantity=name)) for name in names])
-    heights = _spread(heights, 0.17)
+    heights = spread_apart(heights, 0.17)
     for name, height in zip(names, heights, strict=True):
         colour, _, text = LOOK[name]
         label_line(ax, n[-1], 10**height, text, colour, dx=14)
@@ -68,18 +68,6 @@ def _deviations(ax: Axes, d: Any) -> None:
 def _face(name: str) -> str:
     """Open marks for the one iterate to which no line belongs."""
     return "white" if name == "recipe" else LOOK[name][0]
-
-
-def _spread(heights: np.ndarray, least: float) -> np.ndarray:
-    """The sorted heights, moved apart as little as makes neighbours ``least`` apart."""
-    placed = heights.copy()
-    for _ in range(200):
-        for i in range(len(placed) - 1):
-            short = least - (placed[i + 1] - placed[i])
-            if short > 0:
-                placed[i] -= short / 2
-                placed[i + 1] += short / 2
-    return placed
 
 
 def _slopes(ax: Axes, d: Any) -> None:

@@ -127,3 +127,15 @@ def label_line(
     return ax.annotate(
         text, place, xytext=(dx, dy), textcoords="offset points", color=colour, **(options | text_options)
     )
+
+
+def spread_apart(heights: np.ndarray, least: float) -> np.ndarray:
+    """Sorted heights, moved as little as keeps neighbours ``least`` apart."""
+    placed = heights.copy()
+    for _ in range(500):
+        for i in range(len(placed) - 1):
+            short = least - (placed[i + 1] - placed[i])
+            if short > 0:
+                placed[i] -= short / 2
+                placed[i + 1] += short / 2
+    return placed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import resource
-import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from benchmarks.memory import traced_rise
 from linear_theory import streaming
 from tests.strategies import SEEDS, random_data
 
@@ -262,15 +262,6 @@ def test_losses_that_overflow_are_named():
         median([1.0] * 7 + [1e160], 3)
 
 
-def peak(call):
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
 def test_memory_is_flat(tmp_path):
     """Ten times the rows, the same memory: of the median by passes, on disk, of the solution and the sums."""
     rows, start = 20_000, np.zeros(8)
@@ -294,6 +285,8 @@ def test_memory_is_flat(tmp_path):
         patch.setattr(module, "ROOM", 20_000)  # else these few would all be kept
         patch.setattr("linear_theory.least_squares.blocks.WORTH_THREADS", np.inf)  # else a matter of timing
         for name, work in works.items():
-            few, many = peak(lambda work=work: work(8)), peak(lambda work=work: work(80))
+            few, many = traced_rise(lambda work=work: work(8)), traced_rise(lambda work=work: work(80))
             assert many <= 1.1 * few, (name, few, many)
-    assert peak(lambda: list(source(80)())) > 5 * peak(lambda: list(source(8)()))  # what the check would see
+    assert traced_rise(lambda: list(source(80)())) > 5 * traced_rise(
+        lambda: list(source(8)())
+    )  # what the check would see
