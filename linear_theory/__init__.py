@@ -9,6 +9,7 @@ from .arrays import DivergenceError, InvalidTypeError, InvalidValueError, Linear
 from .descent import Path, descend
 from .diagnosis import Diagnosis, diagnose
 from .least_squares import NormalEquations, Solution, TemperaturePath, solve, temperature_path
+from .linearization import Linearization, linearize
 from .problem import FineTuningProblem, paper_problem
 from .risk import (
     best_average_weight,
@@ -45,6 +46,7 @@ __all__ = [
     "InvalidTypeError",
     "InvalidValueError",
     "LinearTheoryError",
+    "Linearization",
     "NormalEquations",
     "Path",
     "Solution",
@@ -65,6 +67,7 @@ __all__ = [
     "hard_sample_error",
     "iterate",
     "joint_optimum",
+    "linearize",
     "median_temperature",
     "model_average",
     "paper_problem",

@@ -20,7 +20,7 @@ from .arrays import (
     pytree,
 )
 
-__all__ = ["Steps", "count_steps", "one_minus_power", "power", "signed_power"]
+__all__ = ["Steps", "count_steps", "listed_steps", "one_minus_power", "power", "signed_power"]
 
 
 @pytree
@@ -132,3 +132,29 @@ def power(x: Array, steps: Steps) -> Array:
 def one_minus_power(x: Array, steps: Steps) -> Array:
     """1 − (1 − x)^K, elementwise, without cancellation for small K x."""
     return (_one_minus_power_jax if namespace(x, steps).xp is jnp else _one_minus_power)(x, steps)
+
+
+def listed_steps(steps: Any, remedy: str) -> tuple[tuple[int, ...], bool]:
+    """Integers ≥ 0 of any size, one or at least one of them, as Python's; and whether it was one alone.
+
+    For what unrolls over the binary digits of K: it must be known, also under ``jit``.
+    """
+    if is_traced(steps):
+        raise InvalidTypeError("steps", steps, "must be known when this is traced; pass it as static")
+    try:
+        table = np.array(np.asarray(steps) if isinstance(steps, jax.Array) else steps, dtype=object)
+    except ValueError:
+        raise InvalidTypeError("steps", steps, remedy) from None
+    if table.ndim > 1 or table.size == 0:
+        raise InvalidValueError("steps", steps, remedy)
+    numbers = []
+    for entry in table.ravel():
+        if isinstance(entry, bool | np.bool_):
+            raise InvalidTypeError("steps", entry, remedy)
+        try:
+            numbers.append(python_operator.index(entry))
+        except TypeError:
+            raise InvalidTypeError("steps", entry, remedy) from None
+    if min(numbers) < 0:
+        raise InvalidValueError("steps", steps, remedy)
+    return tuple(numbers), table.ndim == 0

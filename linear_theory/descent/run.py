@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,11 +15,11 @@ from ..arrays import (
     InvalidValueError,
     Namespace,
     is_concrete,
-    is_traced,
     meshed,
     reject,
 )
 from ..least_squares.rows import checked_sample
+from ..powers import listed_steps
 from .exact import exact, exact_traced
 from .linear import GradientDescent, Linear
 from .loop import walked
@@ -109,26 +108,14 @@ def descend(
 def _chosen(steps: Any, any_size: bool) -> tuple[int, ...]:
     """The steps to record."""
     remedy = "must be an integer ≥ 0, or an array of increasing ones"
-    if is_traced(steps):
-        raise InvalidTypeError("steps", steps, "must be known when descend is traced; pass it as static")
-    table = np.array(np.asarray(steps) if isinstance(steps, jax.Array) else steps, dtype=object)
-    if table.ndim > 1 or table.size == 0:
+    numbers, single = listed_steps(steps, remedy)
+    if any(later <= earlier for earlier, later in pairwise(numbers)):
         raise InvalidValueError("steps", steps, remedy)
-    numbers = []
-    for entry in table.ravel():
-        try:
-            numbers.append(operator.index(entry))
-        except TypeError:
-            raise InvalidTypeError("steps", entry, remedy) from None
-        if isinstance(entry, bool | np.bool_):
-            raise InvalidTypeError("steps", entry, remedy)
-    if numbers[0] < 0 or any(later <= earlier for earlier, later in pairwise(numbers)):
-        raise InvalidValueError("steps", steps, remedy)
-    if numbers[-1] >= LONGEST and (table.ndim == 0 or not any_size):
+    if numbers[-1] >= LONGEST and (single or not any_size):
         remedy = "is too many: this solver is run step by step"
         every = "is too many to record each; pass an array of the steps that are wanted"
         raise InvalidValueError("steps", steps, every if any_size else remedy)
-    return tuple(numbers) if table.ndim else tuple(range(numbers[0] + 1))
+    return tuple(range(numbers[0] + 1)) if single else numbers
 
 
 def _path(objective: Objective, solver: Any, chosen: tuple[int, ...], record: Record) -> Path:
