@@ -6,7 +6,11 @@ module holds
 - ``CLAIM``: a :class:`Claim`,
 - ``compute(settings: Settings) -> xarray.Dataset``: all the work, and no picture,
 - ``verdict(dataset) -> Verdict``: reads the dataset and nothing else, so that a stored run can be judged
-again.
+again,
+- if it likes, ``tables(dataset) -> tuple[Table, ...]``: what the report shows below the picture.
+
+The network experiments in ``paper_reproduction/mlp/experiments`` are claims too, with their pictures in
+``figures/mlp``. What takes them long they do by :attr:`Settings.each`, so that the command can checkpoint it.
 """
 
 from __future__ import annotations
@@ -14,10 +18,15 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -35,6 +44,7 @@ class Claim:
     seconds: float  # time budget of a full run
     quick_seconds: float  # time budget under --quick
     order: int  # position in every table
+    question: str = ""  # short, for the summary of the networks page: "Does the stall survive?"
 
     def __post_init__(self) -> None:
         if not _KEBAB.fullmatch(self.name):
@@ -50,12 +60,32 @@ class Claim:
         return self.quick_seconds if quick else self.seconds
 
 
+def run_all(cells: Mapping[str, Callable[[], xr.Dataset]]) -> dict[str, xr.Dataset]:
+    """Every cell in turn, and nothing else: what :attr:`Settings.each` is outside the command."""
+    return {label: cell() for label, cell in cells.items()}
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a run may vary. Everything random in a claim comes from :meth:`rng`."""
 
     seed: int = 0
     quick: bool = False
+    seeds: int | None = None  # random repetitions; None: the claim's own number
+    # Runs the cells of an experiment, {label: function}, and returns {label: dataset} in that order. The
+    # command gives one that checkpoints each cell; the numbers are the same whichever it is.
+    each: Callable[[Mapping[str, Callable[[], xr.Dataset]]], dict[str, xr.Dataset]] = field(
+        default=run_all, compare=False, repr=False
+    )
+
+    def repetitions(self, full: int = 10, quick: int = 3) -> int:
+        """How many random repetitions: what was asked for, else the claim's own number for this mode.
+
+        An experiment whose own numbers are not these defaults says so in ``dataset.attrs["seeds"]``.
+        """
+        if self.seeds is not None:
+            return self.seeds
+        return quick if self.quick else full
 
     def rng(self, name: str = "") -> np.random.Generator:
         """A generator that depends on the seed and on ``name`` alone, in every process and on every machine.
@@ -131,6 +161,7 @@ class Verdict:
 
     checks: tuple[Check, ...]
     findings: tuple[str, ...] = ()
+    headline: str = ""  # one sentence with numbers that answers the claim's question; may hold $latex$
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "checks", tuple(self.checks))
@@ -159,3 +190,25 @@ class Verdict:
     def bound(self) -> float:
         """The bound of the tightest check."""
         return self.tightest.bound
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report. Cells are strings that may hold $latex$; one that starts with "*" is set bold."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "header", tuple(self.header))
+        object.__setattr__(self, "rows", tuple(tuple(row) for row in self.rows))
+        for row in self.rows:
+            if len(row) != len(self.header):
+                raise ValueError(
+                    f"table {self.caption!r}: a row of {len(row)} cells under a header of {len(self.header)}"
+                )
+        for cell in (*self.header, *(cell for row in self.rows for cell in row)):
+            if not isinstance(cell, str):
+                raise TypeError(f"table {self.caption!r}: {cell!r} is {type(cell).__name__}, not a string")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from paper_reproduction.claim import Check, Sense, Settings, Verdict
+from paper_reproduction.claim import Check, Sense, Settings, Table, Verdict
 from paper_reproduction.registry import Entry
 
 
@@ -27,6 +28,12 @@ class Outcome:
     verdict: Verdict | None = None
     error: str = ""
     kept: bool = False  # --resume found it finished
+    origin: str = ""  # empty: computed in this run; else where the arrays come from
+    command: str = ""  # the command line that computed them
+    device: str = ""  # on what, where that decides them
+    seeds: int = 0  # random repetitions; 0: not said
+    versions: Mapping[str, str] = field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
     stale: str = ""  # why it does not belong to the run beside which it is shown
 
     @property
@@ -48,11 +55,37 @@ class Outcome:
 
     @property
     def over_budget(self) -> bool:
-        """Slower than declared. No failure, but never hidden."""
-        return self.seconds > self.budget
+        """Slower than declared. No failure, but never hidden; a budget binds this run alone."""
+        return not self.origin and self.seconds > self.budget
+
+    def of(self, attributes: Mapping[Any, Any]) -> Outcome:
+        """The same record, of arrays that say this of their making."""
+        versions = {
+            str(key).removeprefix("version_"): str(value)
+            for key, value in attributes.items()
+            if str(key).startswith("version_")
+        }
+        return replace(
+            self,
+            seed=int(attributes["seed"]),
+            quick=bool(attributes["quick"]),
+            seeds=int(attributes.get("seeds", 0)),
+            fingerprint=str(attributes["fingerprint"]),
+            commit=str(attributes["commit"]),
+            dirty=bool(attributes["dirty"]),
+            compute_seconds=float(attributes["seconds"]),
+            command=str(attributes["command"]),
+            device=str(attributes["device"]),
+            versions=versions,
+        )
 
     def beside(self, entry: Entry, settings: Settings) -> Outcome:
-        """The same record, marked stale where a run under ``settings`` would come out differently."""
+        """The same record, marked stale where a run under ``settings`` would come out differently.
+
+        A record that tells its origin claims no more than it is, and is never stale.
+        """
+        if self.origin:
+            return self
         reasons = []
         if self.seed != settings.seed:
             reasons.append(f"seed {self.seed}, this run has {settings.seed}")
@@ -77,6 +110,8 @@ class Outcome:
             "bound": _number(verdict.bound) if verdict else None,
             "checks": [_check_json(check) for check in verdict.checks] if verdict else [],
             "findings": list(verdict.findings) if verdict else [],
+            "headline": verdict.headline if verdict else "",
+            "tables": [asdict(table) for table in self.tables],
             "error": self.error,
             "seconds": _number(self.seconds),
             "compute_seconds": _number(self.compute_seconds),
@@ -89,6 +124,11 @@ class Outcome:
             "figure_fingerprint": self.figure_fingerprint,
             "commit": self.commit,
             "dirty": self.dirty,
+            "origin": self.origin,
+            "command": self.command,
+            "device": self.device,
+            "seeds": self.seeds,
+            "versions": dict(self.versions),
             "stale": self.stale,
         }
 
@@ -97,7 +137,8 @@ def from_json(data: dict[str, Any]) -> Outcome:
     """The record behind :meth:`Outcome.as_json`; KeyError, TypeError or ValueError on anything else."""
     verdict = None
     if data["checks"]:
-        verdict = Verdict(tuple(_check(item) for item in data["checks"]), tuple(data["findings"]))
+        checks = tuple(_check(item) for item in data["checks"])
+        verdict = Verdict(checks, tuple(data["findings"]), str(data["headline"]))
     return Outcome(
         name=str(data["name"]),
         seed=int(data["seed"]),
@@ -111,6 +152,12 @@ def from_json(data: dict[str, Any]) -> Outcome:
         figure_fingerprint=str(data["figure_fingerprint"]),
         verdict=verdict,
         error=str(data["error"]),
+        origin=str(data["origin"]),
+        command=str(data["command"]),
+        device=str(data["device"]),
+        seeds=int(data["seeds"]),
+        versions=dict(data["versions"]),
+        tables=tuple(Table(**table) for table in data["tables"]),
     )
 
 

@@ -12,19 +12,78 @@ import importlib.metadata
 import platform
 import subprocess
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+from paper_reproduction.claim import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 _HERE = "paper_reproduction"
-_SOURCES = ("linear_theory", "figures", _HERE)
+# Published results are no sources: writing one must not mark the next as made with local changes.
+_SOURCES = ("linear_theory", "figures", _HERE, f":(exclude){_HERE}/mlp/results")
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What the datasets of one family of claims say of their making, beyond settings, sources and cost."""
+
+    word: str = "run"  # the word of the command that computes one of them
+    device: str = ""  # named where it decides the arrays
+    repeats: bool = False  # whether they repeat over random seeds
+    packages: tuple[str, ...] = ()  # whose versions decide a digit, beyond those of every claim
+
+    def command(self, name: str, settings: Settings) -> str:
+        """The command line that computes this claim, without anything of the machine."""
+        seeds = "" if settings.seeds is None else f" --seeds {settings.seeds}"
+        quick = " --quick" if settings.quick else ""
+        return f"python -m paper_reproduction {self.word} {name} --seed {settings.seed}{seeds}{quick}"
+
+    def versions(self) -> dict[str, str]:
+        """The versions that can change a digit."""
+        return versions(self.packages)
+
+
+def network_stamp() -> Stamp:
+    """The stamp of the network experiments, made on the device that JAX uses by default."""
+    return Stamp("mlp", device(), repeats=True, packages=("equinox", "optax"))
 
 
 @functools.cache
-def versions() -> dict[str, str]:
-    """The versions that can change a digit."""
+def device() -> str:
+    """JAX's default device in words: "cpu (AMD EPYC, 2 cores)", "gpu (NVIDIA H100 80GB HBM3)"."""
+    import jax
+
+    from linear_theory.least_squares.blocks import cores
+
+    if backend() == "cpu":
+        count = cores()
+        return f"cpu ({_processor()}, {count} {'core' if count == 1 else 'cores'})"
+    return f"{backend()} ({jax.devices()[0].device_kind})"
+
+
+def backend() -> str:
+    """The kind of that device: "cpu", "gpu"."""
+    import jax
+
+    return jax.default_backend()
+
+
+def _processor() -> str:
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@functools.cache
+def versions(more: tuple[str, ...] = ()) -> dict[str, str]:
+    """Versions of Python, of what every claim uses and of ``more``, where installed, and of linear_theory."""
     found = {"python": platform.python_version()}
-    for package in ("numpy", "scipy", "jax", "xarray"):
-        found[package] = importlib.metadata.version(package)
+    for package in ("numpy", "scipy", "jax", "xarray", *more):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
     found["linear_theory"] = _own_version()
     return found
 

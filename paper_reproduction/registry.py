@@ -1,5 +1,7 @@
 """Finds the claims: every module in ``claims`` that has a figure of the same name in ``figures``.
 
+The network experiments are found in the same way, in ``mlp.experiments`` and ``figures.mlp``.
+
 Nothing is listed by hand, so adding a claim is two files and no third. Modules whose name starts with an
 underscore are helpers, not claims.
 """
@@ -16,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from paper_reproduction import provenance
-from paper_reproduction.claim import Claim, Settings, Verdict
+from paper_reproduction.claim import Claim, Settings, Table, Verdict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 CLAIMS = "paper_reproduction.claims"
 FIGURES = "figures"
+EXPERIMENTS = "paper_reproduction.mlp.experiments"
+EXPERIMENT_FIGURES = "figures.mlp"
 
 
 class RegistryError(Exception):
@@ -32,7 +36,7 @@ class RegistryError(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """A claim with its two functions, its figure, and the fingerprints of the sources behind them."""
+    """A claim with its functions, its figure, and the fingerprints of the sources behind them."""
 
     claim: Claim
     compute: Callable[[Settings], xr.Dataset]
@@ -40,6 +44,7 @@ class Entry:
     figure_module: str
     fingerprint: str  # of what decides the arrays
     figure_fingerprint: str  # of what decides the picture
+    tables: Callable[[xr.Dataset], tuple[Table, ...]] = lambda dataset: ()
 
     @property
     def name(self) -> str:
@@ -53,6 +58,15 @@ class Entry:
 
 def discover(claims: str = CLAIMS, figures: str = FIGURES) -> tuple[Entry, ...]:
     """All claims of a package, in order. Raises :class:`RegistryError` where one is not in order."""
+    return _entries(claims, figures)
+
+
+def experiments(claims: str = EXPERIMENTS, figures: str = EXPERIMENT_FIGURES) -> tuple[Entry, ...]:
+    """The network experiments, in order; they are claims in every respect."""
+    return _entries(claims, figures)
+
+
+def _entries(claims: str, figures: str) -> tuple[Entry, ...]:
     package = importlib.import_module(claims)
     names = [info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")]
     entries = [_entry(importlib.import_module(f"{claims}.{name}"), f"{figures}.{name}") for name in names]
@@ -77,6 +91,7 @@ def _entry(module: ModuleType, figure_module: str) -> Entry:
         raise RegistryError(
             f"claim {claim.name!r} has no figure: {figure_module.replace('.', '/')}.py is missing"
         )
+    more = {"tables": module.tables} if hasattr(module, "tables") else {}
     return Entry(
         claim=claim,
         compute=module.compute,
@@ -84,6 +99,7 @@ def _entry(module: ModuleType, figure_module: str) -> Entry:
         figure_module=figure_module,
         fingerprint=provenance.claim_fingerprint(Path(str(module.__file__))),
         figure_fingerprint=provenance.figure_fingerprint(Path(figure.origin)),
+        **more,
     )
 
 

@@ -1,8 +1,12 @@
-"""``out/report.html``: one page that holds everything and asks the network for nothing."""
+"""``out/report.html``: one page that holds everything and asks the network for nothing.
+
+What the page of the network experiments shares with it is public here: sections, tables, the environment.
+"""
 
 from __future__ import annotations
 
 import base64
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from paper_reproduction import mathml, numbers, provenance
-from paper_reproduction.claim import Check
+from paper_reproduction.claim import Check, Table
 from paper_reproduction.outcome import Outcome
 from paper_reproduction.registry import Entry
 from paper_reproduction.store import Store, atomic
@@ -19,40 +23,66 @@ from paper_reproduction.store import Store, atomic
 
 def write(store: Store) -> Path:
     """Render all records of a store beside its datasets."""
+    return put(store, render(store))
+
+
+def put(store: Store, text: str) -> Path:
+    """Write a page, whole or not at all."""
     path = store.directory / "report.html"
     with atomic(path) as draft:
-        draft.write_text(render(store), encoding="utf-8")
+        draft.write_text(text, encoding="utf-8")
     return path
 
 
 def render(store: Store) -> str:
     """The page as text."""
-    commit, dirty = provenance.commit()
-    sections = [_section(store, entry) for entry in store.entries if entry.name in store.records]
-    own = [section for section in sections if not section["stale"]]
-    return _template().render(
-        sections=sections,
-        missing=[entry.claim for entry in store.entries if entry.name not in store.records],
-        held=sum(section["holds"] for section in own),
-        total=len(own),
-        stale=len(sections) - len(own),
-        findings=sum(len(section["findings"]) for section in own),
-        seconds=numbers.seconds(sum(section["raw_seconds"] for section in own)),
+    return template("report.html.j2").render(
+        **shared(store),
         seed=store.settings.seed,
         quick=store.settings.quick,
-        versions=provenance.versions(),
-        commit=commit[:12],
-        dirty=dirty,
+        versions=store.stamp.versions(),
+        networks=_networks(store),
     )
 
 
+def shared(store: Store) -> dict[str, Any]:
+    """What every page says: its sections, how many hold, what is missing or of another run."""
+    commit, dirty = provenance.commit()
+    sections = [_section(store, entry) for entry in store.entries if entry.name in store.records]
+    own = [section for section in sections if not section["stale"]]
+    return {
+        "sections": sections,
+        "missing": [entry.claim for entry in store.entries if entry.name not in store.records],
+        "held": sum(section["holds"] for section in own),
+        "total": len(own),
+        "stale": len(sections) - len(own),
+        "findings": sum(len(section["findings"]) for section in own),
+        "seconds": numbers.seconds(sum(section["raw_seconds"] for section in own)),
+        "commit": commit[:12],
+        "dirty": dirty,
+    }
+
+
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A page's template."""
     loader = FileSystemLoader(Path(__file__).with_name("templates"))
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
+
+
+def _networks(store: Store) -> dict[str, int] | None:
+    """How many network experiments hold, by the records beside their page, where there is one."""
+    page = store.directory / "mlp" / "report.html"
+    try:
+        records = json.loads(page.with_name("claims.json").read_text(encoding="utf-8"))["claims"]
+        own = [record for record in records if not record["stale"]]
+        held = sum(bool(record["holds"]) for record in own)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {"held": held, "total": len(own)} if page.is_file() else None
 
 
 def _section(store: Store, entry: Entry) -> dict[str, Any]:
@@ -68,8 +98,8 @@ def _section(store: Store, entry: Entry) -> dict[str, Any]:
         "functions": claim.functions,
         "state": outcome.state,
         "holds": outcome.holds,
-        "tightest": _check(verdict.tightest) if verdict else None,
-        "checks": [_check(check) for check in verdict.checks] if verdict else [],
+        "tightest": check_row(verdict.tightest) if verdict else None,
+        "checks": [check_row(check) for check in verdict.checks] if verdict else [],
         "findings": [mathml.prose(sentence) for sentence in verdict.findings] if verdict else [],
         "error": outcome.error,
         "picture": _picture(store, entry, outcome),
@@ -78,11 +108,37 @@ def _section(store: Store, entry: Entry) -> dict[str, Any]:
         "budget": numbers.seconds(outcome.budget),
         "over_budget": outcome.over_budget,
         "stale": outcome.stale,
-        "command": _command(outcome),
+        "command": outcome.command or store.stamp.command(outcome.name, store.settings),
+        "question": mathml.prose(claim.question),
+        "headline": mathml.prose(verdict.headline) if verdict else "",
+        "tables": [table(item) for item in outcome.tables],
+        "origin": mathml.prose(outcome.origin[:1].upper() + outcome.origin[1:]),
+        "changed": not outcome.stale and outcome.fingerprint != entry.fingerprint,
+        "commit": outcome.commit[:12],
+        "dirty": outcome.dirty,
+        "device": outcome.device,
+        "seed": outcome.seed,
+        "seeds": outcome.seeds,
+        "versions": dict(outcome.versions),
     }
 
 
-def _check(check: Check) -> dict[str, Any]:
+def table(item: Table) -> dict[str, Any]:
+    """A claim's table with its formulas set; the star before a cell becomes a mark that it is bold."""
+    return {
+        "caption": mathml.prose(item.caption),
+        "header": [_cell(cell) for cell in item.header],
+        "rows": [[_cell(cell) for cell in row] for row in item.rows],
+        "note": mathml.prose(item.note),
+    }
+
+
+def _cell(text: str) -> dict[str, Any]:
+    return {"text": mathml.prose(text.removeprefix("*")), "strong": text.startswith("*")}
+
+
+def check_row(check: Check) -> dict[str, Any]:
+    """A check with its numbers set."""
     figure, bound = numbers.plain(check)
     return {
         "name": mathml.prose(check.name),
@@ -98,8 +154,3 @@ def _picture(store: Store, entry: Entry, outcome: Outcome) -> str | None:
     if not outcome.figure_fingerprint or not path.is_file():
         return None
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-
-
-def _command(outcome: Outcome) -> str:
-    quick = " --quick" if outcome.quick else ""
-    return f"python -m paper_reproduction run {outcome.name} --seed {outcome.seed}{quick}"

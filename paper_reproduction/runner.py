@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
-
 from paper_reproduction import provenance, report
-from paper_reproduction.claim import Verdict
+from paper_reproduction.claim import Table, Verdict
 from paper_reproduction.outcome import Outcome
 from paper_reproduction.registry import Entry
+from paper_reproduction.sources import Arrays, Source
 from paper_reproduction.store import Store
 
 
@@ -49,23 +48,32 @@ def prepare_process() -> None:
     matplotlib.use("Agg")
 
 
-def run(entries: Iterable[Entry], store: Store, resume: bool = False) -> Iterator[Started | Finished]:
-    """Settle each claim in turn; the records are written before :class:`Finished` is told."""
+def run(
+    entries: Iterable[Entry],
+    store: Store,
+    sources: Sequence[Source],
+    page: Callable[[Store], object] = report.write,
+) -> Iterator[Started | Finished]:
+    """Settle each claim in turn, its arrays from the first source that has them.
+
+    Records and page are written before :class:`Finished` is told.
+    """
     for entry in entries:
         yield Started(entry)
-        outcome = _settle(entry, store, resume)
+        outcome = _settle(entry, store, sources)
         store.record(outcome)
-        report.write(store)
+        page(store)
         yield Finished(entry, outcome)
 
 
-def _settle(entry: Entry, store: Store, resume: bool) -> Outcome:
+def _settle(entry: Entry, store: Store, sources: Sequence[Source]) -> Outcome:
     """From nothing, or from stored arrays, to the record of one claim. Never raises what a claim raises."""
     outcome = _blank(entry, store)
-    for step, cost in ((_arrays_and_verdict, "compute_seconds"), (_picture, "draw_seconds")):
+    steps = ((_arrays_and_verdict, "compute_seconds"), (_picture, "draw_seconds"))
+    for step, cost in steps:
         clock = time.perf_counter()
         try:
-            outcome = step(entry, store, resume, outcome)
+            outcome = step(entry, store, sources, outcome)
         except Exception as error:  # whatever a claim may raise: it fails, the others go on
             store.drop_picture(entry)
             spent: dict[str, Any] = {cost: time.perf_counter() - clock}
@@ -87,32 +95,38 @@ def _blank(entry: Entry, store: Store) -> Outcome:
     )
 
 
-def _arrays_and_verdict(entry: Entry, store: Store, resume: bool, outcome: Outcome) -> Outcome:
+def _arrays_and_verdict(entry: Entry, store: Store, sources: Sequence[Source], outcome: Outcome) -> Outcome:
     """The verdict is read from the file, also on a first run, so that a resumed run says exactly the same."""
-    dataset = store.finished(entry) if resume else None
-    kept = dataset is not None
-    if dataset is None:
-        clock = time.perf_counter()
-        computed = entry.compute(store.settings)
-        if not isinstance(computed, xr.Dataset):
-            raise TypeError(f"compute() returned {type(computed).__name__}, not an xarray.Dataset")
-        store.save(entry, computed, time.perf_counter() - clock)
-        dataset = store.load(entry)
-    verdict = entry.verdict(dataset)
+    arrays = _arrays(entry, store, sources)
+    verdict = entry.verdict(arrays.dataset)
     if not isinstance(verdict, Verdict):
         raise TypeError(f"verdict() returned {type(verdict).__name__}, not a Verdict")
-    attributes = dataset.attrs
+    made = outcome.of(arrays.dataset.attrs)
     return replace(
-        outcome,
-        kept=kept,
+        made,
+        kept=arrays.kept,
+        origin=arrays.origin,
+        budget=entry.claim.budget(made.quick),
         verdict=verdict,
-        compute_seconds=float(attributes["seconds"]),
-        commit=str(attributes["commit"]),
-        dirty=bool(attributes["dirty"]),
+        tables=_tables(entry, arrays),
     )
 
 
-def _picture(entry: Entry, store: Store, resume: bool, outcome: Outcome) -> Outcome:
+def _arrays(entry: Entry, store: Store, sources: Sequence[Source]) -> Arrays:
+    for source in sources:
+        if (arrays := source(entry, store)) is not None:
+            return arrays
+    raise LookupError("there are no arrays")
+
+
+def _tables(entry: Entry, arrays: Arrays) -> tuple[Table, ...]:
+    tables = tuple(entry.tables(arrays.dataset))
+    if strange := [type(table).__name__ for table in tables if not isinstance(table, Table)]:
+        raise TypeError(f"tables() returned {strange[0]}, not Table")
+    return tables
+
+
+def _picture(entry: Entry, store: Store, sources: Sequence[Source], outcome: Outcome) -> Outcome:
     """Drawn anew unless the arrays were kept and the figure's sources are what they were."""
     if outcome.kept and store.has_picture(entry):
         earlier = store.records[entry.name]

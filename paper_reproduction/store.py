@@ -14,11 +14,14 @@ import xarray as xr
 from paper_reproduction import outcome, provenance
 from paper_reproduction.claim import Settings
 from paper_reproduction.outcome import Outcome
+from paper_reproduction.provenance import Stamp
 from paper_reproduction.registry import Entry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Where all of these agree, a stored dataset is what this run would compute again.
+_IDENTITY = ("name", "seed", "quick", "fingerprint", "command", "device", "origin")
 # No dates and no program versions: the same arrays give the same bytes.
 _PICTURES: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
@@ -40,10 +43,13 @@ def atomic(path: Path) -> Iterator[Path]:
 class Store:
     """One ``--out`` directory during one run: the datasets, the pictures, and the records of all claims."""
 
-    def __init__(self, directory: Path, entries: Iterable[Entry], settings: Settings) -> None:
+    def __init__(
+        self, directory: Path, entries: Iterable[Entry], settings: Settings, stamp: Stamp | None = None
+    ) -> None:
         self.directory = directory
         self.entries = tuple(entries)
         self.settings = settings
+        self.stamp = stamp or Stamp()
         self.records: dict[str, Outcome] = self._earlier()
         self.settled: set[str] = set()  # names of the claims recorded by this run
 
@@ -64,23 +70,35 @@ class Store:
     def save(self, entry: Entry, dataset: xr.Dataset, seconds: float) -> None:
         """Write the arrays, with all that is needed to know where they come from."""
         stamped = dataset.assign_attrs(self._attributes(entry, seconds))
+        if self.stamp.repeats:
+            stamped.attrs.setdefault("seeds", self.settings.repetitions())  # a claim may know better
+        self._write(entry, stamped)
+
+    def adopt(self, entry: Entry, dataset: xr.Dataset, origin: str) -> None:
+        """Write arrays that were computed elsewhere, as they are; ``origin`` says where."""
+        self._write(entry, dataset.assign_attrs(origin=origin))
+
+    def _write(self, entry: Entry, dataset: xr.Dataset) -> None:
         with atomic(self.path(entry, "nc")) as draft:
-            stamped.to_netcdf(draft, engine="h5netcdf")
+            dataset.to_netcdf(draft, engine="h5netcdf")
 
     def load(self, entry: Entry) -> xr.Dataset:
         """The arrays as they lie on disk, wholly in memory."""
         return xr.load_dataset(self.path(entry, "nc"), engine="h5netcdf")
 
+    def present(self, entry: Entry) -> xr.Dataset | None:
+        """The arrays on disk where they can be read and are this claim's, of whatever run."""
+        try:
+            dataset = self.load(entry) if self.path(entry, "nc").is_file() else None
+        except (OSError, ValueError, KeyError):  # not ours, or damaged
+            return None
+        return dataset if dataset is not None and dataset.attrs.get("name") == entry.name else None
+
     def finished(self, entry: Entry) -> xr.Dataset | None:
         """The stored arrays, if this run would compute the very same ones again."""
-        if not self.path(entry, "nc").is_file():
-            return None
-        try:
-            dataset = self.load(entry)
-        except (OSError, ValueError, KeyError):  # not ours, or damaged: compute it again
-            return None
+        dataset = self.present(entry)
         wanted = self._attributes(entry, 0.0)
-        same = all(dataset.attrs.get(key) == wanted[key] for key in ("name", "seed", "quick", "fingerprint"))
+        same = dataset is not None and all(dataset.attrs.get(key) == wanted.get(key) for key in _IDENTITY)
         return dataset if same else None
 
     def _attributes(self, entry: Entry, seconds: float) -> dict[str, Any]:
@@ -89,12 +107,14 @@ class Store:
             "name": entry.name,
             "quick": int(self.settings.quick),  # netCDF has no booleans
             "seed": self.settings.seed,
+            "command": self.stamp.command(entry.name, self.settings),
+            "device": self.stamp.device,
             "commit": commit,
             "dirty": int(dirty),
             "fingerprint": entry.fingerprint,
             "seconds": seconds,
         }
-        return attributes | {f"version_{name}": value for name, value in provenance.versions().items()}
+        return attributes | {f"version_{name}": value for name, value in self.stamp.versions().items()}
 
     # pictures -------------------------------------------------------------------------------------
 
@@ -134,7 +154,8 @@ class Store:
                 "quick": self.settings.quick,
                 "commit": commit,
                 "dirty": dirty,
-                "versions": provenance.versions(),
+                "device": self.stamp.device,
+                "versions": self.stamp.versions(),
             },
             "claims": [self.records[e.name].as_json(e) for e in self.entries if e.name in self.records],
             "not_run": [entry.name for entry in self.entries if entry.name not in self.records],

@@ -40,6 +40,11 @@ def is_live(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
 
 
+def colour(state: str) -> str:
+    """The rich style of a state; empty where it has none."""
+    return _COLOUR.get(state, "")
+
+
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print plainly, also where the stream's encoding knows no ≤."""
     stream = stream or sys.stdout
@@ -121,20 +126,19 @@ class Board:
         return Text(entry.name), Text(entry.claim.equation), Text(told, style=_COLOUR[state]), clock
 
 
-def show_result(entries: Sequence[Entry], store: Store) -> None:
-    """The final table of the claims of this run, and below it whatever needs saying."""
-    rows = [_result_row(entry, store.records[entry.name]) for entry in entries]
-    if is_live(sys.stdout):
-        console = Console(file=sys.stdout)
-        console.print(_rich_table(_HEADER, rows))
-    else:
-        say(plain_table(_HEADER, rows))
+def show_result(entries: Sequence[Entry], store: Store, heading: str = "") -> None:
+    """The final table of the claims of this run."""
+    _show(_HEADER, [_result_row(entry, store.records[entry.name]) for entry in entries], heading)
 
 
-def show_claims(entries: Sequence[Entry]) -> None:
+def show_claims(entries: Sequence[Entry], heading: str = "") -> None:
     """The answer to ``list``."""
-    header = ("claim", "equation", "seconds", "quick", "says")
-    rows = [_list_row(entry) for entry in entries]
+    _show(("claim", "equation", "seconds", "quick", "says"), [_list_row(entry) for entry in entries], heading)
+
+
+def _show(header: Sequence[str], rows: Sequence[Sequence[str]], heading: str) -> None:
+    if heading:
+        say(f"\n{heading}")
     if is_live(sys.stdout):
         Console(file=sys.stdout).print(_rich_table(header, rows))
     else:
@@ -182,7 +186,7 @@ def _rich_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
         wraps = name in ("equation", "says")
         table.add_column(name, no_wrap=not wraps, justify="right" if name in ("seconds", "quick") else "left")
     for row in rows:
-        table.add_row(*(Text(cell, style=_COLOUR.get(cell, "")) for cell in row))
+        table.add_row(*(Text(cell, style=colour(cell)) for cell in row))
     return table
 
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
 import io
-import json
 import math
-import os
 import re
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import xarray as xr
 from rich.console import Console
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from paper_reproduction import registry
 from paper_reproduction.claim import Check, Settings, Verdict
@@ -31,106 +24,7 @@ from paper_reproduction.registry import Entry
 from paper_reproduction.runner import Started
 from paper_reproduction.store import Store
 from paper_reproduction.terminal import Board, say
-
-ROOT = Path(__file__).resolve().parent.parent
-
-CLAIM = """
-import os, time
-import numpy as np
-import xarray as xr
-from paper_reproduction.claim import Check, Claim, Settings, Verdict
-
-CLAIM = Claim(
-    name={name!r}, title="The {name} claim is <small> & true",
-    statement="Prose of {name} with $\\\\tau < 1$ in it.",
-    equation="({order})", formula=r"\\frac{{\\lambda_1^K}}{{1+\\beta^2}} e", functions=("iterate",),
-    seconds={budget}, quick_seconds={budget}, order={order},
-)
-
-def compute(settings):
-    with open(os.environ["FAKE_LOG"], "a") as log:
-        log.write("{name}\\n")
-    {body}
-    return xr.Dataset({{"x": ("i", settings.rng("x").normal(size=5))}})
-
-def verdict(dataset):
-    return {verdict}
-"""
-FIGURE = """
-import os
-from figures.style import COLOURS, figure, styled, title
-
-@styled
-def draw(dataset):
-    with open(os.environ["FAKE_LOG"], "a") as log:
-        log.write("draw\\n")
-    fig, ax = figure(width=4, height=2)
-    ax.plot(dataset.x, color=COLOURS["flow"])
-    title(fig, "A picture")
-    return fig
-"""
-FINDING = '"It is <b>not</b> exact: $\\\\rho$ matters."'
-HOLDS = f'Verdict((Check("size", float(abs(dataset.x).max()), 100.0),), ({FINDING},))'
-BREAKS = 'Verdict((Check("broken", 2.0, 1.0), Check("fine", 0.5, 1.0)))'
-NAN = 'Verdict((Check("undefined", float("nan"), 1.0),))'
-
-
-class Workshop:
-    """A directory with fake claims, and the means to run the command on them, here or in another process."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.out, self.log = path, path / "out", path / "log"
-        self.package = f"fakes_{abs(hash(path))}"
-        for part in ("claims", "figures"):
-            folder = path / self.package / part
-            folder.mkdir(parents=True)
-            (folder / "__init__.py").touch()
-        (path / self.package / "__init__.py").touch()
-
-    def claim(
-        self, name: str, verdict: str = HOLDS, body: str = "pass", order: int = 1, budget: float = 60
-    ) -> None:
-        text = CLAIM.format(name=name, verdict=verdict, body=body, order=order, budget=budget)
-        self.source("claims", name).write_text(text, encoding="utf-8")
-        self.source("figures", name).write_text(FIGURE, encoding="utf-8")
-
-    def source(self, part: str, name: str) -> Path:
-        return self.path / self.package / part / f"{name.replace('-', '_')}.py"
-
-    def names(self) -> tuple[str, str]:
-        return f"{self.package}.claims", f"{self.package}.figures"
-
-    def __call__(self, *arguments: str) -> Result:
-        for module in [name for name in sys.modules if name.startswith(self.package + ".")]:
-            del sys.modules[module]
-        importlib.invalidate_caches()
-        return CliRunner().invoke(app, [*arguments, "--out", str(self.out)], catch_exceptions=False)
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """The same in a process of its own."""
-        driver = self.path / "driver.py"
-        driver.write_text(
-            "import functools\nfrom paper_reproduction import registry\n"
-            f"registry.discover = functools.partial(registry.discover, *{self.names()!r})\n"
-            "from paper_reproduction.command import app\napp(prog_name='paper')\n",
-            encoding="utf-8",
-        )
-        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{self.path}", "FORCE_COLOR": "1"}
-        command = [sys.executable, str(driver), *arguments, "--out", str(self.out)]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", env=environment
-        )
-
-    def computed(self) -> list[str]:
-        """The names of the claims computed since last asked; pictures count as "draw"."""
-        lines = self.log.read_text().split() if self.log.exists() else []
-        self.log.unlink(missing_ok=True)
-        return lines
-
-    def records(self) -> dict[str, dict]:
-        summary = json.loads((self.out / "claims.json").read_text(encoding="utf-8"))
-        return {record["name"]: record for record in summary["claims"]}
+from tests.workshop import BREAKS, NAN, Page, Workshop, wait_for
 
 
 @pytest.fixture
@@ -138,9 +32,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
     import jax
 
     workshop = Workshop(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("FAKE_LOG", str(workshop.log))
-    monkeypatch.setattr(registry, "discover", functools.partial(registry.discover, *workshop.names()))
+    workshop.install(monkeypatch)
     before = jax.config.read("jax_enable_x64")  # the command switches it on for its whole process
     yield workshop
     jax.config.update("jax_enable_x64", before)
@@ -361,7 +253,7 @@ def test_an_interruption_loses_nothing_that_was_finished(shop: Workshop) -> None
     shop.claim("first", order=1)
     shop.claim("second", order=2, body="time.sleep(60)")
     process = shop.start()
-    _wait_for(lambda: shop.log.exists() and "second" in shop.log.read_text())
+    wait_for(lambda: shop.log.exists() and "second" in shop.log.read_text())
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -375,13 +267,6 @@ def test_an_interruption_loses_nothing_that_was_finished(shop: Workshop) -> None
     shop.computed()
     assert shop("--resume").exit_code == 0
     assert shop.computed() == ["second", "draw"]
-
-
-def _wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_a_write_that_fails_leaves_no_half_file(pair: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,28 +301,6 @@ def test_pictures_are_the_same_bytes_each_time(pair: Workshop) -> None:
     before = [(pair.out / name).read_bytes() for name in names]
     pair()
     assert [(pair.out / name).read_bytes() for name in names] == before
-
-
-class Page(HTMLParser):
-    """Collects what a page would load, what it shows, and how many formulas and pictures it has."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-        self.tags: list[str] = []
-        self.alts: list[str | None] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.loads += [
-            value or "" for key, value in attrs if key in ("src", "href", "srcset", "data", "action")
-        ]
-        self.alts += [dict(attrs).get("alt")] if tag == "img" else []
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def test_the_report_holds_everything_and_loads_nothing(pair: Workshop) -> None:

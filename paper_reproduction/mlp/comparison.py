@@ -1,0 +1,264 @@
+"""Every fine-tuning method on one task of digits: same seeds, same batches, a grid of learning rates.
+
+The protocol is the paper's for a task with a head of its own: probe first (the new head on the frozen trunk), weights
+from the losses of the probed model, then fine-tune; forgetting is measured with the old head put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+import linear_theory as lt
+from paper_reproduction.claim import Settings
+from paper_reproduction.mlp import digits
+from paper_reproduction.mlp.networks import Architecture, Array, Network, accuracy, blank_head, mixed
+from paper_reproduction.mlp.training import (
+    Loop,
+    Member,
+    adapted,
+    adapter,
+    batches,
+    cross_entropy,
+    train,
+    whole,
+)
+
+NET = Architecture(inputs=64, width=64, depth=2, outputs=digits.CLASSES)
+BATCH, EPOCHS = 50, 30
+PRETRAIN_RATE, PROBE_RATE, PROBE_EPOCHS = 0.5, 0.15, 60
+RATES = np.geomspace(0.001, 21.6, 14)  # wide enough that no method's best sits on an edge: checked
+EQUAL = 6  # the rate at which methods are compared at equal rate, in the middle
+RANK, SHARE = 4, 0.5  # of LoRA; of the pre-trained weights in WiSE-FT, as in the paper
+PULLS = (0.01, 0.1)
+SHARES = np.linspace(0.0, 1.0, 11)
+DECILES = 10
+
+METHODS = {
+    "standard": "standard",
+    "flow": "FLOW",
+    "l2": f"ℓ2 to θ*, λ = {PULLS[0]:g}",
+    "l2-strong": f"ℓ2 to θ*, λ = {PULLS[1]:g}",
+    "wise": "WiSE-FT",
+    "flow-wise": "FLOW + WiSE",
+    "lora": f"LoRA, rank {RANK}",
+    "probe": "linear probe",
+    "matched": "control: loss × mean weight",
+    "normalised": "control: weights / mean weight",
+    "permuted": "control: permuted weights",
+}
+PLACES = ("pretrain", "target", "pretrain validation", "target validation")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Pre-train on 0-4, fine-tune on 5-9 after ``change``, with a share ``noise`` of wrong labels."""
+
+    noise: float = 0.0
+    change: Callable[[np.ndarray], np.ndarray] = partial(digits.rotated, degrees=45.0)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Everything before fine-tuning, seeds first: splits, the pre-trained and the probed network, the weights."""
+
+    old: digits.Parts
+    new: digits.Parts
+    pretrained: Network
+    probed: Network
+    losses: np.ndarray
+    weights: np.ndarray
+    orders: np.ndarray
+    key: Array
+
+    @property
+    def rows(self) -> tuple[Array, Array]:
+        """What is trained on."""
+        return self.new["train"].images, self.new["train"].labels
+
+
+def nothing(network: Network, extra: Any) -> Array:
+    """No measurement on the way."""
+    return jnp.zeros(())
+
+
+FULL = Loop(NET.logits, whole, nothing)
+LOW_RANK = Loop(NET.logits, adapted, nothing)
+
+
+def members(weights: np.ndarray, rates: np.ndarray, pull: float = 0.0, trunk: float = 1.0) -> Member:
+    """One member a rate for each seed, from weights (seeds, n)."""
+    shape = (len(weights), len(rates))
+    fill = lambda value: jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
+    wide = jnp.broadcast_to(jnp.asarray(weights, jnp.float32)[:, None], (*shape, weights.shape[1]))
+    return Member(wide, fill(rates), fill(pull), fill(trunk))
+
+
+def only(tree: Any) -> Any:
+    """The single member of each seed."""
+    return jax.tree.map(lambda leaf: leaf[:, 0], tree)
+
+
+def orders(settings: Settings, name: str, seeds: int, epochs: int) -> np.ndarray:
+    """The batches of each seed; a seed's are the same however many seeds there are."""
+    return np.stack(
+        [batches(settings.rng(f"{name} {s}"), digits.SIZES["train"], BATCH, epochs) for s in range(seeds)]
+    )
+
+
+def pretrained(settings: Settings, seeds: int, net: Architecture = NET) -> tuple[digits.Parts, Network]:
+    """The old task's splits and a network trained on it, for each seed."""
+    old = digits.stacked([digits.split(range(5), settings.rng(f"old {s}")) for s in range(seeds)])
+    keys = jnp.stack([jax.random.key(int(settings.rng(f"init {s}").integers(2**31))) for s in range(seeds)])
+    fresh = jax.vmap(net.initial)(keys)
+    rows = (old["train"].images, old["train"].labels)
+    ones = members(np.ones((seeds, digits.SIZES["train"])), np.array([PRETRAIN_RATE]))
+    order = orders(settings, "pre-training", seeds, EPOCHS)
+    return old, only(train(FULL._replace(logits=net.logits), fresh, fresh, rows, order, None, ones)[0])
+
+
+def prepare(settings: Settings, task: Task, seeds: int) -> Ready:
+    """Pre-train, probe, weigh."""
+    old, star = pretrained(settings, seeds)
+    splits = [
+        digits.split(range(5, 10), settings.rng(f"new {s}"), task.noise, task.change) for s in range(seeds)
+    ]
+    new = digits.stacked(splits)
+    rows = (new["train"].images, new["train"].labels)
+    blank = jax.vmap(blank_head)(star)
+    ones = np.ones((seeds, digits.SIZES["train"]))
+    order = orders(settings, "probe", seeds, PROBE_EPOCHS)
+    probing = members(ones, np.array([PROBE_RATE]), trunk=0.0)
+    probed = only(train(FULL, blank, blank, rows, order, None, probing)[0])
+    losses = np.asarray(sample_losses(probed, *rows), dtype=float)
+    weights = np.stack([lt.flow_weights(one) for one in losses])
+    key = jax.random.key(int(settings.rng("LoRA").integers(2**31)))
+    return Ready(old, new, star, probed, losses, weights, orders(settings, "fine-tuning", seeds, EPOCHS), key)
+
+
+@jax.jit
+@jax.vmap
+def sample_losses(network: Network, images: Array, labels: Array) -> Array:
+    """Cross-entropy of each row, (seeds, n)."""
+    return cross_entropy(NET.logits(network, images), labels)
+
+
+def tune(settings: Settings, ready: Ready, name: str, rates: np.ndarray) -> Network:
+    """The networks of one method, (seeds, rates, …)."""
+    w, ones, mean = ready.weights, np.ones_like(ready.weights), ready.weights.mean(axis=1, keepdims=True)
+    if name == "lora":
+        keys = jnp.stack([jax.random.fold_in(ready.key, s) for s in range(len(w))])
+        start = jax.vmap(lambda network, key: adapter(network, RANK, key))(ready.probed, keys)
+        return train(LOW_RANK, start, ready.probed, ready.rows, ready.orders, None, members(ones, rates))[0]
+    shuffled = lambda: np.stack([settings.rng(f"shuffle {s}").permutation(one) for s, one in enumerate(w)])
+    chosen = {
+        "standard": lambda: members(ones, rates),
+        "flow": lambda: members(w, rates),
+        "l2": lambda: members(ones, rates, pull=PULLS[0]),
+        "l2-strong": lambda: members(ones, rates, pull=PULLS[1]),
+        "probe": lambda: members(ones, rates, trunk=0.0),
+        "matched": lambda: members(ones * mean, rates),
+        "normalised": lambda: members(w / mean, rates),
+        "permuted": lambda: members(shuffled(), rates),
+    }[name]()
+    return train(FULL, ready.probed, ready.probed, ready.rows, ready.orders, None, chosen)[0]
+
+
+def averaged(ready: Ready, networks: Network, share: float | Array = SHARE) -> Network:
+    """WiSE-FT: parameters between the probed network and each of these."""
+    of_seed = lambda one, many: jax.vmap(lambda network: mixed(one, network, share))(many)
+    return jax.vmap(of_seed)(ready.probed, networks)
+
+
+@jax.jit
+def scores(networks: Network, ready_parts: Any) -> Array:
+    """(seeds, members, places): accuracy on the old task with the old head, and on the new one."""
+
+    def one(network: Network, head: Any, sets: Any) -> Array:
+        old = Network(network.trunk, head)
+        nets = (old, network, old, network)
+        return jnp.stack(
+            [accuracy(NET.logits(n, part.images), part.truth if k < 2 else part.labels)
+             for k, (n, part) in enumerate(zip(nets, sets, strict=True))]
+        )  # fmt: skip
+
+    head, sets = ready_parts
+    return jax.vmap(jax.vmap(one, in_axes=(0, None, None)))(networks, head, sets)
+
+
+def parts(ready: Ready) -> Any:
+    """The old head and the four sets of :data:`PLACES`."""
+    sets = (ready.old["test"], ready.new["test"], ready.old["validation"], ready.new["validation"])
+    return ready.pretrained.head, sets
+
+
+@jax.jit
+def right(networks: Network, images: Array, truth: Array) -> Array:
+    """(seeds, members, rows): 1 where the new task's image is classified right."""
+    one = lambda network, x, y: jnp.argmax(NET.logits(network, x), axis=-1) == y
+    return jax.vmap(jax.vmap(one, in_axes=(0, None, None)))(networks, images, truth)
+
+
+def compare(settings: Settings, task: Task, seeds: int, rates: np.ndarray = RATES) -> xr.Dataset:
+    """Accuracy (run, rate, seed, place), by decile of the probed model's loss, along WiSE's α, and the weights."""
+    ready = prepare(settings, task, seeds)
+    test, sets = ready.new["test"], parts(ready)
+    tuned = {name: tune(settings, ready, name, rates) for name in METHODS if "wise" not in name}
+    nets = {name: averaged(ready, tuned["standard" if name == "wise" else "flow"]) if "wise" in name
+            else tuned[name] for name in METHODS}  # fmt: skip
+    table = np.stack([np.swapaxes(np.asarray(scores(net, sets)), 0, 1) for net in nets.values()])
+    hits = np.stack(
+        [np.swapaxes(np.asarray(right(net, test.images, test.truth)), 0, 1) for net in nets.values()]
+    )
+    hardness = np.asarray(sample_losses(ready.probed, test.images, test.truth))
+    rank = np.argsort(np.argsort(hardness, axis=1), axis=1) * DECILES // hardness.shape[1]
+    by_decile = np.stack(
+        [(hits * (rank == k)).sum(axis=-1) / (rank == k).sum(axis=-1) for k in range(DECILES)], axis=-1
+    )
+    paths = [[np.asarray(scores(averaged(ready, tuned[name], share), sets))[..., :2] for share in SHARES]
+             for name in ("standard", "flow")]  # fmt: skip
+    lone = lambda network: np.asarray(scores(jax.tree.map(lambda leaf: leaf[:, None], network), sets))[:, 0]
+    d = xr.Dataset(
+        {
+            "accuracy": (("run", "rate", "seed", "place"), table),
+            "by_decile": (("run", "rate", "seed", "decile"), by_decile),
+            "wise_path": (("source", "share", "seed", "rate", "task"), np.array(paths)),
+            "before": (("seed", "place"), lone(ready.probed), {"long_name": "the probed model"}),
+            "test_loss": (("seed", "decile"), _by_decile(hardness, rank)),
+        },
+        {
+            "run": list(METHODS),
+            "label": ("run", list(METHODS.values())),
+            "rate": rates,
+            "place": list(PLACES),
+            "task": list(PLACES[:2]),
+            "source": ["standard", "flow"],
+            "share": SHARES,
+            "decile": np.arange(1, DECILES + 1),
+        },
+    )
+    return d.merge(weight_facts(ready.losses, ready.weights))
+
+
+def _by_decile(values: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    return np.stack([(values * (rank == k)).sum(1) / (rank == k).sum(1) for k in range(DECILES)], axis=1)
+
+
+def weight_facts(losses: np.ndarray, weights: np.ndarray) -> xr.Dataset:
+    """What every run records of its weights: τ, mean, effective sample share, share of next to none; (seed,)."""
+    effective = np.array([lt.effective_sample_size(one) for one in weights]) / weights.shape[1]
+    return xr.Dataset(
+        {
+            "temperature": ("seed", np.median(losses, axis=1), {"long_name": "τ, the median loss"}),
+            "mean_weight": ("seed", weights.mean(axis=1)),
+            "effective": ("seed", effective, {"long_name": "effective sample size over n"}),
+            "idle": ("seed", (weights < 0.01).mean(axis=1), {"long_name": "share of weights below 0.01"}),
+        }
+    )

@@ -1,0 +1,63 @@
+"""The networks: a trunk that both tasks share, and a head for each task; plain pytrees, float32."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+class Network(NamedTuple):
+    """Trunk and head, each the arrays of an equinox module."""
+
+    trunk: Any
+    head: Any
+
+
+class Architecture:
+    """Pixels → tanh layers → features → linear head. Hashable by identity: compiled once."""
+
+    def __init__(self, inputs: int, width: int, depth: int, outputs: int) -> None:
+        make = lambda key: eqx.nn.MLP(
+            inputs, width, width, depth - 1, activation=jnp.tanh, final_activation=jnp.tanh, key=key
+        )
+        head = lambda key: eqx.nn.Linear(width, outputs, key=key)
+        self._make, self._head = make, head
+        self._static_trunk = eqx.partition(make(jax.random.key(0)), eqx.is_inexact_array)[1]
+        self._static_head = eqx.partition(head(jax.random.key(0)), eqx.is_inexact_array)[1]
+
+    def initial(self, key: Array, dtype: Any = jnp.float32) -> Network:
+        """Equinox's own initialisation."""
+        one, two = jax.random.split(key)
+        trunk = eqx.filter(self._make(one), eqx.is_inexact_array)
+        head = eqx.filter(self._head(two), eqx.is_inexact_array)
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), Network(trunk, head))
+
+    def features(self, trunk: Any, images: Array) -> Array:
+        """(n, pixels) → (n, width)."""
+        return jax.vmap(eqx.combine(trunk, self._static_trunk))(images)
+
+    def logits(self, network: Network, images: Array) -> Array:
+        """(n, pixels) → (n, outputs)."""
+        head = eqx.combine(network.head, self._static_head)
+        return jax.vmap(head)(self.features(network.trunk, images))
+
+
+def blank_head(network: Network) -> Network:
+    """The same trunk with a head of zeros."""
+    return Network(network.trunk, jax.tree.map(jnp.zeros_like, network.head))
+
+
+def accuracy(logits: Array, labels: Array) -> Array:
+    """Share of rows classified right; NaN where the network has left the floats, so that it is never taken for chance."""
+    right = jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))
+    return jnp.where(jnp.isfinite(logits).all(), right, jnp.nan)
+
+
+def mixed(one: Network, other: Network, share: float | Array) -> Network:
+    """share · one + (1 − share) · other, parameter by parameter: WiSE-FT."""
+    return jax.tree.map(lambda a, b: share * a + (1 - share) * b, one, other)

@@ -1,0 +1,88 @@
+"""``out/mlp/report.html``: the network experiments, each with its answer and what a GPU said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from paper_reproduction import report, shipped
+from paper_reproduction.claim import Verdict
+from paper_reproduction.mlp.paper_numbers import TABLES
+from paper_reproduction.outcome import Outcome
+from paper_reproduction.registry import Entry
+from paper_reproduction.store import Store
+
+
+def write(store: Store) -> Path:
+    """Render all records of a store beside its datasets."""
+    return report.put(store, render(store))
+
+
+def render(store: Store) -> str:
+    """The page as text."""
+    facts = report.shared(store)
+    entries = {entry.name: entry for entry in store.entries}
+    for section in facts["sections"]:
+        section["gpu"] = _gpu(entries[section["id"]], store.records[section["id"]])
+    return report.template("networks.html.j2").render(
+        **facts,
+        **_making([outcome for outcome in store.records.values() if not outcome.stale], store),
+        paper=[report.table(item) for item in TABLES],
+        linear=(store.directory.parent / "report.html").is_file(),
+    )
+
+
+def _making(outcomes: list[Outcome], store: Store) -> dict[str, Any]:
+    """On what, from which seeds and with which versions the results were made, each said once."""
+    known = [outcome for outcome in outcomes if outcome.device]
+    versions = [dict(outcome.versions) for outcome in known] or [store.stamp.versions()]
+    return {
+        "devices": _distinct(outcome.device for outcome in known) or [store.stamp.device],
+        "seeds": _distinct(outcome.seed for outcome in known) or [store.settings.seed],
+        "modes": _distinct("quick run" if outcome.quick else "full run" for outcome in outcomes),
+        "versions": versions[0] if all(other == versions[0] for other in versions) else {},
+        "not_here": sum(bool(outcome.origin) for outcome in outcomes),
+    }
+
+
+def _distinct(values: Any) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+def _gpu(entry: Entry, outcome: Outcome) -> dict[str, Any] | None:
+    """What the published run on a GPU says, check by check beside this one; None where there is none."""
+    try:
+        dataset = shipped.read(entry, "gpu")
+        if dataset is None:
+            return None
+        verdict = entry.verdict(dataset)
+        made = outcome.of(dataset.attrs)
+    except Exception as error:  # whatever a verdict may raise: the page says so
+        return {"error": f"{type(error).__name__}: {error}"}
+    return {
+        "error": "",
+        "rows": _side_by_side(verdict, outcome.verdict),
+        "device": made.device,
+        "seeds": made.seeds,
+        "seed": made.seed,
+        "commit": made.commit[:12],
+        "versions": dict(made.versions),
+        "command": made.command,
+        "changed": made.fingerprint != entry.fingerprint,
+    }
+
+
+def _side_by_side(gpu: Verdict, here: Verdict | None) -> list[dict[str, Any]]:
+    """One row for each check of the GPU's verdict, with the figure of the check of that name here."""
+    own = {check.name: report.check_row(check)["figure"] for check in here.checks} if here else {}
+    rows = ((check, report.check_row(check)) for check in gpu.checks)
+    return [
+        {
+            "name": row["name"],
+            "here": own.get(check.name, "–"),
+            "there": row["figure"],
+            "bound": row["bound"],
+            "holds": row["holds"],
+        }
+        for check, row in rows
+    ]

@@ -1,0 +1,91 @@
+"""Where a claim's arrays come from: computed now, kept from an earlier run, or stored with the package.
+
+A :data:`Source` looks for the arrays of one claim, leaves them as ``<name>.nc`` in the store, and returns what
+lies there, so that the verdict is always read from the file; or it returns None, and the next source is asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import xarray as xr
+
+from paper_reproduction import shipped
+from paper_reproduction.checkpoints import Cells, Watch
+from paper_reproduction.claim import Settings
+from paper_reproduction.registry import Entry
+from paper_reproduction.store import Store
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A claim's dataset, as it lies in the store."""
+
+    dataset: xr.Dataset
+    kept: bool = False  # the file is untouched, so that its picture may be right still
+    origin: str = ""  # as in Outcome
+
+
+Source = Callable[[Entry, Store], Arrays | None]
+
+
+def computed(entry: Entry, store: Store) -> Arrays:
+    """Computed now, all at once."""
+    clock = time.perf_counter()
+    dataset = _compute(entry, store.settings)
+    store.save(entry, dataset, time.perf_counter() - clock)
+    return Arrays(store.load(entry))
+
+
+@dataclass(frozen=True)
+class Checkpointed:
+    """Computed now, cell by cell, each on disk as soon as it is done; ``resume`` reuses those that fit."""
+
+    resume: bool
+    watch: Watch
+
+    def __call__(self, entry: Entry, store: Store) -> Arrays:
+        """The arrays; their cost includes that of the cells reused."""
+        cells = Cells(entry, store, self.resume, self.watch)
+        clock = time.perf_counter()
+        dataset = _compute(entry, replace(store.settings, each=cells))
+        store.save(entry, dataset, time.perf_counter() - clock + cells.saved)
+        return Arrays(store.load(entry))
+
+
+def kept(entry: Entry, store: Store) -> Arrays | None:
+    """Kept, where this run would compute the very same arrays."""
+    dataset = store.finished(entry)
+    return None if dataset is None else Arrays(dataset, kept=True)
+
+
+def earlier(entry: Entry, store: Store) -> Arrays | None:
+    """Whatever the user computed in this directory before, under any settings."""
+    dataset = store.present(entry)
+    if dataset is None or dataset.attrs.get("origin"):
+        return None
+    return Arrays(dataset, kept=True, origin=f"computed earlier: {_making(dataset.attrs)}")
+
+
+def stored(entry: Entry, store: Store) -> Arrays | None:
+    """The result of a run on a CPU that lies in the repository."""
+    dataset = shipped.read(entry, "cpu")
+    if dataset is None:
+        return None
+    origin = f"stored: {_making(dataset.attrs)}"
+    store.adopt(entry, dataset, origin)
+    return Arrays(store.load(entry), origin=origin)
+
+
+def _compute(entry: Entry, settings: Settings) -> xr.Dataset:
+    dataset = entry.compute(settings)
+    if not isinstance(dataset, xr.Dataset):
+        raise TypeError(f"compute() returned {type(dataset).__name__}, not an xarray.Dataset")
+    return dataset
+
+
+def _making(attributes: dict[Any, Any]) -> str:
+    return f"{attributes['device']}, seed {attributes['seed']}, {attributes['command']}"
