@@ -15,6 +15,7 @@ import pytest
 import linear_theory as lt
 from linear_theory.descent import ConjugateGradient, GradientDescent, HeavyBall, Nesterov, StochasticGradient
 from linear_theory.weights import KLDRO, Flow, HardThreshold
+from tests.networks import tanh_network
 
 P = lt.paper_problem(0.6, noise_variance=0.1)
 THETA = np.array([1.0, 2.0])
@@ -90,6 +91,53 @@ WEIGHTS = [
 RHO = [*NOT_NUMBERS, -0.1, 1.0, 1.5, math.nan, -math.inf]
 BETA = [*NOT_NUMBERS, 0.0, -1.0, 2.01, math.inf, math.nan]
 NORM = [*NOT_NUMBERS, 0.0, -1.0, math.inf, math.nan]
+
+NETWORK = {"a": np.array([[0.5, -1.0], [1.0, 0.2]]), "b": np.array([0.1, -0.3]), "c": np.array([1.0, 2.0])}
+LINEARIZED = lt.linearize(tanh_network, NETWORK, X, Y)
+ANY = np.linspace(1.0, 2.0, LINEARIZED.dim)
+ALONG = [*NOT_NUMBERS, 1.0, [], [1.0], np.append(ANY, 1.0), ANY[None, None], math.nan * ANY, [[1.0, 2.0]]]
+COUNT = [0, -1, 4, 2.0, "2", None, True, [2], np.array(2)]
+NETWORK_WITH = lambda c: NETWORK | {"c": c}
+PARAMS = [
+    None,
+    "one",
+    {},
+    [],
+    NETWORK_WITH("one"),
+    NETWORK_WITH(True),
+    NETWORK_WITH(1j * NETWORK["c"]),
+    NETWORK_WITH(NETWORK["c"] > 0),
+    NETWORK_WITH(math.nan * NETWORK["c"]),
+    NETWORK_WITH(np.array([None, 1.0], dtype=object)),
+    NETWORK_WITH(jax.numpy.tanh),
+]
+
+
+class Unhashable:
+    __hash__ = None
+
+    def __call__(self, params, X):
+        return tanh_network(params, X)
+
+
+PREDICT = [
+    None,
+    "tanh",
+    3.0,
+    Unhashable(),
+    lambda p, X: tanh_network(p, X).sum(),
+    lambda p, X: tanh_network(p, X)[:2],
+    lambda p, X: tanh_network(p, X)[:, None, None],
+    lambda p, X: [1.0, 2.0, 3.0],
+    lambda p, X: (tanh_network(p, X),),
+    lambda p, X: tanh_network(p, X) > 0,
+    lambda p, X: jax.numpy.arange(len(X)),
+    lambda p, X: tanh_network(p, X).astype(complex),
+    lambda p, X: tanh_network(p, X) * math.nan,
+    lambda p, X: tanh_network(p, X) - tanh_network(p, X).mean(),
+    lambda p, X: jax.numpy.cumsum(tanh_network(p, X)),
+    lambda p, X: tanh_network(p, X).reshape(3),
+]
 
 ON_PROBLEM = {"problem": P, "temperature": 1.0}
 STALL = {"beta": 0.5, "rho": 0.5}
@@ -221,6 +269,49 @@ TABLE = [
         },
     ),
     (
+        lt.linearize,
+        {"predict": tanh_network, "params": NETWORK, "X": X, "y": Y},
+        {
+            "predict": PREDICT,
+            "params": PARAMS,
+            "X": [*NOT_NUMBERS, 1.0, [], X * math.nan, X * 1j, X > 0],
+            "y": [*LABELS, Y[:2], [[1.0], [2.0], [3.0]]],
+        },
+    ),
+    *(
+        (getattr(LINEARIZED, method), good, bad)
+        for method, good, bad in (
+            ("flatten", {"params": NETWORK}, {"params": PARAMS}),
+            ("unflatten", {"theta": ANY}, {"theta": ALONG}),
+            ("jvp", {"direction": ANY}, {"direction": ALONG}),
+            (
+                "vjp",
+                {"cotangent": Y},
+                {"cotangent": [*NOT_NUMBERS, 1.0, [], [1.0], Y * math.nan, ANY, [[1.0, 2.0]]]},
+            ),
+            ("jacobian", {}, {}),
+            ("gradient", {"weights": Y}, {"weights": WEIGHTS}),
+            ("outputs_at", {"theta": ANY}, {"theta": ALONG}),
+            ("spectrum", {"count": 2}, {"count": COUNT, "weights": WEIGHTS}),
+            ("modes", {"weights": Y, "count": 2}, {"weights": WEIGHTS, "count": COUNT}),
+            (
+                "curvature_ratio",
+                {"direction": ANY, "weights": Y},
+                {"direction": [*ALONG, 0 * ANY], "weights": WEIGHTS},
+            ),
+            (
+                "progress",
+                {"theta": ANY, "direction": ANY},
+                {"theta": ALONG, "direction": [*ALONG, 0 * ANY, [ANY, ANY]]},
+            ),
+            (
+                "iterate",
+                {"steps": 3, "learning_rate": 0.1},
+                {"steps": [*STEPS, []], "learning_rate": [*FINITE_POSITIVE, 1e300], "weights": WEIGHTS},
+            ),
+        )
+    ),
+    (
         lt.diagnose,
         DATA,
         {
@@ -342,6 +433,14 @@ REMEDIES = [
     (lambda: lt.solve(X, Y[:2], START), r"y = .*has shape \(2,\), must have \(3,\)"),
     (lambda: lt.solve(X, Y, START, ridge=-1), r"ridge = -1.0: must be finite and ≥ 0"),
     (lambda: lt.hard_sample_error(P, THETA, 0), r"fraction = 0.0: must be in \(0, 1\]"),
+    (lambda: lt.linearize(tanh_network, jax.numpy.tanh, X, Y), r"split a model .* eqx.partition"),
+    (lambda: lt.linearize(tanh_network, NETWORK, X, Y[:2]), r"y = .*has shape \(2,\), must have \(3,\)"),
+    (lambda: lt.linearize(tanh_network, NETWORK, X[:, :1], Y), "must take these params and X: dot_general"),
+    (lambda: lt.linearize(PREDICT[-2], NETWORK, X, Y), "must act row by row: the last output changes"),
+    (lambda: lt.linearize(PREDICT[-1], NETWORK, X, Y), "must act row by row: it does not take the first row"),
+    (lambda: LINEARIZED.spectrum(4), r"count = 4: must be from 1 to min\(n·k, P\) = 3"),
+    (lambda: LINEARIZED.jvp([[1.0, 2.0]]), r"direction = .*has shape \(1, 2\), must have \(1, 8\)"),
+    (lambda: LINEARIZED.iterate(3, 1e300), r"learning_rate = 1e\+300: .*converges below"),
     (lambda: lt.diagnose(X, Y, START, HardThreshold(1e-9)), "leaves no row"),
     (lambda: lt.iterate(P, True), "steps = True: must be an integer"),
     (lambda: lt.iterate(P, 2.0), "steps = 2.0: must be an integer"),

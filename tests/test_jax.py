@@ -14,6 +14,7 @@ import linear_theory as lt
 from linear_theory.theorems import model_average_weight
 from linear_theory.weights import KLDRO, Flow, HardThreshold, Uniform
 from tests.agreement import numpy_problem
+from tests.networks import network, tanh_network
 from tests.strategies import random_case, random_data
 from tests.tolerances import EPS, near
 
@@ -31,6 +32,23 @@ def determined(solution):
 def numbers(path):
     """Without the counts, which are known before any number is."""
     return path.temperatures, path.theta, path.mean_weight
+
+
+NETWORK = network("wide, one output", seed=4)
+
+
+def linearized(params, X, y, weights):
+    """Of several methods what no sign of an eigenvector changes."""
+    lin = lt.linearize(tanh_network, params, X, y)
+    modes = lin.modes(weights, 2)
+    return (
+        lin.gradient(weights),
+        lin.jvp(lin.gradient(weights)),
+        lin.spectrum(2, weights).values,
+        modes.ratios,
+        lin.curvature_ratio(modes.directions, weights),
+        lin.iterate((0, 3, 1001), 0.05, weights),
+    )
 
 
 # name -> (function of arrays only, its arguments)
@@ -71,6 +89,7 @@ CALLS = {
         (ROWS.X, ROWS.y, ROWS.start, np.array([0.5, 3.0]), 0.1),
     ),
     "descend": (lambda *a: lt.descend(*a, steps=4), (ROWS.X, ROWS.y, ROWS.start, ROWS.weights)),
+    "linearize": (linearized, (NETWORK.params, NETWORK.X, NETWORK.y, NETWORK.weights)),
     "diagnose": (lt.diagnose, (ROWS.X, ROWS.y, ROWS.start, 2.0, np.eye(3))),
     "NormalEquations": (lt.NormalEquations.of, (ROWS.X, ROWS.y, ROWS.start, ROWS.weights)),
 }

@@ -37,6 +37,7 @@ SIGNATURES = {
     "hard_sample_error": "(problem, theta, fraction)",
     "solve": "(X, y, start, weights=None, ridge=0.0)",
     "temperature_path": "(X, y, start, temperatures, ridge=0.0, accuracy=1e-08)",
+    "linearize": "(predict, params, X, y)",
     "diagnose": "(X, y, start, temperature=None, pretrain_covariance=None)",
     "NormalEquations.of": "(X, y, start, weights=None)",
 }
@@ -126,6 +127,21 @@ def test_every_name_states_its_meaning(name):
 @pytest.mark.parametrize("rule", lt.weights.__all__)
 def test_rules_are_documented(rule):
     assert getattr(lt.weights, rule).__doc__
+
+
+METHODS = sorted(
+    {name for base in lt.Linearization.__mro__[:-1] for name in vars(base) if not name.startswith("_")}
+    - set(lt.Linearization.__dataclass_fields__)
+)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_of_a_linearization_state_their_meaning(name):
+    text = getattr(lt.Linearization, name).__doc__
+    assert text
+    assert name in ("within", "count", "dim") or any(
+        shape in text for shape in ("(P,)", "(n,)", "*outputs", "(m,", "(count,")
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,17 @@ import numpy as np
 from ..arrays import (
     Array,
     InvalidTypeError,
+    InvalidValueError,
+    LinearTheoryError,
     Namespace,
     finite,
     is_concrete,
     namespace,
     reject,
-    require,
     shaped,
 )
-from .linear import Linearization, engine
+from .engine import engine
+from .linear import Linearization
 from .products import Model, outputs
 
 __all__ = ["linearize"]
@@ -53,8 +55,10 @@ def linearize(predict: Callable[[Any, Array], Array], params: Any, X: Array, y: 
     Raises
     ------
     InvalidValueError, InvalidTypeError
-        For parameters that are not real arrays or not finite, no rows, labels of another shape, outputs that
-        are not finite or not row by row. Under JAX tracing a bad value gives NaN instead.
+        For parameters that are not real arrays or not finite, no rows, labels of another shape than the
+        outputs, outputs that are not floats, not finite or not row by row. Under JAX tracing a bad value gives
+        NaN instead. An error of ``predict``'s own comes as it is, or where it is a TypeError (shapes that do
+        not fit) under our name.
     """
     if not callable(predict):
         raise InvalidTypeError("predict", predict, "must be a function (params, X) → outputs")
@@ -62,34 +66,69 @@ def linearize(predict: Callable[[Any, Array], Array], params: Any, X: Array, y: 
     model, start = _flatten(space, predict, params)
     X = _rows(space, X)
     y = finite(space, "y", y, ndim=(1, 2))
+    evaluate = lambda rows: engine(space, lambda t, x: outputs(model, t, x), start, rows)
     try:
-        values = engine(space, lambda t, rows: outputs(model, t, rows), start, X)
-    except TypeError as error:  # the model's own complaint, under our name
-        reject("predict", predict, f"cannot be evaluated at these params and X: {error}")
-    shaped("outputs of predict", values, y.shape, "one for each label")
-    values = require(space, "outputs of predict", values, space.xp.isfinite(values), "must be finite")
+        values = evaluate(X)
+    except TypeError as error:  # the model's own complaint, under our name; its traceback stays in sight
+        if isinstance(error, LinearTheoryError):
+            raise
+        reject("predict", predict, f"must take these params and X: {str(error).splitlines()[0]}")
+    if values.ndim not in (1, 2) or values.shape[0] != X.shape[0] or values.size == 0:
+        reject("predict", predict, f"must give n or (n, k) outputs, not an array of shape {values.shape}")
+    shaped("y", y, values.shape, "one label for each output of predict")
+    finite_outputs = space.xp.isfinite(values)
+    if is_concrete(values) and not bool(finite_outputs.all()):
+        reject("predict", predict, "must give finite outputs at these params and X, not NaN or infinity")
+    values = space.xp.where(finite_outputs, values, space.xp.nan)
     if is_concrete(values):
-        alone = engine(space, lambda t, rows: outputs(model, t, rows), start, X[:1])
-        scale = abs(values).max() + 1e-300
-        if not abs(alone - values[:1]).max() <= 1e3 * space.eps * scale:
-            reject("predict", predict, "must act row by row: the first output changes with the other rows")
+        _check_rows(space, predict, evaluate, X, values)
     return Linearization(model, start, X, values, y - values)
+
+
+def _check_rows(
+    space: Namespace, predict: Any, evaluate: Callable[[Array], Array], X: Array, all_: Array
+) -> None:
+    """The first and the last row alone, against themselves among the others."""
+    slack = 1e3 * space.eps * abs(all_).max()
+    for where, row in (("first", slice(0, 1)), ("last", slice(-1, None))):
+        try:
+            alone = evaluate(X[row])
+        except TypeError:
+            alone = None
+        if alone is None or alone.shape != all_[row].shape:
+            reject("predict", predict, f"must act row by row: it does not take the {where} row alone")
+        if not bool(abs(alone - all_[row]).max() <= slack):
+            reject("predict", predict, f"must act row by row: the {where} output changes with the other rows")
 
 
 def _flatten(space: Namespace, predict: Callable[..., Array], params: Any) -> tuple[Model, Array]:
     leaves, structure = jax.tree.flatten(params)
     arrays = []
     for leaf in leaves:
-        if not (isinstance(leaf, float | int | np.ndarray | jax.Array) and not isinstance(leaf, bool)):
+        if not (
+            isinstance(leaf, float | int | np.number | np.ndarray | jax.Array) and not isinstance(leaf, bool)
+        ):
             raise InvalidTypeError(
                 "params", leaf, "must be a pytree of real arrays; split a model that holds anything else "
                 "first, for instance by eqx.partition(model, eqx.is_inexact_array)"
             )  # fmt: skip
         arrays.append(finite(space, "params", leaf, ndim=tuple(range(9))))
     if sum(array.size for array in arrays) == 0:
-        reject("params", params, "holds no parameter")
+        reject("params", params, "must hold at least one parameter")
     flat = space.xp.concatenate([array.reshape(-1) for array in arrays])
-    return Model(predict, structure, tuple(array.shape for array in arrays)), flat
+    model = Model(predict, structure, tuple(array.shape for array in arrays))
+    for name, value, part in (("predict", predict, predict), ("params", params, structure)):
+        if not _hashable(part):
+            raise InvalidTypeError(name, value, "must be hashable, for JAX to compile it once")
+    return model, flat
+
+
+def _hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _rows(space: Namespace, X: Array) -> Array:
@@ -98,7 +137,7 @@ def _rows(space: Namespace, X: Array) -> Array:
         try:
             X = np.asarray(X)
         except ValueError:
-            reject("X", X, "must be a rectangular array")
+            raise InvalidValueError("X", X, "must be a rectangular array of numbers") from None
     if jnp.issubdtype(X.dtype, np.floating):
         X = finite(space, "X", X, ndim=tuple(range(1, 9)))
     elif not jnp.issubdtype(X.dtype, np.integer):

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..arrays import Array
+from ..arrays import Array, InvalidTypeError
 
 __all__ = ["Model", "gram", "jacobian", "jvp", "outputs", "product", "vjp"]
 
@@ -32,7 +32,7 @@ class Model:
         leaves, place = [], 0
         for shape in self.shapes:
             size = math.prod(shape)
-            leaves.append(theta[..., place : place + size].reshape(*theta.shape[:-1], *shape))
+            leaves.append(theta[..., place : place + size].reshape((*theta.shape[:-1], *shape)))
             place += size
         return jax.tree.unflatten(self.structure, leaves)
 
@@ -43,7 +43,16 @@ class Model:
 
     def at(self, X: Array) -> Callable[[Array], Array]:
         """θ (P,) → outputs, in θ's precision."""
-        return lambda theta: self.predict(self.unflatten(theta), X).astype(theta.dtype)
+
+        def function(theta: Array) -> Array:
+            values = self.predict(self.unflatten(theta), X)
+            kind = getattr(values, "dtype", None)
+            if kind is None or not jnp.issubdtype(kind, jnp.floating):
+                what = type(values).__name__ if kind is None else f"an array of {kind}"
+                raise InvalidTypeError("predict", self.predict, f"must give an array of floats, not {what}")
+            return values.astype(theta.dtype)
+
+        return function
 
 
 static = partial(jax.jit, static_argnums=0)

@@ -11,7 +11,7 @@ from scipy import stats
 
 import linear_theory as lt
 from paper_reproduction.claim import Check, Claim, Settings, Verdict
-from paper_reproduction.claims._four_sigma import four_sigma
+from paper_reproduction.four_sigma import four_sigma
 from paper_reproduction.claims._gaussian_influence import Rows
 
 CLAIM = Claim(

@@ -10,7 +10,7 @@ from scipy import stats
 
 from paper_reproduction.claim import Check, Claim, Settings, Verdict
 from paper_reproduction.claims import _diabetes as diabetes
-from paper_reproduction.claims._four_sigma import four_sigma
+from paper_reproduction.four_sigma import four_sigma
 from paper_reproduction.claims._real_rows import MIDWAY, STEPS, identities, measure, paths, shifts
 
 CLAIM = Claim(

@@ -11,7 +11,7 @@ import xarray as xr
 
 import linear_theory as lt
 from paper_reproduction.claim import Check, Claim, Settings, Verdict
-from paper_reproduction.claims._four_sigma import four_sigma, in_standard_errors
+from paper_reproduction.four_sigma import four_sigma, in_standard_errors
 from paper_reproduction.claims._rows import draw_rows
 
 CLAIM = Claim(

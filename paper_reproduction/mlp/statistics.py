@@ -1,0 +1,33 @@
+"""Means over seeds with their standard errors; differences between methods paired by seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+
+def error(values: xr.DataArray) -> xr.DataArray:
+    """Standard error of the mean over seeds."""
+    return values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
+
+
+def paired(one: xr.DataArray, other: xr.DataArray) -> tuple[float, float]:
+    """Mean of one − other over the seeds they share, and its standard error."""
+    gap = one - other
+    return float(gap.mean("seed")), float(error(gap))
+
+
+def told(values: xr.DataArray, digits: int = 3) -> str:
+    """mean ± s.e. over seeds, for people."""
+    return f"{float(values.mean('seed')):.{digits}f} ± {float(error(values)):.{digits}f}"
+
+
+def percent(values: xr.DataArray) -> str:
+    """mean ± s.e. over seeds of a share, in per cent."""
+    return f"{100 * float(values.mean('seed')):.1f} ± {100 * float(error(values)):.1f}"
+
+
+def difference(one: xr.DataArray, other: xr.DataArray) -> str:
+    """The paired difference of two shares, in points."""
+    mean, spread = paired(one, other)
+    return f"{100 * mean:+.1f} ± {100 * spread:.1f} points".replace("-", "−")
