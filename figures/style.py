@@ -57,6 +57,9 @@ COLOURS: dict[str, str] = {
     "theory": "#2E3A4D",  # only where no method is being compared
     "pretrained": "#56B4E9",  # the point θ*
     "target": "#6B4E16",  # the point of the fine-tuning optimum
+    "penalty": "#B23AEE",  # pulled back to θ* by ℓ2
+    "lora": "#76A659",
+    "probe": "#6A1B24",  # only the head is trained
 }
 
 #: Colour map for β (small: stalls long, dark; large: near vanilla, light). Every tone shows on white.

@@ -11,8 +11,8 @@ import xarray as xr
 
 import linear_theory as lt
 from paper_reproduction.claim import Check, Claim, Settings, Verdict
-from paper_reproduction.four_sigma import four_sigma, in_standard_errors
 from paper_reproduction.claims._weighted_population import weighted_population
+from paper_reproduction.four_sigma import four_sigma, in_standard_errors
 
 CLAIM = Claim(
     name="entropic-weights",
@@ -239,7 +239,8 @@ def _findings(ds: xr.Dataset) -> tuple[str, ...]:
     size = float(ds.default_size[0])
     shares = ", ".join(f"{100 * share:.0f} %" for share in hardest)
     return (
-        f"At the default temperature, {median:.4f} $s^2$, the weights of Gaussian losses are worth {100 * size:.0f} % "
+        f"At the default temperature, {median:.4f} $s^2$, the weights of Gaussian losses are worth "
+        f"{100 * size:.0f} % "
         f"of the rows and $\\mu^2$ = {mass:.4f}, whatever the shift and the noise.",
         "KL-DRO has no counterpart of this default: $E[e^{+f/\\tau}]$ is infinite for $\\tau \\le 2s^2$, and the "
         f"median is far below. On the finite samples here, its single hardest row gets {shares} of all the weight "

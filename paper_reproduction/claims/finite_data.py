@@ -11,8 +11,8 @@ from scipy import stats
 
 import linear_theory as lt
 from paper_reproduction.claim import Check, Claim, Settings, Verdict
-from paper_reproduction.four_sigma import four_sigma
 from paper_reproduction.claims._gaussian_influence import Rows
+from paper_reproduction.four_sigma import four_sigma
 
 CLAIM = Claim(
     name="finite-data",
@@ -270,7 +270,8 @@ def _findings(d: xr.Dataset, width: xr.DataArray, z95: float) -> tuple[str, ...]
         f"{d.sizes['quantity']} contain −1/2 (about one in twenty should not).",
         f"At n = {int(first.n)} the law has not set in everywhere. The root mean square deviation is this multiple "
         f"of the delta method's: {_listed(multiples)}. The furthest is {worst}. The largest eigenvalue of an "
-        f"unweighted sampled Gram matrix reaches {float(first.edge):.2f} there (population {1 + d.attrs['rho']:.2f}), "
+        f"unweighted sampled Gram matrix reaches {float(first.edge):.2f} there (population "
+        f"{1 + d.attrs['rho']:.2f}), "
         "and from 2 on vanilla descent with η = 1/2 diverges. "
         f"Fitted from n = {int(first.n)} on, the slope of {bent} is {float(d.whole_slope.sel(quantity=bent)):.3f}, "
         f"{float(whole.max()):.1f} standard errors from −1/2; this is why n ≥ {asymptotic} is judged.",

@@ -9,8 +9,8 @@ import xarray as xr
 
 import linear_theory as lt
 from paper_reproduction.claim import Check, Claim, Settings, Verdict
-from paper_reproduction.four_sigma import four_sigma, in_standard_errors
 from paper_reproduction.claims._rows import descent_path, draw_rows, jackknife, weighted_sums
+from paper_reproduction.four_sigma import four_sigma, in_standard_errors
 
 CLAIM = Claim(
     name="flow-iterates",

@@ -10,8 +10,8 @@ from scipy import stats
 
 from paper_reproduction.claim import Check, Claim, Settings, Verdict
 from paper_reproduction.claims import _diabetes as diabetes
-from paper_reproduction.four_sigma import four_sigma
 from paper_reproduction.claims._real_rows import MIDWAY, STEPS, identities, measure, paths, shifts
+from paper_reproduction.four_sigma import four_sigma
 
 CLAIM = Claim(
     name="real-data",
@@ -218,8 +218,10 @@ def _misfit_findings(d: xr.Dataset) -> tuple[str, ...]:
         f"At this size the stalled direction is lost in sampling noise: it overlaps with e by "
         f"{float(at['overlap'].sampled):.2f} (theory 1), but also on Gaussian rows of the same number only by "
         f"{level('overlap')[0]:.2f} ± {level('overlap')[1]:.2f}; the largest curvature is "
-        f"{float(at['spread'].sampled):.2f} times the smallest, where theory says {float(at['spread'].theory):.2f} and "
-        f"Gaussian rows give {level('spread')[0]:.2f} ± {level('spread')[1]:.2f}. FLOW's limit lies aside of the line "
+        f"{float(at['spread'].sampled):.2f} times the smallest, where theory says "
+        f"{float(at['spread'].theory):.2f} and "
+        f"Gaussian rows give {level('spread')[0]:.2f} ± {level('spread')[1]:.2f}. FLOW's limit lies aside of "
+        f"the line "
         f"from θ* to the new optimum by {float(at['aside'].sampled):.2f} of its length (Gaussian rows "
         f"{level('aside')[0]:.2f} ± {level('aside')[1]:.2f}).",
         f"After {d.attrs['steps']} steps the total error is {float(final['vanilla']):.4f} for vanilla and "

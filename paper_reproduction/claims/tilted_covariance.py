@@ -11,22 +11,24 @@ import xarray as xr
 
 import linear_theory as lt
 from paper_reproduction.claim import Check, Claim, Settings, Verdict
-from paper_reproduction.four_sigma import four_sigma, in_standard_errors
 from paper_reproduction.claims._rows import draw_rows
+from paper_reproduction.four_sigma import four_sigma, in_standard_errors
 
 CLAIM = Claim(
     name="tilted-covariance",
     title="A weight by loss turns a Gaussian into a Gaussian that is flat along the shift",
     statement=(
         r"Weighted by FLOW, Gaussian inputs are again Gaussian: the covariance loses a rank-one term along "
-        r"$\tilde\Sigma e$, and with it most of the curvature of the loss in the direction of the shift. The lemma is "
+        r"$\tilde\Sigma e$, and with it most of the curvature of the loss in the direction of the shift. The "
+        r"lemma is "
         "checked for every covariance and every noise variance, and so are its analogues for KL-DRO and for a hard "
         "threshold: against sums over a fine grid of inputs and noise, which know nothing of Gaussian algebra, and "
         "against sampled rows."
     ),
     equation="Lemma F.1",
     formula=(
-        r"\Sigma' = E[w\, x x^\top] = \mu\left(\tilde\Sigma - \frac{2}{\tau}\, \frac{\tilde\Sigma e e^\top\tilde\Sigma}"
+        r"\Sigma' = E[w\, x x^\top] = \mu\left(\tilde\Sigma - \frac{2}{\tau}\, \frac{\tilde\Sigma e "
+        r"e^\top\tilde\Sigma}"
         r"{1 + 2s^2/\tau}\right), \qquad \mu = \left(1 + \frac{2s^2}{\tau}\right)^{-1/2}, \qquad s^2 = "
         r"e^\top\tilde\Sigma e + \sigma^2"
     ),

@@ -34,8 +34,8 @@ from paper_reproduction.mlp.training import (
 NET = Architecture(inputs=64, width=64, depth=2, outputs=digits.CLASSES)
 BATCH, EPOCHS = 50, 30
 PRETRAIN_RATE, PROBE_RATE, PROBE_EPOCHS = 0.5, 0.15, 60
-RATES = np.geomspace(0.001, 21.6, 14)  # wide enough that no method's best sits on an edge: checked
-EQUAL = 6  # the rate at which methods are compared at equal rate, in the middle
+RATES = 10.0 ** (np.arange(-9, 5) / 3)  # wide enough that no method's best sits on an edge: checked
+EQUAL = 0.1  # the rate at which methods are compared at equal rate, in the middle
 RANK, SHARE = 4, 0.5  # of LoRA; of the pre-trained weights in WiSE-FT, as in the paper
 PULLS = (0.01, 0.1)
 SHARES = np.linspace(0.0, 1.0, 11)
@@ -57,12 +57,24 @@ METHODS = {
 PLACES = ("pretrain", "target", "pretrain validation", "target validation")
 
 
+TURNED = partial(digits.rotated, degrees=45.0)
+
+
+def rates(settings: Settings) -> np.ndarray:
+    """The grid of learning rates; every other one in a quick run."""
+    return RATES[::2] if settings.quick else RATES
+
+
 @dataclass(frozen=True)
 class Task:
-    """Pre-train on 0-4, fine-tune on 5-9 after ``change``, with a share ``noise`` of wrong labels."""
+    """Pre-train on 0-4, fine-tune on 5-9 with a head of their own after ``change``, a share ``noise`` of labels wrong.
+
+    ``shared``: fine-tune on 0-4 instead, with the same head and no probe.
+    """
 
     noise: float = 0.0
-    change: Callable[[np.ndarray], np.ndarray] = partial(digits.rotated, degrees=45.0)
+    shared: bool = False
+    change: Callable[[np.ndarray], np.ndarray] = TURNED
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,7 @@ class Ready:
     weights: np.ndarray
     orders: np.ndarray
     key: Array
+    shared: bool = False
 
     @property
     def rows(self) -> tuple[Array, Array]:
@@ -93,12 +106,12 @@ FULL = Loop(NET.logits, whole, nothing)
 LOW_RANK = Loop(NET.logits, adapted, nothing)
 
 
-def members(weights: np.ndarray, rates: np.ndarray, pull: float = 0.0, trunk: float = 1.0) -> Member:
+def members(weights: np.ndarray, grid: np.ndarray, pull: float = 0.0, trunk: float = 1.0) -> Member:
     """One member a rate for each seed, from weights (seeds, n)."""
-    shape = (len(weights), len(rates))
+    shape = (len(weights), len(grid))
     fill = lambda value: jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
     wide = jnp.broadcast_to(jnp.asarray(weights, jnp.float32)[:, None], (*shape, weights.shape[1]))
-    return Member(wide, fill(rates), fill(pull), fill(trunk))
+    return Member(wide, fill(grid), fill(pull), fill(trunk))
 
 
 def only(tree: Any) -> Any:
@@ -127,20 +140,33 @@ def pretrained(settings: Settings, seeds: int, net: Architecture = NET) -> tuple
 def prepare(settings: Settings, task: Task, seeds: int) -> Ready:
     """Pre-train, probe, weigh."""
     old, star = pretrained(settings, seeds)
-    splits = [
-        digits.split(range(5, 10), settings.rng(f"new {s}"), task.noise, task.change) for s in range(seeds)
-    ]
+    kinds = range(5) if task.shared else range(5, 10)
+    splits = [digits.split(kinds, settings.rng(f"new {s}"), task.noise, task.change) for s in range(seeds)]
     new = digits.stacked(splits)
     rows = (new["train"].images, new["train"].labels)
-    blank = jax.vmap(blank_head)(star)
-    ones = np.ones((seeds, digits.SIZES["train"]))
-    order = orders(settings, "probe", seeds, PROBE_EPOCHS)
-    probing = members(ones, np.array([PROBE_RATE]), trunk=0.0)
-    probed = only(train(FULL, blank, blank, rows, order, None, probing)[0])
+    probed = star if task.shared else _probe(settings, star, rows, seeds)
     losses = np.asarray(sample_losses(probed, *rows), dtype=float)
     weights = np.stack([lt.flow_weights(one) for one in losses])
     key = jax.random.key(int(settings.rng("LoRA").integers(2**31)))
-    return Ready(old, new, star, probed, losses, weights, orders(settings, "fine-tuning", seeds, EPOCHS), key)
+    return Ready(
+        old,
+        new,
+        star,
+        probed,
+        losses,
+        weights,
+        orders(settings, "fine-tuning", seeds, EPOCHS),
+        key,
+        task.shared,
+    )
+
+
+def _probe(settings: Settings, star: Network, rows: tuple[Array, Array], seeds: int) -> Network:
+    """The new head, from zero, on the frozen trunk."""
+    blank = jax.vmap(blank_head)(star)
+    probing = members(np.ones((seeds, digits.SIZES["train"])), np.array([PROBE_RATE]), trunk=0.0)
+    order = orders(settings, "probe", seeds, PROBE_EPOCHS)
+    return only(train(FULL, blank, blank, rows, order, None, probing)[0])
 
 
 @jax.jit
@@ -150,23 +176,23 @@ def sample_losses(network: Network, images: Array, labels: Array) -> Array:
     return cross_entropy(NET.logits(network, images), labels)
 
 
-def tune(settings: Settings, ready: Ready, name: str, rates: np.ndarray) -> Network:
+def tune(settings: Settings, ready: Ready, name: str, grid: np.ndarray) -> Network:
     """The networks of one method, (seeds, rates, …)."""
     w, ones, mean = ready.weights, np.ones_like(ready.weights), ready.weights.mean(axis=1, keepdims=True)
     if name == "lora":
         keys = jnp.stack([jax.random.fold_in(ready.key, s) for s in range(len(w))])
         start = jax.vmap(lambda network, key: adapter(network, RANK, key))(ready.probed, keys)
-        return train(LOW_RANK, start, ready.probed, ready.rows, ready.orders, None, members(ones, rates))[0]
+        return train(LOW_RANK, start, ready.probed, ready.rows, ready.orders, None, members(ones, grid))[0]
     shuffled = lambda: np.stack([settings.rng(f"shuffle {s}").permutation(one) for s, one in enumerate(w)])
     chosen = {
-        "standard": lambda: members(ones, rates),
-        "flow": lambda: members(w, rates),
-        "l2": lambda: members(ones, rates, pull=PULLS[0]),
-        "l2-strong": lambda: members(ones, rates, pull=PULLS[1]),
-        "probe": lambda: members(ones, rates, trunk=0.0),
-        "matched": lambda: members(ones * mean, rates),
-        "normalised": lambda: members(w / mean, rates),
-        "permuted": lambda: members(shuffled(), rates),
+        "standard": lambda: members(ones, grid),
+        "flow": lambda: members(w, grid),
+        "l2": lambda: members(ones, grid, pull=PULLS[0]),
+        "l2-strong": lambda: members(ones, grid, pull=PULLS[1]),
+        "probe": lambda: members(ones, grid, trunk=0.0),
+        "matched": lambda: members(ones * mean, grid),
+        "normalised": lambda: members(w / mean, grid),
+        "permuted": lambda: members(shuffled(), grid),
     }[name]()
     return train(FULL, ready.probed, ready.probed, ready.rows, ready.orders, None, chosen)[0]
 
@@ -182,7 +208,7 @@ def scores(networks: Network, ready_parts: Any) -> Array:
     """(seeds, members, places): accuracy on the old task with the old head, and on the new one."""
 
     def one(network: Network, head: Any, sets: Any) -> Array:
-        old = Network(network.trunk, head)
+        old = network if head is None else Network(network.trunk, head)
         nets = (old, network, old, network)
         return jnp.stack(
             [accuracy(NET.logits(n, part.images), part.truth if k < 2 else part.labels)
@@ -194,9 +220,9 @@ def scores(networks: Network, ready_parts: Any) -> Array:
 
 
 def parts(ready: Ready) -> Any:
-    """The old head and the four sets of :data:`PLACES`."""
+    """The old head (None where it is shared) and the four sets of :data:`PLACES`."""
     sets = (ready.old["test"], ready.new["test"], ready.old["validation"], ready.new["validation"])
-    return ready.pretrained.head, sets
+    return None if ready.shared else ready.pretrained.head, sets
 
 
 @jax.jit
@@ -206,11 +232,12 @@ def right(networks: Network, images: Array, truth: Array) -> Array:
     return jax.vmap(jax.vmap(one, in_axes=(0, None, None)))(networks, images, truth)
 
 
-def compare(settings: Settings, task: Task, seeds: int, rates: np.ndarray = RATES) -> xr.Dataset:
+def compare(settings: Settings, task: Task, seeds: int) -> xr.Dataset:
     """Accuracy (run, rate, seed, place), by decile of the probed model's loss, along WiSE's α, and the weights."""
     ready = prepare(settings, task, seeds)
     test, sets = ready.new["test"], parts(ready)
-    tuned = {name: tune(settings, ready, name, rates) for name in METHODS if "wise" not in name}
+    grid = rates(settings)
+    tuned = {name: tune(settings, ready, name, grid) for name in METHODS if "wise" not in name}
     nets = {name: averaged(ready, tuned["standard" if name == "wise" else "flow"]) if "wise" in name
             else tuned[name] for name in METHODS}  # fmt: skip
     table = np.stack([np.swapaxes(np.asarray(scores(net, sets)), 0, 1) for net in nets.values()])
@@ -236,7 +263,7 @@ def compare(settings: Settings, task: Task, seeds: int, rates: np.ndarray = RATE
         {
             "run": list(METHODS),
             "label": ("run", list(METHODS.values())),
-            "rate": rates,
+            "rate": grid,
             "place": list(PLACES),
             "task": list(PLACES[:2]),
             "source": ["standard", "flow"],

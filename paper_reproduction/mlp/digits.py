@@ -42,7 +42,7 @@ def split(digits: range, rng: np.random.Generator, noise: float = 0.0, change=la
     A share ``noise`` of the labels of train and validation, which is all that one has in practice, is moved to one of
     the four wrong classes; test labels are true.
     """
-    images, labels = load_digits(return_X_y=True)
+    images, labels = map(np.asarray, load_digits(return_X_y=True))
     chosen = np.isin(labels, digits)
     images, truth = change(images[chosen] / 16.0), labels[chosen] - digits.start
     order = rng.permutation(len(truth))

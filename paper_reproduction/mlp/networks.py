@@ -53,7 +53,7 @@ def blank_head(network: Network) -> Network:
 
 
 def accuracy(logits: Array, labels: Array) -> Array:
-    """Share of rows classified right; NaN where the network has left the floats, so that it is never taken for chance."""
+    """Share of rows classified right; NaN where the network has left the floats: that is no guess."""
     right = jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))
     return jnp.where(jnp.isfinite(logits).all(), right, jnp.nan)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 
 from paper_reproduction.claim import Settings
 
@@ -71,7 +72,7 @@ def moved(key: Array, star: Any, distance: float, noise: float, rows: int = ROWS
     """Labels of the network moved by ``distance`` · ‖θ*‖, with noise of ``noise`` times their mean squared change."""
     inputs, way, labels = jax.random.split(key, 3)
     X = jax.random.normal(inputs, (rows, star["w"].shape[0]))
-    flat, unflatten = jax.flatten_util.ravel_pytree(star)
+    flat, unflatten = ravel_pytree(star)
     u = jax.random.normal(way, flat.shape)
     shift = unflatten(distance * jnp.linalg.norm(flat) * u / jnp.linalg.norm(u))
     y = predict(jax.tree.map(jnp.add, star, shift), X)
@@ -84,7 +85,7 @@ def moved(key: Array, star: Any, distance: float, noise: float, rows: int = ROWS
 @partial(jax.vmap, in_axes=(None, None, None, 0, 0, None))
 def paths(star: Any, X: Array, y: Array, weights: Array, rate: Array, steps: tuple[int, ...]) -> Array:
     """θ_K (len(steps), P) of full-batch gradient descent on the network itself; seeds, then members."""
-    flat, unflatten = jax.flatten_util.ravel_pytree(star)
+    flat, unflatten = ravel_pytree(star)
     gradient = jax.grad(lambda t: jnp.mean(weights * (y - predict(unflatten(t), X)) ** 2))
 
     def between(theta: Array, span: Array) -> tuple[Array, Array]:

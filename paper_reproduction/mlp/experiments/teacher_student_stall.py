@@ -26,7 +26,8 @@ CLAIM = Claim(
         r"left of the shift is measured in the metric $J^\top J$ and compared with two predictions: the closed form "
         r"of the linearized network under the very same weights, and the Gaussian theory, which knows only "
         r"$J^\top J$ and the shift. With $s=\mu^2=0.1853$ at the median temperature the theory says: mean weight "
-        r"$\sqrt s$, weighted share of the residual energy $s^{3/2}$, first step along the shift $s$ times the standard one at "
+        r"$\sqrt s$, weighted share of the residual energy $s^{3/2}$, first step along the shift $s$ times the "
+        r"standard one at "
         r"matched step, and under label noise of variance ratio $k$ an end at $1-(1+k)s/(k+s)$."
     ),
     equation="Theorem 7.2 with features J (B)",
@@ -193,7 +194,8 @@ def _headline(d: xr.Dataset) -> str:
     cell = _clean(d, SMALL[1]).isel(step=-1)
     left = {run: told(cell.network.sel(run=run)) for run in ("standard", "flow-matched", "standard-matched")}
     return (
-        rf"Yes. After {int(cell.step)} steps at $\delta={SMALL[1]:g}$, {left['flow-matched']} of the shift remains with "
+        rf"Yes. After {int(cell.step)} steps at $\delta={SMALL[1]:g}$, {left['flow-matched']} of the shift "
+        rf"remains with "
         f"step-matched FLOW, {left['standard']} with standard fine-tuning and {left['standard-matched']} with its "
         f"step-matched control; the linearized network is off by {_gap(_clean(d, SMALL[1])):.4f} (root mean square)."
     )
@@ -219,7 +221,8 @@ def _findings(d: xr.Dataset, off: xr.Dataset) -> tuple[str, ...]:
     apart = float(abs(cell.network - cell.gaussian).max(["run", "step"]).mean("seed"))
     return (
         f"Numbers at δ = {SMALL[1]:g} without noise: {numbers}. The features J are not Gaussian: the residual's "
-        f"kurtosis is {told(cell.kurtosis, 2)} (Gaussian 3), and the Gaussian path is off by up to {apart:.3f} where the "
+        f"kurtosis is {told(cell.kurtosis, 2)} (Gaussian 3), and the Gaussian path is off by up to {apart:.3f} "
+        f"where the "
         "linearization with the actual weights is not. The stall is weaker than the Gaussian theory says.",
         f"Distance of the network from its linearization by δ: {gaps}.",
         f"Where FLOW with matched step ends under label noise at δ = {NOISY_AT:g}: {ends}.",
@@ -240,5 +243,6 @@ def tables(dataset: xr.Dataset) -> tuple[Table, ...]:
                  told(one.network), told(one.linear), told(one.gaussian))
             )  # fmt: skip
     header = ("cell", "network", "linearized, same weights", "Gaussian theory")
-    caption = f"Share of the shift that remains after {int(last.step)} steps, mean ± s.e. over {last.sizes['seed']} seeds"
+    after = f"after {int(last.step)} steps"
+    caption = f"Share of the shift that remains {after}, mean ± s.e. over {last.sizes['seed']} seeds"
     return (Table(caption, header, tuple(rows)),)

@@ -1,0 +1,25 @@
+"""What a figure of networks may work out for itself: means and standard errors over seeds, and the chosen rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def mean(values: Any) -> Any:
+    """The mean over seeds; NaN if one of them diverged."""
+    return values.mean("seed", skipna=False)
+
+
+def error(values: Any) -> Any:
+    """The standard error of :func:`mean`."""
+    return values.std("seed", ddof=1, skipna=False) / np.sqrt(values.sizes["seed"])
+
+
+def own_best(accuracy: Any) -> Any:
+    """For each run, the place of the rate with the best accuracy on the new task's validation rows.
+
+    A rate at which a seed diverged is never best.
+    """
+    return mean(accuracy.sel(place="target validation")).fillna(-1.0).argmax("rate")

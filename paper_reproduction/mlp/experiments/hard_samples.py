@@ -1,0 +1,204 @@
+"""What upweighting easy samples costs on the hard ones: the paper's Table 5, beside the closed form's shape."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import numpy as np
+import xarray as xr
+
+import linear_theory as lt
+from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
+from paper_reproduction.mlp import choice, comparison, teacher
+from paper_reproduction.mlp.comparison import DECILES, Task
+from paper_reproduction.mlp.statistics import difference, error, paired, percent, told
+
+CLAIM = Claim(
+    name="hard-samples",
+    title="FLOW pays on the samples that were hard, and a tuned learning rate gives part of it back",
+    question="What does it cost on the samples that the pre-trained model found hard?",
+    statement=(
+        r"Samples are sorted by their loss under the pre-trained model. In the linear theory without noise the "
+        r"error on the share $q$ of "
+        r"the hardest is $\|e\|^2[(a+b\rho)^2m(q)+b^2(1-\rho^2)]$: the same factor for all samples, so that the "
+        r"hardest tenth keeps "
+        r"its large share of a larger rest. First the tanh network of the teacher-student stall, where the closed "
+        r"form can be held against the squared error of each tenth; then digits, where the accuracy on each "
+        r"tenth of the test "
+        r"images is told at equal learning rate and at each method's own best."
+    ),
+    equation="THEORY 8 (B); Table 5 in miniature",
+    formula=r"m(q)=1+\frac{2c\,\varphi(c)}{q},\qquad c=\Phi^{-1}\left(1-\frac q2\right)",
+    functions=("hard_sample_error", "iterate", "linearize", "descend", "flow_weights"),
+    seconds=60,
+    quick_seconds=10,
+    order=50,
+)
+
+STEPS, DISTANCES = 100, (0.03, 0.1)
+RUNS = ("standard", "flow-matched")
+SHOWN = ("standard", "flow", "matched")
+
+
+def compute(settings: Settings) -> xr.Dataset:
+    """The teacher-student network at two distances, and clean digits."""
+    seeds = settings.repetitions(10, 5)
+    cells = {f"teacher, distance {d:g}": partial(_teacher, settings, seeds, d) for d in DISTANCES}
+    cells["digits"] = partial(_digits, settings, seeds)
+    found = settings.each(cells)
+    near = xr.concat([found[f"teacher, distance {d:g}"] for d in DISTANCES], "distance", combine_attrs="drop")
+    joined = near.assign_coords(distance=list(DISTANCES)).merge(found["digits"], combine_attrs="drop")
+    return joined.assign_attrs(seeds=seeds)
+
+
+def _digits(settings: Settings, seeds: int) -> xr.Dataset:
+    d = comparison.compare(settings, Task(), seeds)
+    return d[["accuracy", "by_decile", "test_loss", "temperature", "effective", "idle"]]
+
+
+def _teacher(settings: Settings, seeds: int, distance: float) -> xr.Dataset:
+    """Squared error by tenth after :data:`STEPS` steps: network, linearized with the same weights, Gaussian theory."""
+    stars = teacher.pretrained(teacher.keys(settings, "pre-training", seeds))
+    rows = teacher.moved(teacher.keys(settings, "rows", seeds), stars, distance, 0.0, teacher.ROWS)
+    one = lambda tree, s: jax.tree.map(lambda leaf: np.asarray(leaf[s], dtype=float), tree)
+    lines = [
+        lt.linearize(teacher.predict, one(stars, s), one(rows.X, s), one(rows.y, s)) for s in range(seeds)
+    ]
+    weights = np.stack([lt.flow_weights(line.losses) for line in lines])
+    rates = 0.25 / np.array([line.spectrum(1).values[0] for line in lines])
+    both = np.stack([np.ones_like(weights), weights], axis=1)
+    steps = np.stack([rates, rates / weights.mean(axis=1)], axis=1)
+    theta = np.asarray(teacher.paths(stars, rows.X, rows.y, both, steps, (0, STEPS)))[:, :, -1]
+    found = []
+    for s, line in enumerate(lines):
+        shift = line.flatten(one(rows.shift, s))
+        J, origin = line.jacobian(), np.zeros(line.dim)
+        rank = np.argsort(np.argsort(line.losses)) * DECILES // line.count
+        by_tenth = lambda errors, rank=rank: np.bincount(rank, errors) / np.bincount(rank)
+        predict = lambda t, line=line: np.asarray(teacher.predict(line.unflatten(t), line.X))
+        y = line.outputs + line.residuals
+        network = [by_tenth((y - predict(t)) ** 2) for t in theta[s]]
+        ways = [
+            lt.descend(
+                J, line.residuals, origin, w, solver=lt.descent.GradientDescent(rate), steps=[STEPS]
+            ).theta[0]
+            for w, rate in zip(both[s], steps[s], strict=True)
+        ]
+        linear = [by_tenth((line.residuals - J @ way) ** 2) for way in ways]
+        problem = lt.FineTuningProblem(origin, shift, J.T @ J / line.count)
+        tau = lt.population_median_temperature(problem)
+        ends = [
+            lt.iterate(problem, STEPS, rates[s]),
+            lt.iterate(problem, STEPS, rates[s] / float(lt.weight_mass(problem, tau)), tau),
+        ]
+        found.append(
+            xr.Dataset(
+                {
+                    "start": ("decile", by_tenth(line.losses)),
+                    "network": (("run", "decile"), network),
+                    "linear": (("run", "decile"), linear),
+                    "gaussian": (("run", "decile"), [_tenths(problem, theta) for theta in ends]),
+                    "gaussian_start": ("decile", _tenths(problem, origin)),
+                }
+            )
+        )
+    return (
+        xr.concat(found, "seed")
+        .assign_coords(run=list(RUNS), decile=np.arange(1, DECILES + 1))
+        .rename(run="path")
+    )
+
+
+def _tenths(problem: lt.FineTuningProblem, theta: np.ndarray) -> np.ndarray:
+    """The closed form on each tenth, easiest first: differences of q · error(q)."""
+    shares = np.arange(1, DECILES + 1) / DECILES
+    sums = np.array([0.0, *(q * float(lt.hard_sample_error(problem, theta, q)) for q in shares)])
+    return np.diff(sums)[::-1] * DECILES
+
+
+# ------------------------------------------------------------------------------------------- the verdict
+
+
+def _gap(d: xr.Dataset, distance: float) -> float:
+    """Root mean square of network − linearized over tenths, runs and seeds, in units of the mean squared residual."""
+    one = d.sel(distance=distance)
+    return float(np.sqrt((((one.network - one.linear) / one.start.mean("decile")) ** 2).mean()))
+
+
+def _share(values: xr.DataArray) -> xr.DataArray:
+    """Each tenth's share of the whole error."""
+    return values / values.sum("decile")
+
+
+def _hardest(d: xr.Dataset, run: str, best: xr.DataArray | None = None) -> xr.DataArray:
+    return choice.at(d.by_decile, run, best).isel(decile=-1)
+
+
+def verdict(dataset: xr.Dataset) -> Verdict:
+    """The closed form of the network by tenths; the order of the methods on the hardest tenth of the digits."""
+    d = dataset
+    best = choice.own_best(d)
+    mean, spread = paired(_hardest(d, "standard"), _hardest(d, "flow"))
+    low, high = (_gap(d, distance) for distance in DISTANCES)
+    near = d.sel(distance=DISTANCES[-1])
+    keeps = near.network.isel(decile=-1).sel(path="flow-matched") - near.network.isel(decile=-1).sel(
+        path="standard"
+    )
+    checks = (
+        Check("teacher: gap to the linearization by tenths at the small δ over that at the large", low / high, 0.5),
+        Check.at_least("teacher: FLOW leaves more error on the hardest tenth, in standard errors",
+                       float(keeps.mean()) / float(error(keeps)), 2.0),
+        Check.at_least("digits: standard beats FLOW on the hardest tenth at equal rate, in standard errors",
+                       mean / spread, 2.0),
+        Check.at_least("digits: places from the edge of the rate grid",
+                       choice.from_edge(d.sel(run=list(SHOWN)), best.sel(run=list(SHOWN))), 1),
+    )  # fmt: skip
+    return Verdict(checks, _findings(d, best), _headline(d, best))
+
+
+def _headline(d: xr.Dataset, best: xr.DataArray) -> str:
+    return (
+        f"Accuracy on the hardest tenth of the test digits at equal rate: standard "
+        f"{percent(_hardest(d, 'standard'))} %, FLOW "
+        f"{percent(_hardest(d, 'flow'))} %, control without weights {percent(_hardest(d, 'matched'))} %; each "
+        f"at its own best rate "
+        f"{percent(_hardest(d, 'standard', best))} %, {percent(_hardest(d, 'flow', best))} % and "
+        f"{percent(_hardest(d, 'matched', best))} %."
+    )
+
+
+def _findings(d: xr.Dataset, best: xr.DataArray) -> tuple[str, ...]:
+    near = d.sel(distance=DISTANCES[-1])
+    top = lambda values: _share(values).isel(decile=-1)
+    easy = lambda run, b=None: choice.at(d.by_decile, run, b).isel(decile=slice(0, 5)).mean("decile")
+    return (
+        f"The hardest tenth's share of the squared error, teacher-student at δ = {DISTANCES[-1]:g}: at θ* "
+        f"{told(top(near.start), 2)} "
+        f"(Gaussian {told(top(near.gaussian_start), 2)}); after {STEPS} steps "
+        f"{told(top(near.network.sel(path='standard')), 2)} for "
+        f"standard (closed form {told(top(near.gaussian.sel(path='standard')), 2)}) and "
+        f"{told(top(near.network.sel(path='flow-matched')), 2)} for step-matched FLOW (closed form "
+        f"{told(top(near.gaussian.sel(path='flow-matched')), 2)}). The linearization with the actual weights gives "
+        f"{told(top(near.linear.sel(path='flow-matched')), 2)}. Residuals with lighter tails than Gaussian ones "
+        f"give the hardest less.",
+        f"On the easier half of the digits at equal rate FLOW has {percent(easy('flow'))} % and standard "
+        f"{percent(easy('standard'))} %.",
+        f"At their own best rates, on the hardest tenth: standard less FLOW "
+        f"{difference(_hardest(d, 'standard', best), _hardest(d, 'flow', best))}; control without weights less FLOW "
+        f"{difference(_hardest(d, 'matched', best), _hardest(d, 'flow', best))}.",
+    )  # fmt: skip
+
+
+def tables(dataset: xr.Dataset) -> tuple[Table, ...]:
+    """Accuracy on each tenth of the test digits."""
+    best = choice.own_best(dataset)
+    rows = []
+    for run in SHOWN:
+        for name, chosen in (("equal rate", None), ("own best", best)):
+            values = choice.at(dataset.by_decile, run, chosen)
+            label = str(dataset.label.sel(run=run).values)
+            rows.append((f"{label}, {name}", *(percent(values.isel(decile=k)) for k in (0, 4, 6, 7, 8, 9))))
+    header = ("method", *(f"{k}" for k in ("1 (easiest)", "5", "7", "8", "9", "10 (hardest)")))
+    caption = "Accuracy in % by tenth of the probed model's loss, test digits, mean ± s.e."
+    return (Table(caption, header, tuple(rows)),)
