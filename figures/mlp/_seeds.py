@@ -23,3 +23,14 @@ def own_best(accuracy: Any) -> Any:
     A rate at which a seed diverged is never best.
     """
     return mean(accuracy.sel(place="target validation")).fillna(-1.0).argmax("rate")
+
+
+def chosen(values: Any, along: str) -> Any:
+    """The values at the place of ``along`` where the mean of both validation accuracies is best, seed by seed."""
+    return values.isel({along: chosen_place(values, along)})
+
+
+def chosen_place(values: Any, along: str) -> Any:
+    """For each seed, the place that :func:`chosen` takes."""
+    seen = values.sel(place=["pretrain validation", "target validation"]).mean("place", skipna=False)
+    return seen.fillna(-1.0).argmax(along)

@@ -197,9 +197,9 @@ def tune(settings: Settings, ready: Ready, name: str, grid: np.ndarray) -> Netwo
     return train(FULL, ready.probed, ready.probed, ready.rows, ready.orders, None, chosen)[0]
 
 
-def averaged(ready: Ready, networks: Network, share: float | Array = SHARE) -> Network:
+def averaged(ready: Ready, networks: Network, share: float = SHARE) -> Network:
     """WiSE-FT: parameters between the probed network and each of these."""
-    of_seed = lambda one, many: jax.vmap(lambda network: mixed(one, network, share))(many)
+    of_seed = lambda one, many: jax.vmap(lambda network: mixed(one, network, float(share)))(many)
     return jax.vmap(of_seed)(ready.probed, networks)
 
 
@@ -228,7 +228,7 @@ def parts(ready: Ready) -> Any:
 @jax.jit
 def right(networks: Network, images: Array, truth: Array) -> Array:
     """(seeds, members, rows): 1 where the new task's image is classified right."""
-    one = lambda network, x, y: jnp.argmax(NET.logits(network, x), axis=-1) == y
+    one = lambda network, x, y: jnp.argmax(NET.logits(network, x), axis=-1) == y.astype(int)
     return jax.vmap(jax.vmap(one, in_axes=(0, None, None)))(networks, images, truth)
 
 

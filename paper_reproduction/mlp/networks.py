@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-Array = jax.Array
+Array = Any  # jax.Array, or NumPy on the way in
 
 
 class Network(NamedTuple):
@@ -54,10 +54,10 @@ def blank_head(network: Network) -> Network:
 
 def accuracy(logits: Array, labels: Array) -> Array:
     """Share of rows classified right; NaN where the network has left the floats: that is no guess."""
-    right = jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))
+    right = jnp.mean((jnp.argmax(logits, axis=-1) == labels.astype(int)).astype(jnp.float32))
     return jnp.where(jnp.isfinite(logits).all(), right, jnp.nan)
 
 
-def mixed(one: Network, other: Network, share: float | Array) -> Network:
+def mixed(one: Network, other: Network, share: float) -> Network:
     """share · one + (1 − share) · other, parameter by parameter: WiSE-FT."""
     return jax.tree.map(lambda a, b: share * a + (1 - share) * b, one, other)

@@ -39,10 +39,15 @@ def keys(settings: Settings, name: str, seeds: int) -> Array:
     return jnp.stack([jax.random.key(int(settings.rng(f"{name} {s}").integers(2**31))) for s in range(seeds)])
 
 
+def pretrained(key: Array) -> dict[str, Array]:
+    """θ*, one for each key: a network trained by Adam on a random network's labels."""
+    with jax.numpy_dtype_promotion("standard"):  # Adam in optax mixes floats and counts
+        return _pretrained(key)
+
+
 @jax.jit
 @jax.vmap
-def pretrained(key: Array) -> dict[str, Array]:
-    """θ*: a network trained by Adam on a random network's labels."""
+def _pretrained(key: Array) -> dict[str, Array]:
     teacher, student, rows = jax.random.split(key, 3)
     X = jax.random.normal(rows, (ROWS, INPUTS))
     y = predict(initial(teacher), X)

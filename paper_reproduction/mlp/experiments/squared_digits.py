@@ -105,7 +105,8 @@ def _one(settings: Settings, seed: int, angle: float, steps: tuple[int, ...]) ->
     old = digits.split(range(5), settings.rng(f"old {seed}"))["train"]
     X, y = np.asarray(old.images[:ROWS], dtype=float), np.eye(digits.CLASSES)[old.labels[:ROWS]]
     key = jax.random.key(int(settings.rng(f"init {seed}").integers(2**31)))
-    star = jax.tree.map(np.asarray, _pretrained(NET.initial(key, jnp.float64), X, y))
+    with jax.numpy_dtype_promotion("standard"):  # Adam in optax mixes floats and counts
+        star = jax.tree.map(np.asarray, _pretrained(NET.initial(key, jnp.float64), X, y))
     turned = digits.rotated(X, angle)
     line = lt.linearize(predict, star, turned, y)
     w, ones = lt.flow_weights(line.losses), np.ones(ROWS)

@@ -1,0 +1,141 @@
+"""Old against new digits with one head: along the epochs, along the average, and both against the epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures.mlp._seeds import chosen, chosen_place, error, mean, own_best
+from figures.style import COLOURS, figure, label_line, spread_apart, styled, title
+
+EQUAL, EVERY = 0.1, 5
+ORANGE, BLUE, GREEN, GREY = (COLOURS[name] for name in ("vanilla", "flow", "averaging", "uniform"))
+INK = COLOURS["theory"]
+# Colour of the edge and of the face of each run.
+LOOK = {"standard": (ORANGE, ORANGE), "matched": (ORANGE, "white"), "flow": (BLUE, BLUE)}
+NAMES = {"standard": "standard", "matched": "control", "flow": "FLOW"}
+STAR, DIAMOND = 14, 8.5
+LIMITS = (15, 103)
+FINE = 11.5
+
+
+@styled
+def draw(dataset: Any) -> Figure:
+    """Left: paths through both accuracies, in equal units. Right: both against the epoch at the equal rate."""
+    fig, (left, right) = figure(1, 2, width=12.5, height=6.9, width_ratios=(1.5, 1))
+    rate = int(np.argmin(abs(dataset.rate.values - EQUAL)))
+    equal = 100 * dataset.curve.isel(rate=rate)
+    _plane(left, dataset, equal)
+    _key(left, float(dataset.rate[rate]))
+    _curves(right, equal)
+    right.set_title(f"Along the epochs, rate {float(dataset.rate[rate]):.2g}", pad=24)
+    title(fig, "With one head and conflicting labels everything forgets; "
+          "stopping\N{NO-BREAK SPACE}early and averaging keep most")  # fmt: skip
+    return fig
+
+
+def _pair(one: Any) -> tuple[Any, Any]:
+    """New and old task."""
+    return one.sel(place="target"), one.sel(place="pretrain")
+
+
+def _plane(ax: Axes, d: Any, equal: Any) -> None:
+    best = own_best(d.accuracy)
+    ax.set(xlim=LIMITS, ylim=LIMITS)
+    _levels(ax)
+    ends = []
+    for run, (colour, face) in LOOK.items():
+        new, old = (mean(one) for one in _pair(equal.sel(run=run)))
+        ax.plot(new, old, color=colour, lw=1.8, zorder=3)
+        ax.plot(new[EVERY::EVERY], old[EVERY::EVERY], "o", color=colour, mfc=face, ms=6, mew=1.4, zorder=4)
+        ends.append((float(new[-1]), float(old[-1]), NAMES[run], colour))
+        _best(ax, chosen(equal.sel(run=run), "epoch"), "*", colour, face)
+        if run == "matched":
+            continue
+        wise = 100 * d.wise.sel(run=run).isel(rate=int(best.sel(run=run)))
+        other = BLUE if run == "flow" else GREEN
+        new, old = (mean(one) for one in _pair(wise))
+        _band(ax, new, old, other)
+        ends.append((float(new[0]), float(old[0]), f"{NAMES[run]} + WiSE", other))
+        _best(ax, chosen(wise, "share"), "D", GREEN, other)
+    new, old = (float(mean(one)) for one in _pair(equal.sel(run="standard").isel(epoch=0)))
+    ax.plot(new, old, "s", color=COLOURS["pretrained"], ms=10, mec="#2377AB", mew=1.4, zorder=5)
+    label_line(ax, new, old, r"$\theta_*$", "#2377AB", dx=0.1, dy=-15, ha="center")
+    ends.sort(key=lambda end: end[1])
+    heights = spread_apart(np.array([end[1] for end in ends]), 4.5)
+    for height, (x, _, text, colour) in zip(heights, ends, strict=True):
+        label_line(ax, x, height, text, colour, dx=9)
+    ax.set_aspect("equal")  # a point of one task is a point of the other
+    ax.set(xlabel="accuracy on the new digits, %", ylabel="accuracy on the old digits, %")
+
+
+def _band(ax: Axes, new: Any, old: Any, other: str) -> None:
+    """The path of WiSE: green, with the colour of the other method between."""
+    look: dict[str, Any] = {"lw": 6, "alpha": 0.28, "zorder": 2}
+    if other == GREEN:
+        ax.plot(new, old, color=GREEN, solid_capstyle="round", **look)
+    else:
+        ax.plot(new, old, color=GREEN, ls=(0, (1.2, 1.2)), dash_capstyle="butt", gapcolor=other, **look)
+
+
+def _levels(ax: Axes) -> None:
+    """Lines of equal mean of both accuracies, told above the panel."""
+    top = LIMITS[1]
+    for level in (60, 70, 80, 90):
+        ax.axline((level, level), slope=-1, color="#BFC1CA", lw=1.1, ls=(0, (5, 3)), zorder=0)
+        ax.text(2 * level - top, top + 0.8, f"{level}", color=GREY, ha="center", va="bottom", fontsize=FINE)
+    ax.text(181 - top, top + 0.8, " % mean of both", color=GREY, va="bottom", fontsize=FINE)
+
+
+def _key(ax: Axes, rate: float) -> None:
+    """Marks and bands, in the corner that is left free."""
+    rows = (
+        ("o", INK, f"every {EVERY} epochs at rate {rate:.2g}"),
+        ("*", INK, "best epoch there"),
+        ("band", GREEN, "WiSE, from the end at own"),
+        ("", GREEN, r"best rate (share 0) to $\theta_*$ (1)"),
+        ("D", GREEN, "best share"),
+        ("", INK, "best: on validation rows of both"),
+        ("", INK, "tasks, seed by seed; bars ± s.e."),
+        ("", INK, "control: standard, loss × mean weight"),
+    )
+    for k, (mark, colour, text) in enumerate(rows):
+        y = 0.40 - 0.05 * k
+        if mark == "band":
+            ax.plot([0.02, 0.075], [y, y], color=GREEN, lw=6, alpha=0.28, transform=ax.transAxes)
+        elif mark:
+            size = {"*": STAR, "D": DIAMOND}.get(mark, 6)
+            ax.plot(0.048, y, mark, color=colour, ms=size, transform=ax.transAxes)
+        ax.text(0.1, y, text, color=colour, transform=ax.transAxes, va="center", fontsize=FINE)
+
+
+def _best(ax: Axes, one: Any, mark: str, colour: str, face: str) -> None:
+    """Where validation rows of both tasks stop, seed by seed."""
+    new, old = _pair(one)
+    ax.errorbar(mean(new), mean(old), error(old), error(new), color=colour, fmt=mark, mfc=face, mew=1.4,
+                ms=STAR if mark == "*" else DIAMOND, lw=1.2, capsize=0, zorder=6)  # fmt: skip
+
+
+def _curves(ax: Axes, equal: Any) -> None:
+    x = equal.epoch.values
+    ends = []
+    for run in ("standard", "flow"):
+        one = equal.sel(run=run)
+        colour, _ = LOOK[run]
+        stop, best = x[chosen_place(one, "epoch")], chosen(one, "epoch")
+        for task, values, at, mark, dashes in (
+            ("new", *(_pair(one)[0], _pair(best)[0]), "s", (0, (4, 2))),
+            ("old", *(_pair(one)[1], _pair(best)[1]), "o", "-"),
+        ):
+            ax.errorbar(x, mean(values), error(values), color=colour, fmt=mark, ms=4.5, lw=1.1, capsize=0)
+            ax.plot(x, mean(values), color=colour, lw=1.4, ls=dashes)
+            ax.plot(stop.mean(), mean(at), "*", color=colour, ms=STAR, mec="white", mew=1.0, zorder=6)
+            ends.append((float(mean(values)[-1]), f"{NAMES[run]}, {task}", colour))
+    ends.sort()
+    heights = spread_apart(np.array([end[0] for end in ends]), 4.5)
+    for height, (_, text, colour) in zip(heights, ends, strict=True):
+        label_line(ax, x[-1], height, text, colour, dx=8)
+    ax.set(ylim=LIMITS, xlim=(-0.9, x[-1] + 0.7), xlabel="epoch", ylabel="test accuracy, %")

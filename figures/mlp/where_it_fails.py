@@ -1,0 +1,123 @@
+"""All methods where FLOW has no reason to win, and what its slowdown under cross-entropy is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
+
+from figures.mlp._seeds import error, mean, own_best
+from figures.style import COLOURS, figure, label_line, styled, title
+
+EQUAL = 0.1
+GAUSSIAN = 0.185  # the stall factor s of squared loss and Gaussian residuals
+ORANGE, BLUE, GREEN, INK = (COLOURS[name] for name in ("vanilla", "flow", "averaging", "theory"))
+# Colour, mark and name of each method.
+LOOK = {
+    "standard": (ORANGE, "o", "standard"),
+    "flow": (BLUE, "o", "FLOW"),
+    "l2": (COLOURS["penalty"], "o", r"$\ell_2$ to $\theta_*$, $\lambda=0.01$"),
+    "l2-strong": (COLOURS["penalty"], "o", r"$\ell_2$ to $\theta_*$, $\lambda=0.1$"),
+    "wise": (GREEN, "o", r"WiSE-FT, $\alpha=1/2$"),
+    "flow-wise": (GREEN, "o", "FLOW + WiSE"),
+    "lora": (COLOURS["lora"], "o", "LoRA, rank 4"),
+    "probe": (COLOURS["probe"], "o", "linear probe"),
+    "matched": (ORANGE, "D", "control:\nloss × mean weight"),
+    "normalised": (BLUE, "D", "control: weights\n/ mean weight"),
+    "permuted": (BLUE, "D", "control:\npermuted weights"),
+}
+SETTINGS = {"inverted": "Inverted digits, same head", "clean": "Clean labels"}
+KINDS = {
+    "curvature": "$J^\\top WJ$\nalong the way",
+    "fisher": "Gauss-Newton of\ncross-entropy\nalong the way",
+    "gradient": "norm of\nthe gradient",
+    "along": "gradient\nalong the way",
+}
+GAP = 0.17  # between the two marks of a row
+
+
+@styled
+def draw(dataset: Any) -> Figure:
+    """Left and middle: one row a method, the best at the top. Right: the ratios of cross-entropy."""
+    fig, axes = figure(1, 3, width=12.5, height=7.4, width_ratios=(1, 1, 0.95))
+    for ax, name in zip(axes, SETTINGS, strict=False):
+        _dots(ax, dataset.sel(setting=name))
+        ax.set_title(SETTINGS[name])
+    _key(axes[0], float(dataset.rate[_equal(dataset)]))
+    _ratios(axes[2], dataset.ratio)
+    fig.set_layout_engine("constrained", w_pad=0.08)
+    title(
+        fig,
+        "Where all samples are equally hard the weights do nothing, and with clean labels they cost",
+    )
+    return fig
+
+
+def _equal(d: Any) -> int:
+    return int(np.argmin(abs(d.rate.values - EQUAL)))
+
+
+def _both(accuracy: Any) -> Any:
+    """Mean of both test accuracies in per cent, seed by seed."""
+    return 100 * accuracy.sel(place=["pretrain", "target"]).mean("place", skipna=False)
+
+
+def _dots(ax: Axes, cell: Any) -> None:
+    best, both = own_best(cell.accuracy), _both(cell.accuracy)
+    tuned = {run: both.sel(run=run).isel(rate=int(best.sel(run=run))) for run in LOOK}
+    order = sorted(LOOK, key=lambda run: float(mean(tuned[run])))
+    for y, run in enumerate(order):
+        colour, mark, _ = LOOK[run]
+        same = both.sel(run=run).isel(rate=_equal(cell))
+        if run == "flow":
+            ax.axhspan(y - 0.5, y + 0.5, color=BLUE, alpha=0.1, lw=0, zorder=0)
+        for one, at, face in ((same, y + GAP, colour), (tuned[run], y - GAP, "white")):
+            ax.errorbar(mean(one), at, xerr=error(one), color=colour, fmt=mark, mfc=face, mew=1.6,
+                        ms=7.5 if mark == "o" else 6.5, lw=1.5, capsize=2.5, zorder=4)  # fmt: skip
+    ax.set(ylim=(-0.6, len(order) - 0.4), xlabel="mean of both accuracies, %")
+    ax.set_yticks(range(len(order)), [LOOK[run][2] for run in order], fontsize=11.5)
+    for tick, run in zip(ax.get_yticklabels(), order, strict=True):
+        tick.set(color=LOOK[run][0], fontweight="bold" if run == "flow" else "normal")
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
+    ax.xaxis.set_major_locator(MultipleLocator(5))
+    _before(ax, float(mean(_both(cell.before))))
+
+
+def _before(ax: Axes, value: float) -> None:
+    """The start, told where sorted rows leave room: left of the best or right of the worst."""
+    ax.axvline(value, color=COLOURS["pretrained"], lw=2, zorder=1)
+    high = value > sum(ax.get_xlim()) / 2
+    y = ax.get_ylim()[1] - 1.0 if high else 1.75
+    label_line(ax, value, y, "before\nfine-tuning", "#2377AB", dx=-7 if high else 7, fontsize=11.5)
+
+
+def _key(ax: Axes, rate: float) -> None:
+    """What the marks are, right of the worst."""
+    for y, text, face in ((0.105, f"equal rate, {rate:.2g}", INK), (0.065, "own best rate,", "white")):
+        ax.plot(0.42, y, "o", color=INK, mfc=face, mew=1.6, ms=7.5, transform=ax.transAxes)
+        ax.text(0.47, y, text, transform=ax.transAxes, va="center", color=INK, fontsize=11.5)
+    ax.text(0.47, 0.03, "rows sorted by it", transform=ax.transAxes, va="center", color=INK, fontsize=11.5)
+
+
+def _ratios(ax: Axes, ratio: Any) -> None:
+    kinds = list(reversed(KINDS))
+    for y, kind in enumerate(kinds):
+        one = ratio.sel(kind=kind)
+        ax.errorbar(mean(one), y, xerr=error(one), color=BLUE, fmt="o", ms=9, lw=2)
+        label_line(ax, mean(one), y, f"{float(mean(one)):.2f}", BLUE, dx=12)
+    for x, y, text in (
+        (1.0, 1, "only the\nsmaller step;\nleft of this\nline: slower"),
+        (GAUSSIAN, 3, f"Gaussian theory,\nsquared loss,\n$s={GAUSSIAN:g}$"),
+    ):
+        ax.axvline(x, color=INK, lw=1.6, ls=(0, (4, 2)), zorder=1)
+        label_line(ax, x, y, text, INK, dx=6, fontsize=11.5, linespacing=1.3)
+    ax.set(ylim=(-0.5, 3.5), xlim=(0, 1.4), xticks=(0, 0.5, 1))
+    ax.set_xlabel("weighted over unweighted,\nover the mean weight")
+    ax.set_yticks(range(len(kinds)), [KINDS[kind] for kind in kinds], fontsize=11.5)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
+    ax.set_title("Slowdown of cross-entropy at the start")

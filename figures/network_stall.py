@@ -1,0 +1,5 @@
+"""A small tanh network and its linearization: the picture of the network experiment."""
+
+from figures.mlp.teacher_student_stall import draw
+
+__all__ = ["draw"]
