@@ -25,15 +25,15 @@ FINE = 11.5
 @styled
 def draw(dataset: Any) -> Figure:
     """Left: paths through both accuracies, in equal units. Right: both against the epoch at the equal rate."""
-    fig, (left, right) = figure(1, 2, width=12.5, height=6.9, width_ratios=(1.5, 1))
+    fig, (left, right) = figure(1, 2, width=12.5, height=6.78, width_ratios=(1.5, 1))
     rate = int(np.argmin(abs(dataset.rate.values - EQUAL)))
     equal = 100 * dataset.curve.isel(rate=rate)
     _plane(left, dataset, equal)
     _key(left, float(dataset.rate[rate]))
     _curves(right, equal)
-    right.set_title(f"Along the epochs, rate {float(dataset.rate[rate]):.2g}", pad=24)
-    title(fig, "With one head and conflicting labels everything forgets; "
-          "stopping\N{NO-BREAK SPACE}early and averaging keep most")  # fmt: skip
+    left.set_title("Along the epochs and along the average", pad=26)
+    right.set_title(f"Along the epochs, rate {float(dataset.rate[rate]):.2g}", pad=26)
+    title(fig, "With one head and conflicting labels everything forgets; stopping early keeps most")
     return fig
 
 
@@ -53,14 +53,14 @@ def _plane(ax: Axes, d: Any, equal: Any) -> None:
         ax.plot(new[EVERY::EVERY], old[EVERY::EVERY], "o", color=colour, mfc=face, ms=6, mew=1.4, zorder=4)
         ends.append((float(new[-1]), float(old[-1]), NAMES[run], colour))
         _best(ax, chosen(equal.sel(run=run), "epoch"), "*", colour, face)
-        if run == "matched":
-            continue
         wise = 100 * d.wise.sel(run=run).isel(rate=int(best.sel(run=run)))
-        other = BLUE if run == "flow" else GREEN
+        other = {"standard": GREEN, "matched": "white", "flow": BLUE}[run]
+        _best(ax, chosen(wise, "share"), "D", GREEN, other)
+        if run == "matched":
+            continue  # its band lies on standard's
         new, old = (mean(one) for one in _pair(wise))
         _band(ax, new, old, other)
         ends.append((float(new[0]), float(old[0]), f"{NAMES[run]} + WiSE", other))
-        _best(ax, chosen(wise, "share"), "D", GREEN, other)
     new, old = (float(mean(one)) for one in _pair(equal.sel(run="standard").isel(epoch=0)))
     ax.plot(new, old, "s", color=COLOURS["pretrained"], ms=10, mec="#2377AB", mew=1.4, zorder=5)
     label_line(ax, new, old, r"$\theta_*$", "#2377AB", dx=0.1, dy=-15, ha="center")
@@ -86,21 +86,21 @@ def _levels(ax: Axes) -> None:
     top = LIMITS[1]
     for level in (60, 70, 80, 90):
         ax.axline((level, level), slope=-1, color="#BFC1CA", lw=1.1, ls=(0, (5, 3)), zorder=0)
-        ax.text(2 * level - top, top + 0.8, f"{level}", color=GREY, ha="center", va="bottom", fontsize=FINE)
-    ax.text(181 - top, top + 0.8, " % mean of both", color=GREY, va="bottom", fontsize=FINE)
+        text = f"{level} % mean of both" if level == 90 else f"{level} %"
+        ax.text(2 * level - top - 2, top + 0.8, text, color=GREY, va="bottom", fontsize=FINE)
 
 
 def _key(ax: Axes, rate: float) -> None:
     """Marks and bands, in the corner that is left free."""
     rows = (
-        ("o", INK, f"every {EVERY} epochs at rate {rate:.2g}"),
+        ("o", INK, f"epochs at rate {rate:.2g}, marks every {EVERY}"),
         ("*", INK, "best epoch there"),
         ("band", GREEN, "WiSE, from the end at own"),
         ("", GREEN, r"best rate (share 0) to $\theta_*$ (1)"),
         ("D", GREEN, "best share"),
         ("", INK, "best: on validation rows of both"),
         ("", INK, "tasks, seed by seed; bars ± s.e."),
-        ("", INK, "control: standard, loss × mean weight"),
+        ("", INK, "control, open: loss × mean weight"),
     )
     for k, (mark, colour, text) in enumerate(rows):
         y = 0.40 - 0.05 * k
@@ -127,13 +127,16 @@ def _curves(ax: Axes, equal: Any) -> None:
         colour, _ = LOOK[run]
         stop, best = x[chosen_place(one, "epoch")], chosen(one, "epoch")
         for task, values, at, mark, dashes in (
-            ("new", *(_pair(one)[0], _pair(best)[0]), "s", (0, (4, 2))),
-            ("old", *(_pair(one)[1], _pair(best)[1]), "o", "-"),
+            ("new", _pair(one)[0], _pair(best)[0], "s", (0, (4, 2))),
+            ("old", _pair(one)[1], _pair(best)[1], "o", "-"),
         ):
             ax.errorbar(x, mean(values), error(values), color=colour, fmt=mark, ms=4.5, lw=1.1, capsize=0)
             ax.plot(x, mean(values), color=colour, lw=1.4, ls=dashes)
-            ax.plot(stop.mean(), mean(at), "*", color=colour, ms=STAR, mec="white", mew=1.0, zorder=6)
+            ax.errorbar(stop.mean(), mean(at), error(at), stop.std(ddof=1) / np.sqrt(stop.size), color=colour,
+                        fmt="*", ms=STAR, lw=1.2, capsize=0, zorder=6)  # fmt: skip
             ends.append((float(mean(values)[-1]), f"{NAMES[run]}, {task}", colour))
+    note = "★ best epochs, chosen as on the\nleft, means over seeds ± s.e."
+    label_line(ax, x[-1], 25, note, INK, dx=-0.1, fontsize=FINE, multialignment="left", linespacing=1.3)
     ends.sort()
     heights = spread_apart(np.array([end[0] for end in ends]), 4.5)
     for height, (_, text, colour) in zip(heights, ends, strict=True):

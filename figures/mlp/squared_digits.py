@@ -84,6 +84,6 @@ def _names(ax: Axes, d: Any) -> None:
     """The runs, beside the ends of their lines."""
     runs = sorted(LOOK, key=lambda run: float(mean(d.network.sel(run=run))))
     ends = np.array([float(mean(d.network.sel(run=run))) for run in runs])
-    for run, height in zip(runs, spread_apart(ends, 0.13), strict=True):
+    for run, height in zip(runs, spread_apart(ends, 0.118), strict=True):
         colour, _, text = LOOK[run]
         label_line(ax, float(d.step), height, text, colour, dx=13, fontsize=12)

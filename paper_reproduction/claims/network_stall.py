@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import xarray as xr
 
-from paper_reproduction.claim import Claim, Settings, Table, Verdict, run_all
+from paper_reproduction.claim import Settings, Table, Verdict, run_all
 from paper_reproduction.mlp.experiments import teacher_student_stall as full
 
 CLAIM = replace(full.CLAIM, name="network-stall", seconds=30, quick_seconds=20, order=120)

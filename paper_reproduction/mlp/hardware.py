@@ -7,22 +7,33 @@ import time
 from typing import Any
 
 import jax
+import numpy as np
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 # Peak of float64 outside the tensor cores, flop/s, as the makers state it; elsewhere no share is given.
 PEAKS = {"NVIDIA H100 80GB HBM3": 33.5e12, "NVIDIA H200": 33.5e12}
 
 
+# Decorator: small matrices on one BLAS thread. Two threads that wait for each other beside other work take ten times
+# as long.
+quiet = threadpool_limits.wrap(limits=1, user_api="blas")
+
+_compiled: dict[Any, Any] = {}
+
+
 def timed(function: Any, *arguments: Any) -> tuple[Any, dict[str, Any]]:
-    """The result of a jitted function, and seconds, flop/s and share of peak as scalars of a dataset.
+    """The result of a jitted function (integers and tuples static), and seconds, flop/s and share of peak.
 
     Compiled first, so that the seconds are those of running; the operations are XLA's own count of one pass (a loop
     whose length it does not know counts once, so that the rate is a lower bound).
     """
-    compiled = function.lower(*arguments).compile()
-    dynamic = compiled.in_tree.num_leaves
+    static = tuple(a for a in arguments if isinstance(a, int | tuple))
     leaves = [a for a in arguments if not isinstance(a, int | tuple)]
-    assert dynamic == len(leaves)
+    which = (function, static, tuple(np.shape(leaf) for leaf in leaves))
+    if which not in _compiled:
+        _compiled[which] = function.lower(*arguments).compile()
+    compiled = _compiled[which]
     clock = time.perf_counter()
     result = jax.block_until_ready(compiled(*leaves))
     seconds = time.perf_counter() - clock

@@ -31,7 +31,7 @@ from paper_reproduction.mlp.training import Loop, train, whole
 
 CLAIM = Claim(
     name="conflicting-labels",
-    title="With one head and conflicting labels everything forgets; stopping early and averaging keep most",
+    title="With one head and conflicting labels everything forgets; stopping early keeps most",
     question="Who wins where the two tasks fight over one head?",
     statement=(
         "The network learns the digits 0-4 as the classes 0-4 and is fine-tuned, with the same head, on the "

@@ -12,6 +12,7 @@ import linear_theory as lt
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import choice, comparison, teacher
 from paper_reproduction.mlp.comparison import DECILES, Task
+from paper_reproduction.mlp.hardware import quiet
 from paper_reproduction.mlp.statistics import difference, error, paired, percent, told
 
 CLAIM = Claim(
@@ -57,6 +58,7 @@ def _digits(settings: Settings, seeds: int) -> xr.Dataset:
     return d[["accuracy", "by_decile", "test_loss", "temperature", "effective", "idle"]]
 
 
+@quiet
 def _teacher(settings: Settings, seeds: int, distance: float) -> xr.Dataset:
     """Squared error by tenth after :data:`STEPS` steps: network, linearized with the same weights, Gaussian theory."""
     stars = teacher.pretrained(teacher.keys(settings, "pre-training", seeds))

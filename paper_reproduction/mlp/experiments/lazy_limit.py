@@ -15,7 +15,7 @@ import linear_theory as lt
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.four_sigma import four_sigma
 from paper_reproduction.mlp import teacher
-from paper_reproduction.mlp.hardware import timed
+from paper_reproduction.mlp.hardware import quiet, timed
 from paper_reproduction.mlp.statistics import error, told
 
 CLAIM = Claim(
@@ -125,6 +125,7 @@ def compute(settings: Settings) -> xr.Dataset:
     return found.assign_attrs(seeds=seeds)
 
 
+@quiet
 def _cell(
     settings: Settings, width: int, distance: float, rows: int, seeds: int, steps: tuple[int, ...]
 ) -> xr.Dataset:

@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 import linear_theory as lt
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import digits, teacher
+from paper_reproduction.mlp.hardware import quiet
 from paper_reproduction.mlp.networks import Architecture
 from paper_reproduction.mlp.statistics import told
 
@@ -101,6 +102,7 @@ def _cell(settings: Settings, seeds: int, angle: float, steps: tuple[int, ...]) 
     return xr.concat([_one(settings, seed, angle, steps) for seed in range(seeds)], "seed")
 
 
+@quiet
 def _one(settings: Settings, seed: int, angle: float, steps: tuple[int, ...]) -> xr.Dataset:
     old = digits.split(range(5), settings.rng(f"old {seed}"))["train"]
     X, y = np.asarray(old.images[:ROWS], dtype=float), np.eye(digits.CLASSES)[old.labels[:ROWS]]

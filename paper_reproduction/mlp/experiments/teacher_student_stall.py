@@ -12,6 +12,7 @@ import linear_theory as lt
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.four_sigma import four_sigma
 from paper_reproduction.mlp import teacher
+from paper_reproduction.mlp.hardware import quiet
 from paper_reproduction.mlp.statistics import error, told
 
 CLAIM = Claim(
@@ -60,7 +61,10 @@ NUMBERS = ("mean weight", "residual energy", "first step", "end under noise")
 
 def compute(settings: Settings) -> xr.Dataset:
     """One cell for each distance without noise, and for each noise level at one distance."""
-    seeds, steps = settings.repetitions(10, 10), teacher.geometric(300 if settings.quick else 1000, 24)
+    seeds, steps = (
+        settings.repetitions(10, 10),
+        (teacher.geometric(100, 10) if settings.quick else teacher.geometric(1000, 24)),
+    )
     distances, noises = (SMALL, (1.0,)) if settings.quick else (DISTANCES, NOISES)
     plan = [(d, 0.0) for d in distances] + [(NOISY_AT, k) for k in noises]
     cells = {f"distance {d:g}, noise {k:g}": partial(_cell, settings, seeds, steps, d, k) for d, k in plan}
@@ -68,6 +72,7 @@ def compute(settings: Settings) -> xr.Dataset:
     return found.assign_attrs(seeds=seeds, rows=teacher.ROWS)
 
 
+@quiet
 def _cell(
     settings: Settings, seeds: int, steps: tuple[int, ...], distance: float, noise: float
 ) -> xr.Dataset:

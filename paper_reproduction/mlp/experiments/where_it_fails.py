@@ -13,11 +13,12 @@ import linear_theory as lt
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import choice, comparison, digits
 from paper_reproduction.mlp.comparison import METHODS, NET, Task
+from paper_reproduction.mlp.hardware import quiet
 from paper_reproduction.mlp.statistics import difference, error, percent, told
 
 CLAIM = Claim(
     name="where-it-fails",
-    title="Where all samples are equally hard the weights do nothing, and with clean labels they cost",
+    title="Where all samples are equally hard the weights are a smaller step, and with clean labels they cost",
     question="Where does it fail?",
     statement=(
         r"Three settings in which FLOW has no reason to win, kept in the report. The same digits inverted (ink "
@@ -62,6 +63,7 @@ def _logits(params: Any, X: Any) -> Any:
     return NET.logits(params, X)
 
 
+@quiet
 def _slowdown(settings: Settings, seeds: int) -> xr.Dataset:
     """For each seed the ratios along standard fine-tuning's way and of the gradient, over the mean weight."""
     ready = comparison.prepare(settings, Task(), seeds)
