@@ -15,8 +15,13 @@ from ..arrays import Array, InvalidTypeError
 
 __all__ = ["Model", "gram", "jacobian", "jvp", "outputs", "product", "vjp"]
 
-BATCH = 64
-"""Vectors, or rows, of which products are taken at a time."""
+BATCH, ENTRIES = 64, 2**22
+"""Vectors of which products are taken at a time, fewer where there are many rows or parameters."""
+
+
+def batch(*sizes: int) -> int:
+    """How many at a time, where each takes memory like the largest of ``sizes``."""
+    return max(1, min(BATCH, ENTRIES // max(sizes)))
 
 
 @dataclass(frozen=True)
@@ -68,14 +73,14 @@ def outputs(model: Model, theta: Array, X: Array) -> Array:
 def jvp(model: Model, theta: Array, X: Array, directions: Array) -> Array:
     """J v for each of the rows v of (m, P): (m, *outputs)."""
     one = jax.linearize(model.at(X), theta)[1]
-    return jax.lax.map(one, directions, batch_size=BATCH)
+    return jax.lax.map(one, directions, batch_size=batch(*X.shape[:1], model.dim))
 
 
 @static
 def vjp(model: Model, theta: Array, X: Array, cotangents: Array) -> Array:
     """Jᵀu for each of the m entries u of (m, *outputs): (m, P)."""
     one = jax.vjp(model.at(X), theta)[1]
-    return jax.lax.map(lambda u: one(u)[0], cotangents, batch_size=BATCH)
+    return jax.lax.map(lambda u: one(u)[0], cotangents, batch_size=batch(*X.shape[:1], model.dim))
 
 
 @static
@@ -85,7 +90,7 @@ def jacobian(model: Model, theta: Array, X: Array) -> Array:
     def row(x: Array) -> Array:
         return jax.jacrev(lambda t: model.at(x[None])(t)[0])(theta)
 
-    return jax.lax.map(row, X, batch_size=BATCH)
+    return jax.lax.map(row, X, batch_size=batch(model.dim))
 
 
 def product(model: Model, dual: bool, theta: Array, X: Array, roots: Array, vector: Array) -> Array:
@@ -108,5 +113,5 @@ compiled_product = jax.jit(product, static_argnums=(0, 1))
 def gram(model: Model, dual: bool, dim: int, theta: Array, X: Array, roots: Array) -> Array:
     """The same as a matrix, (dim, dim)."""
     one = lambda vector: product(model, dual, theta, X, roots, vector)
-    rows = jax.lax.map(one, jnp.eye(dim, dtype=theta.dtype), batch_size=BATCH)
+    rows = jax.lax.map(one, jnp.eye(dim, dtype=theta.dtype), batch_size=batch(*X.shape[:1], model.dim))
     return (rows + rows.T) / 2

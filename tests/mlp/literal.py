@@ -63,7 +63,10 @@ def descend_low_rank(
 ) -> Leaves:  # fmt: skip
     """The matrices of the trunk are W + LR with L and R trained and W and the biases as they were; and the head."""
     X, labels = rows
-    factors, head = [(left.copy(), right.copy()) for left, right in factors], [leaf.copy() for leaf in start[-2:]]
+    factors, head = (
+        [(left.copy(), right.copy()) for left, right in factors],
+        [leaf.copy() for leaf in start[-2:]],
+    )
 
     def built() -> Leaves:
         moved = list(start[:-2])

@@ -114,7 +114,9 @@ def test_members_of_a_vmap_are_single_runs():
 
 def test_measured_before_the_first_and_after_every_epoch():
     loop = Loop(NET.logits, whole, lambda network, extra: (network.head.bias, extra))
-    run = lambda order: training.run(loop, START, START, device((X, LABELS)), jnp.asarray(order), jnp.ones(2), member())
+    run = lambda order: training.run(
+        loop, START, START, device((X, LABELS)), jnp.asarray(order), jnp.ones(2), member()
+    )
     network, (biases, extra) = run(ORDER)
     np.testing.assert_array_equal(biases[0], START.head.bias)
     np.testing.assert_array_equal(biases[-1], network.head.bias)

@@ -63,7 +63,7 @@ def compute(settings: Settings) -> xr.Dataset:
     """One cell for each distance without noise, and for each noise level at one distance."""
     seeds, steps = (
         settings.repetitions(10, 10),
-        (teacher.geometric(100, 10) if settings.quick else teacher.geometric(1000, 24)),
+        (teacher.geometric(300, 12) if settings.quick else teacher.geometric(1000, 24)),
     )
     distances, noises = (SMALL, (1.0,)) if settings.quick else (DISTANCES, NOISES)
     plan = [(d, 0.0) for d in distances] + [(NOISY_AT, k) for k in noises]

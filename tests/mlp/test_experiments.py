@@ -1,0 +1,291 @@
+"""What every network experiment must do: hold, survive storage, be drawn, and fail where the theory is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+import linear_theory as lt
+from paper_reproduction import mathml, registry
+from paper_reproduction.claim import Claim, Settings, Verdict
+from paper_reproduction.mlp import teacher
+from paper_reproduction.mlp.experiments import lazy_limit
+from paper_reproduction.mlp.paper_numbers import TABLES
+
+ENTRIES = {entry.name: entry for entry in registry.experiments()}
+NAMES = {
+    "teacher-student-stall",
+    "lazy-limit",
+    "digits-label-noise",
+    "conflicting-labels",
+    "hard-samples",
+    "squared-digits",
+    "where-it-fails",
+}
+each = pytest.mark.parametrize("name", ENTRIES)
+
+
+def remembered(function: Callable) -> Callable:
+    """The networks themselves know nothing of the theory: what they did once they need not do for every mutant."""
+    known = {}
+
+    def asked(*args):
+        leaves = [jax.random.key_data(x) if _is_key(x) else x for x in jax.tree.leaves(args)]
+        key = tuple((np.asarray(leaf).tobytes(), np.shape(leaf)) for leaf in leaves)
+        if key not in known:
+            known[key] = jax.block_until_ready(function(*args))
+        return known[key]
+
+    return asked
+
+
+def _is_key(leaf) -> bool:
+    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _networks_run_once():
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("paths", "pretrained"):
+            patch.setattr(teacher, name, remembered(getattr(teacher, name)))
+        yield
+
+
+@functools.cache
+def computed(name: str) -> xr.Dataset:
+    return ENTRIES[name].compute(Settings(seed=0, quick=True))
+
+
+@functools.cache
+def judged(name: str) -> Verdict:
+    return ENTRIES[name].verdict(computed(name))
+
+
+def failing(verdict: Verdict) -> list[tuple]:
+    return [(c.name, c.figure, c.sense.value, c.bound) for c in verdict.checks if not c.holds]
+
+
+# ------------------------------------------------------------------------------------ each of them
+
+
+@each
+def test_holds(name):
+    verdict = judged(name)
+    assert failing(verdict) == []
+    assert verdict.headline
+    assert verdict.findings
+    assert all("nan" not in text.lower() for text in (verdict.headline, *verdict.findings))
+
+
+@each
+def test_says_the_same_of_the_stored_arrays(name, tmp_path):
+    computed(name).to_netcdf(tmp_path / "claim.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "claim.nc", engine="h5netcdf") as stored:
+        loaded = stored.load()
+    assert ENTRIES[name].verdict(loaded) == judged(name)
+    assert ENTRIES[name].tables(loaded) == ENTRIES[name].tables(computed(name))
+
+
+@each
+def test_is_drawn(name):
+    assert isinstance(ENTRIES[name].draw(computed(name)), Figure)
+
+
+@each
+def test_has_tables_without_holes(name):
+    tables = ENTRIES[name].tables(computed(name))
+    assert tables
+    for table in tables:
+        assert table.rows
+        assert {len(row) for row in table.rows} == {len(table.header)}
+        assert len({row[0] for row in table.rows}) == len(table.rows)
+        assert all("nan" not in cell.lower() for row in table.rows for cell in row)
+
+
+@each
+def test_tells_its_seeds_and_names_its_runs(name):
+    dataset = computed(name)
+    assert dataset.attrs["seeds"] == dataset.sizes["seed"]
+    assert all(variable.dtype.kind in "fiuUTO" for variable in dataset.variables.values())
+    if "run" in dataset.dims and "label" in dataset.coords:
+        assert len(set(dataset.label.values)) == dataset.sizes["run"]
+
+
+# ------------------------------------------------------------------------------- the registry's order
+
+
+def test_the_seven_are_all_there():
+    assert set(ENTRIES) == NAMES
+
+
+def test_orders_have_no_ties():
+    orders = [entry.claim.order for entry in ENTRIES.values()]
+    assert orders == sorted(set(orders))
+
+
+def test_budgets():
+    claims = [entry.claim for entry in ENTRIES.values()]
+    assert sum(claim.quick_seconds for claim in claims) <= 100
+    assert all(0 < claim.quick_seconds <= claim.seconds for claim in claims)
+
+
+def claim_of(name: str) -> Claim:
+    return ENTRIES[name].claim
+
+
+@each
+def test_has_a_question_and_a_figure(name):
+    assert claim_of(name).question.endswith("?")
+    assert callable(importlib.import_module(ENTRIES[name].figure_module).draw)
+
+
+@each
+def test_every_formula_can_be_set(name):
+    claim, verdict = claim_of(name), judged(name)
+    cells = [
+        text
+        for table in ENTRIES[name].tables(computed(name))
+        for text in (table.caption, table.note, *table.header, *(cell for row in table.rows for cell in row))
+    ]
+    prose = (claim.title, claim.statement, claim.question, verdict.headline, *verdict.findings, *cells)
+    for latex in (claim.formula, *(one for text in prose for one in mathml.formulas_in(text))):
+        mathml.formula(latex)
+
+
+def test_the_numbers_of_the_paper_can_be_set():
+    for table in TABLES:
+        for text in (table.caption, table.note, *table.header, *(cell for row in table.rows for cell in row)):
+            for latex in mathml.formulas_in(text):
+                mathml.formula(latex)
+
+
+@each
+def test_the_functions_named_exist(name):
+    assert claim_of(name).functions
+    for function in claim_of(name).functions:
+        owner = lt.Linearization if hasattr(lt.Linearization, function) else lt
+        assert callable(getattr(owner, function))
+
+
+# ---------------------------------------------------------------------------- wrong formulas are refused
+
+
+def stretched(factor: float, monkeypatch) -> None:
+    """Every displacement of the closed form by a factor."""
+    descend, iterate = lt.descend, lt.Linearization.iterate
+
+    def longer(X, y, start, *args, **kwargs):
+        path = descend(X, y, start, *args, **kwargs)
+        return dataclasses.replace(path, theta=start + factor * (path.theta - start))
+
+    monkeypatch.setattr(lt, "descend", longer)
+    further = lambda line, *args, **kwargs: (
+        line.start + factor * (iterate(line, *args, **kwargs) - line.start)
+    )
+    monkeypatch.setattr(lt.Linearization, "iterate", further)
+
+
+def forgetful(monkeypatch) -> None:
+    """The closed form with all weights one."""
+    descend, iterate = lt.descend, lt.Linearization.iterate
+    plain = lambda X, y, start, weights=None, **kwargs: descend(X, y, start, **kwargs)
+    monkeypatch.setattr(lt, "descend", plain)
+    monkeypatch.setattr(
+        lt.Linearization, "iterate", lambda line, steps, rate, weights=None: iterate(line, steps, rate)
+    )
+
+
+STRETCHED = functools.partial(stretched, 1.1)
+SHRUNK = functools.partial(stretched, 0.9)
+# A network's own overshoot at 30 degrees hides a closed form that is too long by a tenth: see the finding.
+HIDDEN = pytest.mark.xfail(reason="the network overshoots by about a tenth itself", strict=True)
+MUTANTS = [
+    ("teacher-student-stall", STRETCHED, "gap to the linearization at"),
+    ("teacher-student-stall", forgetful, "gap to the linearization at"),
+    ("hard-samples", STRETCHED, "teacher: gap to the linearization"),
+    ("hard-samples", forgetful, "teacher: gap to the linearization"),
+    ("lazy-limit", STRETCHED, "exponent in the width: distance from −1,"),
+    ("lazy-limit", forgetful, "exponent in the width: distance from −1,"),
+    ("squared-digits", SHRUNK, "up to 30 degrees"),
+    pytest.param("squared-digits", STRETCHED, "up to 30 degrees", marks=HIDDEN),
+    ("squared-digits", forgetful, "FLOW against the closed form without"),
+]
+
+
+@pytest.mark.parametrize(("name", "mutate", "check"), MUTANTS)
+def test_fails_where_the_closed_form_is_off(name, mutate, check, monkeypatch):
+    mutate(monkeypatch)
+    # Compiled anew, so that the mutant is seen.
+    own = lazy_limit.gaps.__wrapped__
+    monkeypatch.setattr(lazy_limit, "gaps", jax.jit(lambda *args: own(*args), static_argnums=(1, 3, 4)))
+    # Of the lazy limit fewer seeds: its bounds are wider then, so that refusing is harder.
+    seeds = 6 if name == "lazy-limit" else None
+    verdict = ENTRIES[name].verdict(ENTRIES[name].compute(Settings(quick=True, seeds=seeds)))
+    assert any(found[0].startswith(check) for found in failing(verdict))
+
+
+def swapped(dataset: xr.Dataset, dim: str, one: str, other: str, only: str = "") -> xr.Dataset:
+    """The arrays of two runs (of one variable, if named) under each other's name."""
+    names = {one: other, other: one}
+    order = [list(dataset[dim].values).index(names.get(name, name)) for name in dataset[dim].values]
+    moved = {
+        key: (values.dims, values.isel({dim: order}).values)
+        for key, values in dataset.data_vars.items()
+        if dim in values.dims and key in (only or key,)
+    }
+    return dataset.assign(moved)
+
+
+SWAPS = [
+    ("digits-label-noise", "run", "flow", "standard", "", "clean labels: FLOW keeps more"),
+    ("hard-samples", "run", "flow", "standard", "", "digits: standard beats FLOW"),
+    ("hard-samples", "path", "flow-matched", "standard", "", "teacher: FLOW leaves more error"),
+    ("where-it-fails", "run", "flow", "standard", "", "inverted: FLOW from the control"),
+    ("where-it-fails", "run", "flow", "matched", "", "clean, own rates"),
+    ("where-it-fails", "kind", "gradient", "curvature", "", "cross-entropy: the gradient"),
+    ("teacher-student-stall", "run", "flow-matched", "standard", "network", "gap to the linearization"),
+    ("squared-digits", "run", "flow-matched", "standard", "network", "up to 30 degrees"),
+]
+
+
+@pytest.mark.parametrize(("name", "dim", "one", "other", "only", "check"), SWAPS)
+def test_fails_where_two_runs_are_swapped(name, dim, one, other, only, check):
+    verdict = ENTRIES[name].verdict(swapped(computed(name), dim, one, other, only))
+    assert any(found[0].startswith(check) for found in failing(verdict))
+    assert ENTRIES[name].verdict(swapped(computed(name), dim, one, one)) == judged(name)
+
+
+def reversed_epochs(dataset: xr.Dataset) -> xr.Dataset:
+    turned = dataset.assign(curve=(dataset.curve.dims, dataset.curve.values[..., ::-1, :]))
+    return turned.assign(accuracy=turned.curve.isel(epoch=-1, drop=True))
+
+
+def test_conflicting_labels_fail_where_time_runs_backwards():
+    """Its checks speak of standard fine-tuning alone: runs may be swapped, epochs may not."""
+    name = "conflicting-labels"
+    found = failing(ENTRIES[name].verdict(reversed_epochs(computed(name))))
+    assert {text[:24] for text, *_ in found} >= {"standard at its best for", "standard at its best lea"}
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(NAMES) if name != "teacher-student-stall"])
+def test_divergence_is_no_result(name):
+    """NaN in what a verdict reads of FLOW is refused, not averaged away."""
+    dataset = computed(name)
+    if "accuracy" in dataset and "rate" in dataset.dims:
+        broken = dataset.assign(accuracy=dataset.accuracy.where(dataset.run != "standard"))
+        if "curve" in dataset:
+            broken = broken.assign(curve=dataset.curve.where(dataset.run != "standard"))
+        if "by_decile" in dataset:
+            broken = broken.assign(by_decile=dataset.by_decile.where(dataset.run != "standard"))
+    else:
+        key = "network" if "network" in dataset else "gap"
+        broken = dataset.assign({key: dataset[key].where(dataset.run != "standard")})
+    assert not ENTRIES[name].verdict(broken).holds
