@@ -227,8 +227,13 @@ def parts(ready: Ready) -> Any:
 
 @jax.jit
 def right(networks: Network, images: Array, truth: Array) -> Array:
-    """(seeds, members, rows): 1 where the new task's image is classified right."""
-    one = lambda network, x, y: jnp.argmax(NET.logits(network, x), axis=-1) == y.astype(int)
+    """(seeds, members, rows): 1 where the new task's image is classified right; NaN as in ``accuracy``."""
+
+    def one(network: Network, x: Array, y: Array) -> Array:
+        logits = NET.logits(network, x)
+        hits = (jnp.argmax(logits, axis=-1) == y.astype(int)).astype(jnp.float32)
+        return jnp.where(jnp.isfinite(logits).all(), hits, jnp.nan)
+
     return jax.vmap(jax.vmap(one, in_axes=(0, None, None)))(networks, images, truth)
 
 

@@ -1,4 +1,7 @@
-"""Means over seeds with their standard errors; differences between methods paired by seed."""
+"""Means over seeds with their standard errors; differences between methods paired by seed.
+
+A seed that is NaN makes the mean NaN: what diverged is not averaged away.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,23 @@ import xarray as xr
 
 def error(values: xr.DataArray) -> xr.DataArray:
     """Standard error of the mean over seeds."""
-    return values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
+    return values.std("seed", ddof=1, skipna=False) / np.sqrt(values.sizes["seed"])
 
 
 def paired(one: xr.DataArray, other: xr.DataArray) -> tuple[float, float]:
     """Mean of one − other over the seeds they share, and its standard error."""
     gap = one - other
-    return float(gap.mean("seed")), float(error(gap))
+    return float(gap.mean("seed", skipna=False)), float(error(gap))
 
 
 def told(values: xr.DataArray, digits: int = 3) -> str:
     """mean ± s.e. over seeds, for people."""
-    return f"{float(values.mean('seed')):.{digits}f} ± {float(error(values)):.{digits}f}"
+    return f"{float(values.mean('seed', skipna=False)):.{digits}f} ± {float(error(values)):.{digits}f}"
 
 
 def percent(values: xr.DataArray) -> str:
     """mean ± s.e. over seeds of a share, in per cent."""
-    return f"{100 * float(values.mean('seed')):.1f} ± {100 * float(error(values)):.1f}"
+    return f"{100 * float(values.mean('seed', skipna=False)):.1f} ± {100 * float(error(values)):.1f}"
 
 
 def difference(one: xr.DataArray, other: xr.DataArray) -> str:

@@ -71,3 +71,11 @@ def test_statistics_for_people():
     assert statistics.percent(values) == "60.0 ± 10.0"
     assert statistics.difference(values, values + 0.1) == "−10.0 ± 0.0 points"
     assert statistics.difference(values + 0.1, values) == "+10.0 ± 0.0 points"
+
+
+def test_a_seed_that_diverged_is_not_averaged_away():
+    whole = xr.DataArray([0.5, 0.7, 0.6], dims="seed")
+    holed = whole.where(whole < 0.7)
+    assert statistics.told(holed) == statistics.percent(holed) == "nan ± nan"
+    assert np.isnan(statistics.paired(holed, whole)).all()
+    assert np.isnan(statistics.error(holed))

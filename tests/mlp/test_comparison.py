@@ -230,6 +230,18 @@ def test_tenths_add_up_to_the_whole_and_get_harder(compared):
     assert np.all(np.diff(d.test_loss, axis=1) >= 0)
 
 
+def test_a_network_that_left_the_floats_classifies_nothing(two):
+    one = jax.tree.map(lambda leaf: leaf[:, None].repeat(2, axis=1), two.probed)
+    broken = one._replace(head=jax.tree.map(lambda leaf: leaf.at[0, 1].set(np.nan), one.head))
+    test = two.new["test"]
+    hits = np.asarray(comparison.right(broken, test.images, test.truth))
+    scores = np.asarray(comparison.scores(broken, comparison.parts(two)))
+    np.testing.assert_array_equal(np.isnan(hits).any(axis=-1), [[False, True], [False, False]])
+    np.testing.assert_array_equal(np.isnan(hits).any(axis=-1), np.isnan(hits).all(axis=-1))
+    np.testing.assert_array_equal(np.isnan(scores[..., 1]), np.isnan(hits).any(axis=-1))
+    assert np.abs(hits[1].mean(axis=-1) - scores[1, :, 1]).max() <= SAFETY * EPS32
+
+
 def test_weight_facts():
     losses = np.random.default_rng(0).exponential(size=(2, 50))
     losses[0] *= 5

@@ -125,7 +125,7 @@ def _tenths(problem: lt.FineTuningProblem, theta: np.ndarray) -> np.ndarray:
 def _gap(d: xr.Dataset, distance: float) -> float:
     """Root mean square of network − linearized over tenths, runs and seeds, in units of the mean squared residual."""
     one = d.sel(distance=distance)
-    return float(np.sqrt((((one.network - one.linear) / one.start.mean("decile")) ** 2).mean()))
+    return float(np.sqrt((((one.network - one.linear) / one.start.mean("decile")) ** 2).mean(skipna=False)))
 
 
 def _share(values: xr.DataArray) -> xr.DataArray:

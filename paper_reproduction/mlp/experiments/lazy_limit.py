@@ -159,10 +159,10 @@ def exponents(d: xr.Dataset, along: str, name: str = "gap") -> xr.DataArray:
     """The least-squares slope of log(largest distance over the steps) on log(``along``), for each seed."""
     steps = ladder(d, along)
     steps = steps.isel({along: np.flatnonzero(steps.distance <= JUDGED)})
-    logs = np.log(steps[name].max("step"))
+    logs = np.log(steps[name].max("step", skipna=False))
     x = np.log(steps[along])
     x = x - x.mean()
-    return (logs * x).sum(along) / (x**2).sum()
+    return (logs * x).sum(along, skipna=False) / (x**2).sum()
 
 
 def verdict(dataset: xr.Dataset) -> Verdict:
@@ -170,7 +170,9 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     d = dataset
     allowed = four_sigma(2 * len(RUNS), d.attrs["seeds"] - 1)
     slopes = {along: exponents(d, along) for along in EXPONENTS}
-    off = lambda along, want: float((abs(slopes[along].mean("seed") - want) / error(slopes[along])).max())
+    off = lambda along, want: float(
+        (abs(slopes[along].mean("seed") - want) / error(slopes[along])).max(skipna=False)
+    )
 
     def clear(along: str, no: float) -> float:
         both = slopes[along].mean("run")

@@ -123,7 +123,7 @@ def _setting(d: xr.Dataset, name: str) -> xr.Dataset:
 
 def _apart(cell: xr.Dataset) -> float:
     """How far FLOW is from the step-matched control in the mean of both accuracies at equal rate."""
-    return abs(float((choice.both(cell, "flow") - choice.both(cell, "matched")).mean()))
+    return abs(float((choice.both(cell, "flow") - choice.both(cell, "matched")).mean(skipna=False)))
 
 
 def verdict(dataset: xr.Dataset) -> Verdict:
