@@ -6,17 +6,27 @@ import numpy as np
 import xarray as xr
 
 from paper_reproduction.mlp.comparison import EQUAL
-from paper_reproduction.mlp.statistics import percent
+from paper_reproduction.mlp.statistics import error, percent
 
 
 def own_best(d: xr.Dataset) -> xr.DataArray:
-    """For each run the place of the rate with the best mean accuracy on the *fine-tuning* validation rows.
+    """For each run the place of its own best rate: the smallest within one standard error of the best of all.
 
-    Those have the noise of the training labels and nothing of the old task, which is what one has in practice. A
-    rate at which any seed diverged is not chosen.
+    Best is by mean accuracy on the *fine-tuning* validation rows. Those have the noise of the training labels and
+    nothing of the old task, which is what one has in practice. Several rates learn the new task equally well as far
+    as so few rows can tell, and forget very differently; among them the smallest is taken (the one-standard-error
+    rule), the error being that of the difference paired by seed. A rate at which any seed diverged is never chosen.
     """
-    seen = d.accuracy.sel(place="target validation").mean("seed", skipna=False)
-    return seen.fillna(-1.0).argmax("rate")
+    return tied(d).argmax("rate")
+
+
+def tied(d: xr.Dataset) -> xr.DataArray:
+    """(run, rate): whether a rate is within one standard error of the best."""
+    seen = d.accuracy.sel(place="target validation")
+    mean = seen.mean("seed", skipna=False).fillna(-1.0)
+    best = seen.isel(rate=mean.argmax("rate")).drop_vars("rate")
+    short = best - seen
+    return (short.mean("seed", skipna=False) <= error(short)) | (mean == mean.max("rate"))
 
 
 def from_edge(d: xr.Dataset, best: xr.DataArray) -> int:

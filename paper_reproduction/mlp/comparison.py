@@ -25,6 +25,7 @@ from paper_reproduction.mlp.training import (
     Member,
     adapted,
     adapter,
+    all_of,
     batches,
     cross_entropy,
     train,
@@ -140,8 +141,9 @@ def pretrained(settings: Settings, seeds: int, net: Architecture = NET) -> tuple
 def prepare(settings: Settings, task: Task, seeds: int) -> Ready:
     """Pre-train, probe, weigh."""
     old, star = pretrained(settings, seeds)
-    kinds = range(5) if task.shared else range(5, 10)
-    splits = [digits.split(kinds, settings.rng(f"new {s}"), task.noise, task.change) for s in range(seeds)]
+    # The same images of the same split where the digits are the same: no test image was ever trained on.
+    kinds, name = (range(5), "old") if task.shared else (range(5, 10), "new")
+    splits = [digits.split(kinds, settings.rng(f"{name} {s}"), task.noise, task.change) for s in range(seeds)]
     new = digits.stacked(splits)
     rows = (new["train"].images, new["train"].labels)
     probed = star if task.shared else _probe(settings, star, rows, seeds)
@@ -178,6 +180,7 @@ def sample_losses(network: Network, images: Array, labels: Array) -> Array:
 
 def tune(settings: Settings, ready: Ready, name: str, grid: np.ndarray) -> Network:
     """The networks of one method, (seeds, rates, …)."""
+    loop = FULL._replace(pulled=all_of) if ready.shared else FULL
     w, ones, mean = ready.weights, np.ones_like(ready.weights), ready.weights.mean(axis=1, keepdims=True)
     if name == "lora":
         keys = jnp.stack([jax.random.fold_in(ready.key, s) for s in range(len(w))])
@@ -194,7 +197,7 @@ def tune(settings: Settings, ready: Ready, name: str, grid: np.ndarray) -> Netwo
         "normalised": lambda: members(w / mean, grid),
         "permuted": lambda: members(shuffled(), grid),
     }[name]()
-    return train(FULL, ready.probed, ready.probed, ready.rows, ready.orders, None, chosen)[0]
+    return train(loop, ready.probed, ready.probed, ready.rows, ready.orders, None, chosen)[0]
 
 
 def averaged(ready: Ready, networks: Network, share: float = SHARE) -> Network:

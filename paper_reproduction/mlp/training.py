@@ -19,7 +19,7 @@ class Member(NamedTuple):
 
     weights: Array  # (n,), one for each training row; the loss is a mean over n, not over the weights
     rate: Array  # learning rate
-    pull: Array  # λ of λ‖trunk − trunk*‖²
+    pull: Array  # λ of λ‖trunk − trunk*‖², with the head where tasks share it
     trunk: Array  # 1 where the trunk is trained, 0 where the head alone
 
 
@@ -64,12 +64,23 @@ def adapter(network: Network, rank: int, key: Array) -> Adapter:
     return Adapter(factors, network.head)
 
 
+def trunk_of(network: Network) -> Any:
+    """The trunk, where each task has a head of its own."""
+    return network.trunk
+
+
+def all_of(network: Network) -> Any:
+    """Trunk and head, where both tasks share it."""
+    return network
+
+
 class Loop(NamedTuple):
     """What is the same for every member: the network, how it is parametrised, what is measured on the way."""
 
     logits: Callable[[Network, Array], Array]
     build: Callable[[Any, Network], Network]
     measure: Callable[[Network, Any], Any]  # (network, what one seed brings along) → arrays
+    pulled: Callable[[Network], Any] = trunk_of  # what λ‖· − ·*‖² pulls to the start
     losses: Callable[[Array, Array], Array] = cross_entropy
 
 
@@ -95,7 +106,7 @@ def run(
     def loss(parameters: Any, place: Array) -> Array:
         network = loop.build(parameters, start)
         losses = loop.losses(loop.logits(network, images[place]), labels[place])
-        gaps = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), network.trunk, start.trunk)
+        gaps = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), loop.pulled(network), loop.pulled(start))
         return jnp.mean(member.weights[place] * losses) + member.pull * sum(jax.tree.leaves(gaps))
 
     def held(gradient: Any) -> Any:

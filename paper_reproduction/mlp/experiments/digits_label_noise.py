@@ -87,8 +87,10 @@ def _headline(d: xr.Dataset) -> str:
     at = lambda run, place: choice.at(cell.accuracy.sel(place=place), run)
     against = lambda other, place: difference(at("flow", place), at(other, place))
     return (
-        f"At {100 * float(cell.noise):.0f} % label noise and equal rate FLOW less standard has {against('standard', 'pretrain')} "
-        f"on the old task and {against('standard', 'target')} on the new one; FLOW less the step-matched control without "
+        f"At {100 * float(cell.noise):.0f} % label noise and equal rate FLOW less standard has "
+        f"{against('standard', 'pretrain')} "
+        f"on the old task and {against('standard', 'target')} on the new one; FLOW less the step-matched "
+        f"control without "
         f"weights {against('matched', 'pretrain')} and {against('matched', 'target')}."
     )
 
