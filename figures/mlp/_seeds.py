@@ -1,4 +1,4 @@
-"""What a figure of networks may work out for itself: means and standard errors over seeds, and the chosen rate."""
+"""What a figure of networks may work out for itself: means and standard errors over seeds, and an oracle's place."""
 
 from __future__ import annotations
 
@@ -15,14 +15,6 @@ def mean(values: Any) -> Any:
 def error(values: Any) -> Any:
     """The standard error of :func:`mean`."""
     return values.std("seed", ddof=1, skipna=False) / np.sqrt(values.sizes["seed"])
-
-
-def own_best(accuracy: Any) -> Any:
-    """For each run, the place of the rate with the best accuracy on the new task's validation rows.
-
-    A rate at which a seed diverged is never best.
-    """
-    return mean(accuracy.sel(place="target validation")).fillna(-1.0).argmax("rate")
 
 
 def chosen(values: Any, along: str) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.mlp._seeds import chosen, chosen_place, error, mean, own_best
+from figures.mlp._seeds import chosen, chosen_place, error, mean
 from figures.style import COLOURS, figure, label_line, spread_apart, styled, title
 
 EQUAL, EVERY = 0.1, 5
@@ -33,7 +33,10 @@ def draw(dataset: Any) -> Figure:
     _curves(right, equal)
     left.set_title("Along the epochs and along the average", pad=26)
     right.set_title(f"Along the epochs, rate {float(dataset.rate[rate]):.2g}", pad=26)
-    title(fig, "With one head and conflicting labels everything forgets; stopping early keeps most")
+    title(
+        fig,
+        "With one head and conflicting labels everything forgets; stopping early or averaging keeps far more",
+    )
     return fig
 
 
@@ -43,7 +46,7 @@ def _pair(one: Any) -> tuple[Any, Any]:
 
 
 def _plane(ax: Axes, d: Any, equal: Any) -> None:
-    best = own_best(d.accuracy)
+    rate = int(np.argmin(abs(d.rate.values - EQUAL)))
     ax.set(xlim=LIMITS, ylim=LIMITS)
     _levels(ax)
     ends = []
@@ -53,7 +56,7 @@ def _plane(ax: Axes, d: Any, equal: Any) -> None:
         ax.plot(new[EVERY::EVERY], old[EVERY::EVERY], "o", color=colour, mfc=face, ms=6, mew=1.4, zorder=4)
         ends.append((float(new[-1]), float(old[-1]), NAMES[run], colour))
         _best(ax, chosen(equal.sel(run=run), "epoch"), "*", colour, face)
-        wise = 100 * d.wise.sel(run=run).isel(rate=int(best.sel(run=run)))
+        wise = 100 * d.wise.sel(run=run).isel(rate=rate)
         other = {"standard": GREEN, "matched": "white", "flow": BLUE}[run]
         _best(ax, chosen(wise, "share"), "D", GREEN, other)
         if run == "matched":
@@ -95,8 +98,8 @@ def _key(ax: Axes, rate: float) -> None:
     rows = (
         ("o", INK, f"epochs at rate {rate:.2g}, marks every {EVERY}"),
         ("*", INK, "best epoch there"),
-        ("band", GREEN, "WiSE, from the end at own"),
-        ("", GREEN, r"best rate (share 0) to $\theta_*$ (1)"),
+        ("band", GREEN, "WiSE, from the end at this"),
+        ("", GREEN, r"rate (share 0) to $\theta_*$ (1)"),
         ("D", GREEN, "best share"),
         ("", INK, "best: on validation rows of both"),
         ("", INK, "tasks, seed by seed; bars ± s.e."),

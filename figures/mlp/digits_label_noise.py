@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.mlp._seeds import error, mean, own_best
+from figures.mlp._seeds import error, mean
 from figures.style import COLOURS, figure, label_line, styled, title
 
 EQUAL = 0.1
@@ -78,13 +78,15 @@ def draw(dataset: Any) -> Figure:
         ax.set_ylabel("accuracy on the old task, %" if k % 2 == 0 else "")
         ax.set_xlabel("accuracy on the new task, %" if k + 2 >= count else "")
     _strip(strip, rows, float(cells[0].rate[_equal(cells[0])]))
-    title(fig, "On digits FLOW forgets less at equal learning rate, and a smaller step does as well")
+    title(
+        fig, "On digits FLOW forgets less and learns less; by the mean of both, a smaller step does as well"
+    )
     return fig
 
 
 def _places(cell: Any) -> dict[str, int]:
     """Where on the grid of rates each run is best."""
-    best = own_best(cell.accuracy)
+    best = cell.best
     return {run: int(best.sel(run=run)) for run in LOOK}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.mlp._seeds import error, mean, own_best
+from figures.mlp._seeds import error, mean
 from figures.style import COLOURS, figure, label_line, spread_apart, styled, title
 
 ORANGE, BLUE, GREY = COLOURS["vanilla"], COLOURS["flow"], COLOURS["uniform"]
@@ -24,7 +24,7 @@ def draw(dataset: Any) -> Figure:
     _teacher(left, dataset.isel(distance=-1))
     _digits(right, dataset)
     fig.set_layout_engine("constrained", w_pad=0.1)
-    title(fig, "FLOW pays on the samples that were hard, and a tuned learning rate gives part of it back")
+    title(fig, "FLOW pays on the samples that were hard, as the closed form says")
     return fig
 
 
@@ -52,7 +52,7 @@ def _teacher(ax: Axes, d: Any) -> None:
         xlabel=r"tenth by loss under $\theta_*$ (10: the hardest)",
         ylabel=r"squared error over its mean at $\theta_*$",
     )
-    ax.set_title(rf"Teacher and student, $\delta={float(d.distance):g}$, 100 steps")
+    ax.set_title(rf"Teacher and student, $\delta={float(d.distance):g}$, {int(d.attrs['steps'])} steps")
 
 
 def _key(ax: Axes) -> None:
@@ -70,7 +70,7 @@ def _key(ax: Axes) -> None:
 
 def _digits(ax: Axes, d: Any) -> None:
     """Filled: the rate that all are compared at. Open: each run's own best."""
-    best, equal = own_best(d.accuracy), int(np.argmin(abs(d.rate.values - EQUAL)))
+    best, equal = d.best, int(np.argmin(abs(d.rate.values - EQUAL)))
     hard = 100 * d.by_decile.sel(decile=slice(FIRST, None))
     x, labels, floor = hard.decile.values, [], 100.0
     for run, colour, mark, text in (

@@ -87,7 +87,7 @@ def _names(ax: Axes) -> None:
 def _noise(ax: Axes, d: Any) -> None:
     """Where the matched runs end, at the last step, against the noise ratio k."""
     d = d.swap_dims(cell="noise").sortby("noise")
-    says = mean(d.predicted.sel(number="end under noise"))
+    says = mean(d.limit)
     ax.plot(d.noise, says, ls=DASHES, lw=1.3, color=COLOURS["flow"], marker="_", ms=16, mew=2)
     for name in ("flow-matched", "standard-matched"):
         colour, face, _ = LOOK[name]
@@ -102,7 +102,7 @@ def _noise(ax: Axes, d: Any) -> None:
         xscale="log", xlim=(0.2, 20), ylim=(0, 1), yticks=(0, 0.5, 1), xlabel="label noise over signal, $k$"
     )
     ax.set_title(rf"Noisy labels, $\delta={float(d.distance[0]):g}$, step {int(d.step[-1])}")
-    label_line(ax, 0.24, 0.9, r"$1-\frac{(1+k)\,s}{k+s}$", COLOURS["flow"], dx=0.1, fontsize=14)
+    label_line(ax, 0.24, 0.9, r"limit $1-\frac{(1+k)\,s}{k+s}$", COLOURS["flow"], dx=0.1, fontsize=14)
 
 
 def _gaps(ax: Axes, d: Any) -> None:

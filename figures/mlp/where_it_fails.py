@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from figures.mlp._seeds import error, mean, own_best
+from figures.mlp._seeds import error, mean
 from figures.style import COLOURS, figure, label_line, styled, title
 
 EQUAL = 0.1
@@ -31,10 +31,10 @@ LOOK = {
 }
 SETTINGS = {"inverted": "Inverted digits, same head", "clean": "Clean labels"}
 KINDS = {
-    "curvature": "$J^\\top WJ$\nalong the way",
-    "fisher": "Gauss-Newton of\ncross-entropy\nalong the way",
-    "gradient": "norm of\nthe gradient",
+    "fisher": "curvature of\ncross-entropy,\nalong the way",
     "along": "gradient\nalong the way",
+    "gradient": "norm of\nthe gradient",
+    "curvature": "for comparison:\n$J^\\top WJ$\nalong the way",
 }
 GAP = 0.17  # between the two marks of a row
 
@@ -66,7 +66,7 @@ def _both(accuracy: Any) -> Any:
 
 
 def _dots(ax: Axes, cell: Any) -> None:
-    best, both = own_best(cell.accuracy), _both(cell.accuracy)
+    best, both = cell.best, _both(cell.accuracy)
     tuned = {run: both.sel(run=run).isel(rate=int(best.sel(run=run))) for run in LOOK}
     order = sorted(LOOK, key=lambda run: float(mean(tuned[run])))
     for y, run in enumerate(order):
@@ -119,7 +119,7 @@ def _ratios(ax: Axes, ratio: Any) -> None:
             ha="left" if mean(one) > 1 else "center",
         )
     for x, y, text in (
-        (1.0, 1, "only the\nsmaller step\n(left: slower)"),
+        (1.0, 2, "only the\nsmaller step\n(left: slower)"),
         (GAUSSIAN, 2.6, f"Gaussian\ntheory,\n$s={GAUSSIAN:g}$"),
     ):
         ax.axvline(x, color=INK, lw=1.6, ls=(0, (4, 2)), zorder=1)

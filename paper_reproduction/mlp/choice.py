@@ -29,8 +29,13 @@ def tied(d: xr.Dataset) -> xr.DataArray:
     return (short.mean("seed", skipna=False) <= error(short)) | (mean == mean.max("rate"))
 
 
-def from_edge(d: xr.Dataset, best: xr.DataArray) -> int:
-    """How many places the chosen rate nearest to an end of the grid is away from it: 0 is on the edge."""
+def from_edge(d: xr.Dataset) -> int:
+    """How many places the own best rate nearest to an end of the grid is away from it: 0 is on the edge.
+
+    Without the probe: fine-tuning begins from it, so that no step at all is as good a choice as any.
+    """
+    best = own_best(d)
+    best = best.sel(run=[run for run in d.run.values if run != "probe"])
     return int(np.minimum(best, d.sizes["rate"] - 1 - best).min())
 
 

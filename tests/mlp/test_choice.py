@@ -29,9 +29,21 @@ def test_own_best_is_the_best_on_validation_rows_of_the_new_task():
     d = cell([[0.2, 0.9, 0.8, 0.1], [0.1, 0.2, 0.3, 0.4]])
     best = choice.own_best(d)
     assert best.values.tolist() == [1, 3]
-    assert choice.from_edge(d, best) == 0
-    assert choice.from_edge(d, best.sel(run=["a"])) == 1
-    assert choice.from_edge(cell([[0, 0, 1, 0, 0]] * 2), xr.DataArray([2, 2], dims="run")) == 2
+    assert choice.from_edge(d) == 0
+    assert choice.from_edge(d.sel(run=["a"])) == 1
+    assert choice.from_edge(cell([[0, 0, 1, 0, 0]] * 2)) == 2
+    assert (
+        choice.from_edge(d.assign_coords(run=["a", "probe"])) == 1
+    )  # no step at all is a choice for the probe
+
+
+def test_of_rates_as_good_as_the_best_the_smallest_is_taken():
+    d = cell([[0.2, 0.899, 0.9, 0.1], [0.1, 0.2, 0.3, 0.4]])
+    assert choice.own_best(d).values.tolist() == [2, 3]  # the seeds agree that it is worse
+    d.accuracy[0, 1, 0, PLACES.index("target validation")] += 0.001  # now one of two says that it is as good
+    assert choice.own_best(d).values.tolist() == [1, 3]
+    d.accuracy[0, 1, :, PLACES.index("target validation")] -= 0.1  # and here both that it is much worse
+    assert choice.own_best(d).values.tolist() == [2, 3]
 
 
 def test_own_best_never_takes_a_rate_at_which_a_seed_diverged():
@@ -39,7 +51,7 @@ def test_own_best_never_takes_a_rate_at_which_a_seed_diverged():
     d.accuracy[0, 1, 1, PLACES.index("target validation")] = np.nan
     assert choice.own_best(d).values.tolist() == [2, 3]
     d.accuracy[1, :, 0] = np.nan  # nothing left to choose: the edge, which the verdicts refuse
-    assert choice.from_edge(d, choice.own_best(d)) == 0
+    assert choice.from_edge(d) == 0
 
 
 def test_at_one_rate_or_at_the_best():

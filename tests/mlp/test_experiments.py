@@ -205,8 +205,6 @@ def forgetful(monkeypatch) -> None:
 
 STRETCHED = functools.partial(stretched, 1.1)
 SHRUNK = functools.partial(stretched, 0.9)
-# A network's own overshoot at 30 degrees hides a closed form that is too long by a tenth.
-HIDDEN = pytest.mark.xfail(reason="the network overshoots by about a tenth itself", strict=True)
 MUTANTS = [
     ("teacher-student-stall", STRETCHED, "gap to the linearization at"),
     ("teacher-student-stall", forgetful, "gap to the linearization at"),
@@ -215,7 +213,7 @@ MUTANTS = [
     ("lazy-limit", STRETCHED, "exponent in the width: distance from −1,"),
     ("lazy-limit", forgetful, "exponent in the width: distance from −1,"),
     ("squared-digits", SHRUNK, "up to 30 degrees"),
-    pytest.param("squared-digits", STRETCHED, "up to 30 degrees", marks=HIDDEN),
+    ("squared-digits", STRETCHED, "up to 30 degrees: largest gap of FLOW"),
     ("squared-digits", forgetful, "FLOW against the closed form without"),
 ]
 
@@ -245,12 +243,13 @@ def swapped(dataset: xr.Dataset, dim: str, one: str, other: str, only: str = "")
 
 
 SWAPS = [
-    ("digits-label-noise", "run", "flow", "standard", "", "clean labels: FLOW keeps more"),
+    ("digits-label-noise", "run", "flow", "standard", "", "clean labels, equal rate: FLOW keeps more"),
+    ("conflicting-labels", "run", "flow", "standard", "", "equal rate: FLOW keeps more"),
     ("hard-samples", "run", "flow", "standard", "", "digits: standard beats FLOW"),
     ("hard-samples", "path", "flow-matched", "standard", "", "teacher: FLOW leaves more error"),
     ("where-it-fails", "run", "flow", "standard", "", "inverted: FLOW from the control"),
-    ("where-it-fails", "run", "flow", "matched", "", "clean, own rates"),
-    ("where-it-fails", "kind", "gradient", "curvature", "", "cross-entropy: the gradient"),
+    ("where-it-fails", "run", "flow", "matched", "", "clean, equal rate"),
+    ("where-it-fails", "kind", "along", "fisher", "", "cross-entropy: the gradient"),
     ("teacher-student-stall", "run", "flow-matched", "standard", "network", "gap to the linearization"),
     ("squared-digits", "run", "flow-matched", "standard", "network", "up to 30 degrees"),
 ]
@@ -269,7 +268,7 @@ def reversed_epochs(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def test_conflicting_labels_fail_where_time_runs_backwards():
-    """Its checks speak of standard fine-tuning alone: runs may be swapped, epochs may not."""
+    """Forgetting and learning are read at the end of the run."""
     name = "conflicting-labels"
     found = failing(ENTRIES[name].verdict(reversed_epochs(computed(name))))
     assert {text[:24] for text, *_ in found} >= {"standard at its best for", "standard at its best lea"}
@@ -277,7 +276,7 @@ def test_conflicting_labels_fail_where_time_runs_backwards():
 
 DIVERGED = [
     ("teacher-student-stall", ("network",), "run", "standard"),
-    ("teacher-student-stall", ("measured",), "number", "first step"),
+    ("teacher-student-stall", ("surrogate",), "number", "first step"),
     ("lazy-limit", ("gap",), "run", "flow-matched"),
     ("digits-label-noise", ("accuracy",), "run", "standard"),
     ("conflicting-labels", ("accuracy", "curve"), "run", "standard"),
@@ -285,7 +284,7 @@ DIVERGED = [
     ("hard-samples", ("by_decile",), "run", "flow"),
     ("squared-digits", ("network",), "run", "standard"),
     ("where-it-fails", ("accuracy",), "run", "matched"),
-    ("where-it-fails", ("ratio",), "kind", "gradient"),
+    ("where-it-fails", ("ratio",), "kind", "along"),
 ]
 
 
