@@ -247,7 +247,7 @@ SWAPS = [
     ("conflicting-labels", "run", "flow", "standard", "", "equal rate: FLOW keeps more"),
     ("hard-samples", "run", "flow", "standard", "", "digits: standard beats FLOW"),
     ("hard-samples", "path", "flow-matched", "standard", "", "teacher: FLOW leaves more error"),
-    ("where-it-fails", "run", "flow", "standard", "", "inverted: FLOW from the control"),
+    ("where-it-fails", "run", "flow", "standard", "", "inverted: FLOW's distance"),
     ("where-it-fails", "run", "flow", "matched", "", "clean, equal rate"),
     ("where-it-fails", "kind", "along", "fisher", "", "cross-entropy: the gradient"),
     ("teacher-student-stall", "run", "flow-matched", "standard", "network", "gap to the linearization"),
