@@ -1,4 +1,4 @@
-"""What a computation cost: seconds without compiling, floating-point operations, share of the chip's peak."""
+"""What a computation cost on this machine, and how it is kept from disturbing itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
@@ -14,28 +15,28 @@ from threadpoolctl import threadpool_limits
 # Peak of float64 outside the tensor cores, flop/s, as the makers state it; elsewhere no share is given.
 PEAKS = {"NVIDIA H100 80GB HBM3": 33.5e12, "NVIDIA H200": 33.5e12}
 
-
 # Decorator: small matrices on one BLAS thread. Two threads that wait for each other beside other work take ten times
 # as long.
 quiet = threadpool_limits.wrap(limits=1, user_api="blas")
+
 
 _compiled: dict[Any, Any] = {}
 
 
 def timed(function: Any, *arguments: Any) -> tuple[Any, dict[str, Any]]:
-    """The result of a jitted function (integers and tuples static), and seconds, flop/s and share of peak.
+    """The result of a jitted function, and seconds, flop/s and share of peak as scalars of a dataset.
 
-    Compiled first, so that the seconds are those of running; the operations are XLA's own count of one pass (a loop
-    whose length it does not know counts once, so that the rate is a lower bound).
+    Integers and tuples among the arguments are static. Compiled first, so that the seconds are those of running. The
+    operations are XLA's own count (a loop whose length it does not know counts once: the rate is a lower bound).
     """
-    static = tuple(a for a in arguments if isinstance(a, int | tuple))
-    leaves = [a for a in arguments if not isinstance(a, int | tuple)]
-    which = (function, static, tuple(np.shape(leaf) for leaf in leaves))
+    static = tuple(value for value in arguments if isinstance(value, int | tuple))
+    moving = [value for value in arguments if not isinstance(value, int | tuple)]
+    which = (function, static, *((np.shape(v), str(jnp.result_type(v))) for v in moving))
     if which not in _compiled:
         _compiled[which] = function.lower(*arguments).compile()
     compiled = _compiled[which]
     clock = time.perf_counter()
-    result = jax.block_until_ready(compiled(*leaves))
+    result = jax.block_until_ready(compiled(*moving))
     seconds = time.perf_counter() - clock
     counted = (compiled.cost_analysis() or {}).get("flops", math.nan)
     rate = counted / seconds if counted > 0 else math.nan

@@ -44,8 +44,8 @@ CLAIM = Claim(
     equation="section 4; Remark 7.5 in networks",
     formula=r"\theta_\omega=\omega\theta_*+(1-\omega)\theta_K",
     functions=("flow_weights", "effective_sample_size"),
-    seconds=40,
-    quick_seconds=10,
+    seconds=30,
+    quick_seconds=8,
     order=40,
 )
 

@@ -33,7 +33,7 @@ CLAIM = Claim(
     formula=r"m(q)=1+\frac{2c\,\varphi(c)}{q},\qquad c=\Phi^{-1}\left(1-\frac q2\right)",
     functions=("hard_sample_error", "iterate", "linearize", "descend", "flow_weights"),
     seconds=60,
-    quick_seconds=10,
+    quick_seconds=12,
     order=50,
 )
 

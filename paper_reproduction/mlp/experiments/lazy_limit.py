@@ -36,8 +36,8 @@ CLAIM = Claim(
     formula=r"\max_K\frac{\|f_K-f_K^{\mathrm{lin}}\|}{\|y-f_*\|}\propto\frac{\delta}{m},\qquad "
     r"\theta_K^{\mathrm{lin}}=\theta_*+2\eta\,\psi_K(2\eta A)\frac{J^\top Wr}{n}",
     functions=("linearize", "flow_weights"),
-    seconds=150,
-    quick_seconds=15,
+    seconds=200,
+    quick_seconds=20,
     order=20,
 )
 

@@ -39,8 +39,8 @@ CLAIM = Claim(
     formula=r"\frac{\langle J(\theta_K-\theta_*),Ju\rangle}{\|Ju\|^2},\qquad "
     r"u=V_r\Lambda_r^{-1}V_r^\top\frac{J^\top r}{n}",
     functions=("linearize", "flow_weights", "effective_sample_size"),
-    seconds=60,
-    quick_seconds=10,
+    seconds=40,
+    quick_seconds=8,
     order=60,
 )
 
@@ -98,11 +98,11 @@ def compute(settings: Settings) -> xr.Dataset:
     return found.assign_coords(angle=list(angles)).assign_attrs(seeds=seeds, rows=ROWS, rank=RANK)
 
 
+@quiet
 def _cell(settings: Settings, seeds: int, angle: float, steps: tuple[int, ...]) -> xr.Dataset:
     return xr.concat([_one(settings, seed, angle, steps) for seed in range(seeds)], "seed")
 
 
-@quiet
 def _one(settings: Settings, seed: int, angle: float, steps: tuple[int, ...]) -> xr.Dataset:
     old = digits.split(range(5), settings.rng(f"old {seed}"))["train"]
     X, y = np.asarray(old.images[:ROWS], dtype=float), np.eye(digits.CLASSES)[old.labels[:ROWS]]

@@ -98,14 +98,12 @@ def _cell(
     stepping = np.stack([rates, rates, rates / means, rates * means], axis=1)
     theta = np.asarray(teacher.paths(stars, rows.X, rows.y, weighing, stepping, steps))
     shifts = [line.flatten(one(rows.shift, s)) for s, line in enumerate(lines)]
-    found = [
-        _one(line, shift, noise, steps, theta[s], weighing[s], stepping[s]).merge(
-            _surrogate(
-                settings.rng(f"surrogate {distance:g} {noise:g} {s}"), line, shift, noise, steps, rates[s]
-            )
+    one_seed = lambda s: _one(lines[s], shifts[s], noise, steps, theta[s], weighing[s], stepping[s]).merge(
+        _surrogate(
+            settings.rng(f"surrogate {distance:g} {noise:g} {s}"), lines[s], shifts[s], noise, steps, rates[s]
         )
-        for s, (line, shift) in enumerate(zip(lines, shifts, strict=True))
-    ]
+    )
+    found = [one_seed(s) for s in range(seeds)]
     d = xr.concat(found, "seed").assign_coords(distance=distance, noise=noise)
     return d.transpose("run", "seed", "step", "number")
 
