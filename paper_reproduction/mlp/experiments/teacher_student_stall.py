@@ -100,7 +100,12 @@ def _cell(
     shifts = [line.flatten(one(rows.shift, s)) for s, line in enumerate(lines)]
     one_seed = lambda s: _one(lines[s], shifts[s], noise, steps, theta[s], weighing[s], stepping[s]).merge(
         _surrogate(
-            settings.rng(f"surrogate {distance:g} {noise:g} {s}"), lines[s], shifts[s], noise, steps, rates[s]
+            settings.rng(f"surrogate {distance:g} {noise:g} {s}"),
+            lines[s],
+            shifts[s],
+            noise,
+            steps,
+            float(rates[s]),
         )
     )
     found = [one_seed(s) for s in range(seeds)]
