@@ -78,9 +78,7 @@ def draw(dataset: Any) -> Figure:
         ax.set_ylabel("accuracy on the old task, %" if k % 2 == 0 else "")
         ax.set_xlabel("accuracy on the new task, %" if k + 2 >= count else "")
     _strip(strip, rows, float(cells[0].rate[_equal(cells[0])]))
-    title(
-        fig, "On digits FLOW forgets less and learns less; by the mean of both, a smaller step does as well"
-    )
+    title(fig, "On digits FLOW forgets and learns less; by the mean of both a smaller step does as well")
     return fig
 
 

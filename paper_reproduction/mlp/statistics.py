@@ -22,7 +22,8 @@ def paired(one: xr.DataArray, other: xr.DataArray) -> tuple[float, float]:
 
 def told(values: xr.DataArray, digits: int = 3) -> str:
     """mean ± s.e. over seeds, for people."""
-    return f"{float(values.mean('seed', skipna=False)):.{digits}f} ± {float(error(values)):.{digits}f}"
+    text = f"{float(values.mean('seed', skipna=False)):.{digits}f} ± {float(error(values)):.{digits}f}"
+    return text.replace("-", "−")
 
 
 def percent(values: xr.DataArray) -> str:

@@ -14,7 +14,7 @@ from paper_reproduction.mlp.statistics import difference, paired, percent, told
 
 CLAIM = Claim(
     name="digits-label-noise",
-    title="On digits FLOW forgets less and learns less; by the mean of both, a smaller step does as well",
+    title="On digits FLOW forgets and learns less; by the mean of both a smaller step does as well",
     question="Do the weights forget less, or only the smaller step that comes with them?",
     statement=(
         "A two-layer tanh network learns the digits 0-4, then gets a new head for the digits 5-9, rotated by 45 "

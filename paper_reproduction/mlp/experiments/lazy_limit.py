@@ -215,9 +215,9 @@ def _findings(d: xr.Dataset, slopes: dict[str, xr.DataArray]) -> tuple[str, ...]
     widest = int(ladder(d, "width").width[-1])
     return (
         f"Exponents with 95 % intervals over {d.attrs['seeds']} seeds, up to δ = {JUDGED:g}: {listed}.",
-        "The bound usually quoted for a wide network is m^(−1/2); it is not attained here. The second-order "
+        "The bound usually quoted for a wide network is $m^{-1/2}$; it is not attained here. The second-order "
         "term is a "
-        "sum over neurons that is odd in the outgoing weights, so that it averages out like another m^(−1/2).",
+        "sum over neurons that is odd in the outgoing weights, so that it averages out like another $m^{-1/2}$.",
         f"At δ = {float(largest.distance):g} and width {MIDDLE} the distance is "
         f"{100 * float(largest.gap.sel(run='standard').max('step').mean('seed')):.1f} % for standard and "
         f"{100 * float(largest.gap.sel(run='flow-matched').max('step').mean('seed')):.1f} % for FLOW.",
