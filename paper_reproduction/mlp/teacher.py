@@ -8,14 +8,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.flatten_util import ravel_pytree
 
+import linear_theory as lt
 from paper_reproduction.claim import Settings
+from paper_reproduction.mlp import descent
 
 Array = Any
 INPUTS, WIDTH, ROWS = 10, 16, 2000
 PRETRAIN_STEPS, PRETRAIN_RATE = 500, 1e-2
+RATE = 0.25  # in units of 1/λ_max(JᵀJ/n); 1 would diverge
 
 
 def predict(params: dict[str, Array], X: Array) -> Array:
@@ -39,28 +41,15 @@ def keys(settings: Settings, name: str, seeds: int) -> Array:
     return jnp.stack([jax.random.key(int(settings.rng(f"{name} {s}").integers(2**31))) for s in range(seeds)])
 
 
-def pretrained(key: Array) -> dict[str, Array]:
-    """θ*, one for each key: a network trained by Adam on a random network's labels."""
-    with jax.numpy_dtype_promotion("standard"):  # Adam in optax mixes floats and counts
-        return _pretrained(key)
-
-
 @jax.jit
 @jax.vmap
-def _pretrained(key: Array) -> dict[str, Array]:
+def pretrained(key: Array) -> dict[str, Array]:
+    """θ*, one for each key: a network trained by Adam on a random network's labels."""
     teacher, student, rows = jax.random.split(key, 3)
     X = jax.random.normal(rows, (ROWS, INPUTS))
     y = predict(initial(teacher), X)
-    optimiser = optax.adam(PRETRAIN_RATE)
-
-    def step(carry: Any, _: None) -> tuple[Any, None]:
-        params, state = carry
-        gradient = jax.grad(lambda p: jnp.mean((y - predict(p, X)) ** 2))(params)
-        updates, state = optimiser.update(gradient, state)
-        return (optax.apply_updates(params, updates), state), None
-
-    start = initial(student)
-    return jax.lax.scan(step, (start, optimiser.init(start)), None, length=PRETRAIN_STEPS)[0][0]
+    loss = lambda params: jnp.mean((y - predict(params, X)) ** 2)
+    return descent.adam(loss, initial(student), PRETRAIN_RATE, PRETRAIN_STEPS)
 
 
 class Rows(NamedTuple):
@@ -91,13 +80,36 @@ def moved(key: Array, star: Any, distance: float, noise: float, rows: int = ROWS
 def paths(star: Any, X: Array, y: Array, weights: Array, rate: Array, steps: tuple[int, ...]) -> Array:
     """θ_K (len(steps), P) of full-batch gradient descent on the network itself; seeds, then members."""
     flat, unflatten = ravel_pytree(star)
-    gradient = jax.grad(lambda t: jnp.mean(weights * (y - predict(unflatten(t), X)) ** 2))
+    return descent.path(lambda t: jnp.mean(weights * (y - predict(unflatten(t), X)) ** 2), flat, rate, steps)
 
-    def between(theta: Array, span: Array) -> tuple[Array, Array]:
-        theta = jax.lax.fori_loop(0, span, lambda _, t: t - rate * gradient(t), theta)
-        return theta, theta
 
-    return jax.lax.scan(between, flat, jnp.diff(jnp.array(steps), prepend=0))[1]
+class Fleet(NamedTuple):
+    """One task for each seed: pre-trained networks, rows, their linearizations, the shift as a vector, FLOW's weights,
+    and the learning rate in units of each one's steepest curvature.
+    """
+
+    stars: Any
+    rows: Rows
+    lines: list[lt.Linearization]
+    shifts: list[np.ndarray]
+    weights: np.ndarray  # (seeds, n)
+    rates: np.ndarray  # (seeds,)
+
+    def trained(self, weights: np.ndarray, rates: np.ndarray, steps: tuple[int, ...]) -> np.ndarray:
+        """θ_K (seeds, members, len(steps), P) of the networks, from weights (seeds, members, n)."""
+        return np.asarray(paths(self.stars, self.rows.X, self.rows.y, weights, rates, steps))
+
+
+def fleet(settings: Settings, seeds: int, distance: float, noise: float = 0.0) -> Fleet:
+    """The tasks of the seeds at one distance and one noise level."""
+    stars = pretrained(keys(settings, "pre-training", seeds))
+    rows = moved(keys(settings, "rows", seeds), stars, distance, noise, ROWS)
+    one = lambda tree, s: jax.tree.map(lambda leaf: np.asarray(leaf[s], dtype=float), tree)
+    lines = [lt.linearize(predict, one(stars, s), one(rows.X, s), one(rows.y, s)) for s in range(seeds)]
+    shifts = [line.flatten(one(rows.shift, s)) for s, line in enumerate(lines)]
+    weights = np.stack([lt.flow_weights(line.losses) for line in lines])
+    rates = RATE / np.array([line.spectrum(1).values[0] for line in lines])
+    return Fleet(stars, rows, lines, shifts, weights, rates)
 
 
 def geometric(last: int, points: int) -> tuple[int, ...]:

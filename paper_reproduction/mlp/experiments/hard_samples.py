@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import jax
 import numpy as np
 import xarray as xr
 
@@ -61,20 +60,13 @@ def _digits(settings: Settings, seeds: int) -> xr.Dataset:
 @quiet
 def _teacher(settings: Settings, seeds: int, distance: float) -> xr.Dataset:
     """Squared error by tenth after :data:`STEPS` steps: network, linearized with the same weights, Gaussian theory."""
-    stars = teacher.pretrained(teacher.keys(settings, "pre-training", seeds))
-    rows = teacher.moved(teacher.keys(settings, "rows", seeds), stars, distance, 0.0, teacher.ROWS)
-    one = lambda tree, s: jax.tree.map(lambda leaf: np.asarray(leaf[s], dtype=float), tree)
-    lines = [
-        lt.linearize(teacher.predict, one(stars, s), one(rows.X, s), one(rows.y, s)) for s in range(seeds)
-    ]
-    weights = np.stack([lt.flow_weights(line.losses) for line in lines])
-    rates = 0.25 / np.array([line.spectrum(1).values[0] for line in lines])
+    fleet = teacher.fleet(settings, seeds, distance)
+    weights, rates = fleet.weights, fleet.rates
     both = np.stack([np.ones_like(weights), weights], axis=1)
     steps = np.stack([rates, rates / weights.mean(axis=1)], axis=1)
-    theta = np.asarray(teacher.paths(stars, rows.X, rows.y, both, steps, (0, STEPS)))[:, :, -1]
+    theta = fleet.trained(both, steps, (0, STEPS))[:, :, -1]
     found = []
-    for s, line in enumerate(lines):
-        shift = line.flatten(one(rows.shift, s))
+    for s, (line, shift) in enumerate(zip(fleet.lines, fleet.shifts, strict=True)):
         J, origin = line.jacobian(), np.zeros(line.dim)
         rank = np.argsort(np.argsort(line.losses)) * DECILES // line.count
         by_tenth = lambda errors, rank=rank: np.bincount(rank, errors) / np.bincount(rank)

@@ -15,7 +15,7 @@ from scipy import stats
 import linear_theory as lt
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.four_sigma import four_sigma
-from paper_reproduction.mlp import teacher
+from paper_reproduction.mlp import descent, teacher
 from paper_reproduction.mlp.hardware import quiet, timed
 from paper_reproduction.mlp.statistics import error, told
 
@@ -63,19 +63,6 @@ def initial(key: Any, width: int) -> dict[str, Any]:
     return {"w": draw(one, (INPUTS, width)), "b": draw(two, (width,)), "a": draw(three, (width,))}
 
 
-def _descend(
-    flat: Any, unflatten: Any, X: Any, y: Any, weights: Any, rate: Any, steps: tuple[int, ...]
-) -> Any:
-    """Parameters after each of ``steps`` of gradient descent on the network."""
-    slope = jax.grad(lambda t: jnp.mean(weights * (y - predict(unflatten(t), X)) ** 2))
-
-    def between(theta: Any, span: Any) -> tuple[Any, Any]:
-        theta = jax.lax.fori_loop(0, span, lambda _, t: t - rate * slope(t), theta)
-        return theta, theta
-
-    return jax.lax.scan(between, flat, jnp.diff(jnp.array(steps), prepend=0))[1]
-
-
 @partial(jax.jit, static_argnums=(1, 3, 4))
 @partial(jax.vmap, in_axes=(0, None, None, None, None))
 def gaps(key: Any, width: int, distance: Any, rows: int, steps: tuple[int, ...]) -> tuple[Any, Any]:
@@ -88,7 +75,8 @@ def gaps(key: Any, width: int, distance: Any, rows: int, steps: tuple[int, ...])
     # λ_max(JᵀJ/n) is at most the mean squared length of a row of J.
     row = jax.vmap(lambda x: ravel_pytree(jax.grad(lambda p: predict(p, x[None])[0])(unflatten(begin)))[0])
     safe = 0.5 / jnp.mean(jax.lax.map(lambda x: jnp.sum(row(x[None]) ** 2), X[:64]))
-    star = _descend(begin, unflatten, X, labels, ones, safe, (PRETRAIN_STEPS,))[0]
+    loss = lambda weights, labels: lambda t: jnp.mean(weights * (labels - predict(unflatten(t), X)) ** 2)
+    star = descent.path(loss(ones, labels), begin, safe, (PRETRAIN_STEPS,))[0]
     u = jax.random.normal(four, star.shape)
     shift = distance * jnp.linalg.norm(star) * u / jnp.linalg.norm(u)
     y = predict(unflatten(star + shift), X)
@@ -100,7 +88,7 @@ def gaps(key: Any, width: int, distance: Any, rows: int, steps: tuple[int, ...])
     for weights, step in ((ones, rate), (w, rate / w.mean())):
         linear = line.outputs_at(line.iterate(np.array(steps), step, weights))
         plain = linear if plain is None else plain
-        path = _descend(star, unflatten, X, y, weights, step, steps)
+        path = descent.path(loss(weights, y), star, step, steps)
         outputs = jax.lax.map(lambda t: predict(unflatten(t), X), path)
         found.append(jnp.linalg.norm(outputs - linear, axis=1) / size)
     return jnp.stack(found), jnp.linalg.norm(outputs - plain, axis=1) / size

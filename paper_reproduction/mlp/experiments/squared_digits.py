@@ -8,13 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import xarray as xr
 from jax.flatten_util import ravel_pytree
 
 import linear_theory as lt
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
-from paper_reproduction.mlp import digits, teacher
+from paper_reproduction.mlp import descent, digits, teacher
 from paper_reproduction.mlp.hardware import quiet
 from paper_reproduction.mlp.networks import Architecture
 from paper_reproduction.mlp.statistics import told
@@ -61,17 +60,14 @@ def predict(params: Any, X: Any) -> Any:
     return NET.logits(params, X)
 
 
+def _loss(params: Any, X: Any, y: Any, weights: Any = 1.0) -> Any:
+    """Mean over rows of the weighted squared error summed over outputs."""
+    return jnp.mean(weights * jnp.sum((y - predict(params, X)) ** 2, axis=-1))
+
+
 @jax.jit
 def _pretrained(params: Any, X: Any, y: Any) -> Any:
-    optimiser = optax.adam(PRETRAIN_RATE)
-    loss = lambda p: jnp.mean(jnp.sum((y - predict(p, X)) ** 2, axis=-1))
-
-    def step(carry: Any, _: None) -> tuple[Any, None]:
-        params, state = carry
-        updates, state = optimiser.update(jax.grad(loss)(params), state)
-        return (optax.apply_updates(params, updates), state), None
-
-    return jax.lax.scan(step, (params, optimiser.init(params)), None, length=PRETRAIN_STEPS)[0][0]
+    return descent.adam(lambda p: _loss(p, X, y), params, PRETRAIN_RATE, PRETRAIN_STEPS)
 
 
 @partial(jax.jit, static_argnums=5)
@@ -79,13 +75,7 @@ def _pretrained(params: Any, X: Any, y: Any) -> Any:
 def _paths(params: Any, X: Any, y: Any, weights: Any, rate: Any, steps: tuple[int, ...]) -> Any:
     """θ_K (len(steps), P) of gradient descent on the network, for each member."""
     flat, unflatten = ravel_pytree(params)
-    loss = lambda t: jnp.mean(weights * jnp.sum((y - predict(unflatten(t), X)) ** 2, axis=-1))
-
-    def between(theta: Any, span: Any) -> tuple[Any, Any]:
-        theta = jax.lax.fori_loop(0, span, lambda _, t: t - rate * jax.grad(loss)(t), theta)
-        return theta, theta
-
-    return jax.lax.scan(between, flat, jnp.diff(jnp.array(steps), prepend=0))[1]
+    return descent.path(lambda t: _loss(unflatten(t), X, y, weights), flat, rate, steps)
 
 
 def compute(settings: Settings) -> xr.Dataset:
@@ -107,8 +97,7 @@ def _one(settings: Settings, seed: int, angle: float, steps: tuple[int, ...]) ->
     old = digits.split(range(5), settings.rng(f"old {seed}"))["train"]
     X, y = np.asarray(old.images[:ROWS], dtype=float), np.eye(digits.CLASSES)[old.labels[:ROWS]]
     key = jax.random.key(int(settings.rng(f"init {seed}").integers(2**31)))
-    with jax.numpy_dtype_promotion("standard"):  # Adam in optax mixes floats and counts
-        star = jax.tree.map(np.asarray, _pretrained(NET.initial(key, jnp.float64), X, y))
+    star = jax.tree.map(np.asarray, _pretrained(NET.initial(key, jnp.float64), X, y))
     turned = digits.rotated(X, angle)
     line = lt.linearize(predict, star, turned, y)
     w, ones = lt.flow_weights(line.losses), np.ones(ROWS)
