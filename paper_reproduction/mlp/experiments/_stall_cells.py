@@ -20,7 +20,9 @@ NUMBERS = ("mean weight", "residual energy", "first step", "end under noise")
 
 
 @quiet
-def measure(settings: Settings, seeds: int, steps: tuple[int, ...], distance: float, noise: float) -> xr.Dataset:
+def measure(
+    settings: Settings, seeds: int, steps: tuple[int, ...], distance: float, noise: float
+) -> xr.Dataset:
     """Every run of every seed at one distance and one noise level: (run, seed, step), and the numbers of each seed."""
     fleet = teacher.fleet(settings, seeds, distance, noise)
     lines, shifts, weights, rates = fleet.lines, fleet.shifts, fleet.weights, fleet.rates
