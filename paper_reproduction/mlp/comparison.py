@@ -127,15 +127,15 @@ def orders(settings: Settings, name: str, seeds: int, epochs: int) -> np.ndarray
     )
 
 
-def pretrained(settings: Settings, seeds: int, net: Architecture = NET) -> tuple[digits.Parts, Network]:
+def pretrained(settings: Settings, seeds: int) -> tuple[digits.Parts, Network]:
     """The old task's splits and a network trained on it, for each seed."""
     old = digits.stacked([digits.split(range(5), settings.rng(f"old {s}")) for s in range(seeds)])
     keys = jnp.stack([jax.random.key(int(settings.rng(f"init {s}").integers(2**31))) for s in range(seeds)])
-    fresh = jax.vmap(net.initial)(keys)
+    fresh = jax.vmap(NET.initial)(keys)
     rows = (old["train"].images, old["train"].labels)
     ones = members(np.ones((seeds, digits.SIZES["train"])), np.array([PRETRAIN_RATE]))
     order = orders(settings, "pre-training", seeds, EPOCHS)
-    return old, only(train(FULL._replace(logits=net.logits), fresh, fresh, rows, order, None, ones)[0])
+    return old, only(train(FULL, fresh, fresh, rows, order, None, ones)[0])
 
 
 def prepare(settings: Settings, task: Task, seeds: int) -> Ready:
@@ -254,16 +254,13 @@ def compare(settings: Settings, task: Task, seeds: int) -> xr.Dataset:
     )
     hardness = np.asarray(sample_losses(ready.probed, test.images, test.truth))
     rank = np.argsort(np.argsort(hardness, axis=1), axis=1) * DECILES // hardness.shape[1]
-    by_decile = np.stack(
-        [(hits * (rank == k)).sum(axis=-1) / (rank == k).sum(axis=-1) for k in range(DECILES)], axis=-1
-    )
     paths = [[np.asarray(scores(averaged(ready, tuned[name], share), sets))[..., :2] for share in SHARES]
              for name in ("standard", "flow")]  # fmt: skip
     lone = lambda network: np.asarray(scores(jax.tree.map(lambda leaf: leaf[:, None], network), sets))[:, 0]
     d = xr.Dataset(
         {
             "accuracy": (("run", "rate", "seed", "place"), table),
-            "by_decile": (("run", "rate", "seed", "decile"), by_decile),
+            "by_decile": (("run", "rate", "seed", "decile"), _by_decile(hits, rank)),
             "wise_path": (("source", "share", "seed", "rate", "task"), np.array(paths)),
             "before": (("seed", "place"), lone(ready.probed), {"long_name": "the probed model"}),
             "test_loss": (("seed", "decile"), _by_decile(hardness, rank)),
@@ -283,7 +280,9 @@ def compare(settings: Settings, task: Task, seeds: int) -> xr.Dataset:
 
 
 def _by_decile(values: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    return np.stack([(values * (rank == k)).sum(1) / (rank == k).sum(1) for k in range(DECILES)], axis=1)
+    """The means of (…, seed, row) over the rows of each rank (seed, row): (…, seed, decile)."""
+    chosen = [rank == k for k in range(DECILES)]
+    return np.stack([(values * one).sum(axis=-1) / one.sum(axis=-1) for one in chosen], axis=-1)
 
 
 def weight_facts(losses: np.ndarray, weights: np.ndarray) -> xr.Dataset:
