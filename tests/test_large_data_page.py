@@ -1,4 +1,4 @@
-"""docs/large_data.md keeps its word: every Python block runs, and gives the answer of rows that do fit.
+"""docs/howto/large_data.md keeps its word: every Python block runs, and gives the answer of rows that do fit.
 
 In processes of their own: devices, hosts and Dask's workers are all settled when a process starts.
 """
@@ -15,7 +15,7 @@ from tests.processes import ROOT, finished, launched, paired
 from tests.strategies import Data, orthogonal, random_data
 from tests.tolerances import SAFETY, near
 
-PAGE = (ROOT / "docs" / "large_data.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "howto" / "large_data.md").read_text(encoding="utf-8")
 MARKED = re.findall(r"^<!-- run: (\w+) -->\n```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 CODE = {name: "\n".join(code for other, code in MARKED if other == name) for name, _ in MARKED}
 N, D, CONDITION = 6000, 4, 10.0
