@@ -14,6 +14,11 @@ def error(values: xr.DataArray) -> xr.DataArray:
     return values.std("seed", ddof=1, skipna=False) / np.sqrt(values.sizes["seed"])
 
 
+def sigmas(gap: xr.DataArray) -> xr.DataArray:
+    """The mean over seeds in its standard errors."""
+    return gap.mean("seed", skipna=False) / error(gap)
+
+
 def paired(one: xr.DataArray, other: xr.DataArray) -> tuple[float, float]:
     """Mean of one − other over the seeds they share, and its standard error."""
     gap = one - other

@@ -81,7 +81,6 @@ class Loop(NamedTuple):
     build: Callable[[Any, Network], Network]
     measure: Callable[[Network, Any], Any]  # (network, what one seed brings along) → arrays
     pulled: Callable[[Network], Any] = trunk_of  # what λ‖· − ·*‖² pulls to the start
-    losses: Callable[[Array, Array], Array] = cross_entropy
 
 
 def batches(rng: np.random.Generator, rows: int, size: int, epochs: int) -> np.ndarray:
@@ -105,7 +104,7 @@ def run(
 
     def loss(parameters: Any, place: Array) -> Array:
         network = loop.build(parameters, start)
-        losses = loop.losses(loop.logits(network, images[place]), labels[place])
+        losses = cross_entropy(loop.logits(network, images[place]), labels[place])
         gaps = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), loop.pulled(network), loop.pulled(start))
         return jnp.mean(member.weights[place] * losses) + member.pull * sum(jax.tree.leaves(gaps))
 

@@ -30,27 +30,24 @@ def measure(
     weighing = np.stack([ones, weights, weights, ones], axis=1)
     stepping = np.stack([rates, rates, rates / means, rates * means], axis=1)
     theta = fleet.trained(weighing, stepping, steps)
-    one_seed = lambda s: _one(lines[s], shifts[s], noise, steps, theta[s], weighing[s], stepping[s]).merge(
-        _surrogate(
-            settings.rng(f"surrogate {distance:g} {noise:g} {s}"),
-            lines[s],
-            shifts[s],
-            noise,
-            steps,
-            float(rates[s]),
-        )
-    )
+
+    def one_seed(s: int) -> xr.Dataset:
+        line, J = lines[s], lines[s].jacobian()
+        rng = settings.rng(f"surrogate {distance:g} {noise:g} {s}")
+        found = _one(line, J, shifts[s], noise, steps, theta[s], weighing[s], stepping[s])
+        return found.merge(_surrogate(rng, line, J, shifts[s], noise, steps, float(rates[s])))
+
     found = [one_seed(s) for s in range(seeds)]
     d = xr.concat(found, "seed").assign_coords(distance=distance, noise=noise)
     return d.transpose("run", "seed", "step", "number")
 
 
 def _one(
-    line: lt.Linearization, shift: np.ndarray, noise: float, steps: tuple[int, ...], theta: np.ndarray,
-    weights: np.ndarray, rates: np.ndarray,
+    line: lt.Linearization, J: np.ndarray, shift: np.ndarray, noise: float, steps: tuple[int, ...],
+    theta: np.ndarray, weights: np.ndarray, rates: np.ndarray,
 ) -> xr.Dataset:  # fmt: skip
     """One seed: what remains of the shift in the network, in its linearization, and in the Gaussian theory."""
-    J, origin = line.jacobian(), np.zeros(line.dim)
+    origin = np.zeros(line.dim)
     left = lambda displacement: 1 - line.progress(line.start + displacement, shift)
     linear = lambda rate, w: (
         lt.descend(J, line.residuals, origin, w, solver=lt.descent.GradientDescent(rate), steps=steps).theta
@@ -94,13 +91,13 @@ def _one(
 def _surrogate(
     rng: np.random.Generator,
     line: lt.Linearization,
+    J: np.ndarray,
     shift: np.ndarray,
     noise: float,
     steps: tuple[int, ...],
     rate: float,
 ) -> xr.Dataset:
     """The same numbers on Gaussian rows with this JᵀJ and shift, and what mistaken formulas say of them."""
-    J = line.jacobian()
     gram = J.T @ J / line.count
     values, vectors = np.linalg.eigh(gram)
     rows = rng.standard_normal((line.count, line.dim)) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T

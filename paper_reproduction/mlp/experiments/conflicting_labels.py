@@ -26,7 +26,7 @@ from paper_reproduction.mlp.comparison import (
     weight_facts,
 )
 from paper_reproduction.mlp.networks import accuracy
-from paper_reproduction.mlp.statistics import difference, error, percent, told
+from paper_reproduction.mlp.statistics import difference, percent, sigmas, told
 from paper_reproduction.mlp.training import Loop, train, whole
 
 CLAIM = Claim(
@@ -144,7 +144,9 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     start = d.curve.isel(epoch=0, rate=0).sel(run="standard")
     end = points["standard, own best"]
     kept = lambda name: points[name].sel(place="pretrain")
-    gain = lambda oracle: _sigmas(mean[f"standard, equal rate, {oracle}"] - mean["standard, equal rate"])
+    gain = lambda oracle: float(
+        sigmas(mean[f"standard, equal rate, {oracle}"] - mean["standard, equal rate"])
+    )
     checks = (
         Check.at_least("standard at its best forgets, share of accuracy",
                        float((start.sel(place="pretrain") - end.sel(place="pretrain")).mean(skipna=False)), 0.2),
@@ -155,14 +157,10 @@ def verdict(dataset: xr.Dataset) -> Verdict:
         Check.at_least("equal rate, standard: the best average beats the end, in standard errors",
                        gain("best share"), 2.0),
         Check.at_least("equal rate: FLOW keeps more of the old task than standard, in standard errors",
-                       _sigmas(kept("FLOW, equal rate") - kept("standard, equal rate")), 2.0),
+                       float(sigmas(kept("FLOW, equal rate") - kept("standard, equal rate"))), 2.0),
         Check.at_least("places from the edge of the rate grid", choice.from_edge(d), 1),
     )  # fmt: skip
     return Verdict(checks, _findings(d, points, mean), _headline(points, mean))
-
-
-def _sigmas(gap: xr.DataArray) -> float:
-    return float(gap.mean("seed", skipna=False) / error(gap))
 
 
 def _headline(points: dict[str, xr.DataArray], mean: dict[str, xr.DataArray]) -> str:

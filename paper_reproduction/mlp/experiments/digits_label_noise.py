@@ -10,7 +10,7 @@ import xarray as xr
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import choice, comparison
 from paper_reproduction.mlp.comparison import EQUAL, METHODS, Task
-from paper_reproduction.mlp.statistics import difference, paired, percent, told
+from paper_reproduction.mlp.statistics import difference, percent, sigmas, told
 
 CLAIM = Claim(
     name="digits-label-noise",
@@ -61,11 +61,10 @@ def _levels(d: xr.Dataset) -> list[xr.Dataset]:
     return [d.isel(noise=i) for i in range(d.sizes["noise"])]
 
 
-def _sigmas(cell: xr.Dataset, one: str, other: str, *places: str) -> float:
+def _ahead(cell: xr.Dataset, one: str, other: str, *places: str) -> float:
     """One run less another at equal rate, mean over places, in paired standard errors."""
     of = lambda run: choice.at(cell.accuracy, run).sel(place=list(places)).mean("place", skipna=False)
-    mean, spread = paired(of(one), of(other))
-    return mean / spread
+    return float(sigmas(of(one) - of(other)))
 
 
 def verdict(dataset: xr.Dataset) -> Verdict:
@@ -84,11 +83,11 @@ def verdict(dataset: xr.Dataset) -> Verdict:
         Check.at_least("standard fine-tuning at its best learns over the probe by",
                        float(np.subtract(tuned, learned).min()), 0.05),
         Check.at_least("clean labels, equal rate: FLOW keeps more of the old task than standard, in standard errors",
-                       _sigmas(levels[0], "flow", "standard", "pretrain"), 2.0),
+                       _ahead(levels[0], "flow", "standard", "pretrain"), 2.0),
         Check.at_least("clean labels, equal rate: standard learns more of the new task than FLOW, in standard errors",
-                       _sigmas(levels[0], "standard", "flow", "target"), 2.0),
+                       _ahead(levels[0], "standard", "flow", "target"), 2.0),
         Check.at_least("equal rate: the control without weights less FLOW, mean of both, in standard errors",
-                       min(_sigmas(cell, "matched", "flow", "pretrain", "target") for cell in levels), -2.0),
+                       min(_ahead(cell, "matched", "flow", "pretrain", "target") for cell in levels), -2.0),
     )  # fmt: skip
     return Verdict(checks, _findings(d), _headline(d))
 

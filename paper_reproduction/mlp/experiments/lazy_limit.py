@@ -181,7 +181,7 @@ def verdict(dataset: xr.Dataset) -> Verdict:
 def _headline(d: xr.Dataset, slopes: dict[str, xr.DataArray]) -> str:
     one = ladder(d, "width")
     worst = one.gap.max("step").mean("seed").max("run")
-    told_slope = told(slopes["width"].sel(run="flow-matched"), 2).replace("-", "−")
+    told_slope = told(slopes["width"].sel(run="flow-matched"), 2)
     return (
         f"At $\\delta={AT:g}$ the outputs differ by {100 * float(worst[0]):.2f} % of the residual at width "
         f"{int(one.width[0])} and {100 * float(worst[-1]):.3f} % at {int(one.width[-1])}: exponent {told_slope} "

@@ -11,7 +11,7 @@ from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.four_sigma import four_sigma
 from paper_reproduction.mlp import teacher
 from paper_reproduction.mlp.experiments._stall_cells import NUMBERS, RUNS, measure
-from paper_reproduction.mlp.statistics import error, told
+from paper_reproduction.mlp.statistics import error, sigmas, told
 
 CLAIM = Claim(
     name="teacher-student-stall",
@@ -94,18 +94,13 @@ def _near(d: xr.Dataset) -> xr.Dataset:
     return near[["measured", "linearized", "predicted", "surrogate", "mistaken"]].where(asked)
 
 
-def _sigmas(gap: xr.DataArray) -> xr.DataArray:
-    """|mean over seeds| in standard errors."""
-    return abs(gap.mean("seed", skipna=False)) / error(gap)
-
-
 def verdict(dataset: xr.Dataset) -> Verdict:
     """The gap to the linearization shrinks with δ; the theory's numbers hold on Gaussian rows of the same geometry."""
     d = dataset
     low, high = (_clean(d, distance) for distance in SMALL)
     near = _near(d)
-    off = _sigmas(near.surrogate - near.predicted)
-    wrong = _sigmas(near.surrogate - near.mistaken).max("cell")
+    off = abs(sigmas(near.surrogate - near.predicted))
+    wrong = abs(sigmas(near.surrogate - near.mistaken)).max("cell")
     allowed = four_sigma(int(off.notnull().sum()), near.sizes["seed"] - 1)
     checks = (
         Check(f"gap to the linearization at δ = {SMALL[0]:g}, over that at {SMALL[1]:g}", _gap(low) / _gap(high), 0.5),
@@ -177,12 +172,12 @@ def _findings(d: xr.Dataset, near: xr.Dataset) -> tuple[str, ...]:
 
 def _one_number(near: xr.Dataset, gap: xr.DataArray, inside: xr.DataArray, name: str) -> str:
     """How one number of the network stands to the theory, in the cell where it is furthest."""
-    sigmas = _sigmas(gap.sel(number=name)).fillna(0.0)
-    place = int(np.argmax(sigmas.values))
+    off = abs(sigmas(gap.sel(number=name))).fillna(0.0)
+    place = int(np.argmax(off.values))
     one = near.isel(cell=place).sel(number=name)
     word = "inside" if bool(inside.isel(cell=place).sel(number=name)) else "outside"
     return (
-        f"{name}: {told(one.measured)}, theory {float(one.predicted.mean()):.3f}, {float(sigmas[place]):.1f} "
+        f"{name}: {told(one.measured)}, theory {float(one.predicted.mean()):.3f}, {float(off[place]):.1f} "
         f"standard "
         f"errors, {word}"
     )

@@ -14,7 +14,7 @@ from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import choice, comparison, digits
 from paper_reproduction.mlp.comparison import METHODS, NET, Task
 from paper_reproduction.mlp.hardware import quiet
-from paper_reproduction.mlp.statistics import difference, error, percent, told
+from paper_reproduction.mlp.statistics import difference, percent, sigmas, told
 
 CLAIM = Claim(
     name="where-it-fails",
@@ -131,10 +131,6 @@ def _nearness(cell: xr.Dataset) -> float:
     return gap("flow") / gap("standard")
 
 
-def _sigmas(gap: xr.DataArray) -> float:
-    return float(gap.mean("seed", skipna=False) / error(gap))
-
-
 def verdict(dataset: xr.Dataset) -> Verdict:
     """Inverted digits weigh nearly alike; with clean labels the weights cost; both slow cross-entropy down."""
     d = dataset
@@ -146,11 +142,11 @@ def verdict(dataset: xr.Dataset) -> Verdict:
         Check.at_least("inverted: effective sample share", float(inverted.effective.mean()), 0.85),
         Check("inverted: FLOW's distance from the control without weights, over standard's", _nearness(inverted), 0.5),
         Check.at_least("clean, equal rate: the control without weights less FLOW, both accuracies, in standard errors",
-                       _sigmas(cost), 2.0),
+                       float(sigmas(cost)), 2.0),
         Check.at_least("cross-entropy: the curvature along the way shrinks beyond the mean weight, in standard errors",
-                       _sigmas(1 - ratio("fisher")), 4.0),
+                       float(sigmas(1 - ratio("fisher"))), 4.0),
         Check.at_least("cross-entropy: the gradient along the way shrinks more than the curvature, in standard errors",
-                       _sigmas(ratio("fisher") - ratio("along")), 4.0),
+                       float(sigmas(ratio("fisher") - ratio("along"))), 4.0),
         Check.at_least("places from the edge of the rate grid, the probe left out", edge, 1),
     )  # fmt: skip
     return Verdict(checks, _findings(d), _headline(d))
