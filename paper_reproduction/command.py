@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from paper_reproduction import (
+    explorer,
     network_report,
     progress,
     provenance,
@@ -170,6 +171,18 @@ def run_networks(
     work = Work(chosen, store, options.sources(compute), network_report.write, "experiments", then=keep)
     _perform(work, board)
     _leave(work)
+
+
+@app.command("explorer")
+def write_explorer(context: typer.Context, out: Out = None) -> None:
+    """Write the page of sliders, one HTML file that needs no server and no network."""
+    page = context.obj.then(Options(out=out)).directory / "explorer.html"
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        explorer.write(page)
+    except OSError as error:
+        _refuse(f"cannot write to --out {page.parent}: {error.strerror or error}")
+    terminal.say(f"open {page} in a browser")
 
 
 def _claims() -> tuple[Entry, ...]:

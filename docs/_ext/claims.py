@@ -1,0 +1,125 @@
+"""What the claims say of themselves, on the pages of their derivations and in the gallery.
+
+``{claim} NAME`` sets statement, formula, picture, functions and files of one claim; ``{claims}`` the gallery of all;
+``{networks}`` the network experiments with the verdicts on their stored results.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+import linear_theory as lt
+from paper_reproduction import registry, shipped
+from paper_reproduction.registry import Entry
+
+ROOT = Path(__file__).resolve().parents[2]
+GALLERY = "/../figures/gallery"
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    return {entry.name: entry for entry in registry.discover()}
+
+
+@cache
+def tests() -> dict[str, str]:
+    """Figure module → test file, from the README's table."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    return dict(
+        re.findall(r"^\|.*\]\(figures/(\w+)\.py\).*\]\((tests/[\w/]+\.py)\)", readme, flags=re.MULTILINE)
+    )
+
+
+def reference(name: str) -> str:
+    """A link to the API page of a public name."""
+    kind = "class" if isinstance(getattr(lt, name), type) else "func"
+    return f"{{{kind}}}`~linear_theory.{name}`"
+
+
+def picture(name: str, alt: str, target: str = "") -> str:
+    link = f":target: {target}\n" if target else ""
+    return f":::{{image}} {GALLERY}/{name}.png\n:alt: {alt}\n{link}:::\n"
+
+
+class ClaimDirective(SphinxDirective):
+    """One claim, above its derivation."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        name = self.arguments[0]
+        if name not in entries():
+            raise self.error(f"there is no claim {name!r}; there are {', '.join(entries())}")
+        claim = entries()[name].claim
+        own = sorted(path.name for path in (ROOT / "tests" / "claims").glob(f"test_{claim.module}.py"))
+        tested = [tests()[claim.module], *(f"tests/claims/{path}" for path in own)]
+        text = (
+            f"**{claim.equation}.** {claim.statement}\n\n$$\n{claim.formula}\n$$\n\n"
+            f"{picture(name, claim.title)}\n"
+            f"Computed by\n: {', '.join(reference(function) for function in claim.functions)}\n\n"
+            f"Checked by\n: `paper_reproduction/claims/{claim.module}.py` (two routes and their verdict), "
+            f"{', '.join(f'`{path}`' for path in tested)}\n\n"
+            f"Drawn by\n: `figures/{claim.module}.py`; to see it again: "
+            f"`python -m paper_reproduction run {name}`\n"
+        )
+        return self.parse_text_to_nodes(text)
+
+
+class ClaimsDirective(SphinxDirective):
+    """The gallery: a card for each claim, in order."""
+
+    def run(self) -> list[nodes.Node]:
+        folder = Path(self.env.srcdir) / "theorems"
+        if missing := [name for name in entries() if not (folder / f"{name}.md").is_file()]:
+            raise self.error(f"claims without a page: {', '.join(missing)}")
+        gallery = nodes.container(classes=["gallery"])
+        for name, entry in entries().items():
+            card = nodes.container(classes=["card"])
+            text = (
+                f"{picture(name, entry.claim.title, f'{name}.html')}\n"
+                f"**[{entry.claim.title}]({name}.md)**\n\n{entry.claim.equation}\n"
+            )
+            card += self.parse_text_to_nodes(text)
+            gallery += card
+        return [gallery]
+
+
+class NetworksDirective(SphinxDirective):
+    """Each network experiment: what was asked, what came out, and what does not fit."""
+
+    def run(self) -> list[nodes.Node]:
+        found = []
+        for entry in registry.experiments():
+            found += self._section(entry)
+        return found
+
+    def _section(self, entry: Entry) -> list[nodes.Node]:
+        claim, stored = entry.claim, shipped.read(entry, "cpu")
+        if stored is None:
+            raise self.error(f"no stored result of {entry.name}")
+        verdict = entry.verdict(stored)
+        holds = sum(check.holds for check in verdict.checks)
+        findings = "".join(f"- {finding}\n" for finding in verdict.findings)
+        text = (
+            f"{claim.statement}\n\n{picture(entry.name, claim.title)}\n**{verdict.headline}**\n\n"
+            f"{holds} of {len(verdict.checks)} checks hold on the stored results. What else they say:\n\n{findings}\n"
+            f"To compute it again: `python -m paper_reproduction mlp {entry.name}`.\n"
+        )
+        section = nodes.section(ids=[entry.name])
+        heading = nodes.title()
+        heading += self.parse_inline(claim.question or claim.title)[0]
+        section += heading
+        section += self.parse_text_to_nodes(text)
+        return [section]
+
+
+def setup(app) -> dict[str, bool]:
+    app.add_directive("claim", ClaimDirective)
+    app.add_directive("claims", ClaimsDirective)
+    app.add_directive("networks", NetworksDirective)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,98 @@
+"""The site: ``python -m sphinx -W --keep-going docs out/site``. Offline, and with every warning an error."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+sys.path[:0] = [str(ROOT), str(HERE / "_ext")]
+
+import linear_theory  # noqa: E402
+from figures.style import COLOURS  # noqa: E402
+
+LESSONS = ROOT / "paper_reproduction" / "notebooks"
+
+project = "linear-theory"
+author = "The linear-theory developers"
+copyright = f"2026, {author}"
+version = release = linear_theory.__version__
+extensions = [
+    "claims",
+    "mathml_renderer",
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_ext", "_static", "_templates", "examples"]
+needs_sphinx = "8.1"
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # the lessons bring their outputs; the tests run them
+nb_merge_streams = True
+suppress_warnings = ["myst.header"]  # lessons start at their own level
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # shapes and units stand in the docstrings
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+add_module_names = False
+python_display_short_literal_types = True
+
+html_title = "linear-theory"
+html_theme = "furo"
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": COLOURS["flow"], "color-brand-content": COLOURS["flow"]},
+    "dark_css_variables": {
+        "color-brand-primary": COLOURS["pretrained"],
+        "color-brand-content": COLOURS["pretrained"],
+    },
+    "navigation_with_keys": True,
+}
+
+
+def put(path: Path, text: str) -> None:
+    """Write, unless it says so already: an unchanged page is not built again."""
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def fetch() -> None:
+    """What lies elsewhere in the repository, for Sphinx reads below its own folder only: lessons and project pages.
+
+    Links from the latter to files that have no page here become the names of these files.
+    """
+    lessons = {path.name: path for path in LESSONS.glob("*.ipynb")}
+    for copy in (HERE / "notebooks").glob("*.ipynb"):
+        if copy.name not in lessons:
+            copy.unlink()
+    for name, path in lessons.items():
+        put(HERE / "notebooks" / name, path.read_text(encoding="utf-8"))
+    for name in ("contributing", "changelog"):
+        text = (ROOT / f"{name.upper()}.md").read_text(encoding="utf-8")
+        put(HERE / "project" / f"{name}.md", re.sub(r"\[[^\]]+\]\((?!https?:)([^)]+)\)", r"`\1`", text))
+
+
+def write_explorer(app, exception) -> None:
+    """One file of its own beside the pages."""
+    if exception is None and app.builder.format == "html":
+        from paper_reproduction import explorer
+
+        explorer.write(Path(app.outdir) / "explorer.html")
+
+
+fetch()
+
+
+def setup(app) -> None:
+    app.connect("build-finished", write_explorer)

@@ -1,0 +1,5 @@
+"""The explorer: one static HTML page with everything in it, the plotting library included."""
+
+from paper_reproduction.explorer.build import build, library, write
+
+__all__ = ["build", "library", "write"]

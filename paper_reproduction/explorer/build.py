@@ -1,0 +1,47 @@
+"""Puts the page together: our template, style and scripts, the house's colours, and plotly.js from its Python package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+import linear_theory
+from figures.style import COLOURS
+from paper_reproduction.store import atomic
+
+HERE = Path(__file__).parent
+
+
+def part(name: str) -> Markup:
+    """One of our own files, as it stands."""
+    return Markup((HERE / name).read_text(encoding="utf-8"))
+
+
+def library() -> Markup:
+    """plotly.js, with its licence at its head, safe inside a script element."""
+    return Markup(get_plotlyjs().replace("</script", "<\\/script"))
+
+
+def build() -> str:
+    """The whole page as text. It asks for nothing else, from the disk or from a network."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("page.html.j2").render(
+        colours=COLOURS,
+        plotly=library(),
+        style=part("style.css"),
+        theory=part("theory.js"),
+        view=part("view.js"),
+        version=linear_theory.__version__,
+    )
+
+
+def write(path: Path) -> Path:
+    """Write the page to ``path``, whole or not at all."""
+    with atomic(path) as draft:
+        draft.write_text(build(), encoding="utf-8")
+    return path

@@ -1,0 +1,81 @@
+"""Every page of the site keeps its word: its Python blocks run as they stand, and print what is shown below them.
+
+The blocks of one page share a namespace, as a reader's session would. Blocks marked ``<!-- run: name -->`` need more
+than one process and have tests of their own; a page marked ``<!-- needs: package -->`` is skipped without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import re
+import warnings
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+BLOCK = re.compile(
+    r"(?P<mark><!-- run: \w+ -->\n)?^```python\n(?P<code>.*?)^```$(?:\n+^```text\n(?P<shown>.*?)^```$)?",
+    flags=re.MULTILINE | re.DOTALL,
+)
+PAGES = sorted(page for page in DOCS.rglob("*.md") if page.parent.name != "project")  # those are copies
+
+
+def blocks(text: str) -> list[tuple[str, str | None]]:
+    """The code of each block that is to run here, and what is shown as its output, if anything."""
+    return [(found["code"], found["shown"]) for found in BLOCK.finditer(text) if not found["mark"]]
+
+
+def run(name: str, text: str) -> None:
+    """Run the blocks of a page in turn; what they print must be what is shown."""
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for number, (code, shown) in enumerate(blocks(text)):
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            exec(compile(code, f"{name}, block {number}", "exec"), namespace)
+        if shown is not None:
+            lines = [line.rstrip() for line in said.getvalue().splitlines()]
+            assert lines == [line.rstrip() for line in shown.splitlines()], f"{name}, block {number}"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if blocks(page.read_text(encoding="utf-8"))],
+    ids=lambda page: page.relative_to(DOCS).as_posix(),
+)
+def test_blocks_run_and_print_what_is_shown(page, tmp_path, monkeypatch):
+    text = page.read_text(encoding="utf-8")
+    for package in re.findall(r"<!-- needs: (\w+) -->", text):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}")
+    monkeypatch.chdir(tmp_path)
+    with matplotlib.rc_context():
+        run(page.name, text)
+
+
+def test_a_page_that_shows_another_number_is_rejected():
+    page = "```python\nprint(1 + 1)\n```\n\n```text\n{}\n```\n"
+    run("right", page.format(2))
+    with pytest.raises(AssertionError, match="wrong, block 0"):
+        run("wrong", page.format(3))
+
+
+def test_a_page_that_warns_is_rejected():
+    with pytest.raises(DeprecationWarning):
+        run("warns", "```python\nimport warnings\nwarnings.warn('old', DeprecationWarning)\n```\n")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_linked_files_exist(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for path in re.findall(r"\]\((?!\w+:)([^)#\s]+)\)", text):
+        assert (page.parent / path).exists(), path
+    for path in re.findall(r"\{doc\}`(?:[^<`]*<)?([^>`]+)>?`", text):
+        place = DOCS / path[1:] if path.startswith("/") else page.parent / path
+        lesson = ROOT / "paper_reproduction" / "notebooks" / f"{place.name}.ipynb"
+        assert place.with_name(f"{place.name}.md").exists() or lesson.exists(), path

@@ -1,0 +1,154 @@
+"""The site builds without a warning, offline, and holds what it promises."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from sphinx.util.inventory import InventoryFile
+
+import linear_theory as lt
+from paper_reproduction import registry
+
+ROOT = Path(__file__).parent.parent
+CLAIMS = [entry.claim for entry in registry.discover()]
+# Elements of which a browser fetches these attributes by itself, without a click.
+FETCHED = {
+    "img": ("src", "srcset"),
+    "script": ("src",),
+    "iframe": ("src",),
+    "source": ("src",),
+    "video": ("src",),
+}
+
+
+def built(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", str(out / ".doctrees")]
+    return subprocess.run(
+        [*command, str(source), str(out)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The pages, built once, by the README's command."""
+    out = tmp_path_factory.mktemp("site")
+    done = built(ROOT / "docs", out)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return out
+
+
+class Fetches(HTMLParser):
+    """What a browser would load for a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        names = FETCHED.get(tag, ())
+        if tag == "link" and (given.get("rel") or "") in ("stylesheet", "preload", "icon", "shortcut icon"):
+            names = ("href",)
+        self.found += [value for name in names if (value := given.get(name))]
+
+
+def test_nothing_is_fetched_from_anywhere_else(site):
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 30
+    for page in pages:
+        fetched = Fetches(page.read_text(encoding="utf-8")).found
+        assert [link for link in fetched if re.match(r"(\w+:)?//", link)] == [], page
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(\w+:)?//|@import", style.read_text(encoding="utf-8")), style
+
+
+def test_what_would_be_fetched_is_seen():
+    page = '<script src="https://x.test/a.js"></script><img src="b.png"><a href="https://x.test">c</a>'
+    assert Fetches(page).found == ["https://x.test/a.js", "b.png"]
+
+
+def test_every_file_that_a_page_loads_is_there(site):
+    for page in site.rglob("*.html"):
+        for link in Fetches(page.read_text(encoding="utf-8")).found:
+            path = link.partition("?")[0].partition("#")[0]
+            if path and not path.startswith("data:"):
+                assert (page.parent / path).exists(), (page.name, link)
+
+
+def test_every_public_name_is_documented(site):
+    with (site / "objects.inv").open("rb") as file:
+        inventory = InventoryFile.load(file, "", lambda base, path: path)
+    documented = {name for kind, names in inventory.data.items() if kind.startswith("py:") for name in names}
+    code = lambda space, name: callable(getattr(space, name)) and not inspect.ismodule(getattr(space, name))
+    wanted = {f"linear_theory.{name}" for name in lt.__all__ if code(lt, name)}
+    for space in (lt.covariance, lt.descent, lt.streaming, lt.weights):
+        short = space.__name__.rpartition(".")[2]
+        names = [name for name in space.__all__ if not hasattr(lt, name) or name == "Solution"]
+        wanted |= {f"linear_theory.{short}.{name}" for name in names if code(space, name)}
+    assert len(wanted) > 60
+    assert sorted(wanted - documented) == []
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
+def test_a_theorem_has_statement_function_picture_test_and_derivation(site, claim):
+    page = (site / "theorems" / f"{claim.name}.html").read_text(encoding="utf-8")
+    assert page.count("<math") > 3
+    assert f"_images/{claim.name}.png" in page
+    for name in claim.functions:
+        assert re.search(rf'href="\.\./api/\w+\.html#linear_theory\.{name}"', page), name
+    assert f"paper_reproduction/claims/{claim.module}.py" in page
+    assert re.search(r"tests/(claims/)?test_\w+\.py", page)
+    assert "Derivation" in page
+
+
+def test_the_gallery_shows_every_claim(site):
+    page = (site / "theorems" / "index.html").read_text(encoding="utf-8")
+    for claim in CLAIMS:
+        assert f"_images/{claim.name}.png" in page
+        assert f'href="{claim.name}.html"' in page
+
+
+def test_network_experiments_are_shown_with_their_verdicts(site):
+    page = (site / "theorems" / "networks.html").read_text(encoding="utf-8")
+    for entry in registry.experiments():
+        assert f'id="{entry.name}"' in page
+        assert f"_images/{entry.name}.png" in page
+    assert len(re.findall(r"\d+ of \d+ checks hold", page)) == len(registry.experiments())
+
+
+def test_lessons_come_with_their_pictures(site):
+    lessons = sorted((ROOT / "paper_reproduction" / "notebooks").glob("*.ipynb"))
+    assert len(lessons) == 8
+    for lesson in lessons:
+        page = (site / "notebooks" / f"{lesson.stem}.html").read_text(encoding="utf-8")
+        assert page.count("<img") >= 3
+        assert "cell_output" in page
+
+
+def test_the_explorer_lies_beside_the_pages(site):
+    assert (site / "explorer.html").stat().st_size > 1_000_000
+
+
+def test_words_can_be_searched(site):
+    assert "stall" in (site / "searchindex.js").read_text(encoding="utf-8")
+
+
+def test_a_formula_that_cannot_be_set_breaks_the_build(tmp_path):
+    """The builder really does stop at a warning."""
+    source = tmp_path / "docs"
+    source.mkdir()
+    conf = f"import sys\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'docs' / '_ext')!r}]\n"
+    conf += "extensions = ['mathml_renderer', 'myst_parser']\nmyst_enable_extensions = ['dollarmath']\n"
+    conf += "html_math_renderer = 'mathml'\n"
+    (source / "conf.py").write_text(conf, encoding="utf-8")
+    for formula, good in ((r"\frac{1}{2}", True), (r"\nonsense{1}", False)):
+        (source / "index.md").write_text(f"# A page\n\n$${formula}$$\n", encoding="utf-8")
+        done = built(source, tmp_path / f"out{good}")
+        assert (done.returncode == 0) is good, done.stderr
