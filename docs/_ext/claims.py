@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
@@ -36,7 +37,9 @@ def tests() -> dict[str, str]:
 
 
 def reference(name: str) -> str:
-    """A link to the API page of a public name."""
+    """A link to the API page of a public name, or of a namespace."""
+    if isinstance(getattr(lt, name), ModuleType):
+        return f"{{doc}}`{name} </api/{name}>`"
     kind = "class" if isinstance(getattr(lt, name), type) else "func"
     return f"{{{kind}}}`~linear_theory.{name}`"
 
