@@ -1,5 +1,5 @@
 """The explorer: one static HTML page with everything in it, the plotting library included."""
 
-from paper_reproduction.explorer.build import build, library, write
+from paper_reproduction.explorer.build import build, library, part, write
 
-__all__ = ["build", "library", "write"]
+__all__ = ["build", "library", "part", "write"]

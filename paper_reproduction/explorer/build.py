@@ -1,4 +1,4 @@
-"""Puts the page together: our template, style and scripts, the house's colours, and plotly.js from its Python package."""
+"""Puts the page together: template, style, scripts, the colours of the house, and plotly.js from its Python package."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from figures.style import COLOURS
 from paper_reproduction.store import atomic
 
 HERE = Path(__file__).parent
+SCRIPTS = "theory.js", "settings.js", "plots.js", "view.js"  # each uses those before it
 
 
 def part(name: str) -> Markup:
@@ -34,8 +35,7 @@ def build() -> str:
         colours=COLOURS,
         plotly=library(),
         style=part("style.css"),
-        theory=part("theory.js"),
-        view=part("view.js"),
+        scripts=[part(name) for name in SCRIPTS],
         version=linear_theory.__version__,
     )
 

@@ -1,0 +1,231 @@
+// The three plots: the plane of parameters, the errors against the step, the eigenvalues of one step.
+"use strict";
+const plots = (() => {
+  const { STEPS, show } = settings;
+  const INK = "#1d2733", QUIET = "#7c8797", GRID = "#e6eaef";
+  const within = (range, margin = 0) => x => x > range[0] + margin && x < range[1] - margin;
+  const EXCESS = [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6]; // of the contours, over the oracle
+  const CONFIG = { displayModeBar: false, responsive: true, scrollZoom: false, doubleClick: false };
+
+  const near = theta => theta.every(x => Math.abs(x) < 1e3); // what has diverged further is not drawn
+  const dot = dash => dash === "dash" ? "circle-open" : "circle";
+  const axis = (text, more) => ({
+    title: { text, standoff: 8, font: { size: 15 } }, tickfont: { size: 13 },
+    zeroline: false, gridcolor: GRID, fixedrange: true, ...more,
+  });
+  const layout = more => ({
+    font: { family: 'system-ui, "DejaVu Sans", sans-serif', size: 14, color: INK }, hovermode: "closest",
+    paper_bgcolor: "#fff", plot_bgcolor: "#fff", showlegend: false, dragmode: false, ...more,
+  });
+  const line = (points, more) => ({
+    x: points.map(p => p[0]), y: points.map(p => p[1]), type: "scatter", mode: "lines", hoverinfo: "skip", ...more,
+  });
+
+  // The ways of training to show, in the colours of the figures. With η = 1/(2μ) standard and control are one.
+  function methods(state) {
+    const matched = state.eta === null;
+    const vanilla = { key: "vanilla", colour: COLOURS.vanilla, dash: "solid" };
+    return [
+      { ...vanilla, label: matched ? "standard, same mean step" : "standard, same η" },
+      ...(matched ? [] : [{ ...vanilla, key: "control", label: "standard, same mean step", dash: "dash" }]),
+      { key: "flow", label: "FLOW", colour: COLOURS.flow, dash: "solid" },
+    ];
+  }
+  const references = [
+    { key: "early", label: "early stopping", colour: COLOURS.early_stopping, symbol: "triangle-up", dash: "dash" },
+    { key: "average", label: "best average", colour: COLOURS.averaging, symbol: "diamond", dash: "dot" },
+    { key: "oracle", label: "oracle", colour: COLOURS.oracle, symbol: "star", dash: "dashdot" },
+  ];
+
+  // --------------------------------------------------------------------------------------------------- the plane
+
+  const MARGIN = { l: 62, r: 8, t: 8, b: 50 };
+
+  // What is seen of the plane, at equal scales: down to −ρ, where standard fine-tuning steps, or as much as fits
+  function sight(element, { rho }) {
+    const width = element.clientWidth - MARGIN.l - MARGIN.r, height = element.clientHeight - MARGIN.t - MARGIN.b;
+    const x = [-0.28, 1.28], y = [-Math.max(0.45, rho) - 0.16, 0.36];
+    const pixels = Math.min(width / (x[1] - x[0]), height / (y[1] - y[0]));
+    const spare = (range, size) => (size / pixels - (range[1] - range[0])) / 2;
+    const widened = (range, by) => [range[0] - by, range[1] + by];
+    return { x: widened(x, spare(x, width)), y: widened(y, spare(y, height)), pixels };
+  }
+
+  // {θ: err_tot(θ) = oracle + excess}: the oracle + √excess L⁻ᵀ(cos, sin), with L Lᵀ = Σ + Σ̃ (Cholesky)
+  function contour(problem, [x, y], excess) {
+    const [p, q, s] = theory.bothCovariances(problem), l = Math.sqrt(p), m = q / l, n = Math.sqrt(s - m * m);
+    return Array.from({ length: 181 }, (_, i) => {
+      const angle = i * Math.PI / 90, v = Math.sin(angle) / n, u = (Math.cos(angle) - m * v) / l;
+      return [x + Math.sqrt(excess) * u, y + Math.sqrt(excess) * v];
+    });
+  }
+
+  function contours({ problem, table }, { x, y }) {
+    const rings = EXCESS.map(excess => contour(problem, table.oracle.theta, excess));
+    const wide = within(x, 0.08), high = within(y, 0.03);
+    const inside = ([u, v]) => wide(u) && high(v) && v < -0.1;
+    const marks = rings.map((ring, i) => { // a number at the lowest point of each ring that one sees
+      const seen = ring.filter(inside);
+      return seen.length ? { at: seen.reduce((low, p) => p[1] < low[1] ? p : low), text: String(EXCESS[i]) } : null;
+    }).filter(Boolean);
+    const numbers = line(marks.map(mark => mark.at), {
+      mode: "text", text: marks.map(mark => mark.text), textposition: "top center",
+      textfont: { size: 12, color: QUIET },
+    });
+    return [...rings.map(ring => line(ring, { line: { color: "#cdd4dc", width: 1.2 } })), numbers];
+  }
+
+  // θ at the steps 0, 1, 2, …, K, thinned out where they are many
+  function path(method, state, now) {
+    const seen = [...STEPS.filter(K => K < state.K), state.K];
+    const text = seen.map(K => `${method.label}, step ${K.toLocaleString("en")}`);
+    return line(seen.map(now[method.key].iterate).filter(near), {
+      mode: seen.length < 60 ? "lines+markers" : "lines", marker: { size: 6 }, name: method.label, text,
+      line: { color: method.colour, width: 2.8, dash: method.dash }, hoverinfo: "text",
+    });
+  }
+
+  function earlyStopping(problem) {
+    const times = Array.from({ length: 121 }, (_, i) => Math.exp(-6 + i / 10));
+    const points = [[1, 0], ...times.map(time => theory.gradientFlow(problem, time)), [0, 0]];
+    return line(points, { line: { color: COLOURS.early_stopping, width: 2.2, dash: "dash" } });
+  }
+
+  // Labels beside their points, each where it covers least. Boxes are [left, right, top, bottom] in pixels.
+  const PLACES = [[0, -1], [0, 1], [1, 0], [-1, 0], [1, -1], [-1, -1], [1, 1], [-1, 1]];
+  const box = ([x, y], halfWidth, halfHeight) => [x - halfWidth, x + halfWidth, y - halfHeight, y + halfHeight];
+  const overlap = (one, other) =>
+    Math.max(0, Math.min(one[1], other[1]) - Math.max(one[0], other[0])) *
+    Math.max(0, Math.min(one[3], other[3]) - Math.max(one[2], other[2]));
+
+  function labels(points, paths, { x, y, pixels }) {
+    const place = ([u, v]) => [u * pixels, -v * pixels];
+    const frame = [x[0] * pixels, x[1] * pixels, -y[1] * pixels, -y[0] * pixels], size = pixels < 250 ? 12 : 14;
+    const beside = points.map(({ theta }) => box(place(theta), 10, 10));
+    const taken = [...beside, ...paths.flatMap(beads).map(p => box(place(p), 3, 3))];
+    return points.filter(({ label }) => label).map(({ theta, label, colour }) => {
+      const half = 0.36 * size * label.length + 4, at = place(theta);
+      const options = [20, 38].flatMap(down => PLACES.map(([right, below]) => {
+        const shift = [right * (below ? 0.8 * half + 4 : half + down - 8), below * down];
+        const own = box([at[0] + shift[0], at[1] + shift[1]], half, 10);
+        const hidden = 40 * half - overlap(own, frame) * 2;
+        const covered = taken.reduce((sum, other) => sum + overlap(own, other), 0);
+        return { shift, own, cost: hidden + 0.2 * down + covered };
+      }));
+      const { shift, own } = options.reduce((least, option) => option.cost < least.cost - 1 ? option : least);
+      taken.push(own);
+      return {
+        x: theta[0], y: theta[1], xshift: shift[0], yshift: -shift[1], text: `<b>${label}</b>`, showarrow: false,
+        font: { color: colour, size }, bgcolor: "rgba(255,255,255,0.75)", borderpad: 0,
+      };
+    });
+  }
+
+  // Points along a drawn line, close enough together that a label cannot slip between them
+  function beads({ x, y }) {
+    return x.slice(1).flatMap((_, i) => Array.from({ length: x.length > 60 ? 1 : 16 }, (_, j) => {
+      const share = (j + 1) / (x.length > 60 ? 1 : 16);
+      return [x[i] + share * (x[i + 1] - x[i]), y[i] + share * (y[i + 1] - y[i])];
+    }));
+  }
+
+  function plane(element, state, now) {
+    const seen = sight(element, state);
+    const corners = [
+      { theta: [1, 0], colour: COLOURS.pretrained, label: "θ*", symbol: "square" },
+      { theta: [0, 0], colour: COLOURS.target, label: "θ̃*", symbol: "square" },
+    ];
+    const ends = methods(state).map(({ key, colour, label, dash }) => ({
+      theta: now.table[key].theta, colour, symbol: dot(dash),
+      label: key === "control" ? "" : label.split(",")[0], // its dashes tell
+    })).filter(({ theta: [u, v] }) => within(seen.x)(u) && within(seen.y)(v));
+    const marks = references.map(({ key, ...mark }) => ({ ...mark, theta: now.table[key].theta }));
+    const points = [...corners, ...ends, ...marks];
+    const dots = line(points.map(point => point.theta), {
+      mode: "markers", marker: {
+        color: points.map(point => point.colour), symbol: points.map(point => point.symbol), opacity: 1,
+        size: points.map(({ symbol }) => symbol === "circle" ? 15 : 13), line: { color: "#fff", width: 1 },
+      },
+    });
+    const chord = line([[0, 0], [1, 0]], { line: { color: COLOURS.averaging, width: 2.2, dash: "dot" } });
+    const paths = [earlyStopping(now.problem), ...methods(state).map(method => path(method, state, now))];
+    Plotly.react(element, [...contours(now, seen), chord, ...paths, dots], layout({
+      margin: MARGIN, annotations: labels(points, paths, seen),
+      xaxis: axis("along the shift, ē", { range: seen.x, constrain: "domain", dtick: 0.5 }),
+      yaxis: axis("across it, ē⊥", { range: seen.y, scaleanchor: "x", constrain: "domain", dtick: 0.5 }),
+    }), CONFIG);
+  }
+
+  // -------------------------------------------------------------------------------------------------- the errors
+
+  const ERRORS = [ // from the top, with their shares of the height
+    { error: theory.pretrainError, label: "forgotten", domain: [0.77, 1] },
+    { error: theory.targetError, label: "to learn", domain: [0.5, 0.73] },
+    { error: theory.totalError, label: "total", domain: [0, 0.46] },
+  ];
+
+  // A logarithmic axis that is labelled at 1, 2, 5, 10, … or, over many decades, at powers of ten
+  function logAxis(text, low, high, more) {
+    const digits = high / low > 100 ? [1] : [1, 2, 5], decades = Array.from({ length: 21 }, (_, i) => i - 10);
+    const places = decades.flatMap(k => digits.map(digit => Number(`${digit}e${k}`)));
+    const ticks = places.filter(x => x >= low && x <= high), range = [Math.log10(low), Math.log10(high)];
+    const ticktext = ticks.map(x => x >= 1000 ? `10<sup>${Math.log10(x)}</sup>` : String(x));
+    return axis(text, { type: "log", range, tickvals: ticks, ticktext, ...more });
+  }
+
+  function errors(element, state, now) {
+    const later = STEPS.slice(1), axes = {}, traces = [], oracle = now.table.oracle.total;
+    ERRORS.forEach(({ error, label, domain }, i) => {
+      const of = theta => error(now.problem, theta), worst = Math.max(of([1, 0]), of([0, 0])), yaxis = `y${i + 1}`;
+      for (const { key, label: method, colour, dash } of methods(state)) {
+        traces.push({
+          x: later, y: later.map(K => of(now[key].iterate(K))).map(y => y < 1e6 ? y : null), yaxis, name: method,
+          type: "scatter", mode: "lines", line: { color: colour, width: 2.6, dash },
+          hovertemplate: `${method}, step %{x}: %{y:.4f}<extra></extra>`,
+        });
+      }
+      const least = error === theory.totalError ? oracle / 1.15 : worst / 300;
+      axes[`yaxis${i + 1}`] = logAxis(label, least, 2 * worst, { domain });
+    });
+    const levels = references.map(({ key, colour, dash }) => ({
+      type: "line", xref: "paper", x0: 0, x1: 1, yref: "y3", y0: now.table[key].total, y1: now.table[key].total,
+      line: { color: colour, width: 2, dash },
+    }));
+    const cursor = {
+      type: "line", xref: "x", x0: Math.max(state.K, 1), x1: Math.max(state.K, 1), yref: "paper", y0: 0, y1: 1,
+      line: { color: QUIET, width: 1.4 }, visible: state.K > 0,
+    };
+    Plotly.react(element, traces, layout({
+      margin: { l: 62, r: 14, t: 8, b: 50 }, shapes: [...levels, cursor], ...axes,
+      xaxis: logAxis("step K", 1, 1e6, { anchor: "y3" }),
+    }), CONFIG);
+  }
+
+  // ------------------------------------------------------------------------------------------------ the spectrum
+
+  function spectrum(element, state, now) {
+    const rows = methods(state), edge = 1.22, clipped = x => Math.max(-edge + 0.06, Math.min(edge - 0.06, x));
+    const traces = rows.map(({ key, label, colour, dash }, i) => {
+      const values = now[key].eigenvalues, symbol = dot(dash);
+      return {
+        x: values.map(clipped), y: values.map(() => -i), type: "scatter", mode: "markers",
+        marker: { size: 15, color: colour, symbol, line: { width: 2.5, color: colour } },
+        text: values.map(x => `${label}: ${show(x, 4)}`), hoverinfo: "text",
+      };
+    });
+    const outside = [[-edge, -1], [1, edge]].map(([x0, x1]) => ({
+      type: "rect", xref: "x", x0, x1, yref: "paper", y0: 0, y1: 1,
+      fillcolor: "#f3d9d2", line: { width: 0 }, layer: "below",
+    }));
+    Plotly.react(element, traces, layout({
+      margin: { l: 92, r: 8, t: 6, b: 28 }, shapes: outside,
+      xaxis: axis("", { range: [-edge, edge], dtick: 0.5 }),
+      yaxis: axis("", {
+        range: [0.4 - rows.length, 0.6], tickvals: rows.map((_, i) => -i), showgrid: false,
+        ticktext: rows.map(row => row.label.replace(", ", ",<br>").replace("same mean", "mean")),
+      }),
+    }), CONFIG);
+  }
+
+  return { plane, errors, spectrum, methods, references };
+})();
