@@ -12,6 +12,7 @@ sys.path[:0] = [str(ROOT), str(HERE / "_ext")]
 
 import linear_theory  # noqa: E402
 from figures.style import COLOURS  # noqa: E402
+from paper_reproduction import explorer  # noqa: E402
 
 LESSONS = ROOT / "paper_reproduction" / "notebooks"
 
@@ -84,11 +85,11 @@ def fetch() -> None:
 
 
 def write_explorer(app, exception) -> None:
-    """One file of its own beside the pages."""
+    """One file of its own, in a folder of its own: ``explorer.html`` beside the pages is the page about it."""
     if exception is None and app.builder.format == "html":
-        from paper_reproduction import explorer
-
-        explorer.write(Path(app.outdir) / "explorer.html")
+        page = Path(app.outdir) / "explorer" / "explorer.html"
+        page.parent.mkdir(exist_ok=True)
+        explorer.write(page)
 
 
 fetch()

@@ -1,12 +1,14 @@
 """What the claims say of themselves, on the pages of their derivations and in the gallery.
 
-``{claim} NAME`` sets statement, formula, picture, functions and files of one claim; ``{claims}`` the gallery of all;
-``{networks}`` the network experiments with the verdicts on their stored results.
+``{claim} NAME`` sets statement, formula, picture, functions and files of one claim; ``{claims}`` the gallery of all,
+with their pages in the table of contents; ``{networks}`` the network experiments with the verdicts on their stored
+results.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -49,6 +51,17 @@ def picture(name: str, alt: str, target: str = "") -> str:
     return f":::{{image}} {GALLERY}/{name}.png\n:alt: {alt}\n{link}:::\n"
 
 
+def link_text(title: str) -> str:
+    """A title as the text of a link: its brackets, which a link would take for its own, escaped outside formulas."""
+    parts = title.split("$")
+    return "$".join(part if i % 2 else re.sub(r"([\[\]])", r"\\\1", part) for i, part in enumerate(parts))
+
+
+def contents(names: Iterable[str]) -> str:
+    """The pages of the claims, in order, for the table of contents."""
+    return "```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```\n"
+
+
 class ClaimDirective(SphinxDirective):
     """One claim, above its derivation."""
 
@@ -85,11 +98,11 @@ class ClaimsDirective(SphinxDirective):
             card = nodes.container(classes=["card"])
             text = (
                 f"{picture(name, entry.claim.title, f'{name}.html')}\n"
-                f"**[{entry.claim.title}]({name}.md)**\n\n{entry.claim.equation}\n"
+                f"**[{link_text(entry.claim.title)}]({name}.md)**\n\n{entry.claim.equation}\n"
             )
             card += self.parse_text_to_nodes(text)
             gallery += card
-        return [gallery]
+        return [gallery, *self.parse_text_to_nodes(contents(entries()))]
 
 
 class NetworksDirective(SphinxDirective):

@@ -1,4 +1,4 @@
-"""Formulas as MathML, set by the browser itself: no script, no font, no network."""
+"""Formulas as MathML, set by the browser itself: no script, no font, no network. They carry no numbers or labels."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def inline(translator, node: nodes.math) -> None:
 
 
 def block(translator, node: nodes.math_block) -> None:
+    if node.get("label"):
+        logger.warning("formulas have no numbers here: drop the label %r", node["label"], location=node)
     translator.body.append(f'<div class="formula">{_formula(node, "block")}</div>\n')
     raise nodes.SkipNode
 

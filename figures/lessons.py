@@ -1,0 +1,63 @@
+"""What the lessons draw again and again: the plane of the two tasks, with places and paths in it. Arrays in.
+
+For a lesson (``paper_reproduction/notebooks``)::
+
+    fig, ax = figure(width=8, height=4.2)
+    plane(ax, x, y, lt.total_error(problem, grid), levels=(0.6, 0.8, 1, 2))
+    path(ax, lt.iterate(problem, np.arange(20)), COLOURS["vanilla"])
+    place(ax, problem.pretrained, "pretrained", r"$\\theta^*$")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from figures.stall import GROUND
+from figures.style import COLOURS, label_line
+
+MARKERS = {"pretrained": "s", "target": "s", "oracle": "*", "averaging": "D"}
+INK = {"pretrained": "#2377AB"}  # the same hue, dark enough for letters
+
+
+def plane(ax: Axes, x: Any, y: Any, error: Any, levels: Sequence[float]) -> None:
+    """The ground: contours of an error over x (along ē) and y (across, ē⊥), which is their (y, x) array."""
+    ground = GROUND(np.linspace(0, 1, len(levels) + 1))
+    ax.contourf(x, y, error, levels=[min(0.0, levels[0]), *levels, np.inf], colors=ground)
+    lines = ax.contour(x, y, error, levels=levels, colors="#9a9aa3", linewidths=0.7)
+    ax.clabel(lines, fontsize=10, fmt="%g", inline_spacing=3)
+    ax.set(aspect="equal", xlim=(min(x), max(x)), ylim=(min(y), max(y)))
+    ax.set(xlabel=r"along the shift, $\bar{e}$", ylabel=r"across, $\bar{e}_\perp$")
+    ax.grid(False)
+
+
+def place(
+    ax: Axes, theta: Any, name: str, text: str = "", *, dx: float = 10.0, dy: float = 10.0, **options: Any
+) -> None:
+    """A named point: a method's colour, and the marker that this place has in every lesson."""
+    marker = MARKERS.get(name, "o")
+    size = 18 if marker == "*" else 10
+    ax.plot(*theta, marker, color=COLOURS[name], ms=size, mec="white", mew=1.3, zorder=8)
+    label(ax, theta, text, (COLOURS | INK)[name], dx=dx, dy=dy, **options)
+
+
+def label(ax: Axes, theta: Any, text: str, colour: str, **options: Any) -> None:
+    """:func:`figures.style.label_line` beside a θ."""
+    label_line(ax, theta[0], theta[1], text, colour, **options)
+
+
+def path(ax: Axes, theta: Any, colour: str, *, marker: str = "o", **options: Any) -> None:
+    """The iterates θ₀, θ₁, … as a line with a dot for each step."""
+    look: dict[str, Any] = {"lw": 1.8, "ms": 4.5, "zorder": 4, "marker": marker} | options
+    ax.plot(theta[:, 0], theta[:, 1], color=colour, **look)
+
+
+def ellipse(covariance: Any, points: int = 181) -> Any:
+    """The ellipse of one standard deviation of N(0, Σ), as two arrays: Σu/√(uᵀΣu) over the directions u."""
+    angle = np.linspace(0, 2 * np.pi, points)
+    directions = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    images = directions @ np.asarray(covariance)
+    return (images / np.sqrt((images * directions).sum(axis=-1, keepdims=True))).T

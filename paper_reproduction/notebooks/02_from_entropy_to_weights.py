@@ -1,0 +1,326 @@
+# %% [markdown]
+# # 2 From entropy to weights
+#
+# FLOW gives each sample a weight by its loss under the pre-trained model. Why an exponential, what does the
+# temperature do, why is the median its default, and what do small weights do to the step? You need lesson 1, and to
+# know what entropy is. Reading time: 25 minutes.
+
+# %%
+# %matplotlib inline
+import numpy as np
+from matplotlib import style
+from scipy.special import rel_entr, softmax, xlogy
+
+import linear_theory as lt
+from figures.style import COLOURS, HOUSE, beta_colours, figure, label_line, title
+
+style.use(HOUSE)
+
+# %% [markdown]
+# ## The losses of a model that has not been fine-tuned
+#
+# Before fine-tuning starts, pass the data once through the pre-trained model and note each sample's loss
+# $f_i(\theta^*)$. In the problem of lesson 1 that is $f = \langle e, x\rangle^2$, the square of a Gaussian number
+# with variance $s^2 = e^\top\tilde{\Sigma}e$, or with label noise $s^2 = e^\top\tilde{\Sigma}e + \sigma^2$. Many
+# samples are already easy, a few are very hard, and half of them lie below the median.
+
+# %%
+problem = lt.paper_problem(rho=0.6)
+rng = np.random.default_rng(0)
+X = rng.multivariate_normal([0.0, 0.0], problem.target_covariance, size=4000)
+losses = (X @ problem.target - X @ problem.pretrained) ** 2
+
+tau = lt.population_median_temperature(problem)
+below = (losses < tau).mean()
+print(f"median loss: {lt.median_temperature(losses):.3f} in the sample, {tau:.3f} in the population")
+print(f"below the population's median: {below:.1%} of the sample;  mean loss {losses.mean():.3f}")
+assert abs(below - 0.5) < 4 * 0.5 / len(losses) ** 0.5
+
+# %%
+fig, ax = figure(width=8, height=3.6)
+ax.hist(losses, np.linspace(0, 6, 61), color=COLOURS["pretrained"])
+ax.axvline(tau, color=COLOURS["theory"], ls=":")
+label_line(ax, tau, 600, "the median: half of the samples are easier", COLOURS["theory"])
+label_line(ax, 3.2, 25, "a few are very hard", COLOURS["theory"], dx=0.1, dy=16)
+ax.set(xlabel=r"loss $f_i(\theta^*)$ under the pre-trained model", ylabel="samples", xlim=(0, 6))
+title(fig, "The old model fits many of the new samples already")
+fig
+
+# %% [markdown]
+# ## Which weights keep the old task in mind?
+#
+# Suppose we may spread our attention over the samples, by probabilities $\pi_i$. Two wishes pull in opposite
+# directions. Attend to samples that the old model fits already, for they do not ask it to move: make
+# $\sum_i \pi_i f_i(\theta^*)$ small. And do not throw the new task away: stay close to uniform, that is, keep the
+# entropy large. With a temperature $\tau$ for the exchange between them, the objective is
+#
+# $$F(\pi) = \sum_i \pi_i f_i(\theta^*) + \tau \sum_i \pi_i \ln \pi_i .$$
+#
+# **Proposition 4.3.** Over all probabilities, $F$ is minimal at $\pi_i \propto w_i = e^{-f_i(\theta^*)/\tau}$.
+#
+# Let us not believe it. Below, FLOW's weights from `lt.flow_weights` compete with uniform ones, with a hard
+# threshold, with the opposite preference for hard samples (KL-DRO), and with 2000 random perturbations of
+# themselves.
+
+# %%
+few = losses[:200]
+normalised = lambda weights: weights / weights.sum()
+objective = lambda pi: pi @ few + tau * xlogy(pi, pi).sum()
+
+flow = normalised(lt.flow_weights(few, tau))
+rivals = {
+    "uniform": normalised(np.ones(len(few))),
+    "hard threshold": normalised(1.0 * (few < tau)),
+    "KL-DRO": softmax(lt.weights.KLDRO(4.0).log_weights(few)),
+}
+colours = {"uniform": COLOURS["uniform"], "hard threshold": COLOURS["theory"], "KL-DRO": COLOURS["kl_dro"]}
+
+print(f"FLOW            F = {objective(flow):.4f}")
+for name, pi in rivals.items():
+    print(f"{name:15} F = {objective(pi):.4f}")
+shaken = [normalised(flow * rng.uniform(0.5, 1.5, size=len(few))) for _ in range(2000)]
+print(f"best of {len(shaken)} random perturbations: F = {min(map(objective, shaken)):.4f}")
+assert all(objective(flow) < objective(pi) for pi in [*rivals.values(), *shaken])
+
+# %% [markdown]
+# That is evidence, not a proof. The proof is one line, and the line can be checked as well. For every $\pi$,
+#
+# $$F(\pi) - F(\pi_{FLOW}) = \tau\,\mathrm{KL}(\pi \,\|\, \pi_{FLOW}),$$
+#
+# because $\tau\ln w_i = -f_i$ turns the first sum of $F$ into a part of the second. A Kullback-Leibler distance is
+# never negative, and zero only where the two agree. So walking from FLOW's weights towards any others, the
+# objective can only rise.
+
+# %%
+share = np.linspace(0, 1, 60)
+fig, ax = figure(width=8, height=4.2)
+for name, pi in rivals.items():
+    along = [(1 - s) * flow + s * pi for s in share]
+    cost = [objective(mixed) - objective(flow) for mixed in along]
+    ax.plot(share, cost, color=colours[name])
+    ax.plot(share[::6], [tau * rel_entr(mixed, flow).sum() for mixed in along[::6]], "o", color=colours[name])
+    label_line(ax, 1, cost[-1], name, colours[name])
+ax.set(xlim=(0, 1.3), xlabel="share of the rival's weights", ylabel=r"$F(\pi) - F(\pi_{FLOW})$")
+ax.set_xticks(np.linspace(0, 1, 6))
+ax.set_title(r"lines: the objective;  dots: $\tau$ times the distance from FLOW's weights")
+title(fig, "Every way that leads away from FLOW's weights leads up")
+fig
+
+# %%
+for pi in [*rivals.values(), *shaken]:
+    assert np.isclose(objective(pi) - objective(flow), tau * rel_entr(pi, flow).sum())
+
+# %% [markdown]
+# KL-DRO, the rule for robustness, is the twin with the sign flipped: $w_i = e^{+f_i/\tau}$, hard samples up. Where
+# one wants the worst case to be good, that is the right preference. Where one wants not to forget, it is the wrong
+# one: hard samples are those that pull hardest away from $\theta^*$.
+#
+# ## The temperature is a dial
+#
+# As $\tau \to 0$ only the easiest samples count, and as $\tau \to \infty$ all count alike, which is standard
+# fine-tuning. A hard threshold has a dial, too, but it jumps from one to zero; FLOW's weights fade.
+#
+# How many samples are left? The **effective sample size** $(\sum w_i)^2/\sum w_i^2$ says how many equally weighted
+# samples the weighted ones are worth. For Gaussian data it has a closed form: $w^2$ is the same weight at half the
+# temperature, so the population's share is $\mu(\tau)^2/\mu(\tau/2)$ with $\mu = \mathrm{E}[w]$ from
+# `lt.weight_mass`.
+
+# %%
+dial = np.array([0.03, 0.45, 4.0, 100.0]) * problem.residual_variance
+taus = np.geomspace(0.003, 300, 121)
+exact = np.array([lt.weight_mass(problem, t) ** 2 / lt.weight_mass(problem, t / 2) for t in taus])
+some = taus[::8]
+sampled = [lt.effective_sample_size(lt.flow_weights(losses, t)) / len(losses) for t in some]
+
+fig, (left, right) = figure(1, 2, width=10, height=4.2)
+grid = np.linspace(0, 4, 300)
+for t, colour in zip(dial, beta_colours(dial), strict=True):
+    curve = lt.flow_weights(grid, t)
+    left.plot(grid, curve, color=colour)
+    at = min(int(40 + 25 * t), 260)
+    label_line(left, grid[at], curve[at], rf"$\tau={t:g}$", colour, dx=4, dy=11)
+left.plot(grid, 1.0 * (grid < tau), color=COLOURS["theory"], lw=1.4, ls="--")
+label_line(left, tau, 0.62, "hard threshold", COLOURS["theory"], dx=5)
+left.set(xlabel=r"loss $f$ under the pre-trained model", ylabel="weight", ylim=(-0.02, 1.08))
+right.plot(taus, exact, color=COLOURS["flow"])
+right.plot(some, sampled, "o", color=COLOURS["flow"], mec="white")
+right.plot(tau, np.interp(tau, taus, exact), "D", color=COLOURS["flow"], ms=9, mec="white")
+label_line(right, tau, np.interp(tau, taus, exact), "the median", COLOURS["flow"], dx=10, dy=-10)
+right.set(xscale="log", xlabel=r"temperature $\tau/s^2$", title="effective sample size over $n$")
+title(fig, "From a few easy samples to all alike: one dial")
+fig
+
+# %%
+share_left = lt.weight_mass(problem, tau) ** 2 / lt.weight_mass(problem, tau / 2)
+print(f"at the default temperature the {len(losses)} samples are worth {share_left * len(losses):.0f}")
+print(f"at τ = ∞ they are worth {lt.effective_sample_size(lt.flow_weights(losses, np.inf)):.0f}")
+assert np.all(np.diff(exact) > 0), "hotter: more samples count"
+assert np.all(lt.flow_weights(losses, np.inf) == 1)
+assert np.allclose(sampled[4:], np.interp(some[4:], taus, exact), atol=0.03)
+
+# %% [markdown]
+# ## Why the median
+#
+# A temperature has the units of the loss, so a fixed number is meaningful for one data set and senseless for the
+# next. Measure $y$ in centimetres instead of metres and all losses grow by $10^4$. The median of the losses grows
+# with them, and the weights do not notice.
+#
+# For Gaussian data more is true. The median of $s^2\chi^2_1$ is a fixed multiple of $s^2$, so at the default
+# temperature the mean weight, and everything else about the weights' distribution, is the same **whatever the
+# shift, the covariance and the noise are**.
+
+# %%
+metres, centimetres = few, 100**2 * few
+assert np.allclose(lt.flow_weights(metres), lt.flow_weights(centimetres))
+print(f"fixed τ = 1: mean weight {lt.flow_weights(metres, 1.0).mean():.3f} in metres, "
+      f"{lt.flow_weights(centimetres, 1.0).mean():.3f} in centimetres")  # fmt: skip
+
+masses = []
+for rho, shift_norm, noise in ((0.0, 1.0, 0.0), (0.6, 1.0, 0.0), (0.6, 30.0, 0.0), (0.9, 1.0, 5.0)):
+    other = lt.paper_problem(rho, shift_norm, noise_variance=noise)
+    default = lt.population_median_temperature(other)
+    masses.append(lt.weight_mass(other, default))
+    print(f"ρ = {rho}, ‖e‖ = {shift_norm:4}, σ² = {noise}:  τ = {default:9.4f}   μ² = {masses[-1] ** 2:.6f}")
+assert np.ptp(masses) < 1e-12
+
+# %% [markdown]
+# ### The trap: a median of zero
+#
+# A classifier that already has most training samples right, or a regression in which half of the labels are fitted
+# exactly, has a median loss of zero or nearly so. The default would then divide by zero. `lt.flow_weights` refuses,
+# and says what to do. A median that is tiny but not zero is the more dangerous case: nothing is refused, and the
+# weights drop almost every sample that is not yet fitted. Look at the effective sample size before you train.
+
+# %%
+mostly_fitted = np.concatenate([np.zeros(60), few[:40]])
+try:
+    lt.flow_weights(mostly_fitted)
+except lt.InvalidValueError as refusal:
+    print("refused:", refusal)
+else:
+    raise AssertionError("a median of 0 must be refused")
+
+nearly = np.concatenate([np.full(60, 1e-9), few[:40]])
+kept = lt.flow_weights(nearly)[60:]
+print(f"\na median of 1e-9: the 40 samples that are not yet fitted have a mean weight of {kept.mean():.2g}")
+assert kept.mean() < 1e-3 < lt.flow_weights(nearly, nearly.mean())[60:].mean()
+
+# %% [markdown]
+# ## Small weights, small steps
+#
+# The weighted loss is $\frac{1}{n}\sum_i w_i\,(y_i - \langle\theta, x_i\rangle)^2$: a mean over $n$, not over the
+# sum of the weights. The authors do not normalise, and nor do we. So a gradient step with weights below one is also
+# a shorter step. If FLOW forgets less after ten steps, is it because of *which* samples count, or because
+# everything moves more slowly?
+#
+# To tell these apart there is the step-matched control of lesson 1: no weights, but the learning rate times the
+# mean weight $\mu$. Whatever FLOW does beyond the control is due to the weights' pattern.
+
+# %%
+steps, eta = np.arange(31), 0.2
+mu = lt.weight_mass(problem, tau)
+runs = {
+    "vanilla": ("vanilla", "-", lt.iterate(problem, steps, eta)),
+    "control": ("vanilla, step-matched", "--", lt.iterate(problem, steps, eta * mu)),
+    "flow": ("FLOW", "-", lt.iterate(problem, steps, eta, tau)),
+}
+
+fig, (left, right) = figure(1, 2, width=10, height=4.2)
+for kind, (name, dash, run) in runs.items():
+    colour = COLOURS["vanilla" if kind == "control" else kind]
+    left.plot(steps, lt.target_error(problem, run), dash, color=colour)
+    right.plot(steps, lt.pretrain_error(problem, run), dash, color=colour)
+    at = {"vanilla": 9, "control": 14, "flow": 12}[kind]
+    label_line(right, steps[at], lt.pretrain_error(problem, run[at]), name, colour, dx=4, dy=-13)
+left.set(xlabel="step $K$", title="still to learn", ylim=(0, 1.05))
+right.set(xlabel="step $K$", title="forgotten", ylim=(0, 1.25))
+title(fig, "A part of FLOW's effect is a smaller step; the larger part is not")
+fig
+
+# %%
+forgotten = {kind: lt.pretrain_error(problem, run[10]) for kind, (_, _, run) in runs.items()}
+print("forgotten after 10 steps:", {kind: round(float(value), 3) for kind, value in forgotten.items()})
+assert forgotten["flow"] < forgotten["control"] < forgotten["vanilla"]
+assert forgotten["control"] - forgotten["flow"] > forgotten["vanilla"] - forgotten["control"]
+
+# %% [markdown]
+# Remember what this does not say. FLOW has also learned less after ten steps; whether it strikes the better bargain
+# between the two errors is the matter of lessons 5 and 6. What it does say is that its weights are not a small step
+# in disguise.
+#
+# The mean weight itself has a closed form for Gaussian data, $\mu = (1 + 2s^2/\tau)^{-1/2}$. Where that comes from,
+# and why the pattern of the weights matters even more than their mean, is the next lesson.
+#
+# ## Exercises
+#
+# **1. A quarter of the data.** You want weights whose effective sample size is a quarter of $n$, on the population
+# of this lesson. At the default it was more than a half. A colleague proposes to scale: half the temperature, half
+# the samples. Predict how the effective sample size falls as $\tau \to 0$: like $\tau$, or more slowly? Then find
+# the temperature.
+
+# %%
+# Your turn. A start: the share at one temperature.
+share_at = lambda t: lt.weight_mass(problem, t) ** 2 / lt.weight_mass(problem, t / 2)
+print(f"τ = 0.2: {share_at(0.2):.3f} of the samples")
+
+# %% [markdown]
+# **Solution** (folded below; it is run and checked with the notebook).
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution", "hide-cell"]
+# The weights keep samples with f up to about τ, that is |residual| up to about √τ. The residual's density is flat
+# near zero, so their number falls like √τ, not like τ: half the samples take a quarter of the temperature.
+low, high = 1e-6, 1.0
+for _ in range(60):
+    middle = (low + high) / 2
+    low, high = (middle, high) if share_at(middle) < 0.25 else (low, middle)
+quarter = low
+scaled = tau * 0.25 / share_at(tau)  # the colleague's: in proportion
+print(
+    f"τ = {quarter:.4f} leaves {share_at(quarter):.3f};  the colleague's τ = {scaled:.4f} leaves {share_at(scaled):.3f}"
+)
+
+assert np.isclose(share_at(quarter), 0.25)
+weights = lt.flow_weights(losses, quarter)
+assert abs(lt.effective_sample_size(weights) / len(losses) - 0.25) < 0.02, "the sample agrees"
+assert np.isclose(share_at(1e-6 / 4) / share_at(1e-6), 0.5, atol=1e-3), "a quarter of τ, half the samples: √τ"
+assert share_at(scaled) > 1.2 * 0.25, "the tempting answer, in proportion to τ, keeps far too many"
+
+# %% [markdown]
+# **2. A constant in the loss.** Your framework adds a constant to every sample's loss, say the
+# $\frac12\ln 2\pi\sigma^2$ of a Gaussian likelihood. The optimum of the training loss does not care. Do FLOW's
+# weights? Answer separately for a fixed temperature and for the default, and for the normalised weights and the
+# weights as they are. Predict, then check.
+
+# %%
+# Your turn. A start: losses with a constant.
+shifted = few + 1.0
+
+# %% [markdown]
+# **Solution** (folded below).
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution", "hide-cell"]
+# At a fixed τ every weight is multiplied by exp(−1/τ): the normalised weights are the same, and only the step shrinks,
+# again. At the default the constant raises the median too. The temperature is hotter than it should be, and the weights
+# are flatter: not even their pattern survives. Subtract the constant before you take the median.
+fixed, fixed_shifted = lt.flow_weights(few, tau), lt.flow_weights(shifted, tau)
+default, default_shifted = lt.flow_weights(few), lt.flow_weights(shifted)
+for name, before, after in (("fixed τ", fixed, fixed_shifted), ("default τ", default, default_shifted)):
+    worth = [lt.effective_sample_size(w) / len(few) for w in (before, after)]
+    print(
+        f"{name:9}: mean weight {before.mean():.3f} → {after.mean():.3f}, ESS/n {worth[0]:.3f} → {worth[1]:.3f}"
+    )
+
+assert np.allclose(normalised(fixed), normalised(fixed_shifted)), "fixed τ: the pattern is the same"
+assert fixed_shifted.mean() < 0.5 * fixed.mean(), "fixed τ: the step is not"
+assert not np.allclose(normalised(default), normalised(default_shifted), rtol=0.1), (
+    "the tempting answer, “a constant cancels in the normalisation”, is wrong at the default temperature"
+)
+assert lt.effective_sample_size(default_shifted) > 1.3 * lt.effective_sample_size(default), "they are flatter"
+
+# %% [markdown]
+# ## Where to go on
+#
+# Next, lesson 3: what these weights do to the inputs' covariance. The claim `entropic-weights` minimises the
+# objective by Newton's method, which knows nothing of exponentials, and compares. Functions used here:
+# `lt.flow_weights`, `lt.median_temperature`, `lt.population_median_temperature`, `lt.effective_sample_size`,
+# `lt.weight_mass`, `lt.weights.KLDRO`, `lt.iterate`.
