@@ -51,7 +51,8 @@ def short(value: object) -> str:
     shape = getattr(value, "shape", None)
     if shape and np.prod(shape) > 8:
         return f"array of shape {tuple(shape)}"
-    text = repr(value.item() if shape == () and is_concrete(value) else value)  # pyright: ignore
+    number = isinstance(value, np.ndarray | np.generic | jax.Array) and shape == () and is_concrete(value)
+    text = repr(value.item() if number else value)  # pyright: ignore
     text = " ".join(text.split())  # a matrix on one line
     return text if len(text) <= 80 else f"{text[:38]}...{text[-39:]}"  # a path keeps its file name
 

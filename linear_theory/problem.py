@@ -56,6 +56,16 @@ class FineTuningProblem:
     InvalidValueError, InvalidTypeError
         For wrong shapes, NaN or infinity, a covariance that is not symmetric or not positive
         semi-definite, a negative noise variance. Under JAX tracing a bad value gives NaN instead.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> problem = lt.FineTuningProblem([1.0, 0.0], [0.0, 2.0], np.diag([1.0, 3.0]), noise_variance=0.5)
+    >>> problem.dim, problem.shift.tolist()
+    (2, [1.0, -2.0])
+    >>> float(problem.shift_variance), float(problem.residual_variance)  # eᵀΣ̃e, and with the noise
+    (13.0, 13.5)
     """
 
     pretrained: Array
@@ -101,7 +111,7 @@ class FineTuningProblem:
 
     @property
     def shift(self) -> Array:
-        """e = θ* − θ̃*, shape (d,): from the new optimum to the pre-trained solution."""
+        """e = θ* − θ̃*, shape (d,), from the new optimum to the pre-trained solution."""
         return self.pretrained - self.target
 
     @property
@@ -174,6 +184,15 @@ def paper_problem(
     ------
     InvalidValueError, InvalidTypeError
         For values outside these ranges.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> lt.paper_problem(0.5, shift_norm=2.0).target_covariance.tolist()
+    [[1.0, 0.5], [0.5, 1.0]]
+    >>> large = lt.paper_problem(0.5, dim=10**6)
+    >>> large.dim, type(large.target_covariance).__name__
+    (1000000, 'IdentityPlusLowRank')
     """
     space = namespace(rho, shift_norm, pretrain_covariance, noise_variance)
     xp = space.xp

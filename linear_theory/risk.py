@@ -33,13 +33,36 @@ def _checked(problem: object, theta: object, *others: object) -> tuple[Namespace
 
 
 def pretrain_error(problem: FineTuningProblem, theta: Array) -> Array:
-    """err₁(θ) = (θ−θ*)ᵀΣ(θ−θ*), eq. (4): forgetting. θ (…, d) → (…); no ½, no label noise in it."""
+    """err₁(θ) = (θ−θ*)ᵀΣ(θ−θ*), eq. (4): forgetting. θ (…, d) → (…); no ½, no label noise in it.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For anything but a problem, a θ whose last axis is not d long, NaN or infinity (NaN under JAX tracing).
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6)
+    >>> print(lt.pretrain_error(problem, [problem.pretrained, problem.target]))  # at θ*, at θ̃*
+    [0. 1.]
+    """
     _, problem, theta = _checked(problem, theta)
     return problem.pretrain_operator.quadratic(theta - problem.pretrained)
 
 
 def target_error(problem: FineTuningProblem, theta: Array) -> Array:
-    """err₂(θ) = (θ−θ̃*)ᵀΣ̃(θ−θ̃*), eq. (4): the fine-tuning task. θ (…, d) → (…); excess over the noise."""
+    """err₂(θ) = (θ−θ̃*)ᵀΣ̃(θ−θ̃*), eq. (4): the fine-tuning task. θ (…, d) → (…); excess over the noise.
+
+    Errors as in :func:`pretrain_error`.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6)
+    >>> print(lt.target_error(problem, [problem.pretrained, problem.target]))  # at θ*, at θ̃*
+    [1. 0.]
+    """
     _, problem, theta = _checked(problem, theta)
     return problem.target_operator.quadratic(theta - problem.target)
 
@@ -47,13 +70,29 @@ def target_error(problem: FineTuningProblem, theta: Array) -> Array:
 def total_error(problem: FineTuningProblem, theta: Array) -> Array:
     """err_tot = err₁ + err₂, eq. (4); θ (…, d) → (…).
 
-    Corners: ‖e‖² at θ* (eq. (5), where ēᵀΣ̃ē = 1), eᵀΣe at θ̃* (13), (18).
+    Corners: ‖e‖² at θ* (eq. (5), where ēᵀΣ̃ē = 1), eᵀΣe at θ̃* (13), (18). Errors as in :func:`pretrain_error`.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6)
+    >>> print(lt.total_error(problem, [problem.pretrained, [0.5, 0.0], problem.target]))
+    [1.  0.5 1. ]
     """
     return pretrain_error(problem, theta) + target_error(problem, theta)
 
 
 def model_average(problem: FineTuningProblem, omega: float | Array) -> Array:
-    """θ_avg(ω) = ωθ* + (1−ω)θ̃*, eq. (16); ω finite, a number or (m,) → (d,) or (m, d)."""
+    """θ_avg(ω) = ωθ* + (1−ω)θ̃*, eq. (16); ω finite, a number or (m,) → (d,) or (m, d).
+
+    Any other ω raises InvalidValueError or InvalidTypeError (NaN under JAX tracing).
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> print(lt.model_average(lt.paper_problem(0.6), [1.0, 0.75, 0.0]).tolist())
+    [[1.0, 0.0], [0.75, 0.0], [0.0, 0.0]]
+    """
     space = namespace(problem, omega)
     problem = checked_problem(space, problem)
     weight = finite(space, "omega", omega, ndim=(0, 1))
@@ -65,6 +104,14 @@ def best_average_weight(problem: FineTuningProblem) -> Array:
 
     err_tot(θ_avg(ω)) = (1−ω)² eᵀΣe + ω² eᵀΣ̃e, minimal at A/(A+B) with A = ēᵀΣē, B = ēᵀΣ̃ē on *unit*
     vectors. Where both vanish every ω is optimal, and 1 (do nothing) is returned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6, pretrain_covariance=np.diag([3.0, 1.0]))
+    >>> print(f"{lt.best_average_weight(problem):.4f}")  # A = 3, B = 1
+    0.7500
     """
     space = namespace(problem)
     problem = checked_problem(space, problem)
@@ -74,7 +121,17 @@ def best_average_weight(problem: FineTuningProblem) -> Array:
 
 
 def best_model_average(problem: FineTuningProblem) -> Array:
-    """The best θ_avg, eq. (17), shape (d,): its total error is ‖e‖² AB/(A+B)."""
+    """The best θ_avg, eq. (17), shape (d,): its total error is ‖e‖² AB/(A+B).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6, pretrain_covariance=np.diag([3.0, 1.0]))
+    >>> best = lt.best_model_average(problem)
+    >>> print(lt.total_error(problem, [problem.pretrained, best, problem.target]))  # below both ends
+    [1.   0.75 3.  ]
+    """
     return model_average(problem, best_average_weight(problem))
 
 
@@ -86,6 +143,16 @@ def joint_optimum(problem: FineTuningProblem) -> Array:
     InvalidValueError
         If Σ + Σ̃ is singular to rounding, for then the optimum is not unique (of operators, only the directions
         that Σe reaches are seen). NaN under tracing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6, pretrain_covariance=np.diag([3.0, 1.0]))
+    >>> print(f"{lt.total_error(problem, lt.best_model_average(problem)):.4f}")
+    0.7500
+    >>> print(f"{lt.total_error(problem, lt.joint_optimum(problem)):.4f}")  # the oracle
+    0.6440
     """
     space = namespace(problem)
     problem = checked_problem(space, problem)
@@ -107,7 +174,17 @@ def gap_closed(problem: FineTuningProblem, theta: Array) -> Array:
     """The share of the gap between the best average and the oracle that θ closes; (…, d) → (…).
 
     1 is the oracle, 0 the best average, negative is worse than averaging. NaN where there is no gap
-    (Σe ∥ Σ̃e: averaging *is* the oracle there), to rounding.
+    (Σe ∥ Σ̃e: averaging *is* the oracle there), to rounding. Errors as in :func:`pretrain_error` and
+    :func:`joint_optimum`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.9, pretrain_covariance=np.array([[1.5, -1.3], [-1.3, 5.0]]))
+    >>> flow = lt.iterate(problem, [1, 8, 32], temperature=0.25)
+    >>> print(lt.gap_closed(problem, flow).round(2))  # too soon, in time, too late
+    [-0.42  0.89 -2.81]
     """
     space, problem, theta = _checked(problem, theta)
     average = total_error(problem, best_model_average(problem))
@@ -138,6 +215,26 @@ def hard_sample_error(problem: FineTuningProblem, theta: Array, fraction: float 
     theta : (…, d) array
     fraction : float
         q in (0, 1]; 1 is all samples, :func:`target_error`.
+
+    Returns
+    -------
+    (…) array
+        In the units of y².
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For q outside (0, 1], and as in :func:`pretrain_error`.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6)
+    >>> stalled = lt.iterate(problem, 10, temperature=0.5)
+    >>> for fraction in (1.0, 0.1):  # all samples, the hardest tenth
+    ...     print(f"{lt.hard_sample_error(problem, stalled, fraction):.4f}")
+    0.0158
+    0.0672
     """
     space, problem, theta = _checked(problem, theta, fraction)
     fraction = shaped(

@@ -5,7 +5,8 @@ Everything here is a function of ρ and of β, the re-parametrisation **of μ²*
     μ² = β(1−ρ²) / ((1+β)(1−βρ²)),      τ = 2β(1−ρ²)‖e‖² / (1−β²ρ²),      0 < β ≤ 1/ρ,
 
 and is written in homogeneous coordinates, β = p/q with max(p, q) = 1: vanilla fine-tuning (τ = ∞, q = ρp) and
-β → 0 are ordinary points. No noise (σ = 0) and η = 1/(2μ), with which θ_K − θ̃* = Q^K e, Q = I − Σ'/μ.
+β → 0 are ordinary points. No noise (σ = 0) and η = 1/(2μ), with which θ_K − θ̃* = Q^K e, Q = I − Σ'/μ. All raise
+InvalidValueError or InvalidTypeError for ρ outside [0, 1) or β outside (0, 1/ρ] (NaN under JAX tracing).
 """
 
 from __future__ import annotations
@@ -79,6 +80,12 @@ def stall_parameter(temperature: float | Array, rho: float | Array, shift_norm: 
     ------
     InvalidValueError, InvalidTypeError
         For values outside these ranges; under JAX tracing the result is NaN there.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> print(lt.stall_parameter([0.5, 2.0, float("inf")], 0.6).round(4))
+    [0.3712 1.     1.6667]
     """
     space = namespace(temperature, rho, shift_norm)
     rho = checked_rho(rho, temperature, shift_norm)
@@ -96,18 +103,19 @@ def stall_parameter(temperature: float | Array, rho: float | Array, shift_norm: 
 
 
 def _norm(space: Namespace, shift_norm: object) -> Array:
-    return bounded(
-        space,
-        "shift_norm",
-        shift_norm,
-        lambda v: (v > 0) & (v < math.inf),
-        "must be finite and > 0",
-        ndim=_ANY,
-    )
+    accept = lambda v: (v > 0) & (v < math.inf)
+    return bounded(space, "shift_norm", shift_norm, accept, "must be finite and > 0", ndim=_ANY)
 
 
 def stall_temperature(beta: float | Array, rho: float | Array, shift_norm: float | Array = 1.0) -> Array:
-    """τ(β) = 2β(1−ρ²)‖e‖²/(1−β²ρ²), the inverse of :func:`stall_parameter`, ``inf`` at β = 1/ρ. Broadcasts."""
+    """τ(β) = 2β(1−ρ²)‖e‖²/(1−β²ρ²), the inverse of :func:`stall_parameter`, ``inf`` at β = 1/ρ. Broadcasts.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> print(f"{lt.stall_temperature(lt.stall_parameter(0.5, 0.6), 0.6):.4f}")
+    0.5000
+    """
     space, p, q, rho = _coordinates(beta, rho, shift_norm)
     norm = _norm(space, shift_norm)
     broadcast(beta=p * rho, shift_norm=norm)
@@ -116,7 +124,14 @@ def stall_temperature(beta: float | Array, rho: float | Array, shift_norm: float
 
 
 def squared_mass(beta: float | Array, rho: float | Array) -> Array:
-    """μ²(β) = β(1−ρ²)/((1+β)(1−βρ²)): the re-parametrisation is of μ², not of μ (Lemma F.3). Broadcasts."""
+    """μ²(β) = β(1−ρ²)/((1+β)(1−βρ²)): the re-parametrisation is of μ², not of μ (Lemma F.3). Broadcasts.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> print(f"{lt.squared_mass(lt.stall_parameter(0.5, 0.6), 0.6):.4f}")  # μ² = τ/(τ + 2‖e‖²)
+    0.2000
+    """
     space, p, q, rho = _coordinates(beta, rho)
     return quotient(space, p * q * _complement(rho), (p + q) * (q - p * rho**2), 1.0)[()]
 
@@ -153,6 +168,12 @@ def stall_spectrum(beta: float | Array, rho: float | Array) -> tuple[Array, Arra
     ------
     InvalidValueError, InvalidTypeError
         For ρ outside [0, 1) or β outside (0, 1/ρ].
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> print("{:.4f} {:.4f}".format(*lt.stall_spectrum(0.01, 0.6)))  # one direction stalls
+    0.9937 0.3577
     """
     space, p, q, rho = _coordinates(beta, rho)
     return _slow(p, q, rho)[0][()], _fast(space, p, q, rho)[0][()]
@@ -180,6 +201,10 @@ def closed_form(beta: float | Array, rho: float | Array, steps: int | Array) -> 
 
     along e  =  (λ₁^K + β²ρ²λ₂^K)/(1+β²ρ²),    along ē⊥  =  −βρ(λ₁^K − λ₂^K)/(1+β²ρ²)
 
+    The difference λ₁^K − λ₂^K is λ₁^K(1 − (λ₂/λ₁)^K), with λ₂/λ₁ taken from the closed forms of λ₁ ± λ₂:
+    each component keeps its digits also for large τ, where λ₂ → −λ₁. Errors as in :func:`stall_spectrum`, and
+    for K < 0 or not an integer.
+
     Parameters
     ----------
     beta, rho : float or array
@@ -187,8 +212,13 @@ def closed_form(beta: float | Array, rho: float | Array, steps: int | Array) -> 
     steps : int or integer array
         K ≥ 0; Python ints of any size. The three broadcast against each other.
 
-    The difference λ₁^K − λ₂^K is λ₁^K(1 − (λ₂/λ₁)^K), with λ₂/λ₁ taken from the closed forms of λ₁ ± λ₂:
-    each component keeps its digits also for large τ, where λ₂ → −λ₁.
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> print("{:.4f} {:.4f}".format(*lt.closed_form(0.1, 0.6, 5)))
+    0.7384 -0.0440
+    >>> print(lt.iterate(lt.paper_problem(0.6), 5, temperature=lt.stall_temperature(0.1, 0.6)).round(4))
+    [ 0.7384 -0.044 ]
     """
     space, p, q, rho, count = _with_steps(beta, rho, steps)
     parts = lambda p, q, rho, number, odd: _closed_form(space, p, q, rho, Steps(number, odd))
@@ -211,7 +241,16 @@ def _closed_form(space: Namespace, p: Array, q: Array, rho: Array, count: Steps)
 
 
 def stall_approximation(beta: float | Array, rho: float | Array, steps: int | Array) -> tuple[Array, Array]:
-    """(15): θ_K − θ̃* ≈ γ(e − βρ‖e‖ē⊥), γ = λ₁^K/(1+β²ρ²); units, arguments and broadcasting of (14)."""
+    """(15): θ_K − θ̃* ≈ γ(e − βρ‖e‖ē⊥), γ = λ₁^K/(1+β²ρ²); units, arguments and broadcasting of (14).
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> for components in (lt.closed_form(0.1, 0.6, 5), lt.stall_approximation(0.1, 0.6, 5)):
+    ...     print("{:.4f} {:.4f}".format(*components))
+    0.7384 -0.0440
+    0.7384 -0.0443
+    """
     space, p, q, rho, count = _with_steps(beta, rho, steps)
     slow = _slow_power(space, p, q, rho, count)
     cos2, cossin = _angle(_tangent(space, p, q, rho))
@@ -219,7 +258,14 @@ def stall_approximation(beta: float | Array, rho: float | Array, steps: int | Ar
 
 
 def stall_direction(beta: float | Array, rho: float | Array) -> tuple[Array, Array]:
-    """The unit vector along ē − βρē⊥, Q's slow eigenvector, as components (ē, ē⊥) (Remark 7.4). Broadcasts."""
+    """The unit vector along ē − βρē⊥, Q's slow eigenvector, as components (ē, ē⊥) (Remark 7.4). Broadcasts.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> print("{:.4f} {:.4f}".format(*lt.stall_direction(0.1, 0.6)))  # nearly the shift itself
+    0.9982 -0.0599
+    """
     space, p, q, rho = _coordinates(beta, rho)
     tangent = _tangent(space, p, q, rho)
     cosine = (1 + tangent**2) ** -0.5
@@ -230,6 +276,12 @@ def half_life(beta: float | Array, rho: float | Array) -> Array:
     """ln 2/(−ln λ₁): the steps in which the error along the stalled direction halves (B). Broadcasts.
 
     About 2 ln 2·‖e‖²/τ for τ ≪ 2(1−ρ²)‖e‖², at the step η = 1/(2μ). 0 where λ₁ = 0.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> print(lt.half_life(lt.stall_parameter([0.1, 0.01, 0.001], 0.6), 0.6).round(1))
+    [  14.6  139.4 1387. ]
     """
     space, p, q, rho = _coordinates(beta, rho)
     lambda1, gap = _slow(p, q, rho)

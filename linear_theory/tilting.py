@@ -148,6 +148,16 @@ def weight_mass(problem: FineTuningProblem, temperature: float | Array | WeightR
     ------
     InvalidValueError, InvalidTypeError
         For τ ≤ 0 or NaN, or KL-DRO at τ ≤ 2s². Under JAX tracing the result is NaN there.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> for noise in (0.0, 3.0):  # at the default temperature μ² is the same, whatever the noise
+    ...     problem = lt.paper_problem(0.6, noise_variance=noise)
+    ...     tau = lt.population_median_temperature(problem)
+    ...     print(f"{tau:.4f} {lt.weight_mass(problem, tau) ** 2:.4f}")
+    0.4549 0.1853
+    1.8197 0.1853
     """
     return weighted_moments(problem, temperature).mass[()]
 
@@ -158,6 +168,15 @@ def weighted_covariance(problem: FineTuningProblem, temperature: float | Array |
     For FLOW Σ' = μ(Σ̃ − (2/τ) Σ̃e eᵀΣ̃/(1 + 2s²/τ)): a matrix for a matrix, one rank more for an
     ``IdentityPlusLowRank``, an ``Operator`` for an operator. Not divided by the mass: the gradient of the
     weighted loss is 2Σ'(θ − θ_∞). Arguments and errors as in :func:`weight_mass`.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6)
+    >>> weighted, mass = lt.weighted_covariance(problem, 0.5), lt.weight_mass(problem, 0.5)
+    >>> shrunk = weighted @ problem.shift / (problem.target_covariance @ problem.shift)
+    >>> print(shrunk.round(4), f"{mass**3:.4f}")  # Σ'e = μ³ Σ̃e without noise
+    [0.0894 0.0894] 0.0894
     """
     moments = weighted_moments(problem, temperature)
     weighted, mass = moments.covariance, moments.mass
@@ -178,6 +197,13 @@ def population_median_temperature(problem: FineTuningProblem) -> Array:
     ------
     InvalidValueError
         If s² = eᵀΣ̃e + σ² is 0: every loss is 0 and there is no temperature to take.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6, noise_variance=1.0)  # s² = 1 + 1
+    >>> print(f"{lt.population_median_temperature(problem):.4f}")
+    0.9099
     """
     space = namespace(problem)
     variance = checked_problem(space, problem).residual_variance

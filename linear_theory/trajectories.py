@@ -50,7 +50,7 @@ def iterate(
 
     Returns
     -------
-    (d,) array, or (m, d) for an array of steps.
+    (d,) array, or (m, d) for an array of steps
 
     Raises
     ------
@@ -60,6 +60,20 @@ def iterate(
         :func:`stable_learning_rate`.
     InvalidValueError, InvalidTypeError
         For K < 0 or not an integer, η ≤ 0 or not finite, τ ≤ 0 or NaN.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6)
+    >>> print(lt.iterate(problem, [0, 2, 4])[:, 0].round(4))  # standard fine-tuning: ρ^K e for even K
+    [1.     0.36   0.1296]
+    >>> stalled = lt.iterate(problem, 10**12, temperature=1e-12)
+    >>> print(f"{stalled[0]:.4f}")  # a stall: exp(−τK/2) of the way is left, and no loop has run
+    0.6065
+    >>> import jax
+    >>> error = lambda tau: lt.total_error(problem, lt.iterate(problem, 10, temperature=tau))
+    >>> print(f"{jax.jit(jax.grad(error))(0.1):.3f}")  # a higher temperature would end lower
+    -1.365
     """
     moments = weighted_moments(problem, temperature)
     space = namespace(problem, moments, learning_rate, steps if isinstance(steps, jax.Array) else None)
@@ -116,6 +130,15 @@ def stable_learning_rate(
     (beyond rounding) count, which makes it jump where eigenvalues coincide; ``inf`` where there is nothing
     to learn. At η equal to it the iterates oscillate for ever.
     Arguments and errors as in :func:`iterate`.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6)
+    >>> print(f"{lt.stable_learning_rate(problem):.4f}")  # 1/(1 + ρ)
+    0.6250
+    >>> print(f"{lt.stable_learning_rate(problem, temperature=0.1):.4f}")  # small weights, large steps
+    6.9593
     """
     moments = weighted_moments(problem, temperature)
     space = namespace(problem, moments)
@@ -139,12 +162,22 @@ def gradient_flow(
 
     Returns
     -------
-    (d,) array, or (m, d) for an array of times. In the null space of Σ̃ it stays at θ*.
+    (d,) array, or (m, d) for an array of times
+        In the null space of Σ̃ it stays at θ*.
 
     Raises
     ------
     InvalidValueError, InvalidTypeError
         For t < 0 or NaN, or a bad temperature.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6)
+    >>> print(lt.gradient_flow(problem, 1.0).round(4))
+    [ 0.245  -0.2043]
+    >>> print(lt.iterate(problem, 10**6, learning_rate=1e-6).round(4))  # t = Kη
+    [ 0.245  -0.2043]
     """
     moments = weighted_moments(problem, temperature)
     space = namespace(problem, moments, time)
@@ -161,5 +194,12 @@ def fixed_point(problem: FineTuningProblem, temperature: float | Array | WeightR
 
     For FLOW κ = τ/(τ + 2σ²): training to convergence is model averaging with ω = 1 − κ. Where Σ̃ is
     singular the null components stay at θ*. Arguments and errors as in :func:`iterate`.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6, noise_variance=1.0)
+    >>> print(lt.fixed_point(problem, 2.0).round(4), lt.model_average(problem, 0.5))  # κ = 1 − ω = ½
+    [0.5 0. ] [0.5 0. ]
     """
     return gradient_flow(problem, math.inf, temperature)

@@ -16,7 +16,15 @@ KINDS = (IdentityPlusLowRank, Operator)
 
 
 def as_covariance(value: Any) -> Covariance:
-    """A checked covariance with its operations: a bare matrix becomes :class:`Dense`."""
+    """A checked covariance with its operations: a bare matrix becomes :class:`Dense`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> type(lt.covariance.as_covariance(np.eye(2))).__name__
+    'Dense'
+    """
     return value if isinstance(value, KINDS) else Dense(value)
 
 
@@ -26,6 +34,16 @@ def checked_covariance(space: Namespace, name: str, value: Any, dim: int) -> Any
     A SciPy ``LinearOperator`` or sparse matrix becomes an :class:`Operator`. In a matrix, asymmetry or a
     negative eigenvalue of the size of rounding (16·d·eps beside the largest entry) passes as it is; anything
     beyond is an error, never repaired.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> from linear_theory.arrays import namespace
+    >>> try:
+    ...     lt.covariance.checked_covariance(namespace(), "C", [[1, 2], [2, 1]], dim=2)
+    ... except lt.InvalidValueError as error:
+    ...     print(error.remedy)
+    is not positive semi-definite (smallest eigenvalue -1)
     """
     if isinstance(value, KINDS):
         if value.dim != dim:
@@ -62,7 +80,16 @@ def _checked_matrix(space: Namespace, name: str, value: object, dim: int) -> Arr
 
 
 def total(one: Covariance, other: Covariance) -> Covariance:
-    """The sum of two covariances, as structured as both allow."""
+    """The sum of two covariances, as structured as both allow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> low_rank = lt.covariance.IdentityPlusLowRank(np.eye(2, 1), np.array([[3.0]]))
+    >>> lt.covariance.total(low_rank, lt.covariance.Dense(np.eye(2))).dense().tolist()
+    [[5.0, 0.0], [0.0, 2.0]]
+    """
     if isinstance(one, IdentityPlusLowRank) and isinstance(other, IdentityPlusLowRank):
         return one.plus(other.factor, other.core, other.scale)
     if isinstance(one, Operator):

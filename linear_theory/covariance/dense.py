@@ -15,7 +15,16 @@ __all__ = ["Dense", "Downdated", "rank_cutoff"]
 
 @pytree
 class Dense:
-    """A covariance held as its (d, d) matrix; eigenvalues up to ``cutoff`` are zero, by default rounding."""
+    """A covariance held as its (d, d) matrix; eigenvalues up to ``cutoff`` are zero, by default rounding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> A = lt.covariance.Dense(np.array([[2.0, 1.0], [1.0, 2.0]]))
+    >>> print(A.apply(np.array([1.0, 0.0])), A.quadratic(np.ones(2)), A.eigh()[0].round(4))
+    [2. 1.] 6.0 [1. 3.]
+    """
 
     matrix: Array
     cutoff: Array | None = None
@@ -59,6 +68,15 @@ class Downdated:
     Every vector splits as v = α e + r with eᵀA r = 0, and in that split nothing cancels:
     vᵀ(·)v = rᵀA r + ratio·α² eᵀA e. So a quadratic form that the weight has made 10⁶ times smaller
     still has all its digits, which forming A − … would have lost.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> A = lt.covariance.Dense(np.diag([1.0, 4.0]))
+    >>> weighted = lt.covariance.Downdated(A, np.array([1.0, 0.0]), np.array(1e-30))
+    >>> print(weighted.quadratic(np.eye(2)))  # A − … would have lost the first to rounding
+    [1.e-30 4.e+00]
     """
 
     base: Any  # a Covariance; for ``eigh`` one that has it

@@ -44,6 +44,14 @@ class IdentityPlusLowRank:
     InvalidValueError, InvalidTypeError
         For wrong shapes, NaN or infinity, an asymmetric core, or a negative eigenvalue of the whole.
         Rounding (16·(k+1)·eps beside the largest eigenvalue) passes as it is and counts as zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> A = lt.covariance.IdentityPlusLowRank(factor=np.eye(10**6, 1), core=np.array([[8.0]]))  # a spike
+    >>> print(A.quadratic(np.ones(10**6)))
+    1000008.0
     """
 
     factor: Array

@@ -41,8 +41,18 @@ class Operator:
     ------
     InvalidValueError
         Where a product has the wrong shape or is not finite; where A is found not to be symmetric (two random
-        vectors are tried: |⟨u, Av⟩ − ⟨Au, v⟩| beyond rounding) or, on the way, not positive semi-definite;
+        vectors are tried: ``|⟨u, Av⟩ − ⟨Au, v⟩|`` beyond rounding) or, on the way, not positive semi-definite;
         where the space has not settled after 2048 products.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> decay = np.linspace(0.9, 0.5, 1000)
+    >>> target_covariance = lt.covariance.Operator(lambda v: decay * v, 1000)
+    >>> problem = lt.FineTuningProblem(np.ones(1000), np.zeros(1000), target_covariance)
+    >>> print(lt.iterate(problem, 2)[[0, -1]].round(4))  # (1 − 2η·decay)², η = ½
+    [0.01 0.25]
     """
 
     product: Callable[[Array], Array]

@@ -13,7 +13,16 @@ __all__ = ["Covariance", "Enough", "Reach", "anything", "settles"]
 
 
 class Covariance(Protocol):
-    """A symmetric positive semi-definite matrix A, touched only through these operations."""
+    """A symmetric positive semi-definite matrix A, touched only through these operations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> A = lt.covariance.as_covariance(np.diag([1.0, 3.0]))
+    >>> print(A.dim, A.ceiling, A.quadratic(np.ones(2)), A.apply(np.ones(2)))
+    2 3.0 4.0 [1. 3.]
+    """
 
     @property
     def dim(self) -> int: ...
@@ -37,6 +46,15 @@ class Reach:
     ``covariance``: BᵀA B, of m dimensions; ``coordinates``: Bᵀv; ``basis``: B's columns as rows (m, d),
     ``None`` where B is the identity; ``rest``: A's one eigenvalue on the complement, ``None`` where there is
     none or it is not known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6, dim=10**6)
+    >>> reach = problem.target_operator.reach(problem.shift, lt.covariance.anything)
+    >>> print(reach.covariance.dim, reach.rest, reach.embed(reach.coordinates)[:3])
+    2 1.0 [1. 0. 0.]
     """
 
     covariance: Any
@@ -58,7 +76,16 @@ Enough = Callable[[Reach], bool]
 
 
 def anything(reach: Reach) -> bool:
-    """The first space will do."""
+    """The first space will do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> A = lt.covariance.Operator(lambda v: np.linspace(1.0, 2.0, v.size) * v, 1000)
+    >>> A.reach(np.ones(1000), lt.covariance.anything).covariance.dim  # the first that is looked at
+    16
+    """
     return True
 
 
@@ -66,6 +93,15 @@ def settles(wanted: Callable[[Reach], tuple[Array, Array | float]]) -> Enough:
     """Enough where what is ``wanted`` of the space no longer changes when the space grows.
 
     ``wanted`` gives an array, (…, m) in the basis of the space, and the size that its rounding errors are on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> A = lt.covariance.Operator(lambda v: np.linspace(1.0, 2.0, v.size) * v, 1000)
+    >>> image = lambda reach: (reach.covariance.apply(reach.coordinates), 2.0)
+    >>> A.reach(np.ones(1000), lt.covariance.settles(image)).covariance.dim  # the second shows no change
+    32
     """
     last: list[Array] = []
 

@@ -38,6 +38,15 @@ class ConjugateGradient:
 
     Where the smaller side of X is above 512, no lower bound of the smallest curvature is known: it is
     estimated from the Lanczos matrix of the steps taken, from above, and ``Path.status`` says so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> X, y = np.array([[1.0, 0.0, 0.0], [0.0, 3.0, 0.0]]), np.array([1.0, 3.0])
+    >>> path = lt.descend(X, y, np.full(3, 2.0), solver=lt.descent.ConjugateGradient(), steps=2)
+    >>> print(path.theta[-1].round(4))  # after rank steps; what no row reaches stays at the start
+    [1. 1. 2.]
     """
 
     tolerance: Array | float = 0.0

@@ -45,7 +45,19 @@ class GradientDescent(Linear):
 
     ∇²L = (2/n) Σ wᵢxᵢxᵢᵀ, so that the step which diverges is η ≥ 2/λ_max(∇²L) = 1/λ_max((1/n) Σ wᵢxᵢxᵢᵀ).
     With ``tolerance`` > 0 it stops at the first recorded step where ‖θ − θ_∞‖ ≤ tolerance·‖θ_∞ − start‖ is
-    certain.
+    certain. Every solver raises InvalidValueError or InvalidTypeError for η ≤ 0, a momentum outside [0, 1) or a
+    tolerance < 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> X, y = np.diag([1.0, 2.0]), np.ones(2)
+    >>> for rate in (0.49, 0.51):  # 1/λ_max((1/n) Σ wᵢxᵢxᵢᵀ) is ½
+    ...     path = lt.descend(X, y, np.zeros(2), solver=lt.descent.GradientDescent(rate), steps=[10**4])
+    ...     print(path.status)
+    stationary
+    diverged
     """
 
     learning_rate: Array | float | None = None
@@ -73,6 +85,17 @@ class HeavyBall(Linear):
     smallest at which it holds of all, max over μ, λ_max of (1 − √(ηλ))². Both left out give Polyak's
     η = 4/(√λ_max + √μ)², m = ((√λ_max − √μ)/(√λ_max + √μ))², the fastest there is, with √(μ/λ_max) taken to
     be at least 4√ε: rounding would make a faster one diverge. Diverges where ηλ_max ≥ 2(1 + m).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> X, y = np.diag([1.0, 30.0]), np.ones(2)
+    >>> for solver in (lt.descent.GradientDescent(), lt.descent.HeavyBall()):
+    ...     path = lt.descend(X, y, np.zeros(2), solver=solver, steps=200)
+    ...     print(f"{path.distance[-1]:.1e}")
+    8.0e-01
+    3.1e-05
     """
 
     learning_rate: Array | float | None = None
@@ -113,6 +136,16 @@ class Nesterov(Linear):
     direction is not slower than 2m/(1 + m). Both left out give η = 4/(3λ_max + μ), m = (s − 2)/(s + 2),
     s = √(3λ_max/μ + 1): the fastest there is (Lessard, Recht and Packard 2016), 1 − 2/s a step. Diverges
     where ηλ_max ≥ (2 + 2m)/(1 + 2m).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> X, y = np.diag([1.0, 30.0]), np.ones(2)
+    >>> solver = lt.descent.Nesterov(tolerance=1e-6)
+    >>> path = lt.descend(X, y, np.zeros(2), solver=solver, steps=10**4)
+    >>> print(path.steps[-1], path.status)
+    425 converged
     """
 
     learning_rate: Array | float | None = None

@@ -22,6 +22,16 @@ class Objective:
 
     ``X`` (n, d), ``residual`` r (n,), ``weights`` (n,), ``start`` (d,), ``count`` n; ``gradient`` and ``loss``.
     The gradient costs d² out of the normal equations where n ≥ d, and a pass over the rows where n < d.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> from linear_theory.least_squares.rows import checked_sample
+    >>> sample = checked_sample(np.diag([1.0, 2.0]), np.ones(2), np.zeros(2), None)
+    >>> objective = lt.descent.Objective(*sample)
+    >>> print(objective.gradient(np.zeros(2)), objective.loss(np.array([1.0, 0.5])))  # −(2/n) Xᵀy, 0
+    [-1. -2.] 0.0
     """
 
     def __init__(self, space: Namespace, sample: Sample, by_rows: bool = False) -> None:

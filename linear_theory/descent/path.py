@@ -17,6 +17,14 @@ class Path:
     ``roundings`` (k,), by how many ε rounding may have falsified it; ``distance_bound`` is their sum.
     ``gradient_norm`` ‖∇L‖ at the end. ``start`` (d,), ``start_loss`` and ``tolerance`` are what it began with;
     ``certified`` is 0 where the distance is only an estimate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> path = lt.descend(np.diag([1.0, 2.0]), np.ones(2), np.zeros(2), steps=2)
+    >>> print(path.theta.round(4).tolist(), path.loss.round(3), path.steps)
+    [[0.0, 0.0], [0.25, 0.5], [0.4375, 0.5]] [1.    0.281 0.158] [0 1 2]
     """
 
     theta: Array
@@ -35,6 +43,14 @@ class Path:
         """A bound on ‖θ − θ_∞‖ for each recorded θ, (k,), in exact arithmetic on the given data.
 
         Infinite where none is known. Only an estimate where ``certified`` is 0.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> path = lt.descend(np.diag([1.0, 2.0]), np.ones(2), np.zeros(2), steps=10)
+        >>> bool(np.linalg.norm(path.theta[-1] - [1.0, 0.5]) <= path.distance_bound[-1])
+        True
         """
         return self.distance + namespace(self.loss).eps * self.roundings
 
@@ -45,6 +61,13 @@ class Path:
         ``"converged"``: the tolerance is met for certain; ``"converged (estimated)"``: by an estimate.
         ``"stationary"``: what is left is of the size of rounding. ``"descending"``: more steps get nearer.
         ``"unresolved"``: rounding hides a direction, the limit is not known. ``"diverged"``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lt.descend(np.diag([1.0, 2.0]), np.ones(2), np.zeros(2), steps=10).status
+        'descending'
         """
         if not is_concrete(self.loss, self.distance):
             return "not known while traced"
@@ -60,7 +83,15 @@ class Path:
 
     @property
     def advice(self) -> str:
-        """What to do about the status."""
+        """What to do about the status.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lt.descend(np.eye(2), np.ones(2), np.zeros(2), solver=lt.descent.GradientDescent(3.0)).advice
+        'the step is too large; leave learning_rate and momentum out, or lower them'
+        """
         return {
             "diverged": "the step is too large; leave learning_rate and momentum out, or lower them",
             "descending": "not at the minimum yet; more steps (of StochasticGradient, which hovers: smaller "

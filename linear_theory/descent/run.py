@@ -40,6 +40,21 @@ class Solver(Protocol):
     ``objective`` offers ``gradient(δ)`` and ``loss(δ)``, and the rows: see :class:`Objective`. Optional:
     ``tolerance`` (0), at which relative distance to stop, and ``by_rows`` (False), that no gradient is asked
     for, so that no normal equations need be taken of X with many columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> class SignDescent:
+    ...     def init(self, objective, displacement):
+    ...         return 0.125  # the size of a step, which is all the state there is
+    ...
+    ...     def step(self, objective, displacement, size):
+    ...         return displacement - size * np.sign(objective.gradient(displacement)), size
+    ...
+    >>> path = lt.descend(np.diag([1.0, 2.0]), np.ones(2), np.zeros(2), solver=SignDescent(), steps=8)
+    >>> print(path.theta[[4, 8]].tolist())
+    [[0.5, 0.5], [1.0, 0.5]]
     """
 
     def init(self, objective: Objective, displacement: Array) -> Any: ...
@@ -63,8 +78,11 @@ def descend(
 
     Parameters
     ----------
-    X, y, start, weights
-        (n, d), (n,), (d,) and (n,) arrays, as in :func:`linear_theory.solve`.
+    X : (n, d) array
+    y : (n,) array
+    start : (d,) array
+    weights : (n,) array, optional
+        ≥ 0; ``None`` is all ones. All four as in :func:`linear_theory.solve`.
     solver : Solver, optional
         ``linear_theory.descent.GradientDescent()`` by default, or ``HeavyBall``, ``Nesterov``,
         ``ConjugateGradient``, ``StochasticGradient``, or one of your own with ``init`` and ``step``.
@@ -85,6 +103,15 @@ def descend(
     InvalidValueError, InvalidTypeError
         For bad rows as in ``solve``, rows so large that their squares overflow, K < 0 or not an integer,
         steps that do not increase, or 2³¹ and more of them where a loop is needed or all are recorded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> X, y = np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([1.0, 3.0])
+    >>> path = lt.descend(X, y, start=np.zeros(2), steps=[1, 10, 10**15])
+    >>> print(path.theta.round(4).tolist(), path.status)
+    [[1.5279, 1.1459], [1.1277, 1.7934], [1.0, 2.0]] stationary
     """
     solver = GradientDescent() if solver is None else solver
     if not isinstance(solver, Solver) or isinstance(solver, type):

@@ -28,6 +28,16 @@ class StochasticGradient:
 
     The same ``seed`` (≥ 0) gives the same path: NumPy's PCG64 for NumPy arrays, ``jax.random`` for JAX.
     Distances on the path are those of this very run, not expectations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> X, y = np.tile(np.eye(2), (50, 1)), np.tile([1.0, 2.0], 50)
+    >>> solver = lt.descent.StochasticGradient(batch_size=8, seed=0)
+    >>> path = lt.descend(X, y, np.zeros(2), solver=solver, steps=400)
+    >>> print(path.theta[-1].round(4))  # every row can be fitted, so that a constant step converges
+    [1. 2.]
     """
 
     batch_size: int = 1

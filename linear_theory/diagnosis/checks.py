@@ -56,7 +56,7 @@ class Check:
     ``what`` the figure is; ``error`` its standard error under the assumption, NaN where the reference
     distribution is exact and not normal; ``sigmas`` the standard normal deviate of the same probability, NaN
     where the rows are too few to judge; ``culprit`` the column that is furthest off, −1 the residual, or
-    None; ``limit`` the largest |deviate| that passes, 4 made fair to as many checks at once (Bonferroni).
+    None; ``limit`` the largest ``|deviate|`` that passes, 4 made fair to as many checks at once (Bonferroni).
     """
 
     name: str

@@ -16,19 +16,19 @@ SIGMAS = 4.0
 
 
 def threshold(checks: int) -> float:
-    """What the largest of so many |deviates| reaches as rarely as one reaches 4 (Bonferroni)."""
+    """What the largest of so many ``|deviates|`` reaches as rarely as one reaches 4 (Bonferroni)."""
     return float(stats.norm.isf(stats.norm.sf(SIGMAS) / max(1, checks)))
 
 
 def as_deviate(log_tail: float) -> float:
-    """|z| of the two-sided probability exp(log_tail); beyond the smallest float by its leading term."""
+    """``|z|`` of the two-sided probability exp(log_tail); beyond the smallest float by its leading term."""
     if log_tail < -650:
         return math.sqrt(-2 * log_tail)
     return float(stats.norm.isf(math.exp(min(log_tail, 0.0)) / 2))
 
 
 def f_deviate(ratio: float, above: float, below: float, two_sided: bool = False) -> float:
-    """|z| of a ratio under F(above, below); of its upper tail, or of the smaller tail twice."""
+    """``|z|`` of a ratio under F(above, below); of its upper tail, or of the smaller tail twice."""
     law = stats.f(above, below)
     tail = float(law.logsf(ratio))
     if two_sided:

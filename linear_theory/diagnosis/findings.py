@@ -109,7 +109,7 @@ def _to_the_end(d: Diagnosis) -> list[str]:
 
 
 def overlap_with(d: Diagnosis, direction: Array) -> float:
-    """|cosine| with the shift; 0 where there is none."""
+    """``|cosine|`` with the shift; 0 where there is none."""
     length = float(np.linalg.norm(d.shift))
     return abs(float(direction @ d.shift)) / length if length > 0 else 0.0
 

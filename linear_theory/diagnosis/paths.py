@@ -144,7 +144,7 @@ def safe_step(spectrum: Array) -> Array:
 
 
 def half_life(x: Array) -> Array:
-    """Steps after which |1 − x|^K is ½: ∞ where x ≤ 0 or x ≥ 2, and 0 at x = 1."""
+    """Steps after which ``|1 − x|^K`` is ½: ∞ where x ≤ 0 or x ≥ 2, and 0 at x = 1."""
     xp = namespace(x).xp
     slow, fast = (x > 0) & (x < 1), (x > 1) & (x < 2)
     rate = -xp.log1p(-xp.where(slow, x, 0.5))

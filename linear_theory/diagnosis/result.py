@@ -33,13 +33,22 @@ class Diagnosis:
     eigenvalues, 0 where no row reaches; ``shift`` e (d,), start − the unweighted optimum, and
     ``weighted_shift``, start − the
     weighted one; ``stalled_direction`` (d,), the unit eigenvector of C with the smallest eigenvalue;
-    ``overlap`` its |cosine| with the shift; ``half_life`` of the error along it in steps at FLOW's learning
+    ``overlap`` its ``|cosine|`` with the shift; ``half_life`` of the error along it in steps at FLOW's learning
     rate, 1/(2 mean w) where that converges and one that never overshoots else, ∞ where the eigenvalue is 0;
     ``target_errors`` and ``forgetting`` of (start, weighted optimum, unweighted optimum): excess mean
     squared error on these rows, and (θ − start)ᵀΣ(θ − start).
 
     These may be traced by JAX. ``paths``, ``checks``, :meth:`report` and :meth:`picture` are made of them and of
     the ``rows`` (whose weights are divided by the largest) when first asked for, by NumPy, and need values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> X = np.random.default_rng(0).standard_normal((500, 2))
+    >>> diagnosis = lt.diagnose(X, X @ np.array([3.0, 1.0]), np.zeros(2))
+    >>> print(f"overlap {diagnosis.overlap:.2f}, half-life {diagnosis.half_life:.1f} steps")
+    overlap 1.00, half-life 3.0 steps
     """
 
     temperature: Array
@@ -60,7 +69,15 @@ class Diagnosis:
 
     @property
     def forgetting_measure(self) -> str:
-        """Which forgetting error this is: without a pre-training covariance it is only a distance."""
+        """Which forgetting error this is; without a pre-training covariance it is only a distance.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lt.diagnose(np.eye(2), np.ones(2), np.zeros(2)).forgetting_measure
+        '‖θ − θ*‖²'
+        """
         return "‖θ − θ*‖²" if self.pretrain_covariance is None else "(θ − θ*)ᵀΣ(θ − θ*)"
 
     @cached_property
@@ -73,16 +90,46 @@ class Diagnosis:
 
     @cached_property
     def paths(self) -> Paths:
-        """Both errors step by step: standard fine-tuning, FLOW, and the step-matched control."""
+        """Both errors step by step, of standard fine-tuning, FLOW and the step-matched control.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> X = np.random.default_rng(0).standard_normal((500, 2))
+        >>> paths = lt.diagnose(X, X @ np.array([3.0, 1.0]), np.zeros(2)).paths
+        >>> print(paths.forgetting[:, 1].round(2))  # after one step: standard, FLOW, step-matched control
+        [9.98 0.42 9.54]
+        """
         return followed(self._host)
 
     @cached_property
     def checks(self) -> tuple[Check, ...]:
-        """Each assumption of the theory, with the figure that says whether these rows break it."""
+        """Each assumption of the theory, with the figure that says whether these rows break it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> X = np.random.default_rng(0).standard_t(3, size=(500, 2))  # heavy tails
+        >>> checks = lt.diagnose(X, X @ np.array([3.0, 1.0]), np.zeros(2)).checks
+        >>> [check.name for check in checks if check.verdict == "broken"]
+        ['Gaussian residuals', 'Gaussian features']
+        """
         return judged(self._host)
 
     def report(self, width: int = 80, names: Sequence[str] | None = None) -> str:
-        """All of it in words and tables, in lines of ``width``; ``names`` are those of the columns of X."""
+        """All of it in words and tables, in lines of ``width``; ``names`` are those of the columns of X.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> X = np.random.default_rng(0).standard_normal((500, 2))
+        >>> report = lt.diagnose(X, X @ np.array([3.0, 1.0]), np.zeros(2)).report(names=["dose", "age"])
+        >>> print(*(line for line in report.splitlines() if "direction:" in line))
+        Stalled direction: 0.94 dose, 0.33 age; half-life 3.05 steps.
+        """
         from .report import written
 
         return written(self._host, self.paths, self.checks, width, names)
@@ -91,7 +138,16 @@ class Diagnosis:
         return self.report() if is_concrete(self) else object.__repr__(self)
 
     def picture(self, names: Sequence[str] | None = None) -> Figure:
-        """Both errors against the step and against each other, as a matplotlib figure (extra ``[cli]``)."""
+        """Both errors against the step and against each other, as a matplotlib figure (extra ``[cli]``).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> X = np.random.default_rng(0).standard_normal((500, 2))
+        >>> diagnosis = lt.diagnose(X, X @ np.array([3.0, 1.0]), np.zeros(2))
+        >>> diagnosis.picture(names=["dose", "age"]).savefig("stall.png")
+        """
         from .picture import drawn
 
         return drawn(self._host, self.paths, self.checks, names)
@@ -109,6 +165,10 @@ def diagnose(
 
     Parameters
     ----------
+    X : (n, d) array
+    y : (n,) array
+    start : (d,) array
+        θ*: the losses are those of yᵢ − ⟨xᵢ, start⟩.
     temperature : float or weight rule, optional
         τ > 0 in the units of y²; ``None`` is the median loss of the start on these rows.
     pretrain_covariance : (d, d) array, optional
@@ -123,6 +183,19 @@ def diagnose(
     ------
     InvalidValueError, InvalidTypeError
         As :func:`linear_theory.solve` and :func:`linear_theory.flow_weights`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> X = np.random.default_rng(0).standard_normal((500, 2))
+    >>> y = X @ np.array([3.0, 1.0])
+    >>> for temperature in (10.0, 1.0, 0.1):
+    ...     diagnosis = lt.diagnose(X, y, start=np.zeros(2), temperature=temperature)
+    ...     print(f"{diagnosis.half_life:.1f} steps, {diagnosis.effective_samples:.0f} effective samples")
+    1.7 steps, 380 effective samples
+    13.6 steps, 146 effective samples
+    194.9 steps, 46 effective samples
     """
     space, rows = checked_rows(X, y, start, None, temperature, pretrain_covariance)
     xp, start = space.xp, rows.start

@@ -44,6 +44,16 @@ class NormalEquations:
 
     ``+`` is associative and order-independent to rounding, with :meth:`empty` as identity. ``carry`` holds
     what rounding took from each sum so far, so that 10⁹ parts lose no more digits than one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> X, y, start = np.array([[1.0], [1.0], [1.0]]), np.array([1.0, 2.0, 9.0]), np.zeros(1)
+    >>> here = lt.NormalEquations.of(X[:2], y[:2], start)
+    >>> there = lt.NormalEquations.of(X[2:], y[2:], start)
+    >>> print((here + there).solve().theta.round(4))  # as of all rows together
+    [4.]
     """
 
     gram: Array
@@ -63,6 +73,15 @@ class NormalEquations:
         InvalidValueError, InvalidTypeError
             For wrong shapes, empty data, NaN or infinity, negative weights, or rows so large that their
             squares overflow.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> X, y, start = np.ones((2, 1)), np.array([1.0, 3.0]), np.zeros(1)
+        >>> sums = lt.NormalEquations.of(X, y, start, weights=[1.0, 0.25])
+        >>> print(sums.gram, sums.moment, sums.energy, sums.count)
+        [[1.25]] [1.75] 3.25 2.0
         """
         space, sample = checked_sample(X, y, start, weights)
         if space.xp is np:
@@ -79,7 +98,19 @@ class NormalEquations:
     @classmethod
     @meshed
     def empty(cls, start: Array) -> NormalEquations:
-        """No rows yet: the identity of ``+`` for this start, (d,) or (d, m)."""
+        """No rows yet: the identity of ``+`` for this start, (d,) or (d, m).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> total = lt.NormalEquations.empty(start=np.zeros(1))
+        >>> for X, y in [(np.ones((2, 1)), np.array([1.0, 3.0])), (np.ones((1, 1)), np.array([8.0]))]:
+        ...     total = total + lt.NormalEquations.of(X, y, np.zeros(1))
+        ...
+        >>> print(total.count, total.solve().theta.round(4))
+        3.0 [4.]
+        """
         space = namespace(start)
         start = finite(space, "start", start, ndim=(1, 2))
         zero = lambda *shape: space.xp.zeros(shape, dtype=space.dtype)
@@ -88,7 +119,17 @@ class NormalEquations:
 
     @classmethod
     def summed(cls, sample: Sample) -> NormalEquations:
-        """Of checked NumPy rows; where squares overflow or rows are not finite, nor are the sums."""
+        """Of checked NumPy rows; where squares overflow or rows are not finite, nor are the sums.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> from linear_theory.least_squares.rows import checked_sample
+        >>> _, sample = checked_sample(np.ones((2, 1)), np.array([1.0, 3.0]), np.zeros(1), None)
+        >>> print(lt.NormalEquations.summed(sample).moment)
+        [4.]
+        """
         shapes = [(sample.X.shape[1],) * 2, sample.start.shape, sample.y.shape[1:]]
         total, lost = np.zeros((2, sum(map(math.prod, shapes))))  # one vector is added quicker than three
         with np.errstate(over="ignore", invalid="ignore"):  # looked for in the sums
@@ -137,11 +178,29 @@ class NormalEquations:
         return self._plus(other._sums, other.carry)
 
     def gradient(self, displacement: Array) -> Array:
-        """∇L at start + δ: (2/n)(Gδ − g); no ½ in the loss, hence the 2."""
+        """∇L at start + δ: (2/n)(Gδ − g); no ½ in the loss, hence the 2.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> sums = lt.NormalEquations.of(np.ones((2, 1)), np.array([1.0, 3.0]), np.zeros(1))
+        >>> print(sums.gradient(np.array([0.0])), sums.gradient(np.array([2.0])))  # −2·mean y; 0 at the mean
+        [-4.] [0.]
+        """
         return 2 / self.count * (displacement @ self.gram - self.moment)
 
     def loss(self, displacement: Array) -> Array:
-        """L at start + δ, for δ (…, d): (1/n)(energy − 2⟨g, δ⟩ + δᵀGδ)."""
+        """L at start + δ, for δ (…, d): (1/n)(energy − 2⟨g, δ⟩ + δᵀGδ).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> sums = lt.NormalEquations.of(np.ones((2, 1)), np.array([1.0, 3.0]), np.zeros(1))
+        >>> print(sums.loss(np.array([[0.0], [2.0]])))  # the mean square, and the variance, of y
+        [5. 1.]
+        """
         curved = (displacement * (displacement @ self.gram)).sum(axis=-1)
         return (self.energy - 2 * displacement @ self.moment + curved) / self.count
 
@@ -157,6 +216,14 @@ class NormalEquations:
         ------
         InvalidValueError, InvalidTypeError
             For a negative or infinite ridge, no rows at all, or sums that overflowed as parts were added.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> sums = lt.NormalEquations.of(np.ones((2, 1)), np.array([1.0, 3.0]), np.zeros(1))
+        >>> print(sums.solve().theta.round(4), sums.solve(ridge=1.0).theta.round(4))
+        [2.] [1.]
         """
         from .solution import from_equations
 

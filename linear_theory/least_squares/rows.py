@@ -35,7 +35,7 @@ class Sample:
 
     @property
     def residual(self) -> Array:
-        """r = y − X·start: a pass over the rows."""
+        """r = y − X·start, by a pass over the rows."""
         return self.y - self.X @ self.start
 
 

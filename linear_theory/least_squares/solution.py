@@ -27,6 +27,14 @@ class Solution:
     ``condition``: an estimate of κ₂ of the column-equilibrated √w·X over its range (of its rows, where X is
     wide). ``residual`` Σ wᵢ(yᵢ − ⟨xᵢ,θ⟩)², () or (m,). ``refinements``: how many passes over the rows the
     answer was corrected with. ``method``: what was done, in words.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> solution = lt.solve([[1.0, 0.0], [1.0, 0.0]], [1.0, 3.0], start=[0.0, 7.0])
+    >>> print(solution.theta.round(4), solution.rank, f"{solution.residual:.4f}")  # column 1 says nothing
+    [2. 7.] 1 2.0000
     """
 
     theta: Array
@@ -38,7 +46,15 @@ class Solution:
 
     @property
     def method(self) -> str:
-        """What was done, in words."""
+        """What was done, in words.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lt.solve(np.eye(2), np.ones(2), np.zeros(2)).method
+        'Cholesky on the normal equations'
+        """
         if not is_concrete(self.way):
             return "not known while traced"
         return METHODS[int(self.way.max())]
@@ -68,7 +84,8 @@ def solve(
     Parameters
     ----------
     X : (n, d) array
-    y : (n,) array, or (n, m): m problems with the same rows and weights
+    y : (n,) or (n, m) array
+        (n, m) are m problems with the same rows and weights.
     start : (d,) array, or (d, m) beside (n, m) labels
     weights : (n,) array, optional
         ≥ 0; ``None`` is all ones. With ``ridge = 0``: weight 0 = row removed, weight 2 = row twice, all
@@ -97,6 +114,18 @@ def solve(
 
     In JAX the rank is that of √w·X, the QR is an SVD, and the derivative is the implicit function theorem's,
     of any order, never through the factorisation: exact wherever the rank does not change.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> X, y, start = np.array([[1.0], [1.0], [1.0]]), np.array([1.0, 2.0, 9.0]), np.zeros(1)
+    >>> print(lt.solve(X, y, start).theta.round(4))
+    [4.]
+    >>> print(lt.solve(X, y, start, weights=[1.0, 1.0, 0.0]).theta.round(4))  # weight 0 = row removed
+    [1.5]
+    >>> print(lt.solve([[1.0, 1.0]], [3.0], [3.0, 2.0]).theta.round(4))  # the closest of all that fit
+    [2. 1.]
     """
     space, sample = checked_sample(X, y, start, weights, ridge)
     accept = lambda v: (v >= 0) & (v < math.inf)

@@ -34,6 +34,14 @@ class TemperaturePath:
     the largest relative error ‖θ − θ_exact‖/‖θ_exact − start‖ that passes over the rows measured, at the dozen
     temperatures whose weights the nodes give worst (0 where every temperature was summed by itself). Equal
     temperatures are summed once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> path = lt.temperature_path(np.ones((3, 1)), np.array([1.0, 2.0, 9.0]), np.zeros(1), [1e9, 1.0])
+    >>> print(path.theta.shape, path.mean_weight.round(4))
+    (2, 1) [1.     0.1287]
     """
 
     temperatures: Array
@@ -69,6 +77,15 @@ def temperature_path(
     ------
     InvalidValueError, InvalidTypeError
         As :func:`linear_theory.solve`; for temperatures ≤ 0 or none at all, or an accuracy outside (0, 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> X, y = np.ones((3, 1)), np.array([1.0, 2.0, 9.0])
+    >>> path = lt.temperature_path(X, y, np.zeros(1), [np.inf, 10.0, 1.0])
+    >>> print(path.theta[:, 0].round(4))  # ever nearer to what the easiest rows say
+    [4.     1.427  1.0474]
     """
     space, sample = checked_sample(X, y, start, None, temperatures, ridge)
     if sample.y.ndim == 2:

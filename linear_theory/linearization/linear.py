@@ -62,11 +62,28 @@ class Linearization(Features):
     In every method a JAX array among the arguments, or in here, means JAX out. Each raises InvalidValueError or
     InvalidTypeError, naming the argument, for a wrong shape or type, NaN or infinity, or a weight < 0 (under JAX
     tracing a bad value gives NaN instead).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> lin = lt.linearize(lambda w, X: X @ w**2, np.array([1.0, 2.0]), np.eye(2), np.array([1.0, 3.0]))
+    >>> print(lin.start, lin.outputs, lin.residuals, lin.losses)
+    [1. 2.] [1. 4.] [ 0. -1.] [0. 1.]
     """
 
     @joined
     def gradient(self, weights: Array | None = None) -> Array:
-        """∇L(θ*) = −(2/n) JᵀWr, shape (P,)."""
+        """∇L(θ*) = −(2/n) JᵀWr, shape (P,).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lin = lt.linearize(lambda w, X: X @ w, np.zeros(2), np.eye(2), np.array([1.0, 3.0]))
+        >>> print(lin.gradient(weights=[1.0, 0.5]))
+        [-1.  -1.5]
+        """
         return -2 / self.count * self._back(self._sample(self._weights(weights)) * self.residuals)
 
     # -------------------------------------------------------------------------------------------- spectra
@@ -82,6 +99,14 @@ class Linearization(Features):
         exist where the eigenvalues of that matrix are distinct.
 
         ``count`` is from 1 to min(n·k, P); InvalidValueError beyond it, or where Lanczos does not converge.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lin = lt.linearize(lambda w, X: X @ w, np.zeros(2), np.diag([1.0, 2.0]), np.ones(2))
+        >>> print(lin.spectrum(2).values.round(4))
+        [2.  0.5]
         """
         if isinstance(count, bool) or not isinstance(count, int | np.integer):
             raise InvalidTypeError("count", count, "must be an integer ≥ 1")
@@ -110,6 +135,14 @@ class Linearization(Features):
         weight. For Gaussian features and FLOW it is μ³ along the shift and μ across it (Lemma F.1). The whole
         space would leave the smallest undefined where P > n·k: 0/0 outside the rows' span. ``count`` must
         not exceed the rank of J (InvalidValueError). Derivatives as of :meth:`spectrum`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lin = lt.linearize(lambda w, X: X @ w, np.zeros(2), np.eye(2), np.array([1.0, 3.0]))
+        >>> print(lin.modes(lt.flow_weights(lin.losses), count=2).ratios.round(4))  # here each row is a mode
+        [0.1653 0.8187]
         """
         weights = self._weights(weights)
         values, vectors = self.spectrum(count)
@@ -130,6 +163,14 @@ class Linearization(Features):
         """uᵀJᵀWJu / uᵀJᵀJu: the mean of the weights under (Ju)²; for u (P,), or (m,) for each row of (m, P).
 
         InvalidValueError for a direction that moves no output, Ju = 0.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lin = lt.linearize(lambda w, X: X @ w, np.zeros(2), np.eye(2), np.array([1.0, 3.0]))
+        >>> print(f"{lin.curvature_ratio(np.ones(2), weights=[1.0, 0.5]):.4f}")
+        0.7500
         """
         weights = self._weights(weights)
         squares = self._squares(self._moving(direction, (1, 2)))
@@ -141,6 +182,14 @@ class Linearization(Features):
 
         0 at θ*, 1 at θ* + u; the metric is JᵀJ. A number for θ (P,), (m,) for θ (m, P); u is (P,).
         InvalidValueError for a direction that moves no output, Ju = 0.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lin = lt.linearize(lambda w, X: X @ w, np.zeros(2), np.eye(2), np.array([1.0, 3.0]))
+        >>> print(lin.progress(lin.iterate([0, 1, 10], 0.5), direction=np.array([1.0, 3.0])).round(4))
+        [0.    0.5   0.999]
         """
         theta = self._several("theta", theta, (self.dim,))
         way = self._moving(direction, (1,)).reshape(-1)
@@ -159,6 +208,14 @@ class Linearization(Features):
         ``steps`` are integers ≥ 0 of any size, known when traced; η is finite and > 0. It converges for
         η < 1/λ_max(A), the largest of ``spectrum(1, weights)``; any other is evaluated as it is, and
         DivergenceError where it has carried θ_K beyond the largest float (infinity or NaN under tracing).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lin = lt.linearize(lambda w, X: X @ w, np.zeros(2), np.eye(2), np.array([1.0, 3.0]))
+        >>> print(lin.iterate(10, 0.5, weights=[1.0, 0.01]).round(4))  # the hard sample's direction stalls
+        [0.999  0.1467]
         """
         space = self._space
         chosen, single = listed_steps(steps, "must be an integer ≥ 0, or an array of them")

@@ -59,6 +59,21 @@ def linearize(predict: Callable[[Any, Array], Array], params: Any, X: Array, y: 
         outputs, outputs that are not floats, not finite or not row by row. Under JAX tracing a bad value gives
         NaN instead. An error of ``predict``'s own comes as it is, or where it is a TypeError (shapes that do
         not fit) under our name.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> def predict(params, X):  # one hidden layer, in JAX
+    ...     return jnp.tanh(X @ params["hidden"]) @ params["head"]
+    ...
+    >>> X, y = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([1.0, 0.0, 3.0])
+    >>> lin = lt.linearize(predict, {"hidden": np.eye(2), "head": np.ones(2)}, X, y)
+    >>> weights = lt.flow_weights(lin.losses)
+    >>> theta = lin.iterate(100, learning_rate=0.1, weights=weights)
+    >>> print(lin.unflatten(theta)["head"].round(3))  # both layers have moved
+    [1.18  0.768]
     """
     if not callable(predict):
         raise InvalidTypeError("predict", predict, "must be a function (params, X) → outputs")

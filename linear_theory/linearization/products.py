@@ -33,7 +33,7 @@ class Model:
     shapes: tuple[tuple[int, ...], ...]
 
     def unflatten(self, theta: Array) -> Any:
-        """(…, P) → the parameters as the model knows them, leaves (…, *shape)."""
+        """(…, P) → the parameters as the model knows them, leaves ``(…, *shape)``."""
         leaves, place = [], 0
         for shape in self.shapes:
             size = math.prod(shape)
@@ -71,21 +71,21 @@ def outputs(model: Model, theta: Array, X: Array) -> Array:
 
 @static
 def jvp(model: Model, theta: Array, X: Array, directions: Array) -> Array:
-    """J v for each of the rows v of (m, P): (m, *outputs)."""
+    """J v for each of the rows v of (m, P): ``(m, *outputs)``."""
     one = jax.linearize(model.at(X), theta)[1]
     return jax.lax.map(one, directions, batch_size=batch(*X.shape[:1], model.dim))
 
 
 @static
 def vjp(model: Model, theta: Array, X: Array, cotangents: Array) -> Array:
-    """Jᵀu for each of the m entries u of (m, *outputs): (m, P)."""
+    """Jᵀu for each of the m entries u of ``(m, *outputs)``: (m, P)."""
     one = jax.vjp(model.at(X), theta)[1]
     return jax.lax.map(lambda u: one(u)[0], cotangents, batch_size=batch(*X.shape[:1], model.dim))
 
 
 @static
 def jacobian(model: Model, theta: Array, X: Array) -> Array:
-    """J, (*outputs, P), row by row."""
+    """J, ``(*outputs, P)``, row by row."""
 
     def row(x: Array) -> Array:
         return jax.jacrev(lambda t: model.at(x[None])(t)[0])(theta)

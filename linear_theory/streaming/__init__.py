@@ -5,9 +5,17 @@ arrays (b, d), (b,), (b,): a list, :func:`from_arrays`, :func:`from_npy`, :func:
 without arguments that returns a fresh iterator. A generator will do where one pass is enough. Chunks are
 taken as NumPy arrays, float64, and are done with before the next is asked for.
 
-    source = lt.streaming.from_npy("X.npy", "y.npy")
-    tau = lt.streaming.median_loss(source, start).value
-    solution = lt.streaming.solve(source, start, tau)
+Examples
+--------
+>>> import numpy as np
+>>> import linear_theory as lt
+>>> np.save("X.npy", np.ones((4, 1)))
+>>> np.save("y.npy", np.array([1.0, 2.0, 3.0, 6.0]))
+>>> source, start = lt.streaming.from_npy("X.npy", "y.npy", rows=2), np.zeros(1)
+>>> tau = lt.streaming.median_loss(source, start).value
+>>> solution = lt.streaming.solve(source, start, tau)
+>>> print(solution.theta.round(4), solution.passes)
+[1.6421] 1
 """
 
 from .fitting import Solution, normal_equations, solve

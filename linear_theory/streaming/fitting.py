@@ -41,6 +41,14 @@ def normal_equations(
     ------
     InvalidValueError, InvalidTypeError
         For a bad chunk or row (named), no rows, weights that all underflow, or sums that overflow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> chunks = lt.streaming.from_arrays(np.ones((4, 1)), np.array([1.0, 2.0, 3.0, 6.0]), rows=2)
+    >>> print(lt.streaming.normal_equations(chunks, np.zeros(1)).moment)
+    [12.]
     """
     stream, rule = Stream(source, start), as_rule(temperature)
     with kept_threads():
@@ -60,6 +68,15 @@ class Solution(InMemory):
 
     As :class:`linear_theory.Solution`, with θ (d,). ``triangle``: 1 if the rows were first reduced to d + 1,
     by QR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> chunks = lt.streaming.from_arrays(np.ones((4, 1)), np.array([1.0, 2.0, 3.0, 6.0]), rows=2)
+    >>> solution = lt.streaming.solve(chunks, np.zeros(1))
+    >>> print(solution.theta.round(4), solution.rows, solution.passes, solution.triangle)
+    [3.] 4 1 0
     """
 
     rows: int
@@ -99,6 +116,18 @@ def solve(
     the same minimiser. A source that can be gone through only once is reduced by QR at once: two to four
     times the work of a pass, and no condition number is too large. QR is stable column by column, not row by
     row: beside weights 1e16 times as large, a row is rounding here, and still a row in memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> X, y, start = np.ones((4, 1)), np.array([1.0, 2.0, 3.0, 6.0]), np.zeros(1)
+    >>> chunks = lt.streaming.from_arrays(X, y, rows=2)
+    >>> tau = lt.streaming.median_loss(chunks, start).value
+    >>> print(lt.streaming.solve(chunks, start, tau).theta.round(4))
+    [1.6421]
+    >>> print(lt.solve(X, y, start, lt.flow_weights(y**2)).theta.round(4))  # the same in memory
+    [1.6421]
     """
     stream, rule = Stream(source, start), as_rule(temperature)
     accept = lambda v: (v >= 0) & (v < math.inf)

@@ -35,6 +35,14 @@ def losses(source: Source, start: Array) -> Iterator[Array]:
     ------
     InvalidValueError, InvalidTypeError
         For a bad chunk, row or start (named), no rows, or a loss that overflows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> chunks = lt.streaming.from_arrays(np.ones((4, 1)), np.array([1.0, 2.0, 3.0, 6.0]), rows=2)
+    >>> print(np.concatenate(list(lt.streaming.losses(chunks, np.ones(1)))))
+    [ 0.  1.  4. 25.]
     """
     for part in Stream(source, start):
         yield part_losses(part)
@@ -65,7 +73,15 @@ def part_losses(part: Part) -> Array:
 
 
 class MedianLoss(NamedTuple):
-    """The median of ``rows`` losses, in the units of the loss, and how many passes over the source it took."""
+    """The median of ``rows`` losses, in the units of the loss, and how many passes over the source it took.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> chunks = [([[1.0], [1.0]], [1.0, 2.0]), ([[1.0]], [3.0])]
+    >>> lt.streaming.median_loss(chunks, [0.0])
+    MedianLoss(value=4.0, rows=3, passes=2)
+    """
 
     value: float
     rows: int
@@ -93,6 +109,14 @@ def median_loss(source: Source, start: Array, column: str | Path | None = None) 
     InvalidValueError, InvalidTypeError
         For bad rows (named), a source without the passes it takes, one that changes between them, a column
         that exists already, or a median of 0: then no weight can be scaled by it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> chunks = lt.streaming.from_arrays(np.ones((4, 1)), np.array([1.0, 2.0, 3.0, 6.0]), rows=2)
+    >>> print(lt.streaming.median_loss(chunks, np.zeros(1)).value, np.median([1.0, 4.0, 9.0, 36.0]))
+    6.5 6.5
     """
     stream = Stream(source, start)
     with kept_threads():

@@ -27,6 +27,14 @@ class Chunks:
     """Chunks of rows, made afresh by ``make()`` for every pass.
 
     A chunk is a pair (X, y) or a triple (X, y, weights) of arrays (b, d), (b,), (b,); b may differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> source = lt.streaming.Chunks(lambda: ((np.full((2, 1), k), np.full(2, k)) for k in (1.0, 2.0)))
+    >>> print(len(list(source)), len(list(source)))  # a generator would be empty the second time
+    2 2
     """
 
     def __init__(self, make: Callable[[], Iterable[Sequence[Any]]]) -> None:
@@ -55,6 +63,13 @@ def from_arrays(X: Array, y: Array, weights: Array | None = None, rows: int | No
     ------
     InvalidValueError, InvalidTypeError
         Where they do not have the same number of rows, or ``rows`` is no integer ≥ 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> [len(y) for X, y in lt.streaming.from_arrays(np.ones((5, 1)), np.ones(5), rows=2)]
+    [2, 2, 1]
     """
     given = {"X": np.asarray(X), "y": np.asarray(y)}
     if weights is not None:
@@ -72,6 +87,16 @@ def from_npy(
     ------
     InvalidValueError, InvalidTypeError
         Where a file cannot be read as one array, and as in :func:`from_arrays`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> np.save("X.npy", np.ones((5, 1)))
+    >>> np.save("y.npy", np.arange(5.0))
+    >>> source = lt.streaming.from_npy("X.npy", "y.npy", rows=2)
+    >>> print(lt.streaming.solve(source, np.zeros(1)).theta.round(4))
+    [2.]
     """
     given = {"X": X, "y": y} | ({} if weights is None else {"weights": weights})
     paths = {name: as_path(name, path) for name, path in given.items()}
@@ -136,6 +161,17 @@ def from_parquet(
     InvalidValueError, InvalidTypeError
         Naming the column that is missing, there twice, not of numbers, or holds a null (with its row); or the
         file that is damaged, if need be in the middle of a pass.
+
+    Examples
+    --------
+    >>> import pyarrow
+    >>> import pyarrow.parquet
+    >>> import linear_theory as lt
+    >>> table = pyarrow.table({"dose": [1.0, 2.0, 4.0], "response": [2.0, 4.0, 8.0]})
+    >>> pyarrow.parquet.write_table(table, "trial.parquet")
+    >>> source = lt.streaming.from_parquet("trial.parquet", target="response")
+    >>> print(lt.streaming.solve(source, [0.0]).theta.round(4))
+    [2.]
     """
     import pyarrow.parquet as parquet
     from pyarrow import ArrowException

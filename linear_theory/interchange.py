@@ -1,0 +1,98 @@
+"""Arrays of other frameworks, in and out, by the protocols they share: DLPack and the array API standard.
+
+PyTorch and its like are never imported here; whoever passes a tensor has imported its framework.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .arrays import Array, InvalidTypeError, InvalidValueError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OURS = (np.ndarray, np.generic, jax.Array, float, int)
+_ON_HOST = (1, 3)  # kDLCPU and kDLCUDAHost: memory that NumPy can look at
+_UNREADABLE = (BufferError, RuntimeError, TypeError, ValueError)
+
+
+def in_kind(function: F) -> F:
+    """``function`` of NumPy and JAX arrays, also of arrays of any framework that speaks DLPack.
+
+    Such arrays are read without a copy (from a GPU: through one on the host) and never written. NumPy computes, in
+    float64. An array goes back to the framework, dtype and device of the first such argument, in memory of its own;
+    a number goes back as a Python float. Integers are answered in the framework's default precision.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not any(_framework(value) for value in (*args, *kwargs.values())):
+            return function(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
+        foreign = {name: value for name, value in bound.arguments.items() if _framework(value)}
+        first, like = next(iter(foreign.items()))
+        for name, value in bound.arguments.items():
+            if _framework(value) not in (None, _framework(like)) or _holds_jax(value):
+                remedy = f"must come from the framework of {first}, or be a number"
+                raise InvalidTypeError(name, value, remedy)
+        read = {name: _read(name, value) for name, value in foreign.items()}
+        bound.arguments.update(read)
+        found = function(*bound.args, **bound.kwargs)
+        return _returned(found, like, read[first].dtype) if np.ndim(found) else float(found)
+
+    return call  # pyright: ignore[reportReturnType]
+
+
+def _framework(value: object) -> ModuleType | None:
+    """The module that ``value`` is an array of, unless that is NumPy, JAX, or none that would take an answer."""
+    if isinstance(value, _OURS) or not hasattr(value, "__dlpack__"):
+        return None
+    homes = (sys.modules.get(base.__module__.partition(".")[0]) for base in type(value).__mro__)
+    return next((home for home in homes if hasattr(home, "from_dlpack") and hasattr(home, "asarray")), None)
+
+
+def _holds_jax(value: object) -> bool:
+    return any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value))
+
+
+def _read(name: str, value: Any) -> np.ndarray:
+    """A view of ``value`` in NumPy; in a precision that NumPy lacks, a copy."""
+    try:
+        for step in ("cpu", "resolve_neg"):  # PyTorch's own; the second, because DLPack would lose that sign
+            value = getattr(value, step, lambda value=value: value)()
+        where: dict[str, Any] = {} if int(value.__dlpack_device__()[0]) in _ON_HOST else {"device": "cpu"}
+        try:
+            return np.from_dlpack(value, **where)
+        except RuntimeError:  # bfloat16: JAX knows it, if nothing lies between the numbers
+            return np.asarray(jnp.from_dlpack(getattr(value, "contiguous", lambda: value)()))
+    except _UNREADABLE as refused:
+        remedy = f"""cannot be read ({str(refused).rstrip(".")}); losses and weights are dense constants: compute them
+                     without gradients, or detach them"""
+        raise InvalidTypeError(name, value, remedy) from None
+
+
+def _returned(values: np.ndarray, like: Any, dtype: np.dtype) -> Array:
+    """``values`` as an array of the framework, dtype and device of ``like``, which NumPy read as ``dtype``."""
+    home: Any = _framework(like)
+    if jnp.issubdtype(dtype, np.floating):
+        kind, least = like.dtype, float(jnp.finfo(dtype).smallest_subnormal)
+    else:
+        kind, least = home.asarray(0.0).dtype, 0.0
+    if 0 < values.max(initial=0.0) <= least / 2:
+        raise InvalidValueError(
+            "result", values, f"underflows to 0 in {kind}, all of it; pass a higher precision"
+        )
+    try:
+        return home.asarray(values, dtype=kind, device=getattr(like, "device", None))
+    except TypeError:  # CuPy takes no device: its current one
+        return home.asarray(values, dtype=kind)
