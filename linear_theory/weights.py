@@ -218,6 +218,9 @@ def median_temperature(losses: Array) -> Array:
 def flow_weights(losses: Array, temperature: float | Array | None = None) -> Array:
     """FLOW's weights wᵢ = exp(−lossᵢ/τ), shape (n,), in [0, 1], not normalised (section 4).
 
+    A weight below the smallest float is 0, which drops that row; if *all* are, that is an error. Work
+    with ``Flow(temperature).log_weights(losses)`` then, or raise the temperature.
+
     Parameters
     ----------
     losses : (n,) array
@@ -226,9 +229,6 @@ def flow_weights(losses: Array, temperature: float | Array | None = None) -> Arr
         float64 by NumPy. They are constants: a tensor that requires a gradient is refused.
     temperature : float, optional
         τ > 0 in the units of the loss; ``None`` is :func:`median_temperature`; ``inf`` gives ones.
-
-    A weight below the smallest float is 0, which drops that row; if *all* are, that is an error. Work
-    with ``Flow(temperature).log_weights(losses)`` then, or raise the temperature.
 
     Raises
     ------
