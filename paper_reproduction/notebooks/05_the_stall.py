@@ -1,0 +1,331 @@
+# %% [markdown]
+# # 5 The stall, seen
+#
+# Lesson 4 found a direction in which FLOW hardly moves. Here we watch: the path turns into it, stays there for a
+# time that grows like $1/\tau$, and a smaller step without weights does nothing of the kind. Then we leave the
+# paper's covariance, add noise, and ask who pays. You need lessons 3 and 4. Reading time: 30 minutes.
+
+# %%
+# %matplotlib inline
+import numpy as np
+from matplotlib import style
+
+import linear_theory as lt
+from figures.lessons import label, path, place, plane
+from figures.style import COLOURS, HOUSE, beta_colours, figure, label_line, title
+
+style.use(HOUSE)
+
+# %% [markdown]
+# ## The path turns
+#
+# The paper's problem with $\rho = 0.6$, at a temperature well below the median, so that the stall is long. What is
+# left of the shift splits into a slow part along $\bar{e} - \beta\rho\,\bar{e}_\perp$ and a fast part. The fast part
+# is gone after a few steps. From then on the path runs along the slow direction, and its steps are short.
+
+# %%
+rho, tau = 0.6, 0.05
+problem = lt.paper_problem(rho, pretrain_covariance=[[2.0, 0.9], [0.9, 2.0]])
+beta, mu = lt.stall_parameter(tau, rho), lt.weight_mass(problem, tau)
+slow = np.array(lt.stall_direction(beta, rho))
+size = lambda left: np.hypot(*left.T)
+
+flow = lt.iterate(problem, np.arange(61), temperature=tau)
+left = flow - problem.target
+aside = np.abs(left @ [-slow[1], slow[0]]) / size(left)  # sine of the angle to the slow direction
+for step in (0, 1, 2, 5, 10):
+    print(
+        f"step {step:2}: {size(left)[step]:.3f} of the shift is left, sine to the slow direction {aside[step]:.1e}"
+    )
+assert np.all(np.diff(aside[:8]) < 0) and aside[10] < 1e-4, "it turns into the slow direction"
+
+# %%
+x_axis, y_axis = np.linspace(-0.25, 1.3, 120), np.linspace(-0.68, 0.2, 80)
+everywhere = np.stack(np.meshgrid(x_axis, y_axis), axis=-1)
+
+fig, ax = figure(width=9, height=5)
+plane(ax, x_axis, y_axis, lt.total_error(problem, everywhere), (0.7, 0.8, 1, 1.5, 2, 3))
+path(ax, lt.iterate(problem, np.arange(20)), COLOURS["vanilla"])
+path(ax, flow, COLOURS["flow"])
+label(ax, lt.iterate(problem, 1), "standard", COLOURS["vanilla"], dx=12)
+label(ax, flow[12], "FLOW, 60 steps", COLOURS["flow"], dx=-50, dy=-18)
+place(ax, problem.pretrained, "pretrained", r"$\theta^*$")
+place(ax, problem.target, "target", r"$\tilde{\theta}^*$", dx=-10)
+place(ax, lt.joint_optimum(problem), "oracle", "oracle", dx=4, dy=-26)
+title(fig, "FLOW turns into one direction, and its steps get short")
+fig
+
+# %% [markdown]
+# ## Is it the weights, or only the step?
+#
+# The weights also make the step smaller, so the fair question is what they do beyond that. Two controls without
+# weights. With $\eta = 1/(2\mu)$ FLOW's *mean* step is that of standard fine-tuning at $\eta = \frac12$: that curve
+# is the step-matched control. And $\eta = \mu^2/2$ gives a control whose *first* step is exactly FLOW's (lesson 4,
+# first exercise): what it shares with FLOW is owed to the step alone.
+
+# %%
+steps = np.unique(np.geomspace(1, 3000, 300).astype(int))
+runs = {
+    "standard, same mean step": lt.iterate(problem, steps),
+    "same first step": lt.iterate(problem, steps, learning_rate=mu**2 / 2),
+    "FLOW": lt.iterate(problem, steps, temperature=tau),
+}
+assert np.allclose(runs["same first step"][0], runs["FLOW"][0]), "their first steps are one and the same"
+
+fig, (one, other) = figure(1, 2, width=10, height=4.4)
+looks = (
+    ("standard, same mean step", "-", "vanilla"),
+    ("same first step", "--", "vanilla"),
+    ("FLOW", "-", "flow"),
+)
+for name, dashes, colour in looks:
+    one.plot(steps, size(runs[name] - problem.target), dashes, color=COLOURS[colour])
+label_line(one, 1.2, 0.04, "standard", COLOURS["vanilla"], dx=2)
+label_line(one, 330, 0.1, "same first step,\nno weights", COLOURS["vanilla"], dx=8, dy=4)
+label_line(one, 60, 0.04, "FLOW", COLOURS["flow"], dx=-16)
+one.set(xscale="log", yscale="log", xlim=(0.8, 2e4), ylim=(1e-3, 1.4), xlabel="step $K$")
+one.set_title("what is left of the shift")
+for name, dashes, colour in looks[1:]:  # standard zigzags
+    theta = runs[name] - problem.target
+    other.plot(steps, theta[:, 1] / theta[:, 0], dashes, color=COLOURS[colour])
+other.axhline(slow[1] / slow[0], color=COLOURS["theory"], lw=1.3, ls=":")
+label_line(other, 1000, slow[1] / slow[0], "the slow direction", COLOURS["theory"], dx=-60, dy=13)
+label_line(other, 40, -0.75, "no weights", COLOURS["vanilla"], dx=8)
+other.set(xscale="log", ylim=(-1.1, 0.35), xlabel="step $K$", title="its direction: across over along")
+title(fig, "The smaller step is slow in all directions; FLOW stalls in one")
+fig
+
+# %% [markdown]
+# The control with the small step is slow as well, but for another reason. It ends in the flattest direction of the
+# *unweighted* loss, the diagonal $\bar{e} - \bar{e}_\perp$, and its two directions keep the ratio of their speeds
+# whatever the step. FLOW's ratio grows without bound as the temperature falls.
+
+# %%
+print("   τ    FLOW: fast over slow     no weights, any step")
+for t in (1.0, 0.1, 0.01, 0.001):
+    one_slow, one_fast = lt.stall_spectrum(lt.stall_parameter(t, rho), rho)
+    print(f"{t:6} {(1 - one_fast) / (1 - one_slow):18.1f} {(1 + rho) / (1 - rho):22.1f}")
+
+# %% [markdown]
+# ## How long
+#
+# The half-life of the slow part is $\ln 2/(-\ln\lambda_1)$ steps, and for small $\tau$ it is $2\ln 2\,\|e\|^2/\tau$:
+# half the temperature, twice the stall. That is at the step $1/(2\mu)$. At a *fixed* $\eta = \frac12$ the small
+# weights also shorten every step by $\mu \approx (\tau/2\|e\|^2)^{1/2}$, and the half-life grows like
+# $\tau^{-3/2}$: one power for the flat direction, a half for the step.
+#
+# We do not compute the half-lives from eigenvalues but count: from a step at which the path has turned, until half
+# is left. Both axes are fixed and a decade is as long on one as on the other, so a wrong exponent would show.
+
+
+# %%
+counts = np.unique(np.geomspace(30, 3e7, 6000).astype(int))
+
+
+def counted(temperature, rate=None):
+    """Steps from the first of `counts` until half of what is left there is left."""
+    there = size(lt.iterate(problem, counts, rate, temperature) - problem.target)
+    return counts[np.argmax(there <= there[0] / 2)] - counts[0]
+
+
+taus = np.geomspace(1e-4, 1e-2, 5)
+matched = np.array([counted(t) for t in taus])
+fixed = np.array([counted(t, 0.5) for t in taus])
+betas = lt.stall_parameter(taus, rho)
+
+fig, ax = figure(width=8, height=5.2)
+ax.plot(taus, lt.half_life(betas, rho), color=COLOURS["flow"])
+ax.plot(taus, matched, "o", color=COLOURS["simulation"], ms=8, mec="white")
+ax.plot(taus, fixed, "s", color=COLOURS["simulation"], ms=8, mec="white")
+for start, power, text in ((matched[0], 1.0, r"$\tau^{-1}$"), (fixed[0], 1.5, r"$\tau^{-3/2}$")):
+    ax.plot(taus, start * (taus[0] / taus) ** power, "--", lw=1.3, color=COLOURS["uniform"], zorder=1)
+    label_line(ax, taus[2], start * (taus[0] / taus[2]) ** power, text, COLOURS["uniform"], dx=10, dy=12)
+label_line(ax, taus[-1], matched[-1], r"$\eta=1/(2\mu)$", COLOURS["flow"], dx=10)
+label_line(ax, taus[-1], fixed[-1], r"$\eta=1/2$", COLOURS["simulation"], dx=10)
+ax.set(xscale="log", yscale="log", xlim=(6e-5, 1e-1), ylim=(30, 1e7), aspect="equal")
+ax.set(xlabel=r"temperature $\tau/\Vert e\Vert^2$", ylabel="half-life, steps")
+ax.set_title("squares and dots: counted;  line: the formula")
+title(fig, r"Counted: the stall lasts like $1/\tau$")
+fig
+
+# %%
+assert np.allclose(matched, lt.half_life(betas, rho), rtol=0.01), "counting agrees with the formula"
+assert abs(matched[0] / matched[-1] / 100 - 1) < 0.03, (
+    "a hundredth of the temperature: a hundred times as long"
+)
+assert abs(fixed[0] / fixed[-1] / 1000 - 1) < 0.03, "and a thousand times at the fixed step"
+assert abs(fixed[0] / fixed[-1] / 100 - 1) > 5, "which is not a hundred"
+
+# %% [markdown]
+# ## Any covariance, any dimension
+#
+# The covariance (3) is special; the stall is not. Whatever $\tilde{\Sigma}$ is, the curvature of the weighted loss
+# along the shift, over its mean weight, is $\bar{e}^\top\tilde{\Sigma}\bar{e}$ times $\tau/(\tau + 2v)$ with
+# $v = e^\top\tilde{\Sigma} e$, which vanishes with $\tau$. And it vanishes in this direction alone: the weights take
+# a rank-one matrix away, and so (interlacing) all other eigenvalues stay above the smallest of $\tilde{\Sigma}$.
+#
+# Ten problems in eight dimensions, each with a random covariance and a random shift:
+
+
+# %%
+def random_problem(seed, noise=0.0):
+    """Eight correlated inputs, and a shift in a direction of no importance."""
+    rng = np.random.default_rng(seed)
+    mix = rng.standard_normal((8, 8))
+    covariance = 0.3 * np.eye(8) + mix @ mix.T / 8
+    return lt.FineTuningProblem(rng.standard_normal(8), np.zeros(8), covariance, noise_variance=noise)
+
+
+def cosines(problem, temperature, steps):
+    """|cosine| between the shift and what is left of it."""
+    theta = lt.iterate(problem, steps, lt.stable_learning_rate(problem, temperature) / 2, temperature)
+    rest, e = theta - lt.fixed_point(problem, temperature), problem.shift
+    return np.abs(rest @ e) / ((rest**2).sum(axis=-1) * (e @ e)) ** 0.5
+
+
+ten = [random_problem(seed) for seed in range(10)]
+long = np.unique(np.geomspace(1, 300, 60).astype(int))
+fig, ax = figure(width=8, height=4.2)
+for share, colour in zip((0.1, 1.0, 10.0), beta_colours([1, 2, 3]), strict=True):
+    curves = [cosines(p, share * lt.population_median_temperature(p), long) for p in ten]
+    ax.plot(long, np.transpose(curves), color=colour, lw=1.1, alpha=0.8)
+    label_line(
+        ax,
+        long[-1],
+        np.median(curves, axis=0)[-1],
+        f"{share:g} × median",
+        colour,
+        dx=8,
+        dy=8 if share < 1 else -8,
+    )
+ax.set(xscale="log", xlim=(1, 1200), ylim=(0, 1.05), xlabel="step $K$", ylabel="cosine with the shift")
+title(fig, "Cold weights keep the shift to the last, in every problem")
+fig
+
+# %%
+for p in ten:
+    e, cold = p.shift, 1e-4 * lt.population_median_temperature(p)
+    v = e @ p.target_covariance @ e
+    along = e @ lt.weighted_covariance(p, cold) @ e / lt.weight_mass(p, cold)
+    assert np.isclose(along, v * cold / (cold + 2 * v)), "the curvature along the shift"
+    assert cosines(p, cold, 300) > 0.999, "what is left is the shift"
+
+# %% [markdown]
+# Label noise sets a limit. The weights cannot tell a hard sample from a noisy one, noise acts like a temperature of
+# $2\sigma^2$ (lesson 7), and below it cooling makes the stall no longer. How long it can get is the second exercise.
+#
+# ## Who pays
+#
+# What stalls is unlearned, and it is unlearned on the samples that were hard. `lt.hard_sample_error` is the error on
+# the share $q$ of samples with the largest loss under the *pre-trained* model. Standard fine-tuning and the small-step
+# control are stopped where they have as much left to learn, over all samples, as FLOW has after 60 steps.
+
+# %%
+shares = np.geomspace(0.001, 1, 40)
+goal = lt.target_error(problem, flow[-1])
+
+
+def stopped(rate):
+    """Standard fine-tuning at this rate, at the first step with no more left to learn than FLOW has."""
+    theta = lt.iterate(problem, np.arange(400), learning_rate=rate)
+    return theta[np.argmax(lt.target_error(problem, theta) <= goal)]
+
+
+small = stopped(mu**2 / 2)
+price = lambda theta: np.array([lt.hard_sample_error(problem, theta, q) for q in shares])
+
+fig, ax = figure(width=8, height=4.2)
+for theta, name, dashes, colour in (
+    (flow[-1], "FLOW", "-", "flow"),
+    (small, "small steps, no weights", "--", "vanilla"),
+):
+    ax.plot(shares, price(theta), dashes, color=COLOURS[colour])
+label_line(ax, shares[12], price(flow[-1])[12], "FLOW", COLOURS["flow"], dx=4, dy=14)
+label_line(
+    ax,
+    shares[8],
+    price(small)[8],
+    "small steps, no weights,\nas much learned",
+    COLOURS["vanilla"],
+    dx=4,
+    dy=-46,
+)
+ax.set(xscale="log", ylim=(0, None), xlabel="share $q$ of the hardest samples", ylabel="error on them")
+title(fig, "As much learned on average, less on the hard samples")
+fig
+
+# %%
+for q in (1.0, 0.1, 0.01):
+    print(f"hardest {q:5.0%}: FLOW {lt.hard_sample_error(problem, flow[-1], q):.3f}, ", end="")
+    print(f"small steps {lt.hard_sample_error(problem, small, q):.3f}")
+assert np.isclose(lt.hard_sample_error(problem, flow[-1], 1.0), goal), "all samples: the error of (4)"
+assert lt.hard_sample_error(problem, flow[-1], 0.01) > 1.2 * lt.hard_sample_error(problem, small, 0.01)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. A quarter of the temperature.** After $K$ steps at $\eta = 1/(2\mu)$ and a small $\tau$, a quarter of the shift
+# is left. You divide $\tau$ by four. After how many steps is a quarter left now? And if you work at the fixed
+# $\eta = \frac12$ instead? Predict both factors, then count.
+
+
+# %%
+# Your turn. A start: the first step at which no more than a quarter is left.
+def quarter(temperature, rate=None):
+    there = size(lt.iterate(problem, counts, rate, temperature) - problem.target)
+    return counts[np.argmax(there <= 0.25)]
+
+
+print(quarter(0.01), "steps at τ = 0.01")
+
+# %% [markdown]
+# **Solution** (folded below; it is run and checked with the notebook).
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution", "hide-cell"]
+# A quarter is two half-lives. At 1/(2μ) a half-life is proportional to 1/τ: four times as many steps. At η = ½ it is
+# proportional to τ^(−3/2): 4^(3/2) = 8 times as many. The tempting answer, four in both cases, forgets that the
+# unnormalised weights also shrink the step.
+first = quarter(0.01 / 4) / quarter(0.01)
+second = quarter(0.01 / 4, 0.5) / quarter(0.01, 0.5)
+print(f"at 1/(2μ): {first:.2f} times as many steps; at η = ½: {second:.2f} times")
+assert abs(first - 4) < 0.1
+assert abs(second - 8) < 0.2
+assert abs(second - 4) > 3, "not four"
+
+# %% [markdown]
+# **2. How cold can it get?** Add label noise $\sigma^2 = \frac12\|e\|^2$ to the problem and let $\tau \to 0$. The
+# path now ends at a model average, not at $\tilde{\theta}^*$; ask for the half-life of the way that is left to
+# *there*. Does it grow without bound? Predict its limit from the fact that noise is a temperature.
+
+# %%
+# Your turn. A start: what is left of the way to the end, under noise.
+noisy = lt.paper_problem(rho, noise_variance=0.5)
+rest = size(lt.iterate(noisy, np.arange(6), temperature=0.01) - lt.fixed_point(noisy, 0.01))
+print((rest / rest[0]).round(4))
+
+# %% [markdown]
+# **Solution** (folded below).
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution", "hide-cell"]
+# With noise, Σ'/μ at τ is the noiseless one at τ + 2σ². As τ → 0 this tends to 2σ², here ‖e‖², and the half-life to
+# that of a noiseless problem at τ = 2σ². It is short.
+limit = lt.half_life(lt.stall_parameter(2 * 0.5, rho), rho)
+for t in (1.0, 0.1, 0.001):
+    here = lt.half_life(lt.stall_parameter(t + 2 * 0.5, rho), rho)
+    print(f"τ = {t:5}: half-life {here:.3f} steps")
+print(f"τ → 0: {limit:.3f}")
+late = np.array([20, 21])
+ratio = np.divide(*size(lt.iterate(noisy, late, temperature=1e-6) - lt.fixed_point(noisy, 1e-6))[::-1])
+assert np.isclose(ratio, lt.stall_spectrum(lt.stall_parameter(2 * 0.5, rho), rho)[0], rtol=1e-5)
+assert not np.isclose(ratio, lt.stall_spectrum(lt.stall_parameter(0.5, rho), rho)[0], rtol=1e-2), (
+    "the tempting τ + σ² is refused"
+)
+assert ratio < 0.9, "and it does not grow without bound"
+
+# %% [markdown]
+# ## Where to go on
+#
+# Next, lesson 6: where on the way should one stop, and is the place that FLOW offers better than what simpler
+# methods offer? The claim `stall` counts half-lives on sampled rows too. Functions used here: `lt.iterate`,
+# `lt.stall_direction`, `lt.stall_spectrum`, `lt.half_life`, `lt.weighted_covariance`, `lt.stable_learning_rate`,
+# `lt.fixed_point`, `lt.hard_sample_error`.
