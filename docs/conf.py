@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE / "_ext")]
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing here is worth waking a GPU
 
 import linear_theory  # noqa: E402
 from figures.style import COLOURS  # noqa: E402
