@@ -3,7 +3,7 @@
 #
 # A model that fits one task is trained on a second one. It learns the second and loses the first. In a linear model
 # every step of this can be computed exactly, so this is where we begin: two tasks, the path between them, and the
-# two oldest remedies. You need linear regression and a little linear algebra, no earlier lesson. Reading time: 20
+# two simple remedies. You need linear regression and a little linear algebra, no earlier lesson. Reading time: 20
 # minutes.
 
 # %%
@@ -21,10 +21,10 @@ style.use(HOUSE)
 # ## Two tasks and one line between them
 #
 # A linear model predicts $\langle\theta, x\rangle$. The **pre-training** task was solved by $\theta^*$: its labels
-# are $y = \langle\theta^*, x\rangle$ and its inputs have covariance $\Sigma$. The **fine-tuning** task is solved by
-# another parameter, $\tilde{\theta}^*$, on inputs $x \sim N(0, \tilde{\Sigma})$. What separates them is the
-# **shift** $e = \theta^* - \tilde{\theta}^*$. We write $\bar{e}$ for its direction and $\bar{e}_\perp$ for a unit
-# vector orthogonal to it.
+# are $y = \langle\theta^*, x\rangle$ and its inputs have covariance $\Sigma$, in the paper at least $I$. The
+# **fine-tuning** task is solved by another parameter, $\tilde{\theta}^*$, on inputs $x \sim N(0, \tilde{\Sigma})$.
+# What separates them is the **shift** $e = \theta^* - \tilde{\theta}^*$. We write $\bar{e}$ for its direction and
+# $\bar{e}_\perp$ for a unit vector orthogonal to it.
 #
 # The paper studies the covariance (3),
 #
@@ -47,7 +47,7 @@ print("covariance of the new task", problem.target_covariance.tolist())
 # \mathrm{err}_2(\theta) = (\theta-\tilde{\theta}^*)^\top\tilde{\Sigma}\,(\theta-\tilde{\theta}^*).$$
 #
 # The first is what the model has **forgotten**, the second what it has **still to learn**. They are expectations
-# over data that we never have to draw. Once, to be sure, we do draw them:
+# over data that we never have to draw. Once, to be sure, we do draw data, for the second:
 
 # %%
 rng = np.random.default_rng(0)
@@ -159,8 +159,8 @@ assert total[-1] > total[0] > total[best], "the total falls, turns, and ends wor
 # With the step $\eta = \tfrac12$ the matrix $I - 2\eta\tilde{\Sigma}$ is
 # $-\rho(\bar{e}\,\bar{e}_\perp^\top + \bar{e}_\perp\bar{e}^\top)$: it swaps the two directions and shrinks by
 # $\rho$. So the path alternates between them (12): after even $K$ the remaining error is $\rho^K e$, after odd $K$
-# it is $-\rho^K\|e\|\,\bar{e}_\perp$. With small steps the path is a smooth curve, **gradient flow**. Both end in
-# the same place.
+# it is $-\rho^K\|e\|\,\bar{e}_\perp$. As the step tends to zero the path becomes a smooth curve, **gradient flow**.
+# Both end in the same place. (Not every step is allowed: exercise 2 asks how large it may be.)
 
 # %%
 fast = lt.iterate(problem, steps, learning_rate=0.5)
@@ -177,7 +177,7 @@ path(ax, slow, COLOURS["vanilla"], marker=".", lw=0.8)
 label(ax, fast[1], r"$\eta=0.5$, after 1 step", COLOURS["vanilla"], dx=10, dy=-4)
 label(ax, slow[20], r"$\eta=0.02$", COLOURS["vanilla"], dx=4, dy=-16)
 landmarks(ax)
-title(fig, "Large steps or small, fine-tuning ends at the new optimum")
+title(fig, "Zigzag or smooth curve, both end at the new optimum")
 fig
 
 # %% [markdown]
@@ -191,7 +191,7 @@ fig
 # Another old idea keeps both ends and mixes them,
 # $\theta_{avg}(\omega) = \omega\theta^* + (1-\omega)\tilde{\theta}^*$ (16). Its total error is a parabola in
 # $\omega$, and with $A = \bar{e}^\top\Sigma\bar{e}$ and $B = \bar{e}^\top\tilde{\Sigma}\bar{e}$ the best weight is
-# $\omega = A/(A+B)$ (17): lean towards the old model when the old task is steep along the shift.
+# $\omega = A/(A+B)$ (17): lean towards the old model when, along the shift, the old task is the steeper of the two.
 
 # %%
 times = np.linspace(0, 6, 3001)
@@ -208,21 +208,21 @@ for name, theta in {"early stopping": stopped, "model averaging": averaged, "bes
 
 # %%
 fig, ax = figure(width=8, height=4.6)
-plane(ax, x_axis, y_axis, lt.total_error(problem, everywhere), levels)
+plane(ax, x_axis, y_axis, lt.total_error(problem, everywhere), (0.75, 1, 1.5, 2, 3))
 path(ax, flow, COLOURS["early_stopping"], marker="")
 path(ax, averages, COLOURS["averaging"], marker="", lw=4, alpha=0.5)
 place(ax, stopped, "early_stopping", "best stop", dx=8, dy=-13)
 place(ax, averaged, "averaging", "best average", dx=-4, dy=16)
 place(ax, oracle, "oracle", "best of all", dx=-13, dy=-12)
 landmarks(ax)
-title(fig, "Early stopping bends below the straight line of the averages; the best lies between")
+title(fig, "The best model lies between the curve and the line")
 fig
 
 # %% [markdown]
-# Both remedies beat both ends, by far. Neither reaches the star, the **joint optimum**, which is what training on
-# both tasks together would find. Early stopping can only choose a point of its curve, averaging a point of its
-# line. On this problem the line passes nearer; the exercise below asks when it does. FLOW, from the next lesson on,
-# has a whole family of curves, one for each temperature, and lesson 6 shows what they reach.
+# Both remedies beat both ends. Neither reaches the star, the **joint optimum**, which is what training on both
+# tasks together would find. Early stopping can only choose a point of its curve, averaging a point of its line. On
+# this problem the line passes nearer; the exercise below asks when it does. FLOW, from the next lesson on, has a
+# whole family of curves, one for each temperature, and lesson 6 shows what they reach.
 
 # %%
 total = {name: lt.total_error(problem, theta) for name, theta in
@@ -235,11 +235,11 @@ assert np.isclose(total["average"], lt.total_error(problem, averages).min(), ato
 # ## What is no remedy: a smaller step
 #
 # With a smaller learning rate less is forgotten after, say, fifty steps. It is tempting to take that for a remedy.
-# But on a logarithmic axis of steps it is the same curve pushed to the right: the model goes the same way, only
-# more slowly. Plotted against what is still to learn, the curves nearly fall on top of one another, the more nearly
-# the smaller the step.
+# But on a logarithmic axis of steps it is nearly the same curve pushed to the right: the model goes nearly the same
+# way, only more slowly. Plotted against what is still to learn, the curves nearly fall on top of one another, the
+# more nearly the smaller the step.
 #
-# This matters for everything that follows. FLOW's weights are smaller than one, so they shrink the step as well.
+# This matters for everything that follows. FLOW's weights are at most one, so they shrink the step as well.
 # Whenever we compare it with something, a **step-matched control** stands beside it: plain fine-tuning with its
 # step shrunk as much.
 
@@ -247,19 +247,26 @@ assert np.isclose(total["average"], lt.total_error(problem, averages).min(), ato
 rates = {0.1: "-", 0.02: "--", 0.005: ":"}
 fig, (left, right) = figure(1, 2, width=10, height=4.2)
 for rate, dash in rates.items():
-    count = np.arange(1, 401)
+    count = np.arange(401)
     run = lt.iterate(problem, count, learning_rate=rate)
-    left.plot(count, lt.pretrain_error(problem, run), dash, color=COLOURS["vanilla"])
-    right.plot(lt.target_error(problem, run), lt.pretrain_error(problem, run), dash, color=COLOURS["vanilla"])
-    at = int(1.2 / rate) - 1
+    left.plot(count[1:], lt.pretrain_error(problem, run)[1:], dash, color=COLOURS["vanilla"])
+    dots = "o" if rate == 0.1 else ""  # where its single steps can be told apart
+    right.plot(
+        lt.target_error(problem, run),
+        lt.pretrain_error(problem, run),
+        dots + dash,
+        color=COLOURS["vanilla"],
+        ms=5,
+    )
+    at = int(0.4 / rate)
     label_line(
         left,
         count[at],
         lt.pretrain_error(problem, run[at]),
         rf"$\eta={rate}$",
         COLOURS["vanilla"],
-        dx=6,
-        dy=-8,
+        dx=-6,
+        dy=8,
     )
 left.set(xlabel="step $K$", xscale="log", xlim=(1, 400), title="forgotten, against the step")
 right.set(xlabel="still to learn", title="forgotten, against what is still to learn")
@@ -268,23 +275,31 @@ fig
 
 # %%
 finished = [lt.pretrain_error(problem, lt.iterate(problem, 10**6, learning_rate=rate)) for rate in rates]
-assert np.allclose(finished, e @ sigma @ e), "given time, every step size forgets the same"
+assert np.allclose(finished, e @ sigma @ e), "given time, each of them forgets the same"
 
 halfway = []
 for rate in rates:  # where the new task is half learned
     run = lt.iterate(problem, np.arange(1000), learning_rate=rate)
     halfway.append(np.interp(-0.5, -lt.target_error(problem, run), lt.pretrain_error(problem, run)))
     print(f"η = {rate}: when half is learned, {halfway[-1]:.3f} is forgotten")
-assert np.ptp(halfway) < 0.1 * np.mean(halfway)
+smooth = np.interp(-0.5, -lt.target_error(problem, flow), lt.pretrain_error(problem, flow))
+extra = np.array(halfway) / smooth - 1
+print(f"gradient flow: {smooth:.3f}")
+assert np.all(np.diff(extra) < 0), "the smaller the step, the nearer to gradient flow"
+assert extra[0] < 0.15
+assert extra[-1] < 0.01
+early = [lt.pretrain_error(problem, lt.iterate(problem, 50, learning_rate=rate)) for rate in rates]
+assert early[0] > 2 * early[-1], "after fifty steps, though, it looks like a remedy"
 
 # %% [markdown]
 # ## Exercises
 #
 # **1. When does early stopping beat averaging?** Keep $\rho = 0.6$ and
 # $\Sigma = \begin{bmatrix} 2 & c \\ c & 2 \end{bmatrix}$ in the basis $(\bar{e}, \bar{e}_\perp)$, and let $c$ run
-# from $-1.9$ to $1.9$. Below which $c$ does early stopping win? Predict first. Early stopping leaves the straight
-# line towards $-\bar{e}_\perp$. On which side of that line does the joint optimum lie, and is it enough that it
-# lies on the right side?
+# from $-1.9$ to $1.9$ (beyond $|c| = 1$ this leaves the paper's $\Sigma \succeq I$, which nothing here needs).
+# Below which $c$ does early stopping win? Predict first. Early stopping leaves the straight line towards
+# $-\bar{e}_\perp$. On which side of that line does the joint optimum lie, and is it enough that it lies on the
+# right side?
 
 # %%
 # Your turn. A start: the problem for one c.
@@ -305,7 +320,7 @@ for c in c_values:
     tilted = lt.paper_problem(0.6, pretrain_covariance=[[2.0, c], [c, 2.0]])
     best_stop = lt.total_error(tilted, lt.gradient_flow(tilted, times)).min()
     stop_wins.append(best_stop < lt.total_error(tilted, lt.best_model_average(tilted)))
-    right_side.append(lt.joint_optimum(tilted)[1] < 0)
+    right_side.append(lt.joint_optimum(tilted)[1] < -1e-12)
 stop_wins, right_side = np.array(stop_wins), np.array(right_side)
 
 print(f"early stopping wins up to c = {c_values[stop_wins].max():.2f}")

@@ -21,11 +21,12 @@ style.use(HOUSE)
 #
 # Before fine-tuning starts, pass the data once through the pre-trained model and note each sample's loss
 # $f_i(\theta^*)$. In the problem of lesson 1 that is $f = \langle e, x\rangle^2$, the square of a Gaussian number
-# with variance $s^2 = e^\top\tilde{\Sigma}e$, or with label noise $s^2 = e^\top\tilde{\Sigma}e + \sigma^2$. Many
-# samples are already easy, a few are very hard, and half of them lie below the median.
+# with variance $s^2 = e^\top\tilde{\Sigma}e$, or, with label noise of variance $\sigma^2$,
+# $s^2 = e^\top\tilde{\Sigma}e + \sigma^2$. An easy sample is one whose input is nearly orthogonal to the shift:
+# there the old model and the new one agree. Many samples are easy, and a few are very hard.
 
 # %%
-problem = lt.paper_problem(rho=0.6)
+problem = lt.paper_problem(rho=0.6, pretrain_covariance=[[2.0, 0.9], [0.9, 2.0]])
 rng = np.random.default_rng(0)
 X = rng.multivariate_normal([0.0, 0.0], problem.target_covariance, size=4000)
 losses = (X @ problem.target - X @ problem.pretrained) ** 2
@@ -43,7 +44,7 @@ ax.axvline(tau, color=COLOURS["theory"], ls=":")
 label_line(ax, tau, 600, "the median: half of the samples are easier", COLOURS["theory"])
 label_line(ax, 3.2, 25, "a few are very hard", COLOURS["theory"], dx=0.1, dy=16)
 ax.set(xlabel=r"loss $f_i(\theta^*)$ under the pre-trained model", ylabel="samples", xlim=(0, 6))
-title(fig, "The old model fits many of the new samples already")
+title(fig, "Many new samples are easy for the old model, a few very hard")
 fig
 
 # %% [markdown]
@@ -56,11 +57,12 @@ fig
 #
 # $$F(\pi) = \sum_i \pi_i f_i(\theta^*) + \tau \sum_i \pi_i \ln \pi_i .$$
 #
-# **Proposition 4.3.** Over all probabilities, $F$ is minimal at $\pi_i \propto w_i = e^{-f_i(\theta^*)/\tau}$.
+# **Proposition 4.3.** Over all probabilities, and for every $\tau > 0$, $F$ is minimal at
+# $\pi_i \propto w_i = e^{-f_i(\theta^*)/\tau}$.
 #
 # Let us not believe it. Below, FLOW's weights from `lt.flow_weights` compete with uniform ones, with a hard
-# threshold, with the opposite preference for hard samples (KL-DRO), and with 2000 random perturbations of
-# themselves.
+# threshold, with the opposite preference for hard samples (KL-DRO, at $\tau = 4$), and with 2000 random
+# perturbations of themselves.
 
 # %%
 few = losses[:200]
@@ -87,9 +89,9 @@ assert all(objective(flow) < objective(pi) for pi in [*rivals.values(), *shaken]
 #
 # $$F(\pi) - F(\pi_{FLOW}) = \tau\,\mathrm{KL}(\pi \,\|\, \pi_{FLOW}),$$
 #
-# because $\tau\ln w_i = -f_i$ turns the first sum of $F$ into a part of the second. A Kullback-Leibler distance is
-# never negative, and zero only where the two agree. So walking from FLOW's weights towards any others, the
-# objective can only rise.
+# because $\tau\ln w_i = -f_i$ turns the first sum of $F$ into a part of the second. A Kullback-Leibler divergence
+# is never negative, and zero only where the two agree. It is convex in $\pi$, too, so that on the straight way from
+# FLOW's weights to any others the objective rises all along.
 
 # %%
 share = np.linspace(0, 1, 60)
@@ -102,18 +104,21 @@ for name, pi in rivals.items():
     label_line(ax, 1, cost[-1], name, colours[name])
 ax.set(xlim=(0, 1.3), xlabel="share of the rival's weights", ylabel=r"$F(\pi) - F(\pi_{FLOW})$")
 ax.set_xticks(np.linspace(0, 1, 6))
-ax.set_title(r"lines: the objective;  dots: $\tau$ times the distance from FLOW's weights")
-title(fig, "Every way that leads away from FLOW's weights leads up")
+ax.set_title(r"lines: the objective;  dots: $\tau\,\mathrm{KL}(\pi\,\Vert\,\pi_{FLOW})$")
+title(fig, "From FLOW's weights every straight way leads up")
 fig
 
 # %%
 for pi in [*rivals.values(), *shaken]:
     assert np.isclose(objective(pi) - objective(flow), tau * rel_entr(pi, flow).sum())
+for pi in rivals.values():
+    assert np.all(np.diff([objective((1 - s) * flow + s * pi) for s in share]) > 0), "uphill all the way"
 
 # %% [markdown]
 # KL-DRO, the rule for robustness, is the twin with the sign flipped: $w_i = e^{+f_i/\tau}$, hard samples up. Where
 # one wants the worst case to be good, that is the right preference. Where one wants not to forget, it is the wrong
-# one: hard samples are those that pull hardest away from $\theta^*$.
+# one: hard samples are those that pull hardest away from $\theta^*$. (KL-DRO takes the loss at the current
+# $\theta$, anew at each step; here it is taken once, at $\theta^*$, as FLOW's is.)
 #
 # ## The temperature is a dial
 #
@@ -137,10 +142,10 @@ grid = np.linspace(0, 4, 300)
 for t, colour in zip(dial, beta_colours(dial), strict=True):
     curve = lt.flow_weights(grid, t)
     left.plot(grid, curve, color=colour)
-    at = min(int(40 + 25 * t), 260)
-    label_line(left, grid[at], curve[at], rf"$\tau={t:g}$", colour, dx=4, dy=11)
+    at = {0.03: 9, 0.45: 51, 4.0: 140, 100.0: 215}[round(t, 2)]
+    label_line(left, grid[at], curve[at], rf"$\tau={t:g}$", colour, dx=4, dy=-11 if t > 50 else 11)
 left.plot(grid, 1.0 * (grid < tau), color=COLOURS["theory"], lw=1.4, ls="--")
-label_line(left, tau, 0.62, "hard threshold", COLOURS["theory"], dx=5)
+label_line(left, tau, 0.5, "hard threshold", COLOURS["theory"], dx=5)
 left.set(xlabel=r"loss $f$ under the pre-trained model", ylabel="weight", ylim=(-0.02, 1.08))
 right.plot(taus, exact, color=COLOURS["flow"])
 right.plot(some, sampled, "o", color=COLOURS["flow"], mec="white")
@@ -156,7 +161,7 @@ print(f"at the default temperature the {len(losses)} samples are worth {share_le
 print(f"at τ = ∞ they are worth {lt.effective_sample_size(lt.flow_weights(losses, np.inf)):.0f}")
 assert np.all(np.diff(exact) > 0), "hotter: more samples count"
 assert np.all(lt.flow_weights(losses, np.inf) == 1)
-assert np.allclose(sampled[4:], np.interp(some[4:], taus, exact), atol=0.03)
+assert np.allclose(sampled[4:], exact[::8][4:], atol=0.03)  # colder, too few samples are left to say
 
 # %% [markdown]
 # ## Why the median
@@ -214,39 +219,86 @@ assert kept.mean() < 1e-3 < lt.flow_weights(nearly, nearly.mean())[60:].mean()
 # everything moves more slowly?
 #
 # To tell these apart there is the step-matched control of lesson 1: no weights, but the learning rate times the
-# mean weight $\mu$. Whatever FLOW does beyond the control is due to the weights' pattern.
+# mean weight $\mu$. And there is the second question of lesson 1: how much is forgotten by the time that as much is
+# learned?
 
 # %%
 steps, eta = np.arange(31), 0.2
 mu = lt.weight_mass(problem, tau)
-runs = {
-    "vanilla": ("vanilla", "-", lt.iterate(problem, steps, eta)),
-    "control": ("vanilla, step-matched", "--", lt.iterate(problem, steps, eta * mu)),
-    "flow": ("FLOW", "-", lt.iterate(problem, steps, eta, tau)),
-}
 
-fig, (left, right) = figure(1, 2, width=10, height=4.2)
-for kind, (name, dash, run) in runs.items():
-    colour = COLOURS["vanilla" if kind == "control" else kind]
-    left.plot(steps, lt.target_error(problem, run), dash, color=colour)
-    right.plot(steps, lt.pretrain_error(problem, run), dash, color=colour)
-    at = {"vanilla": 9, "control": 14, "flow": 12}[kind]
-    label_line(right, steps[at], lt.pretrain_error(problem, run[at]), name, colour, dx=4, dy=-13)
-left.set(xlabel="step $K$", title="still to learn", ylim=(0, 1.05))
-right.set(xlabel="step $K$", title="forgotten", ylim=(0, 1.25))
-title(fig, "A part of FLOW's effect is a smaller step; the larger part is not")
+
+def runs(problem, steps):
+    """The error on the new task and on the old one along each path."""
+    paths = {
+        "vanilla": lt.iterate(problem, steps, eta),
+        "step-matched": lt.iterate(problem, steps, eta * mu),
+        "tiny steps": lt.gradient_flow(problem, np.linspace(0, 20, 4001)),
+        "FLOW": lt.iterate(problem, steps, eta, tau),
+    }
+    return {
+        name: (lt.target_error(problem, at), lt.pretrain_error(problem, at)) for name, at in paths.items()
+    }
+
+
+looks = {
+    "vanilla": ("vanilla", "-", 12, 14),
+    "step-matched": ("vanilla", "--", 13, -13),
+    "FLOW": ("flow", "-", 17, -13),
+    "tiny steps": ("vanilla", ":", None, None),
+}
+errors = runs(problem, np.arange(200))
+fig, (left, right) = figure(1, 2, width=10, height=4.4)
+for name, (colour, dash, at, dy) in looks.items():
+    learned, forgot = errors[name]
+    dots = "o" if name in ("vanilla", "step-matched") else ""  # a dot for each step, where they are large
+    right.plot(learned, forgot, dots + dash, color=COLOURS[colour], ms=5)
+    if at is not None:  # tiny steps have no step to count
+        left.plot(steps, forgot[:31], dash, color=COLOURS[colour])
+        label_line(left, at, forgot[at], name, COLOURS[colour], dx=4, dy=dy)
+for name, y, text in (
+    ("vanilla", 1.75, "solid: vanilla"),
+    ("step-matched", 1.55, "dashed: step-matched"),
+    ("tiny steps", 1.35, "dotted: vanilla, tiny steps"),
+    ("FLOW", 1.15, "FLOW"),
+):
+    label_line(right, 0.3, y, text, COLOURS[looks[name][0]], dx=0.1)
+left.set(xlabel="step $K$", title="forgotten, against the step", ylim=(0, 2.3))
+right.set(xlabel="still to learn", title="against what is still to learn", ylim=(0, 2.3), xlim=(0, 1))
+title(fig, "At equal steps FLOW forgets far less; at equal learning, a little less")
 fig
 
+
 # %%
-forgotten = {kind: lt.pretrain_error(problem, run[10]) for kind, (_, _, run) in runs.items()}
-print("forgotten after 10 steps:", {kind: round(float(value), 3) for kind, value in forgotten.items()})
-assert forgotten["flow"] < forgotten["control"] < forgotten["vanilla"]
-assert forgotten["control"] - forgotten["flow"] > forgotten["vanilla"] - forgotten["control"]
+def bargain(problem, left_to_learn):
+    """What the two finely stepped paths have forgotten when this much is still to learn."""
+    found = runs(problem, np.arange(200))
+    read_off = lambda learned, forgot: np.interp(-np.asarray(left_to_learn), -learned, forgot)
+    return {name: read_off(*found[name]) for name in ("tiny steps", "FLOW")}
+
+
+after_ten = {name: round(float(errors[name][1][10]), 3) for name in ("vanilla", "step-matched", "FLOW")}
+print("forgotten after 10 steps:         ", after_ten)
+assert after_ten["FLOW"] < after_ten["step-matched"] < after_ten["vanilla"]
+
+plain = lt.paper_problem(rho=0.6)  # the same new task, but Σ = I on the old one
+for remaining in (0.5, 0.3, 0.1):
+    here, there = bargain(problem, remaining), bargain(plain, remaining)
+    print(f"forgotten when {remaining} is left to learn:", {name: f"{v:.3f}" for name, v in here.items()})
+    print("                     and where Σ = I:", {name: f"{v:.3f}" for name, v in there.items()})
+    assert here["FLOW"] < 0.97 * here["tiny steps"]
+    assert abs(there["FLOW"] / there["tiny steps"] - 1) < 0.03, "Σ = I: nothing that small steps could not do"
+
+for name in ("vanilla", "step-matched"):  # at their own steps, 1 to 10
+    learned, forgot = errors[name][0][1:11], errors[name][1][1:11]
+    assert np.all(bargain(problem, learned)["FLOW"] < forgot), (
+        "FLOW has forgotten less when it has learned as much"
+    )
 
 # %% [markdown]
-# Remember what this does not say. FLOW has also learned less after ten steps; whether it strikes the better bargain
-# between the two errors is the matter of lessons 5 and 6. What it does say is that its weights are not a small step
-# in disguise.
+# So most of what the left panel shows is that FLOW has also learned less by then. At equal learning it still
+# forgets less than any step of vanilla fine-tuning that we tried, tiny ones included: its weights are not just a
+# small step. But the gain depends on the old task. Where $\Sigma = I$, tiny steps do as well, to within three per
+# cent. Lesson 6 compares the best that each of them can reach.
 #
 # The mean weight itself has a closed form for Gaussian data, $\mu = (1 + 2s^2/\tau)^{-1/2}$. Where that comes from,
 # and why the pattern of the weights matters even more than their mean, is the next lesson.

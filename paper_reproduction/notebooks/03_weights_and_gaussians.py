@@ -3,7 +3,7 @@
 #
 # Gradient descent on weighted data sees the data through one matrix, $\Sigma' = \mathrm{E}[w\,xx^\top]$. For
 # Gaussian inputs it has a closed form, and all that follows rests on it: FLOW's weight leaves a Gaussian a
-# Gaussian, and makes it flat in one direction. You need lessons 1 and 2. Reading time: 25 minutes.
+# Gaussian, and makes it flatter in one direction. You need lessons 1 and 2. Reading time: 25 minutes.
 
 # %%
 # %matplotlib inline
@@ -26,7 +26,7 @@ style.use(HOUSE)
 # total mass $\mu = \mathrm{E}[w]$ and of covariance $\Sigma'/\mu$. Statisticians call this an exponential **tilt**.
 #
 # Which way does it deform the cloud? Inputs with a large component along the shift $e$ have a large loss, and fade.
-# Inputs across it are as good as before.
+# Inputs across it keep theirs. In the picture the thick ellipse is one standard deviation, the thin one two.
 
 # %%
 problem = lt.paper_problem(rho=0.6)
@@ -70,30 +70,32 @@ fig
 #
 # The weight of a sample depends on its residual $r = y - \langle\theta^*, x\rangle$ alone, and without noise
 # $r = -\langle e, x\rangle$ is one number out of the $d$ that make up $x$. Split the input into the part that $r$
-# predicts and the rest, $x = \frac{\mathrm{E}[xr]}{\mathrm{E}[r^2]}\,r + z$. For a Gaussian, uncorrelated is
-# independent: $z$ knows nothing of $r$, so the weights do nothing to it. They narrow $r$, from variance $s^2$ to
-# $\mu^2 s^2$, and that is all.
+# predicts and the rest, $x = \frac{\mathrm{E}[xr]}{\mathrm{E}[r^2]}\,r + z$. For jointly Gaussian variables,
+# uncorrelated is independent: $z$ knows nothing of $r$, so the weights do nothing to it. They narrow $r$, whose
+# inverse variance grows from $1/s^2$ to $1/s^2 + 2/\tau$: the variance falls from $s^2$ to $\mu^2 s^2$ with
+# $\mu^2 = 1/(1+2s^2/\tau)$, and that is all.
 
 # %%
 slope = X.T @ residuals / (residuals @ residuals)
 rest = (X - np.outer(residuals, slope))[:, 1]
 
 fig, (left, right) = figure(1, 2, width=9, height=3.8, sharey=True)
-for ax, values, text in (
-    (left, residuals, "the residual $r$"),
-    (right, rest, "the rest $z$, across the shift"),
+for ax, values, text, symbol in (
+    (left, residuals, "the residual", "$r$"),
+    (right, rest, "the rest, across the shift", "$z$"),
 ):
-    for weights, colour in ((None, "vanilla"), (w, "flow")):
+    for weights, colour, width in ((None, "vanilla", 5), (w, "flow", 2)):
         ax.hist(
             values,
             np.linspace(-3, 3, 61),
             weights=weights,
             density=True,
             histtype="step",
-            lw=2.2,
+            lw=width,
             color=COLOURS[colour],
         )
-    ax.set(title=text, yticks=[])
+    ax.set(title=text, yticks=[], xlabel=symbol)
+left.set_ylabel("density")
 label_line(left, -1.1, 0.25, "before", COLOURS["vanilla"], dx=-6, dy=8)
 label_line(left, 0.35, 0.75, "weighted", COLOURS["flow"])
 label_line(right, 0.9, 0.3, "the same\nbefore and after", COLOURS["flow"])
@@ -112,13 +114,15 @@ assert np.isclose(untouched, rest.var(), rtol=0.01)
 # %% [markdown]
 # ## Lemma F.1, and how to check a formula by simulation
 #
-# Put the two parts together again and the weighted covariance is, for every $\tilde{\Sigma}$ and with
+# Put the two parts together again. Since $\mathrm{E}[xr] = -\tilde{\Sigma}e$, the part of $\tilde{\Sigma}$ that
+# belongs to $r$ is $\tilde{\Sigma}e\,e^\top\tilde{\Sigma}/s^2$; of it a share $1-\mu^2$ is lost, and
+# $(1-\mu^2)/s^2 = \frac{2}{\tau}/(1+2s^2/\tau)$. So for every $\tilde{\Sigma}$, and with
 # $s^2 = e^\top\tilde{\Sigma}e + \sigma^2$,
 #
 # $$\mu = \Bigl(1 + \frac{2s^2}{\tau}\Bigr)^{-1/2}, \qquad \Sigma' = \mu\Bigl(\tilde{\Sigma}
 # - \frac{2}{\tau}\,\frac{\tilde{\Sigma}e\,e^\top\tilde{\Sigma}}{1 + 2s^2/\tau}\Bigr).$$
 #
-# It is $\mu$ times what was there, less one rank. Applied to the shift it says, without noise,
+# It is $\mu$ times what was there less a matrix of rank one. Applied to the shift it says, without noise,
 # $\Sigma'e = \mu^3\,\tilde{\Sigma}e$: one $\mu$ because all weights are small, and two more because along the shift
 # they flatten.
 #
@@ -126,7 +130,7 @@ assert np.isclose(untouched, rest.var(), rtol=0.01)
 # and look at the distance in **standard errors**. An agreement is worth something only if the sample could also
 # have told us that we were wrong. So we put two wrong formulas beside it: the matrix of unweighted data with the
 # mean weight, $\mu\tilde{\Sigma}$, which takes the weights for a smaller step and nothing else; and the right
-# matrix at twice the temperature, which is what forgetting the 2 in $2s^2/\tau$ gives.
+# matrix at twice the temperature, which is what writing $1/\tau$ for $2/\tau$ gives.
 
 # %%
 products = w[:, None] * np.stack([X[:, 0] ** 2, X[:, 0] * X[:, 1], X[:, 1] ** 2], axis=1)
@@ -141,6 +145,7 @@ distance = {name: np.abs(mean - value) / error for name, value in formulas.items
 for name, value in distance.items():
     print(f"{name:20} is off by {value.round(1)} standard errors")
 assert distance["Lemma F.1"].max() < 4
+assert error.max() < 0.002, "the error bars of the picture hide behind their dots"
 assert all(value.max() > 40 for name, value in distance.items() if name != "Lemma F.1")
 
 # %%
@@ -155,7 +160,7 @@ for name, (colour, aside, at, dy) in looks.items():
     ax.plot(places + aside, formulas[name], "_", ms=34, mew=3, color=COLOURS[colour])
     label_line(ax, at + aside, formulas[name][at], name, COLOURS[colour], dx=22, dy=dy)
 ax.errorbar(places, mean, 4 * error, fmt="o", color=COLOURS["simulation"], zorder=5)
-label_line(ax, 2, mean[2], "sampled, ± 4 standard errors", COLOURS["simulation"], dx=22)
+label_line(ax, 2, mean[2], "sampled (errors < dot)", COLOURS["simulation"], dx=22)
 ax.set(xlim=(-0.5, 3.4), ylim=(0, 0.5), ylabel=r"entry of $\Sigma'$")
 ax.set_xticks(places, ["along, along", "along, across", "across, across"])
 title(fig, "The sample bears out the lemma and refuses its neighbours")
@@ -169,10 +174,11 @@ assert not np.allclose(weighted @ e, mu * sigma_new @ e)
 # %% [markdown]
 # ## One number for the temperature
 #
-# The temperature enters through $\mu$ alone, which runs from 0 (cold) to 1 (hot). The curvature of the weighted
-# loss along the shift, measured against the mean weight, is $\bar{e}^\top(\Sigma'/\mu)\,\bar{e} = \mu^2$; across
-# it, it never falls below $1 - \rho^2$. That is the whole mechanism of FLOW in one line: *after* dividing out the
-# smaller step, one direction is slower than the other by a factor that the temperature chooses.
+# In the paper's problem, without noise, the temperature enters through $\mu$ alone, which runs from 0 (cold) to 1
+# (hot). The curvature of the weighted loss along the shift (half its second derivative), measured against the mean
+# weight, is $\bar{e}^\top(\Sigma'/\mu)\,\bar{e} = \mu^2$; across it, it is $1 - \rho^2(1-\mu^2)$ and never falls
+# below $1 - \rho^2$. That is the mechanism of FLOW: *after* dividing out the smaller step, one direction is slower
+# than the other by a factor that the temperature chooses.
 
 # %%
 taus = np.geomspace(0.01, 100, 81)
@@ -193,12 +199,12 @@ ax.plot(few, [weights.mean() for weights in sampled], "o", color=COLOURS["simula
 ax.axvline(tau, color=COLOURS["uniform"], lw=1.3, ls=":")
 label_line(ax, tau, 0.04, "the median", COLOURS["uniform"])
 ax.set(xscale="log", xlabel=r"temperature $\tau/s^2$", ylim=(0, 1.1))
-title(fig, "Cold weights flatten along the shift, and far less across it")
+title(fig, "Cold weights flatten along the shift, far less across")
 fig
 
 # %%
 assert np.allclose(shapes[:, 0, 0], masses**2)
-assert np.all(shapes[:, 1, 1] > 1 - 0.6**2)
+assert np.allclose(shapes[:, 1, 1], 1 - 0.6**2 * (1 - masses**2))
 along, across = (lt.weighted_covariance(problem, tau) / mu).diagonal()
 print(
     f"at the median, curvature along the shift {along:.4f}, across it {across:.4f}: {across / along:.1f} times as much"
@@ -215,9 +221,11 @@ for t, weights in zip(few, sampled, strict=True):
 #
 # $$\Sigma' = m_0\tilde{\Sigma} - (m_0 - m_2)\,\frac{\tilde{\Sigma}e\,e^\top\tilde{\Sigma}}{s^2}.$$
 #
-# A rule that prefers easy samples has $m_2 < m_0$ and flattens; one that prefers hard ones stretches. The package
-# knows FLOW, the hard threshold, KL-DRO and uniform weights; any of them may stand where a temperature does. Only
-# the exponential rules leave the weighted data Gaussian, but the covariance is exact for all.
+# A rule whose weights fall with the loss has $m_2 < m_0$ and flattens; one whose weights grow with it stretches.
+# The package knows FLOW, the hard threshold, KL-DRO and uniform weights; any of them may stand where a temperature
+# does. (KL-DRO stands here at $\tau = 8$: its moments are finite only for $\tau > 2s^2$, and here $s^2 = 1$. Each
+# ellipse is one standard deviation of $\Sigma'/m_0$.) Only the exponential rules leave the weighted data Gaussian,
+# but the covariance is exact for all.
 
 # %%
 rules = {
@@ -242,7 +250,7 @@ ax.set(
     ylabel=r"along $\bar{e}_\perp$",
 )
 ax.set_xticks([-1, 0, 1])
-title(fig, "Easy samples up flatten the shift, hard samples up stretch it")
+title(fig, "Easy samples up: narrower along the shift; hard up: wider")
 fig
 
 # %%
@@ -261,8 +269,8 @@ assert np.all(np.abs(kept.mean(axis=0) - exact) < 4 * kept.std(axis=0) / len(X) 
 #
 # "Uncorrelated is independent" holds for Gaussians and almost nowhere else. Let every input be a corner of a
 # square, with coordinates $\pm 1$ along $\bar{e}$ and $\bar{e}_\perp$. The covariance can be what it was, yet the
-# residual is $\pm\|e\|$ for every sample: all losses are equal, all weights are equal, and nothing is flattened.
-# Inputs with heavy tails go wrong more quietly.
+# residual is $\pm\|e\|$ for every sample, so that all losses are equal, all weights are equal, and nothing is
+# flattened. Inputs with heavy tails go wrong more quietly.
 
 
 # %%
@@ -346,7 +354,8 @@ print(ResidualTilt.__doc__)
 
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution", "hide-cell"]
-# Its tails are heavier, 1/r² against an exponential, so hard samples keep more of a say, and it flattens less.
+# Near r = 0 the two rules agree, 1 − r²/τ, but the ratio of this weight to FLOW's, exp(r²/τ)/(1 + r²/τ), grows with the
+# loss: hard samples keep more of a say, and it flattens less.
 class Cauchy:
     """w = 1/(1 + loss/c²)."""
 
@@ -384,7 +393,7 @@ print(
 assert np.all(np.abs(sampled.mean(axis=0) - exact) < 4 * error)
 assert shape_of(problem, cauchy)[0, 0] > shape_of(problem, tau)[0, 0], "less flat than FLOW"
 assert np.any(np.abs(sampled.mean(axis=0) - flow_like) > 40 * error), (
-    "the tempting answer, “same shape”, is refused"
+    "the tempting answer, “the same shape, since the two agree on easy samples”, is refused"
 )
 
 # %% [markdown]
