@@ -20,8 +20,9 @@ style.use(HOUSE)
 # ## The path turns
 #
 # The paper's problem with $\rho = 0.6$, at a temperature well below the median, so that the stall is long. What is
-# left of the shift splits into a slow part along $\bar{e} - \beta\rho\,\bar{e}_\perp$ and a fast part. The fast part
-# is gone after a few steps. From then on the path runs along the slow direction, and its steps are short.
+# left of the shift splits into a slow part along $\bar{e} - \beta\rho\,\bar{e}_\perp$ and a fast part. The fast
+# part is gone after a few steps. From then on the path runs along the slow direction, and its steps are short. In
+# the picture a warm path, $\tau = \|e\|^2$, is drawn beside it: it has further to turn, and so one sees it turn.
 
 # %%
 rho, tau = 0.6, 0.05
@@ -37,7 +38,8 @@ for step in (0, 1, 2, 5, 10):
     print(
         f"step {step:2}: {size(left)[step]:.3f} of the shift is left, sine to the slow direction {aside[step]:.1e}"
     )
-assert np.all(np.diff(aside[:8]) < 0) and aside[10] < 1e-4, "it turns into the slow direction"
+assert np.all(np.diff(aside[:8]) < 0), "it turns into the slow direction"
+assert aside[10] < 1e-4
 
 # %%
 x_axis, y_axis = np.linspace(-0.25, 1.3, 120), np.linspace(-0.68, 0.2, 80)
@@ -46,9 +48,16 @@ everywhere = np.stack(np.meshgrid(x_axis, y_axis), axis=-1)
 fig, ax = figure(width=9, height=5)
 plane(ax, x_axis, y_axis, lt.total_error(problem, everywhere), (0.7, 0.8, 1, 1.5, 2, 3))
 path(ax, lt.iterate(problem, np.arange(20)), COLOURS["vanilla"])
-path(ax, flow, COLOURS["flow"])
-label(ax, lt.iterate(problem, 1), "standard", COLOURS["vanilla"], dx=12)
-label(ax, flow[12], "FLOW, 60 steps", COLOURS["flow"], dx=-50, dy=-18)
+warm = lt.iterate(problem, np.arange(61), temperature=1.0)
+rays = (lt.stall_direction(beta, rho), lt.stall_direction(lt.stall_parameter(1.0, rho), rho))
+for run, direction, colour in zip((flow, warm), rays, beta_colours([1, 2]), strict=True):
+    ray = problem.target + np.outer([-0.2, 1.2], direction)
+    ax.plot(*ray.T, ":", color=COLOURS["theory"], lw=1.3)
+    path(ax, run, colour)
+label(ax, problem.target + 1.15 * np.array(rays[1]), "slow direction", COLOURS["theory"], dx=-30, dy=-16)
+label(ax, warm[2], r"FLOW, $\tau=1$", beta_colours([1, 2])[1], dx=-14, dy=-14)
+label(ax, lt.iterate(problem, 1), "vanilla", COLOURS["vanilla"], dx=12)
+label(ax, flow[40], r"FLOW, $\tau=0.05$, 60 steps", beta_colours([1, 2])[0], dx=1, dy=14)
 place(ax, problem.pretrained, "pretrained", r"$\theta^*$")
 place(ax, problem.target, "target", r"$\tilde{\theta}^*$", dx=-10)
 place(ax, lt.joint_optimum(problem), "oracle", "oracle", dx=4, dy=-26)
@@ -66,7 +75,7 @@ fig
 # %%
 steps = np.unique(np.geomspace(1, 3000, 300).astype(int))
 runs = {
-    "standard, same mean step": lt.iterate(problem, steps),
+    "vanilla, same mean step": lt.iterate(problem, steps),
     "same first step": lt.iterate(problem, steps, learning_rate=mu**2 / 2),
     "FLOW": lt.iterate(problem, steps, temperature=tau),
 }
@@ -74,18 +83,18 @@ assert np.allclose(runs["same first step"][0], runs["FLOW"][0]), "their first st
 
 fig, (one, other) = figure(1, 2, width=10, height=4.4)
 looks = (
-    ("standard, same mean step", "-", "vanilla"),
+    ("vanilla, same mean step", "-", "vanilla"),
     ("same first step", "--", "vanilla"),
     ("FLOW", "-", "flow"),
 )
 for name, dashes, colour in looks:
     one.plot(steps, size(runs[name] - problem.target), dashes, color=COLOURS[colour])
-label_line(one, 1.2, 0.04, "standard", COLOURS["vanilla"], dx=2)
+label_line(one, 1.2, 0.04, "vanilla", COLOURS["vanilla"], dx=2)
 label_line(one, 330, 0.1, "same first step,\nno weights", COLOURS["vanilla"], dx=8, dy=4)
 label_line(one, 60, 0.04, "FLOW", COLOURS["flow"], dx=-16)
 one.set(xscale="log", yscale="log", xlim=(0.8, 2e4), ylim=(1e-3, 1.4), xlabel="step $K$")
 one.set_title("what is left of the shift")
-for name, dashes, colour in looks[1:]:  # standard zigzags
+for name, dashes, colour in looks[1:]:  # vanilla zigzags
     theta = runs[name] - problem.target
     other.plot(steps, theta[:, 1] / theta[:, 0], dashes, color=COLOURS[colour])
 other.axhline(slow[1] / slow[0], color=COLOURS["theory"], lw=1.3, ls=":")
@@ -101,18 +110,22 @@ fig
 # whatever the step. FLOW's ratio grows without bound as the temperature falls.
 
 # %%
-print("   τ    FLOW: fast over slow     no weights, any step")
+print("   τ      λ₁       λ₂    FLOW: fast over slow   no weights, any step")
+ratios = []
 for t in (1.0, 0.1, 0.01, 0.001):
-    one_slow, one_fast = lt.stall_spectrum(lt.stall_parameter(t, rho), rho)
-    print(f"{t:6} {(1 - one_fast) / (1 - one_slow):18.1f} {(1 + rho) / (1 - rho):22.1f}")
+    first, second = lt.stall_spectrum(lt.stall_parameter(t, rho), rho)
+    ratios.append((1 - second) / (1 - first))
+    print(f"{t:6} {first:8.4f} {second:8.4f} {ratios[-1]:16.1f} {(1 + rho) / (1 - rho):22.1f}")
+    assert second < rho**2 * first, "the fast part shrinks faster by at least ρ² in each step"
+assert np.all(np.diff(ratios) > 0)
 
 # %% [markdown]
 # ## How long
 #
-# The half-life of the slow part is $\ln 2/(-\ln\lambda_1)$ steps, and for small $\tau$ it is $2\ln 2\,\|e\|^2/\tau$:
-# half the temperature, twice the stall. That is at the step $1/(2\mu)$. At a *fixed* $\eta = \frac12$ the small
-# weights also shorten every step by $\mu \approx (\tau/2\|e\|^2)^{1/2}$, and the half-life grows like
-# $\tau^{-3/2}$: one power for the flat direction, a half for the step.
+# The half-life of the slow part is $\ln 2/(-\ln\lambda_1)$ steps, and for small $\tau$ it is
+# $2\ln 2\,\|e\|^2/\tau$: half the temperature, twice the stall. That is at the step $1/(2\mu)$. At a *fixed*
+# $\eta = \frac12$ the small weights also shorten every step by $\mu \approx (\tau/2\|e\|^2)^{1/2}$, and the
+# half-life grows like $\tau^{-3/2}$: one power for the flat direction, a half for the step.
 #
 # We do not compute the half-lives from eigenvalues but count: from a step at which the path has turned, until half
 # is left. Both axes are fixed and a decade is as long on one as on the other, so a wrong exponent would show.
@@ -161,8 +174,9 @@ assert abs(fixed[0] / fixed[-1] / 100 - 1) > 5, "which is not a hundred"
 #
 # The covariance (3) is special; the stall is not. Whatever $\tilde{\Sigma}$ is, the curvature of the weighted loss
 # along the shift, over its mean weight, is $\bar{e}^\top\tilde{\Sigma}\bar{e}$ times $\tau/(\tau + 2v)$ with
-# $v = e^\top\tilde{\Sigma} e$, which vanishes with $\tau$. And it vanishes in this direction alone: the weights take
-# a rank-one matrix away, and so (interlacing) all other eigenvalues stay above the smallest of $\tilde{\Sigma}$.
+# $v = e^\top\tilde{\Sigma} e$, which vanishes with $\tau$. And it vanishes in this direction alone: the weights
+# take a rank-one matrix away, and so (interlacing) all other eigenvalues stay above the smallest of
+# $\tilde{\Sigma}$.
 #
 # Ten problems in eight dimensions, each with a random covariance and a random shift:
 
@@ -203,22 +217,33 @@ title(fig, "Cold weights keep the shift to the last, in every problem")
 fig
 
 # %%
+rng = np.random.default_rng(0)
 for p in ten:
     e, cold = p.shift, 1e-4 * lt.population_median_temperature(p)
     v = e @ p.target_covariance @ e
     along = e @ lt.weighted_covariance(p, cold) @ e / lt.weight_mass(p, cold)
     assert np.isclose(along, v * cold / (cold + 2 * v)), "the curvature along the shift"
     assert cosines(p, cold, 300) > 0.999, "what is left is the shift"
+    # The rank one that the weights take away is that of Σ̃e: across it, all curvature is as it was, at least 0.3.
+    image = p.target_covariance @ e
+    across = rng.standard_normal((200, 8))
+    across -= np.outer(across @ image, image) / (image @ image)
+    shape = lt.weighted_covariance(p, cold) / lt.weight_mass(p, cold)
+    curvature = ((across @ shape) * across).sum(axis=1) / (across**2).sum(axis=1)
+    assert np.all(curvature > 0.3 - 1e-9)
+    assert along / (e @ e) < 1e-3 * curvature.min(), "one direction stalls, and no other"
 
 # %% [markdown]
 # Label noise sets a limit. The weights cannot tell a hard sample from a noisy one, noise acts like a temperature of
-# $2\sigma^2$ (lesson 7), and below it cooling makes the stall no longer. How long it can get is the second exercise.
+# $2\sigma^2$ (lesson 7), and below it cooling makes the stall no longer. How long it can get is the second
+# exercise.
 #
 # ## Who pays
 #
-# What stalls is unlearned, and it is unlearned on the samples that were hard. `lt.hard_sample_error` is the error on
-# the share $q$ of samples with the largest loss under the *pre-trained* model. Standard fine-tuning and the small-step
-# control are stopped where they have as much left to learn, over all samples, as FLOW has after 60 steps.
+# What stalls is unlearned, and it is unlearned on the samples that were hard. `lt.hard_sample_error` is the error
+# on the share $q$ of samples with the largest loss under the *pre-trained* model. Standard fine-tuning and the
+# small-step control are stopped where they have as much left to learn, over all samples, as FLOW has after 60
+# steps.
 
 # %%
 shares = np.geomspace(0.001, 1, 40)
@@ -235,10 +260,7 @@ small = stopped(mu**2 / 2)
 price = lambda theta: np.array([lt.hard_sample_error(problem, theta, q) for q in shares])
 
 fig, ax = figure(width=8, height=4.2)
-for theta, name, dashes, colour in (
-    (flow[-1], "FLOW", "-", "flow"),
-    (small, "small steps, no weights", "--", "vanilla"),
-):
+for theta, dashes, colour in ((flow[-1], "-", "flow"), (small, "--", "vanilla")):
     ax.plot(shares, price(theta), dashes, color=COLOURS[colour])
 label_line(ax, shares[12], price(flow[-1])[12], "FLOW", COLOURS["flow"], dx=4, dy=14)
 label_line(
@@ -258,14 +280,17 @@ fig
 for q in (1.0, 0.1, 0.01):
     print(f"hardest {q:5.0%}: FLOW {lt.hard_sample_error(problem, flow[-1], q):.3f}, ", end="")
     print(f"small steps {lt.hard_sample_error(problem, small, q):.3f}")
+forgotten = lt.pretrain_error(problem, np.array([flow[-1], small]))
+print(f"forgotten:     FLOW {forgotten[0]:.3f}, small steps {forgotten[1]:.3f}")
+assert forgotten[0] < forgotten[1], "that is what the price buys"
 assert np.isclose(lt.hard_sample_error(problem, flow[-1], 1.0), goal), "all samples: the error of (4)"
 assert lt.hard_sample_error(problem, flow[-1], 0.01) > 1.2 * lt.hard_sample_error(problem, small, 0.01)
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. A quarter of the temperature.** After $K$ steps at $\eta = 1/(2\mu)$ and a small $\tau$, a quarter of the shift
-# is left. You divide $\tau$ by four. After how many steps is a quarter left now? And if you work at the fixed
+# **1. A quarter of the temperature.** After $K$ steps at $\eta = 1/(2\mu)$ and a small $\tau$, a quarter of the
+# shift is left. You divide $\tau$ by four. After how many steps is a quarter left now? And if you work at the fixed
 # $\eta = \frac12$ instead? Predict both factors, then count.
 
 
