@@ -30,7 +30,7 @@ from paper_reproduction.store import Store
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-Quick = Annotated[bool, typer.Option("--quick", help="Smaller problems: everything in under a minute.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Smaller problems: everything in about a minute.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Where results go.  [default: out]", metavar="DIR")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all that is random.  [default: 0]")]
 Resume = Annotated[bool, typer.Option("--resume", help="Skip claims that are finished with these settings.")]
