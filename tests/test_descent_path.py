@@ -98,6 +98,16 @@ def test_steps_of_any_size_cost_nothing():
     assert diverged.status == "diverged"
 
 
+@pytest.mark.parametrize("steps", [100, 1000, 10**4, 10**9])
+def test_a_path_that_has_left_the_floats_is_not_near_anything(steps):
+    """NaN is not 0: the distance of such an iterate is not known, its bound infinite, its slope not flat."""
+    path = descend(EXAMPLE, GradientDescent(1e3), [steps])
+    assert path.status == "diverged"
+    assert not path.distance[-1] < 1e100
+    assert path.distance_bound[-1] > 1e100
+    assert not path.gradient_norm < 1e100
+
+
 def test_a_hundred_thousand_steps_pass_twice_over_the_rows(monkeypatch):
     passes = []
     original = blocks.over_strips

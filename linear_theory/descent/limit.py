@@ -23,9 +23,9 @@ WELL_CONDITIONED = 1e-5
 
 
 def root(xp: Any, value: Array) -> Array:
-    """√ of numbers ≥ 0, with derivative 0 at 0."""
-    positive = value > 0
-    return xp.where(positive, xp.sqrt(xp.where(positive, value, 1.0)), 0.0)
+    """√ of numbers ≥ 0, with derivative 0 at 0; what is not a number stays so."""
+    nothing = value <= 0
+    return xp.where(nothing, 0.0, xp.sqrt(xp.where(nothing, 1.0, value)))
 
 
 def length(space: Namespace, vectors: Array) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..arrays import Array, is_concrete, namespace, pytree
@@ -52,7 +54,9 @@ class Path:
         >>> bool(np.linalg.norm(path.theta[-1] - [1.0, 0.5]) <= path.distance_bound[-1])
         True
         """
-        return self.distance + namespace(self.loss).eps * self.roundings
+        space = namespace(self.loss)
+        bound = self.distance + space.eps * self.roundings
+        return space.xp.where(space.xp.isnan(bound), math.inf, bound)
 
     @property
     def status(self) -> str:
