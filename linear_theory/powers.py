@@ -33,8 +33,12 @@ class Steps:
     @property
     def before(self) -> Steps:
         """One step less (only ever used multiplied by ``count``, so 0 stays 0)."""
+        return self.less(1)
+
+    def less(self, number: int | Array) -> Steps:
+        """``number`` steps less (integers known now), at least 0."""
         xp = namespace(self.count).xp
-        return Steps(xp.maximum(self.count - 1, 0.0), ~self.odd)
+        return Steps(xp.maximum(self.count - xp.asarray(number, dtype=self.count.dtype), 0.0), self.odd ^ (number % 2 == 1))
 
     def per_row(self) -> Steps:
         """The same, with a last axis to broadcast against eigenvalues."""

@@ -1,47 +1,40 @@
-"""(I − 2ηA)^K v and exp(−2tA) v, exactly, without a loop over K, and differentiable everywhere.
+"""(I − 2ηA)^K v and exp(−2tA) v, exactly, without a loop over K, and differentiable to any order.
 
-Both are functions φ of one symmetric matrix applied to one vector: V φ(Λ) Vᵀ v. ``jax.grad`` through
-``eigh`` divides by differences of eigenvalues and gives NaN where two coincide (they do from d = 4 in the
-paper's covariance). Here the derivative is the Daleckii-Krein formula, with each divided difference
-φ[λᵢ, λⱼ] written so that it neither cancels nor divides by zero.
+Both are functions φ of one symmetric matrix X applied to one vector: V φ(Λ) Vᵀ v. ``jax.grad`` through ``eigh`` divides
+by differences of eigenvalues and gives NaN where two coincide (they do from d = 4 in the paper's covariance). Here the
+derivatives are those of φ itself, :mod:`.matrix_functions`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from scipy.special import factorial
 
-from .arrays import Array, namespace, pytree, quotient
-from .covariance import Covariance, Reach, settles
-from .powers import Steps, power, signed_power
+from .arrays import Array, namespace, pytree
+from .covariance import Covariance, Downdated, Reach, anything, beside, settles
+from .matrix_functions import Kernel, derivative, differentiable_once, fixed
+from .powers import Steps, one_minus_power, power, signed_power
 
-__all__ = ["Decay", "Inverse", "Power", "propagate", "reach_of", "reached"]
-
-
-class Kernel(Protocol):
-    """A scalar function φ and its divided difference (φ(a) − φ(b))/(a − b), φ'(a) where a = b."""
-
-    @property
-    def rate(self) -> Array: ...
-    def value(self, rate: Array, a: Array) -> Array: ...
-    def divided_difference(self, a: Array, b: Array) -> Array: ...
+__all__ = ["Decay", "Displacement", "Inverse", "Power", "largest_reached", "propagate", "reach_of", "steepest"]
 
 
 @pytree
-class Power:
-    """φ(a) = (1 − rate·a)^K: K steps of gradient descent, rate = 2η."""
+class Power(Kernel):
+    """φ(x) = (1 − x)^K: K steps of gradient descent, x = 2ηλ."""
 
-    rate: Array
     steps: Steps
 
-    def value(self, rate: Array, a: Array) -> Array:
-        return power(rate * a, self.steps.per_row())
+    def value(self, x: Array) -> Array:
+        return power(x, self.steps.per_row())
 
-    def divided_difference(self, a: Array, b: Array) -> Array:
-        x, y, steps = self.rate * a, self.rate * b, self.steps.per_row().per_row()
+    def divided_difference(self, x: Array, y: Array) -> Array:
+        steps = self.steps.per_row()
         xp = namespace(x, y, steps.count).xp
         far, gap = xp.maximum(abs(1 - x), abs(1 - y)), abs(x - y)
         # Same side of 1: with L = log(near/far), far^(K−1) · expm1(K L)/expm1(L), which tends to K.
@@ -53,93 +46,135 @@ class Power:
         both_above = (xp.maximum(x, y) > 1) & ~steps.odd  # one of them may be exactly 1
         same = xp.where(steps.count == 0, 0.0, xp.where(both_above, leading, -leading))
         across = (signed_power(x, steps) - signed_power(y, steps)) / xp.where(distinct, x - y, 1.0)
-        return self.rate * xp.where((x - 1) * (y - 1) < 0, across, same)
+        return xp.where((x - 1) * (y - 1) < 0, across, same)
+
+    def taylor(self, x: Array, count: int) -> Array:
+        """(−1)^j C(K, j) (1 − x)^(K−j)."""
+        space, steps = namespace(x, self.steps.count), self.steps.per_row()
+        j = np.arange(count).reshape(-1, *[1] * max(np.ndim(x), 1))
+        # C(K, j) is 0 beyond j = K, where the power would have a negative exponent.
+        factors = space.array(-1.0 / np.maximum(j, 1)) * (steps.count - space.array(j - 1))
+        binomial = space.xp.cumprod(space.xp.where(j == 0, 1.0, factors), axis=0)
+        return binomial * signed_power(x, steps.less(j))
+
+    def radius(self, x: Array) -> Array:
+        """|1 − x|/K, over which (1 − x)^K changes by a factor e at most."""
+        count = self.steps.per_row().count
+        return abs(1 - x) / namespace(x, count).xp.maximum(count, 1.0)
 
 
 @pytree
-class Decay:
-    """φ(a) = exp(−rate·a): gradient flow for the time t, rate = 2t; rate = ∞ is the limit."""
+class Displacement(Kernel):
+    """ψ(x) = (1 − (1 − x)^K)/x, K at 0: the way that K steps go along a gradient. It is −φ[x, 0], φ(x) = (1 − x)^K."""
 
-    rate: Array
+    steps: Steps
 
-    def value(self, rate: Array, a: Array) -> Array:
-        xp = namespace(rate, a).xp
-        rate = rate[..., None]
-        idle = a == 0
-        return xp.where(idle, 1.0, xp.exp(-rate * xp.where(idle, 1.0, a)))
+    def value(self, x: Array) -> Array:
+        xp, steps = namespace(x, self.steps.count).xp, self.steps.per_row()
+        still = x == 0
+        return xp.where(still, steps.count, one_minus_power(x, steps) / xp.where(still, 1.0, x))
 
-    def divided_difference(self, a: Array, b: Array) -> Array:
-        xp = namespace(self.rate, a, b).xp
-        rate, low, gap = self.rate[..., None, None], xp.minimum(a, b), abs(a - b)
-        start = xp.where(low == 0, 1.0, xp.exp(-rate * xp.where(low == 0, 1.0, low)))
-        apart = -xp.expm1(-rate * xp.where(gap > 0, gap, 1.0)) / xp.where(gap > 0, gap, 1.0)
-        # Twice the same eigenvalue in the limit: 0, also at eigenvalue 0 (a null space stays one).
-        together = xp.where(xp.isinf(rate), 0.0, rate)
-        return -start * xp.where(gap > 0, apart, together)
+    def divided_difference(self, x: Array, y: Array) -> Array:
+        return self.differences(x, y)
+
+    def differences(self, *points: Array) -> Array:
+        return -Power(self.steps).differences(*points, 0.0 * points[0])
 
 
 @pytree
-class Inverse:
-    """φ(a) = rate/a, a > 0."""
+class Decay(Kernel):
+    """φ(x) = exp(−x): gradient flow, x = 2tλ; where ``limit``, t = ∞ and φ is 1 at x = 0 and else 0."""
 
-    rate: Array
+    limit: Array
 
-    def value(self, rate: Array, a: Array) -> Array:
-        return quotient(namespace(rate, a), rate * namespace(rate, a).xp.ones_like(a), a, math.nan)
+    def value(self, x: Array) -> Array:
+        xp, limit = namespace(x, self.limit).xp, self.limit[..., None]
+        return xp.where(limit, xp.where(x == 0, 1.0, 0.0), xp.exp(-x))
 
-    def divided_difference(self, a: Array, b: Array) -> Array:
-        return -self.value(self.rate, a) / b
+    def divided_difference(self, x: Array, y: Array) -> Array:
+        xp, limit = namespace(x, y, self.limit).xp, self.limit[..., None]
+        low, gap = xp.minimum(x, y), abs(x - y)
+        distinct = gap > 0
+        gap = xp.where(distinct, gap, 1.0)
+        finite = -xp.exp(-low) * xp.where(distinct, -xp.expm1(-gap) / gap, 1.0)
+        # In the limit twice the same eigenvalue gives 0, also at eigenvalue 0: a null space stays one.
+        return xp.where(limit, xp.where(distinct & (low == 0), -1 / gap, 0.0), finite)
+
+    def taylor(self, x: Array, count: int) -> Array:
+        """(−1)^j exp(−x)/j!; nothing in the limit, whose series has no radius."""
+        space, j = namespace(x, self.limit), np.arange(count).reshape(-1, *[1] * max(np.ndim(x), 1))
+        return space.xp.where(self.limit[..., None], 0.0, space.array((-1.0) ** j / factorial(j)) * space.xp.exp(-x))
+
+    def radius(self, x: Array) -> Array:
+        return namespace(x, self.limit).xp.where(self.limit[..., None], 0.0, 1.0 + 0.0 * x)
 
 
-def reached(coordinates: Array) -> Array:
-    """Which of a vector's coordinates in an eigenbasis are more than rounding (d · eps · its length)."""
-    space = namespace(coordinates)
-    length = space.xp.sqrt(coordinates @ coordinates)
-    return space.xp.abs(coordinates) > coordinates.shape[0] * space.eps * length
+@pytree
+class Inverse(Kernel):
+    """φ(x) = 1/x, x > 0."""
+
+    def value(self, x: Array) -> Array:
+        return self.differences(x)
+
+    def divided_difference(self, x: Array, y: Array) -> Array:
+        return self.differences(x, y)
+
+    def differences(self, *points: Array) -> Array:
+        """(−1)^n/(x₀ ⋯ xₙ); NaN at 0."""
+        xp = namespace(points).xp
+        found = -1.0
+        for x in points:
+            found = -found / xp.where(x > 0, x, math.nan)
+        return found
+
+
+LOW_RANK = "what leaves the span of a low rank; where d is small, give the covariance as its matrix"
 
 
 class Spread(NamedTuple):
-    """A vector in the eigenbasis of its reach: eigenvalues, eigenvectors, coordinates, and φ of each eigenvalue."""
+    """A vector in the eigenbasis of its reach: x = scale · eigenvalue, φ(x), coordinates, eigenvectors."""
 
-    reach: Reach
-    values: Array
-    vectors: Array
-    coordinates: Array
+    x: Array
     factors: Array
+    coordinates: Array
+    vectors: Array
 
     @property
     def result(self) -> Array:
-        """φ(A)v, in the coordinates of the reach."""
+        """φ(X)v, in the coordinates of the reach."""
         return (self.factors * self.coordinates) @ self.vectors.T
 
 
-def _spread(kernel: Kernel, reach: Reach) -> Spread:
+def _spread(kernel: Kernel, scale: Array, reach: Reach) -> Spread:
     """φ is 0 where it would only blow up rounding."""
-    values, vectors = reach.covariance.eigh()
-    coordinates = reach.coordinates @ vectors
-    factors = kernel.value(kernel.rate, values)
-    kept = reached(coordinates) | (abs(factors) <= 1)
-    return Spread(reach, values, vectors, coordinates, namespace(factors).xp.where(kept, factors, 0.0))
+    found = reach.covariance.spectrum(reach.coordinates)
+    x = scale[..., None] * found.values
+    factors = kernel.value(x)
+    kept = found.reached | (abs(factors) <= 1)
+    return Spread(x, namespace(factors).xp.where(kept, factors, 0.0), found.coordinates, found.vectors)
 
 
-def reach_of(kernel: Kernel, covariance: Covariance, vector: Array) -> Reach:
-    """The reach of A from v, large enough for φ(A)v."""
+def reach_of(kernel: Kernel, scale: Array, covariance: Covariance, vector: Array) -> Reach:
+    """The reach of A from v, large enough for φ(scale·A)v."""
 
     def wanted(reach: Reach) -> tuple[Array, Array]:
-        """φ(A)v, and what rounding the eigenvalues, by ε of the largest, does to it."""
-        spread = _spread(kernel, reach)
-        values, factors = spread.values, spread.factors
-        slopes = kernel.divided_difference(values[:, None], values[:, None])[..., 0]
-        slopes = np.where(factors == 0, 0.0, slopes)
-        moved = abs(factors).max() + values.max() * abs(slopes).max()
-        return spread.result, math.sqrt(factors.size) * moved * abs(vector).max()
+        """φ(X)v, and what rounding the eigenvalues, by ε of the largest, does to it."""
+        spread = _spread(kernel, scale, reach)
+        slopes = np.where(spread.factors == 0, 0.0, kernel.divided_difference(spread.x, spread.x))
+        moved = abs(spread.factors).max() + spread.x.max() * abs(slopes).max()
+        return spread.result, math.sqrt(spread.factors.size) * moved * abs(vector).max()
 
     return covariance.reach(vector, settles(wanted))
 
 
-def _propagate(kernel: Kernel, covariance: Covariance, vector: Array) -> Array:
-    reach = reach_of(kernel, covariance, vector)
-    return reach.embed(_spread(kernel, reach).result)
+def _propagate(kernel: Kernel, scale: Array, covariance: Covariance, vector: Array | None) -> Array:
+    reach = reach_of(kernel, scale, covariance, _start(covariance, vector))
+    return reach.embed(_spread(kernel, scale, reach).result)
+
+
+def _start(covariance: Any, vector: Array | None) -> Array:
+    """v, or the direction that the covariance is weighted along: the very object, whose coordinates it knows best."""
+    return covariance.direction if vector is None else vector
 
 
 _propagate_jax = jax.custom_jvp(_propagate)
@@ -147,29 +182,99 @@ _propagate_jax = jax.custom_jvp(_propagate)
 
 @_propagate_jax.defjvp
 def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    """Σᵢⱼ φ[λᵢ, λⱼ] Pᵢ dA Pⱼ v + φ(A) dv + dφ(A) v; outside the reach A is one eigenvalue, ``rest``."""
-    (kernel, covariance, vector), (d_kernel, d_covariance, d_vector) = primals, tangents
-    reach = reach_of(kernel, covariance, vector)
-    _, values, vectors, coordinates, factors = spread = _spread(kernel, reach)
-    _, d_factors = jax.jvp(lambda rate: kernel.value(rate, values), (kernel.rate,), (d_kernel.rate,))
-    basis = reach.embed(vectors.T)
-    _, images = jax.jvp(lambda c: c.apply(basis), (covariance,), (d_covariance,))
-    differences = kernel.divided_difference(values[:, None], values[None, :])
-    turned = (differences * (basis @ images.T)) @ coordinates
-    moved = factors * (basis @ d_vector) + d_factors * coordinates + turned
-    change = reach.embed(moved @ vectors.T)
+    """dφ(X) v + φ(X) dv in the reach, whose basis is held; outside it A is one eigenvalue, ``rest``."""
+    kernel, scale, covariance, vector = primals
+
+    def inside(covariance: Any, vector: Any) -> tuple[Array, Array]:
+        reach = covariance.reach(_start(covariance, vector), anything)
+        return reach.covariance.dense(), reach.coordinates
+
+    (_, start), (d_matrix, d_start) = jax.jvp(inside, primals[2:], tangents[2:])
+    reach = covariance.reach(_start(covariance, vector), anything)
+    of = partial(derivative, kernel, scale, reach.covariance)
+    change = of((scale * d_matrix,)) @ start + tangents[1] * (of(own=1) @ start) + of() @ d_start
+    change = reach.embed(change)
     if reach.rest is not None:
-        rest = reach.rest[None]
-        leaving = kernel.divided_difference(values[:, None], rest[None])[..., 0] * coordinates
-        change = change + reach.outside(leaving @ images + kernel.value(kernel.rate, rest) * d_vector)
-    return reach.embed(spread.result), change
+        # One more dimension stands for the complement: φ[x, rest] of each x is an entry of a first derivative there.
+        m, rest = start.shape[0], scale * reach.rest
+        into = jnp.zeros((m + 1, m + 1), dtype=start.dtype).at[:m, m].set(start)
+        leaving = derivative(kernel, scale, beside(reach.covariance, reach.rest), (into,))[:m, m]
+        _, image = jax.jvp(lambda c: scale * c.apply(reach.embed(leaving)), (covariance,), (tangents[2],))
+        _, d_vector = jax.jvp(_start, (covariance, vector), tangents[2:])
+        left = reach.outside(image + kernel.value(rest[None]) * d_vector)
+        change = change + fixed(_outer(covariance, vector), LOW_RANK) * left
+    return _propagate_jax(*primals), change
 
 
-def propagate(kernel: Kernel, covariance: Covariance, vector: Array) -> Array:
-    """φ(A) v, shape (d,), or (len, d) where the kernel holds several numbers of steps or times.
+def _outer(covariance: Any, vector: Array | None) -> Array:
+    """A number that moves where the factor of a low rank or the vector does."""
+    base = covariance.base if isinstance(covariance, Downdated) else covariance
+    return base.factor.sum() + _start(covariance, vector).sum()
 
-    Computed in the reach of A from v: all of R^d for a matrix, a few dimensions for the identity plus a low
-    rank, a Krylov space for an operator.
+
+@pytree
+class Indicator(Kernel):
+    """φ(x) = 1 at one eigenvalue, to rounding, and 0 at all others: φ(X) is the projector onto its space."""
+
+    at: Array
+
+    def value(self, x: Array) -> Array:
+        return jnp.where(self._here(x), 1.0, 0.0 * x)
+
+    def divided_difference(self, x: Array, y: Array) -> Array:
+        here, there = self._here(x), self._here(y)
+        return jnp.where(here == there, 0.0, jnp.where(here, 1.0, -1.0) / jnp.where(here == there, 1.0, x - y))
+
+    def taylor(self, x: Array, count: int) -> Array:
+        return jnp.zeros((count, *x.shape), dtype=x.dtype)
+
+    def radius(self, x: Array) -> Array:
+        return 64 * x.size * namespace(x).eps * abs(self.at) + 0.0 * x
+
+    def _here(self, x: Array) -> Array:
+        return abs(x - self.at) <= 64 * x.size * namespace(x).eps * abs(self.at)
+
+
+def steepest(covariance: Covariance) -> tuple[Array, Array, Reach]:
+    """Of the eigenvalues along which a path from e, the direction A is weighted along, moves at all the largest (0 for
+    none), with its vector in the reach.
     """
-    numpy_only = namespace(kernel, covariance, vector).xp is np
-    return (_propagate if numpy_only else _propagate_jax)(kernel, covariance, vector)
+
+    def top(reach: Reach) -> tuple[Array, Array]:
+        found = reach.covariance.spectrum(reach.coordinates)
+        values = namespace(found.values).xp.where(found.reached, found.values, 0.0)
+        return values.max(), found.vectors[:, values.argmax()]
+
+    settled = settles(lambda reach: (top(reach)[0][None], top(reach)[0]))
+    reach = covariance.reach(_start(covariance, None), settled)
+    return *top(reach), reach
+
+
+def largest_reached(covariance: Covariance) -> Array:
+    """The eigenvalue of :func:`steepest`, with its derivatives."""
+    if namespace(covariance).xp is np:
+        return steepest(covariance)[0]
+    _, _, reach = found = steepest(covariance)
+    value, vector = jax.lax.stop_gradient(found[:2])
+    # The Rayleigh quotient of the projected vector is the eigenvalue also after a small change of A.
+    projected = derivative(Indicator(value), jnp.ones_like(value), reach.covariance) @ vector
+    quotient = projected @ (reach.covariance.dense() @ vector) / (projected @ vector)
+    if reach.rest is not None:
+        quotient = quotient * differentiable_once(_outer(covariance, None), LOW_RANK)
+    return value + (quotient - jax.lax.stop_gradient(quotient))
+
+
+def propagate(
+    kernel: Kernel, scale: Array, covariance: Covariance, vector: Array | None = None
+) -> Array:
+    """φ(scale · A) v, shape (d,), or (len, d) where kernel or scale hold several numbers of steps or times.
+
+    v left out is the direction that A is weighted along. Computed in the reach of A from v: all of R^d for a matrix,
+    a few dimensions for the identity plus a low rank, a Krylov space for an operator.
+    """
+    if namespace(kernel, scale, covariance, vector).xp is np:
+        return _propagate(kernel, scale, covariance, vector)
+    one = lambda kernel, scale: _propagate_jax(kernel, scale, covariance, vector)
+    axes = jax.tree.map(lambda leaf: 0 if leaf.ndim else None, (kernel, scale))
+    several = any(leaf.ndim for leaf in jax.tree.leaves((kernel, scale)))
+    return jax.vmap(one, in_axes=axes)(kernel, scale) if several else one(kernel, scale)

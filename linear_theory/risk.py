@@ -157,8 +157,8 @@ def joint_optimum(problem: FineTuningProblem) -> Array:
     space = namespace(problem)
     problem = checked_problem(space, problem)
     both = total(problem.pretrain_operator, problem.target_operator)
-    kernel, pull = Inverse(space.array(1.0)), problem.pretrain_operator.apply(problem.shift)
-    reach = reach_of(kernel, both, pull)
+    one, pull = space.array(1.0), problem.pretrain_operator.apply(problem.shift)
+    reach = reach_of(Inverse(), one, both, pull)
     smallest = space.xp.min(reach.covariance.eigh()[0])
     pull = require(
         space,
@@ -167,7 +167,7 @@ def joint_optimum(problem: FineTuningProblem) -> Array:
         (smallest > 0) & (True if reach.rest is None else reach.rest > 0),
         "is singular, so the joint optimum is not unique; project the problem onto its range",
     )
-    return problem.target + propagate(kernel, both, pull)
+    return problem.target + propagate(Inverse(), one, both, pull)
 
 
 def gap_closed(problem: FineTuningProblem, theta: Array) -> Array:

@@ -12,18 +12,17 @@ import jax
 import numpy as np
 
 from .arrays import Array, DivergenceError, Namespace, bounded, is_concrete, namespace, positive
-from .covariance import Reach, settles
 from .powers import count_steps
 from .problem import FineTuningProblem
-from .propagator import Decay, Power, propagate, reached
+from .propagator import Decay, Power, largest_reached, propagate, steepest
 from .tilting import WeightedMoments, weighted_moments
 from .weights import WeightRule
 
 __all__ = ["fixed_point", "gradient_flow", "iterate", "stable_learning_rate"]
 
 
-def _path(problem: FineTuningProblem, moments: WeightedMoments, kernel: Power | Decay) -> Array:
-    remaining = propagate(kernel, moments.covariance, moments.covariance.direction)
+def _path(problem: FineTuningProblem, moments: WeightedMoments, kernel: Power | Decay, scale: Array) -> Array:
+    remaining = propagate(kernel, scale, moments.covariance)
     return problem.target + moments.stays * moments.covariance.direction + moments.moved * remaining
 
 
@@ -83,7 +82,7 @@ def iterate(
     else:
         rate = 2 * positive(space, "learning_rate", learning_rate) * moments.mass
     with np.errstate(over="ignore", invalid="ignore"):
-        theta = _path(problem, moments, Power(rate, count_steps(space, steps)))
+        theta = _path(problem, moments, Power(count_steps(space, steps)), rate)
     if is_concrete(theta) and not bool(space.xp.isfinite(theta).all()):
         limit = float(stable_learning_rate(problem, temperature))
         remedy = f"the iterate is beyond the largest float; it converges below {limit:.6g}"
@@ -96,7 +95,8 @@ def _unit_rate(space: Namespace, moments: WeightedMoments) -> Array:
     one = space.array(1.0)
     if is_concrete(moments) and float(moments.covariance.ceiling) < 2:
         return one  # no spectrum needed
-    largest = _largest_reached(space, moments)
+    fixed = moments.covariance if space.xp is np else jax.lax.stop_gradient(moments.covariance)
+    largest = steepest(fixed)[0]  # to be compared only: nothing to differentiate
     if is_concrete(largest) and float(largest) >= 2:
         mass = float(moments.mass)
         raise DivergenceError(
@@ -106,19 +106,6 @@ def _unit_rate(space: Namespace, moments: WeightedMoments) -> Array:
             f"pass a learning rate below stable_learning_rate = {1 / (mass * float(largest)):.6g}",
         )
     return space.xp.where(largest < 2, one, space.xp.nan)
-
-
-def _largest_reached(space: Namespace, moments: WeightedMoments) -> Array:
-    """The largest eigenvalue of Σ'/μ whose direction the path from θ* ever enters."""
-
-    def largest(reach: Reach) -> tuple[Array, Array]:
-        values, vectors = reach.covariance.eigh()
-        seen = reached(reach.coordinates @ vectors)
-        top = space.xp.max(space.xp.where(seen, values, 0.0), keepdims=True)
-        return top, top[0]
-
-    weighted = moments.covariance
-    return largest(weighted.reach(weighted.direction, settles(largest)))[1]
 
 
 def stable_learning_rate(
@@ -142,7 +129,7 @@ def stable_learning_rate(
     """
     moments = weighted_moments(problem, temperature)
     space = namespace(problem, moments)
-    curvature = moments.mass * _largest_reached(space, moments)
+    curvature = moments.mass * largest_reached(moments.covariance)
     zero = curvature == 0
     return space.xp.where(zero, space.xp.inf, 1 / space.xp.where(zero, 1.0, curvature))[()]
 
@@ -185,8 +172,8 @@ def gradient_flow(
     time = bounded(space, "time", time, lambda v: v >= 0, "must be ≥ 0 (inf is the limit)", ndim=(0, 1))
     limit = space.xp.isinf(time)  # whatever the mass, and without a derivative
     with np.errstate(over="ignore"):
-        rate = space.xp.where(limit, math.inf, 2 * space.xp.where(limit, 1.0, time) * moments.mass)
-    return _path(problem, moments, Decay(rate))
+        rate = 2 * space.xp.where(limit, 1.0, time) * moments.mass
+    return _path(problem, moments, Decay(limit), rate)
 
 
 def fixed_point(problem: FineTuningProblem, temperature: float | Array | WeightRule) -> Array:

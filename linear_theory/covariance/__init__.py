@@ -6,7 +6,7 @@ from a vector stays, with an eigenbasis in which an eigenvalue that is zero to r
 """
 
 from .checked import as_covariance, checked_covariance, total
-from .dense import Dense, Downdated
+from .dense import Dense, Downdated, beside
 from .low_rank import IdentityPlusLowRank
 from .operator import Operator
 from .reach import Covariance, Enough, Reach, anything, settles
@@ -21,6 +21,7 @@ __all__ = [
     "Reach",
     "anything",
     "as_covariance",
+    "beside",
     "checked_covariance",
     "settles",
     "total",

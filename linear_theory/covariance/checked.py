@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays import Array, InvalidTypeError, Namespace, finite, is_concrete, reject, shaped
-from .dense import Dense, rank_cutoff
+from .dense import Dense
+from .spectrum import rank_cutoff
 from .low_rank import IdentityPlusLowRank
 from .operator import Operator
 from .reach import Covariance

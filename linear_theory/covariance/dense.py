@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-import numpy as np
-
 from ..arrays import Array, Namespace, namespace, pytree, quotient
 from .reach import Enough, Reach
+from .spectrum import Spectrum, downdated_spectrum, spectrum
 
-__all__ = ["Dense", "Downdated", "rank_cutoff"]
+__all__ = ["Dense", "Downdated", "beside"]
 
 
 @pytree
@@ -46,10 +44,12 @@ class Dense:
 
     def eigh(self) -> tuple[Array, Array]:
         """Ascending eigenvalues (d,) and eigenvectors (d, d) in columns."""
-        space = namespace(self.matrix)
-        values, vectors = space.xp.linalg.eigh(self.matrix)
-        cutoff = rank_cutoff(space, values) if self.cutoff is None else self.cutoff
-        return space.xp.where(values <= cutoff, 0.0, values), vectors
+        found = self.spectrum(self.matrix[0])
+        return found.values, found.vectors
+
+    def spectrum(self, vector: Array) -> Spectrum:
+        """The eigenbasis, and the vector's coordinates in it."""
+        return spectrum(namespace(self, vector), self.matrix, vector, self.cutoff)
 
     @property
     def ceiling(self) -> Array:
@@ -79,7 +79,7 @@ class Downdated:
     [1.e-30 4.e+00]
     """
 
-    base: Any  # a Covariance; for ``eigh`` one that has it
+    base: Any  # a Covariance; for ``spectrum`` one that has it
     direction: Array
     ratio: Array
 
@@ -111,25 +111,15 @@ class Downdated:
         return (matrix + matrix.T) / 2
 
     def eigh(self) -> tuple[Array, Array]:
-        """Eigenvalues and eigenvectors in columns; each eigenvalue is the Rayleigh quotient of its vector.
+        """Eigenvalues (d,) and eigenvectors (d, d) in columns."""
+        found = self.spectrum(self.direction)
+        return found.values, found.vectors
 
-        ``eigh`` alone knows the smallest eigenvalue only to eps·‖A‖. The error of the Rayleigh quotient is
-        quadratic in the vector's, and ``quadratic`` does not cancel: relative accuracy is back. The null
-        space is that of A; it is lifted out of the way, or a nearly vanished eigenvalue would mix with it.
-        In JAX the derivative of an eigenvalue is vᵀ(dA)v, the vectors held fixed: exact, never 0/0.
-        """
-        space = namespace(self.base, self.direction, self.ratio)
-        xp = space.xp
-        held = (lambda array: array) if xp is np else jax.lax.stop_gradient
-        values, basis = map(held, self.base.eigh())
-        null = values == 0
-        unseen = xp.where(null, basis, 0.0) @ basis.T
-        direction = xp.where(null.any(), self.direction - unseen @ self.direction, self.direction)
-        inner = Downdated(self.base, direction, self.ratio)
-        lift = 2 * xp.maximum(self.ratio, 1.0) * xp.max(values)
-        _, vectors = xp.linalg.eigh(held(inner.dense() + lift * unseen))
-        lifted = ((unseen @ vectors) ** 2).sum(axis=0) > 0.5
-        return xp.where(lifted, 0.0, xp.maximum(inner.quadratic(vectors.T), 0.0)), vectors
+    def spectrum(self, vector: Array) -> Spectrum:
+        """The eigenbasis, and the coordinates in it of ``vector``: where that is e itself, with all their digits."""
+        space = namespace(self, vector)
+        found = downdated_spectrum(space, self.base.dense(), self.base.spectrum(self.direction), self.ratio)
+        return found if vector is self.direction else found.of(space, vector)
 
     @property
     def ceiling(self) -> Array:
@@ -144,10 +134,29 @@ class Downdated:
 
     def _within(self, inner: Reach, vector: Array) -> Reach:
         small = Downdated(inner.covariance, inner.coordinates, self.ratio)
-        inside = vector if inner.basis is None else inner.basis @ vector
+        if vector is self.direction:
+            inside = inner.coordinates
+        else:
+            inside = vector if inner.basis is None else inner.basis @ vector
         return Reach(small, inside, inner.basis, inner.rest)
 
 
-def rank_cutoff(space: Namespace, scale: Array) -> Array:
-    """What counts as zero beside ``scale`` (eigenvalues, or a matrix): d · eps · the largest entry."""
-    return scale.shape[0] * space.eps * space.xp.max(space.xp.abs(scale), initial=0.0)
+def beside(covariance: Any, value: Array) -> Any:
+    """A with one more dimension, orthogonal to all others, in which it is ``value``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> print(lt.covariance.beside(lt.covariance.Dense(np.array([[2.0]])), 3.0).dense())
+    [[2. 0.]
+     [0. 3.]]
+    """
+    space = namespace(covariance, value)
+    m = covariance.dim
+    if isinstance(covariance, Downdated):
+        direction = space.xp.concatenate([covariance.direction, space.xp.zeros(1, dtype=space.dtype)])
+        return Downdated(beside(covariance.base, value), direction, covariance.ratio)
+    edge = space.xp.eye(m + 1, dtype=space.dtype)[m]
+    whole = space.xp.pad(covariance.matrix, ((0, 1), (0, 1)))
+    return Dense(whole + value * edge[:, None] * edge, covariance.cutoff)

@@ -8,10 +8,14 @@ import jax
 import numpy as np
 
 from ..arrays import Array, Namespace, finite, is_concrete, namespace, pytree, reject, shaped
-from .dense import Dense, rank_cutoff
+from .dense import Dense
+from .spectrum import rank_cutoff
 from .reach import Enough, Reach
 
 __all__ = ["IdentityPlusLowRank"]
+
+AS_A_MATRIX = 128
+"""Dimensions up to which JAX takes it for a matrix, of which there are derivatives of every order in everything."""
 
 
 def frozen(array: Array) -> Array:
@@ -109,11 +113,10 @@ class IdentityPlusLowRank:
 
     @property
     def ceiling(self) -> Array:
-        """The largest eigenvalue."""
+        """The largest row sum of A in a basis of U's range, or ``scale``: no eigenvalue exceeds it."""
         space = namespace(self)
-        return space.xp.maximum(
-            space.xp.max(abs(self._orthonormal()[1]).sum(axis=-1), initial=0.0), self.scale
-        )
+        inside = abs(self._within(self._orthonormal()[1])).sum(axis=-1)
+        return space.xp.maximum(space.xp.max(inside, initial=0.0), self.scale)
 
     def plus(self, factor: Array, core: Array, scale: Array | float = 0.0) -> IdentityPlusLowRank:
         """A + scale·I + factor core factorᵀ: the two factors side by side. Not checked."""
@@ -164,7 +167,7 @@ class IdentityPlusLowRank:
         """span(U, v): k + 1 dimensions, A being ``scale`` on the rest."""
         space = namespace(self, vector)
         xp, rank = space.xp, self.core.shape[0]
-        if self.dim <= rank + 1:
+        if self.dim <= (rank + 1 if xp is np else max(rank + 1, AS_A_MATRIX)):
             return Dense(self.dense()).reach(vector, enough)
         basis, turned = self._orthonormal()
         held = vector if xp is np else jax.lax.stop_gradient(vector)

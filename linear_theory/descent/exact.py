@@ -10,12 +10,13 @@ import numpy as np
 from ..arrays import Array
 from ..covariance import Dense
 from ..least_squares.blocks import BLOCK_ENTRIES, single_threaded_blas
-from ..propagator import propagate
+from ..powers import count_steps
+from ..propagator import Displacement, propagate
 from .limit import Spectrum, length
-from .linear import Linear
+from .linear import GradientDescent, Linear
 from .objective import Objective
 from .record import Record
-from .transfer import Response
+from .transfer import Response, respond
 
 __all__ = ["exact", "exact_traced"]
 
@@ -56,7 +57,11 @@ def exact_traced(objective: Objective, solver: Linear, chosen: tuple[int, ...]) 
     moment = objective.residual @ rows if objective.equations is None else objective.equations.moment
     rate, momentum, lookahead = solver.constants(objective)
     scale = 2 * rate / objective.count
-    displacement = propagate(Response((momentum, lookahead), chosen), Dense(scale * gram), scale * moment)
+    if isinstance(solver, GradientDescent):
+        kernel = Displacement(count_steps(space, chosen))
+        displacement = propagate(kernel, scale, Dense(gram), scale * moment)
+    else:
+        displacement = respond(Response((momentum, lookahead), chosen), scale * gram, scale * moment)
     loss = jax.lax.map(objective.loss, displacement)
     slope = length(space, 2 / objective.count * (displacement @ gram - moment))
     distance = length(space, displacement - objective.limit.displacement)

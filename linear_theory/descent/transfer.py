@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..arrays import Array, namespace, pytree
+from ..matrix_functions import fixed
 
-__all__ = ["Response"]
+__all__ = ["Response", "respond"]
 
 
 @pytree
@@ -104,7 +106,7 @@ def _together(x: Any, t: Any, one: Any, steps: tuple[int, ...]) -> Any:
 
 @dataclass(frozen=True)
 class Response:
-    """ψ_K(x) with δ_K = ψ_K(ηH) ηh for H = ∇²L and h = −∇L(start): a kernel of ``propagator.propagate``.
+    """ψ_K(x) with δ_K = ψ_K(ηH) ηh for H = ∇²L and h = −∇L(start).
 
     ψ_K(x) = (1 − φ_K(x))/x, φ_K what is left of the error; ψ_K(0) = K for gradient descent. ``rate`` is
     (momentum, lookahead), ``steps`` Python integers of any size.
@@ -163,3 +165,24 @@ class Response:
 
 
 jax.tree_util.register_dataclass(Response, data_fields=["rate"], meta_fields=["steps"])
+
+
+@jax.custom_jvp
+def respond(response: Response, matrix: Array, vector: Array) -> Array:
+    """ψ_K(X) v for each K, (steps, m), in JAX; with first derivatives, also in momentum and lookahead, and no second."""
+    values, vectors = jnp.linalg.eigh(matrix)
+    return (response.value(response.rate, values) * (vector @ vectors)) @ vectors.T
+
+
+@respond.defjvp
+def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (response, matrix, vector), (d_response, d_matrix, d_vector) = primals, tangents
+    values, vectors = jnp.linalg.eigh(matrix)
+    coordinates = vector @ vectors
+    at = lambda rate: response.value(rate, values)
+    factors, d_factors = jax.jvp(at, (response.rate,), (d_response.rate,))
+    table = response.divided_difference(values[:, None], values[None, :])
+    turned = (table * (vectors.T @ d_matrix @ vectors)) @ coordinates
+    change = (turned + d_factors * coordinates + factors * (d_vector @ vectors)) @ vectors.T
+    moving = sum(leaf.sum() for leaf in jax.tree.leaves((response, matrix, vector)))
+    return (factors * coordinates) @ vectors.T, change * fixed(moving, "a solver with momentum")

@@ -20,12 +20,12 @@ from ..arrays import (
     reject,
 )
 from ..covariance import Dense, Operator
-from ..powers import listed_steps
-from ..propagator import Decay, propagate
+from ..powers import count_steps, listed_steps
+from ..propagator import Decay, Displacement, propagate
 from . import products
 from .engine import engine, joined
 from .features import Features
-from .spectra import Displacement, lanczos
+from .spectra import lanczos
 
 __all__ = ["Linearization", "Modes", "Spectrum"]
 
@@ -231,7 +231,7 @@ class Linearization(Features):
                 curvature = self._covariance(roots)
                 if self._dual and max(chosen) > MANY:
                     vector = self._without_null(curvature, roots, vector)
-                way = rate * propagate(Displacement(rate, chosen), curvature, vector)
+                way = rate * propagate(Displacement(count_steps(space, chosen)), rate, curvature, vector)
                 if self._dual:
                     way = self._back(self._sample(roots) * way.reshape(-1, *self.outputs.shape))
                 theta = self.start + way
@@ -252,7 +252,7 @@ class Linearization(Features):
         be told from 0 is another matter: its singular value, the root, is seen, and it stays.
         """
         space = self._space
-        null = propagate(Decay(space.array(math.inf)), curvature, vector)
+        null = propagate(Decay(space.xp.asarray(True)), space.array(1.0), curvature, vector)
         probe = space.array(np.random.default_rng(0).standard_normal(self._size))
         both = space.xp.stack([null, probe]).reshape(2, *self.outputs.shape)
         moved = (self._back(self._sample(roots) * both) ** 2).sum(axis=1)

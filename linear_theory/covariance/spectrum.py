@@ -1,0 +1,278 @@
+"""A symmetric matrix A and a vector v in A's eigenbasis, and what a rank-one weight makes of them.
+
+A weight turns A into M = A − (1 − ratio) A e eᵀA/(eᵀA e), whose inverse is A⁻¹ + κ e eᵀ, κ = (1/ratio − 1)/(eᵀA e).
+In A's eigenbasis (λᵢ, e's coordinates cᵢ) an eigenvalue λ' of M is a root of the secular equation
+
+    λ' Σᵢ λᵢ cᵢ²/(λᵢ − λ') = 1/κ,         its vector is u ∝ λᵢ cᵢ/(λᵢ − λ'),        eᵀu = 1/(κ λ' ‖λᵢ cᵢ/(λᵢ − λ')‖).
+
+The left side grows from −∞ to ∞ between any two λᵢ, so each root is found for itself, as a distance from the nearer
+of them; and the last formula has no difference in it. So a coordinate of e that the weight has made 10³⁰⁰ times
+smaller than e keeps its digits: it is known from the structure, where an eigendecomposition of M would only give
+rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..arrays import Array, Namespace, namespace
+
+__all__ = ["Spectrum", "downdated_spectrum", "rank_cutoff", "spectrum"]
+
+
+class Spectrum(NamedTuple):
+    """Eigenvalues (m,), eigenvectors (m, m) in columns, a vector's coordinates (m,), and which are not rounding."""
+
+    values: Array
+    vectors: Array
+    coordinates: Array
+    reached: Array
+
+    def of(self, space: Namespace, vector: Array) -> Spectrum:
+        """The same of another vector: a coordinate is reached beyond the rounding of its own sum."""
+        coordinates = vector @ self.vectors
+        rounding = self.values.shape[0] * space.eps * (abs(vector) @ abs(self.vectors))
+        return Spectrum(self.values, self.vectors, coordinates, abs(coordinates) > rounding)
+
+
+def rank_cutoff(space: Namespace, scale: Array) -> Array:
+    """What counts as zero beside ``scale`` (eigenvalues, or a matrix): d · eps · the largest entry."""
+    return scale.shape[0] * space.eps * space.xp.max(space.xp.abs(scale), initial=0.0)
+
+
+def spectrum(space: Namespace, matrix: Array, vector: Array, cutoff: Array | None = None) -> Spectrum:
+    """Of a matrix: eigenvalues up to ``cutoff``, by default rounding, are 0."""
+    values, vectors = space.xp.linalg.eigh(matrix)
+    cutoff = rank_cutoff(space, values) if cutoff is None else cutoff
+    values = space.xp.where(values <= cutoff, 0.0, values)
+    return Spectrum(values, vectors, vector, values > 0).of(space, vector)
+
+
+def downdated_spectrum(space: Namespace, matrix: Array, given: Spectrum, ratio: Array) -> Spectrum:
+    """Of M and e, from the spectrum of the matrix A and e; unchanged where M is A to rounding."""
+    if space.xp is np:
+        idle = abs(1 - ratio) < space.eps or not (given.reached & (given.values > 0)).any()
+        with np.errstate(all="ignore"):  # infinity at a pole, and 0 below the floats, are meant
+            return given if idle else _weighted(space, _separated(space, matrix, given), ratio)
+    return _traced(matrix, given, ratio)
+
+
+@jax.jit
+def _traced(matrix: Array, given: Spectrum, ratio: Array) -> Spectrum:
+    """The same with no look at a value; compiled once for each shape, for its many small steps."""
+    space = namespace(matrix)
+    found = _weighted(space, _separated(space, matrix, given), ratio)
+    idle = abs(1 - ratio) < space.eps
+    return Spectrum(*(jnp.where(idle, a, b) for a, b in zip(given, found, strict=True)))
+
+
+def _separated(space: Namespace, matrix: Array, given: Spectrum) -> Spectrum:
+    """The same with e along one vector of each eigenspace, so that no two reached eigenvalues coincide.
+
+    Two eigenvalues are one where the errors of their residuals ‖A v − λ v‖ leave no gap between them.
+    """
+    xp, (values, vectors, coordinates, reached) = space.xp, given
+    residuals = xp.sqrt(((matrix @ vectors - vectors * values) ** 2).sum(axis=0))
+    within = 8 * (residuals[1:] + residuals[:-1]) + 4 * space.eps * values[1:]
+    joined = (values[1:] - values[:-1] <= within) & ((values[:-1] == 0) == (values[1:] == 0))
+    reached = reached & (values > 0)
+    if xp is np and not joined.any():
+        return Spectrum(values, vectors, coordinates, reached)
+    first = xp.concatenate([xp.ones(1, dtype=bool), ~joined])
+    label = xp.cumsum(first)
+    same = label[:, None] == label[None, :]
+    members = space.array(same.sum(axis=1))
+    seen = xp.where(reached, coordinates, 0.0)
+    # A Householder reflection in every eigenspace of more than one dimension, e's part there to its first vector.
+    length = xp.sqrt(xp.where(same, seen[None, :] ** 2, 0.0).sum(axis=1))
+    sign = xp.where(seen < 0, -1.0, 1.0)
+    normal = xp.where(members > 1, seen + xp.where(first, sign * length, 0.0), 0.0)
+    square = xp.where(same, normal[None, :] ** 2, 0.0).sum(axis=1)
+    reflection = xp.where(same & (square > 0)[:, None], normal[:, None] * normal[None, :], 0.0)
+    turn = xp.eye(values.shape[0], dtype=space.dtype) - 2 * reflection / xp.where(square > 0, square, 1.0)[:, None]
+    several = members > 1
+    kept = xp.where(several, first & (length > 0), reached)
+    along = xp.where(several, -sign * length, coordinates)
+    return Spectrum(
+        xp.where(same, values[None, :], 0.0).sum(axis=1) / members,
+        vectors @ turn,
+        xp.where(kept, along, coordinates @ turn),
+        kept,
+    )
+
+
+class _Poles(NamedTuple):
+    """The secular equation in units in which the largest eigenvalue and e are 1.
+
+    For a downdate as above. For an update (ratio > 1) in its other form, Σᵢ (λᵢ cᵢ)²/(λᵢ − λ') = eᵀAe/(1 − ratio), in
+    which the largest root does not cancel.
+    """
+
+    values: Array
+    coordinates: Array
+    update: Array
+    strengths: Array  # λᵢ cᵢ², for an update (λᵢ cᵢ)²; 0 where e has no coordinate
+    target: Array
+
+
+class _Origins(NamedTuple):
+    """Where each root is measured from: λ' = value − side·y·size, y > 0, at most ``most``.
+
+    ``index`` is the pole, −1 for the point 0; ``size`` is λ²c² there, so that y is of order one however small c.
+    """
+
+    index: Array
+    value: Array
+    size: Array
+    side: Array
+    most: Array
+
+
+def _weighted(space: Namespace, given: Spectrum, ratio: Array) -> Spectrum:
+    xp, (values, vectors, coordinates, reached) = space.xp, given
+    largest = xp.max(values)
+    unit = xp.where(largest > 0, largest, 1.0)
+    seen = xp.where(reached, coordinates, 0.0)
+    length = xp.max(abs(seen))
+    length = xp.where(length > 0, length, 1.0)
+    length = length * xp.sqrt(((seen / length) ** 2).sum())
+    length = xp.where(length > 0, length, 1.0)
+    lam, c = values / unit, seen / length
+    update, variance, below = ratio > 1, (lam * c**2).sum(), xp.where(ratio == 1, 1.0, 1 - ratio)
+    inverse_kappa = variance * ratio / below
+    strengths = xp.where(update, lam, 1.0) * lam * c**2
+    poles = _Poles(lam, c, update, strengths, xp.where(update, variance / below, inverse_kappa))
+    origins = _origins(space, poles, reached, ratio)
+    y = _roots(space, poles, origins)
+    offset = origins.side * y * origins.size
+    root = origins.value - offset
+
+    m = lam.shape[0]
+    own = xp.arange(m)[:, None] == origins.index[None, :]
+    gaps = lam[:, None] - origins.value[None, :] + offset[None, :]
+    gaps = xp.where(own | (gaps == 0), 1.0, gaps)  # a gap of 0 is one of no strength
+    scaled = lam * c
+    measure = xp.where(origins.index >= 0, origins.side * y * scaled[origins.index], 1.0)
+    corrections = _loewner(space, poles, reached, own, gaps, y, below / xp.where(variance > 0, variance, 1.0))
+    components = xp.where(own, 1.0, scaled[:, None] * measure[None, :] / gaps) * corrections[:, None]
+    norms = xp.sqrt((components**2).sum(axis=0))
+    norms = xp.where(norms > 0, norms, 1.0)
+    inside = xp.where(reached[None, :], components / norms, xp.eye(m, dtype=space.dtype))
+    positive = xp.where(reached & (root > 0), root, 1.0)
+    return Spectrum(
+        xp.where(reached, root * unit, values),
+        vectors @ inside,
+        xp.where(reached, inverse_kappa * measure / (positive * norms) * length, coordinates),
+        reached,
+    )
+
+
+def _secular(xp: object, poles: _Poles, origins: _Origins, y: Array) -> Array:
+    """The left side of the secular equation at every root's y."""
+    where = xp.where  # pyright: ignore[reportAttributeAccessIssue]
+    offset = origins.side * y * origins.size
+    own = xp.arange(poles.values.shape[0])[:, None] == origins.index[None, :]  # pyright: ignore
+    gaps = (poles.values[:, None] - origins.value[None, :]) + offset[None, :]
+    others = where(own | (poles.strengths[:, None] == 0), 0.0, poles.strengths[:, None] / where(gaps == 0, 1.0, gaps))
+    pole = where((origins.index >= 0) & ~poles.update, poles.values[origins.index], 1.0)
+    nearest = where(origins.index >= 0, origins.side / (y * pole), 0.0)
+    return where(poles.update, 1.0, origins.value - offset) * (nearest + others.sum(axis=0))
+
+
+def _origins(space: Namespace, poles: _Poles, reached: Array, ratio: Array) -> _Origins:
+    """The nearer end of each root's interval: below its own λ for a downdate, above it for an update."""
+    xp, lam = space.xp, poles.values
+    m = lam.shape[0]
+    place = xp.arange(m)
+    before, after = _neighbours(xp, place, reached, m)
+    up = poles.update
+    left, right = xp.where(up, place, before), xp.where(up, after, place)
+    low = xp.where(left >= 0, lam[left], 0.0)
+    open_end = right >= m
+    high = xp.where(open_end, lam * xp.where(up, ratio, 1.0), lam[xp.where(open_end, 0, right)])
+    middle = low + (high - low) / 2
+    at_middle = _Origins(xp.full(m, -1), 0 * lam, 1 + 0 * lam, -1 + 0 * lam, middle)
+    nearer_right = (_secular(xp, poles, at_middle, middle) < poles.target) & ~open_end
+    index = xp.where(nearer_right, right, left)
+    value = xp.where(index >= 0, lam[index], 0.0)
+    size = xp.where(index >= 0, (value * poles.coordinates[index]) ** 2, 1.0)
+    width = xp.where(open_end, high - low, (high - low) / 2)
+    largest = float(np.finfo(space.dtype).max)
+    most = xp.minimum(2 * width / xp.where(size > 0, size, 1.0), largest)
+    most = xp.where(size > 0, most, largest)
+    return _Origins(index, value, size, xp.where(nearer_right, 1.0, -1.0).astype(space.dtype), most)
+
+
+def _neighbours(xp: object, place: Array, reached: Array, m: int) -> tuple[Array, Array]:
+    """Of each place the next reached one below (−1: none) and above (m: none)."""
+    if xp is np:
+        below = np.maximum.accumulate(np.where(reached, place, -1))
+        above = np.minimum.accumulate(np.where(reached, place, m)[::-1])[::-1]
+        return np.concatenate([[-1], below[:-1]]), np.concatenate([above[1:], [m]])
+    below = jax.lax.cummax(jnp.where(reached, place, -1))
+    above = jax.lax.cummin(jnp.where(reached, place, m), reverse=True)
+    ends = lambda value: jnp.full(1, value, dtype=place.dtype)
+    return jnp.concatenate([ends(-1), below[:-1]]), jnp.concatenate([above[1:], ends(m)])
+
+
+def _roots(space: Namespace, poles: _Poles, origins: _Origins) -> Array:
+    """y by bisection of the floats between 0 and ``most``, in the order of their bits: to the last one, at any scale."""
+    xp = space.xp
+
+    def too_small(y: Array) -> Array:
+        return origins.side * (_secular(xp, poles, origins, y) - poles.target) > 0
+
+    return _bisect(space, too_small, origins.most)
+
+
+def _bisect(space: Namespace, too_small: Callable[[Array], Array], most: Array) -> Array:
+    """The smallest float in (0, most] that is not too small; ``most`` if all are."""
+    bits = {2: (np.int16, 16), 4: (np.int32, 32), 8: (np.int64, 64)}[np.dtype(space.dtype).itemsize]
+
+    def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = state
+        middle = low + (high - low) // 2
+        up = too_small(_floats(space, middle))
+        return space.xp.where(up, middle, low), space.xp.where(up, high, middle)
+
+    if space.xp is np:
+        high = np.ascontiguousarray(most, dtype=np.float64).view(np.int64)
+        low = np.zeros_like(high)
+        while (high - low > 1).any():
+            low, high = step((low, high))
+        return _floats(space, high)
+    high = jax.lax.bitcast_convert_type(most, bits[0])
+    _, high = jax.lax.fori_loop(0, bits[1], lambda _, state: step(state), (jnp.zeros_like(high), high))
+    return _floats(space, high)
+
+
+def _floats(space: Namespace, whole: Array) -> Array:
+    return whole.view(np.float64) if space.xp is np else jax.lax.bitcast_convert_type(whole, space.dtype)
+
+
+def _loewner(
+    space: Namespace, poles: _Poles, reached: Array, own: Array, gaps: Array, y: Array, share: Array
+) -> Array:
+    """The coordinates of which the computed roots are the exact ones, over the given ones (Gu and Eisenstat 1994).
+
+    With them the vectors are orthogonal to rounding also where roots lie so close that their own errors would mix
+    them: share·(λᵢcᵢ)² = Π_k(λᵢ − λ'_k)/Π_{k≠i}(λᵢ − λ_k), share = (1 − ratio)/(eᵀAe).
+    """
+    xp, lam, c = space.xp, poles.values, poles.coordinates
+    m = lam.shape[0]
+    itself = xp.eye(m, dtype=bool)
+    # √|λᵢ − λ'_k|, through y where the root is measured from λᵢ, for there the square may underflow.
+    roots = xp.where(own, xp.sqrt(y)[None, :] * abs(lam * c)[:, None], xp.sqrt(abs(gaps)))
+    apart = abs(lam[:, None] - lam[None, :])
+    between = xp.sqrt(xp.where(itself | (apart == 0), 1.0, apart))
+    factors = xp.where(reached[None, :], roots / between, 1.0)
+    product = xp.prod(factors, axis=1)
+    given = xp.sqrt(abs(share)) * abs(lam * c)
+    usable = reached & (given > 0) & (product > 0) & (product < math.inf)
+    return xp.where(usable, product / xp.where(given > 0, given, 1.0), 1.0)
