@@ -254,8 +254,8 @@ def largest_reached(covariance: Covariance) -> Array:
     """The eigenvalue of :func:`steepest`, with its derivatives."""
     if namespace(covariance).xp is np:
         return steepest(covariance)[0]
-    _, _, reach = found = steepest(covariance)
-    value, vector = jax.lax.stop_gradient(found[:2])
+    value, vector, _ = steepest(jax.lax.stop_gradient(covariance))
+    reach = covariance.reach(_start(covariance, None), anything)
     # The Rayleigh quotient of the projected vector is the eigenvalue also after a small change of A.
     projected = derivative(Indicator(value), jnp.ones_like(value), reach.covariance) @ vector
     quotient = projected @ (reach.covariance.dense() @ vector) / (projected @ vector)

@@ -14,8 +14,7 @@ rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,8 +58,19 @@ def downdated_spectrum(space: Namespace, matrix: Array, given: Spectrum, ratio: 
     if space.xp is np:
         idle = abs(1 - ratio) < space.eps or not (given.reached & (given.values > 0)).any()
         with np.errstate(all="ignore"):  # infinity at a pole, and 0 below the floats, are meant
-            return given if idle else _weighted(space, _separated(space, matrix, given), ratio)
+            return given if idle else _among_reached(space, _separated(space, matrix, given), ratio)
     return _traced(matrix, given, ratio)
+
+
+def _among_reached(space: Namespace, given: Spectrum, ratio: Array) -> Spectrum:
+    """Nothing happens in a direction that is not reached."""
+    seen = np.flatnonzero(given.reached)
+    if len(seen) == len(given.reached):
+        return _weighted(space, given, ratio)
+    values, vectors, coordinates = given.values.copy(), given.vectors.copy(), given.coordinates.copy()
+    part = Spectrum(values[seen], vectors[:, seen], coordinates[seen], given.reached[seen])
+    values[seen], vectors[:, seen], coordinates[seen], _ = _weighted(space, part, ratio)
+    return Spectrum(values, vectors, coordinates, given.reached)
 
 
 @jax.jit
@@ -173,16 +183,15 @@ def _weighted(space: Namespace, given: Spectrum, ratio: Array) -> Spectrum:
     )
 
 
-def _secular(xp: object, poles: _Poles, origins: _Origins, y: Array) -> Array:
-    """The left side of the secular equation at every root's y."""
-    where = xp.where  # pyright: ignore[reportAttributeAccessIssue]
+def _others(xp: Any, poles: _Poles, origins: _Origins, y: Array) -> tuple[Array, Array, Array, Array]:
+    """λ', Σ strengthᵢ/(λᵢ − λ') without the pole that λ' is measured from, its derivative by λ', and Σ|…|."""
     offset = origins.side * y * origins.size
-    own = xp.arange(poles.values.shape[0])[:, None] == origins.index[None, :]  # pyright: ignore
+    own = xp.arange(poles.values.shape[0])[:, None] == origins.index[None, :]
     gaps = (poles.values[:, None] - origins.value[None, :]) + offset[None, :]
-    others = where(own | (poles.strengths[:, None] == 0), 0.0, poles.strengths[:, None] / where(gaps == 0, 1.0, gaps))
-    pole = where((origins.index >= 0) & ~poles.update, poles.values[origins.index], 1.0)
-    nearest = where(origins.index >= 0, origins.side / (y * pole), 0.0)
-    return where(poles.update, 1.0, origins.value - offset) * (nearest + others.sum(axis=0))
+    counted = ~own & (poles.strengths[:, None] != 0)
+    terms = xp.where(counted, poles.strengths[:, None] / xp.where(counted, gaps, 1.0), 0.0)
+    slopes = terms / xp.where(counted, gaps, 1.0)
+    return origins.value - offset, terms.sum(axis=0), slopes.sum(axis=0), abs(terms).sum(axis=0)
 
 
 def _origins(space: Namespace, poles: _Poles, reached: Array, ratio: Array) -> _Origins:
@@ -198,13 +207,14 @@ def _origins(space: Namespace, poles: _Poles, reached: Array, ratio: Array) -> _
     high = xp.where(open_end, lam * xp.where(up, ratio, 1.0), lam[xp.where(open_end, 0, right)])
     middle = low + (high - low) / 2
     at_middle = _Origins(xp.full(m, -1), 0 * lam, 1 + 0 * lam, -1 + 0 * lam, middle)
-    nearer_right = (_secular(xp, poles, at_middle, middle) < poles.target) & ~open_end
+    _, total, *_ = _others(xp, poles, at_middle, middle)
+    nearer_right = (xp.where(up, 1.0, middle) * total < poles.target) & ~open_end
     index = xp.where(nearer_right, right, left)
     value = xp.where(index >= 0, lam[index], 0.0)
     size = xp.where(index >= 0, (value * poles.coordinates[index]) ** 2, 1.0)
     width = xp.where(open_end, high - low, (high - low) / 2)
     largest = float(np.finfo(space.dtype).max)
-    most = xp.minimum(2 * width / xp.where(size > 0, size, 1.0), largest)
+    most = xp.minimum(1.25 * width / xp.where(size > 0, size, 1.0), largest)  # short of the other pole
     most = xp.where(size > 0, most, largest)
     return _Origins(index, value, size, xp.where(nearer_right, 1.0, -1.0).astype(space.dtype), most)
 
@@ -222,38 +232,61 @@ def _neighbours(xp: object, place: Array, reached: Array, m: int) -> tuple[Array
 
 
 def _roots(space: Namespace, poles: _Poles, origins: _Origins) -> Array:
-    """y by bisection of the floats between 0 and ``most``, in the order of their bits: to the last one, at any scale."""
-    xp = space.xp
+    """y by Newton's steps, and where one leaves the bracket by halving it in the order of the floats' bits.
 
-    def too_small(y: Array) -> Array:
-        return origins.side * (_secular(xp, poles, origins, y) - poles.target) > 0
+    Measured from a pole the equation is y·R = 1, R smooth: what all else makes of λ'. Measured from 0 it is
+    y·Σ λᵢcᵢ²/(λᵢ − y) = 1/κ, which is convex.
+    """
+    xp, target = space.xp, poles.target
+    pole = origins.index >= 0
+    unit = xp.where(pole & ~poles.update, origins.value, 1.0)
+    kind, rounds = {4: (np.int32, 32), 8: (np.int64, 64)}[np.dtype(space.dtype).itemsize]
+    bits = lambda y: y.view(kind) if xp is np else jax.lax.bitcast_convert_type(y, kind)
+    floats = lambda b: b.view(space.dtype) if xp is np else jax.lax.bitcast_convert_type(b, space.dtype)
 
-    return _bisect(space, too_small, origins.most)
+    def residual(y: Array) -> tuple[Array, Array, Array]:
+        """h(y), which grows through 0 at the root, its derivative, and what is rounding in it."""
+        root, total, slope, size = _others(xp, poles, origins, y)
+        aim = xp.where(poles.update, target, target / root)
+        bend = xp.where(poles.update, 0.0, aim / root)
+        rest = origins.side * (aim - total)
+        measure = xp.where(pole, y * unit, y / target)
+        value = measure * xp.where(pole, rest, total) - 1.0
+        change = xp.where(pole, unit * (rest + y * origins.size * (bend + slope)), (total + y * slope) / target)
+        return value, change, 2 * space.eps * (1 + measure * (size + xp.where(pole, abs(aim), 0.0)))
+
+    def step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        low, high, y, done = state
+        value, change, rounding = residual(y)
+        low, high = xp.where((value < 0) & ~done, y, low), xp.where((value >= 0) & ~done, y, high)
+        newton = y - value / change
+        inside = (newton > low) & (newton < high)
+        ends = bits(low), bits(high)
+        half = floats(ends[0] + (ends[1] - ends[0]) // 2)
+        settled = (abs(value) <= rounding) | (ends[1] - ends[0] <= 1)
+        return low, high, xp.where(done | settled, y, xp.where(inside, newton, half)), done | settled
+
+    first = _first(xp, poles, origins, unit)
+    never = xp.zeros(first.shape, dtype=bool)
+    state = (xp.zeros_like(first), origins.most, first, never)
+    if xp is np:
+        for _ in range(2 * rounds):
+            state = step(state)
+            if state[3].all():
+                break
+        return state[2]
+    going = lambda counted: ~counted[1][3].all() & (counted[0] < 2 * rounds)
+    return jax.lax.while_loop(going, lambda c: (c[0] + 1, step(c[1])), (0, state))[1][2]
 
 
-def _bisect(space: Namespace, too_small: Callable[[Array], Array], most: Array) -> Array:
-    """The smallest float in (0, most] that is not too small; ``most`` if all are."""
-    bits = {2: (np.int16, 16), 4: (np.int32, 32), 8: (np.int64, 64)}[np.dtype(space.dtype).itemsize]
-
-    def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = state
-        middle = low + (high - low) // 2
-        up = too_small(_floats(space, middle))
-        return space.xp.where(up, middle, low), space.xp.where(up, high, middle)
-
-    if space.xp is np:
-        high = np.ascontiguousarray(most, dtype=np.float64).view(np.int64)
-        low = np.zeros_like(high)
-        while (high - low > 1).any():
-            low, high = step((low, high))
-        return _floats(space, high)
-    high = jax.lax.bitcast_convert_type(most, bits[0])
-    _, high = jax.lax.fori_loop(0, bits[1], lambda _, state: step(state), (jnp.zeros_like(high), high))
-    return _floats(space, high)
-
-
-def _floats(space: Namespace, whole: Array) -> Array:
-    return whole.view(np.float64) if space.xp is np else jax.lax.bitcast_convert_type(whole, space.dtype)
+def _first(xp: Any, poles: _Poles, origins: _Origins, unit: Array) -> Array:
+    """Where the equation with all else as it is at the origin has its root; the end of the bracket where it has none."""
+    nearby = 0.0 * origins.most
+    root, total, *_ = _others(xp, poles, origins, nearby)
+    pole = origins.index >= 0
+    aim = xp.where(poles.update, poles.target, poles.target / xp.where(root > 0, root, 1.0))
+    guess = xp.where(pole, 1 / (unit * origins.side * (aim - total)), poles.target / total)
+    return xp.where((guess > 0) & (guess < origins.most), guess, origins.most)
 
 
 def _loewner(
