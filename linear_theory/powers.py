@@ -19,6 +19,7 @@ from .arrays import (
     numeric,
     pytree,
 )
+from .reading import read
 
 __all__ = ["Steps", "count_steps", "listed_steps", "one_minus_power", "power", "signed_power"]
 
@@ -44,6 +45,7 @@ class Steps:
 def count_steps(space: Namespace, steps: Any, ndim: tuple[int, ...] = (0, 1)) -> Steps:
     """``steps`` (a Python int of any size, an integer array or a sequence of ints), checked and split."""
     remedy = "must be an integer ≥ 0, or an array of them"
+    steps = read("steps", steps, dtype=object)
     if isinstance(steps, jax.Array):
         if not jnp.issubdtype(steps.dtype, jnp.integer):
             raise InvalidTypeError("steps", steps, remedy)
@@ -141,10 +143,7 @@ def listed_steps(steps: Any, remedy: str) -> tuple[tuple[int, ...], bool]:
     """
     if is_traced(steps):
         raise InvalidTypeError("steps", steps, "must be known when this is traced; pass it as static")
-    try:
-        table = np.array(np.asarray(steps) if isinstance(steps, jax.Array) else steps, dtype=object)
-    except ValueError:
-        raise InvalidTypeError("steps", steps, remedy) from None
+    table = np.array(np.asarray(read("steps", steps, dtype=object)), dtype=object)
     if table.ndim > 1 or table.size == 0:
         raise InvalidValueError("steps", steps, remedy)
     numbers = []

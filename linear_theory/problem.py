@@ -22,6 +22,7 @@ from .arrays import (
     shaped,
 )
 from .covariance import Covariance, IdentityPlusLowRank, as_covariance, checked_covariance
+from .tables import same_labels
 
 __all__ = ["FineTuningProblem", "paper_problem"]
 
@@ -76,6 +77,9 @@ class FineTuningProblem:
 
     def __post_init__(self) -> None:
         space = namespace(*(getattr(self, name) for name in self.__dataclass_fields__))  # pyright: ignore
+        axes = {"target_covariance": (0, 1), "pretrain_covariance": (0, 1)}
+        names = ("pretrained", "target", *axes)
+        same_labels("parameters", **{name: (getattr(self, name), *axes.get(name, (0,))) for name in names})
         pretrained = finite(space, "pretrained", self.pretrained, ndim=1)
         dim = pretrained.shape[0]
         if dim == 0:

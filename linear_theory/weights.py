@@ -6,8 +6,10 @@ kind. All else (lists, pandas) is read by NumPy.
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -19,11 +21,14 @@ from .arrays import (
     bounded,
     meshed,
     namespace,
+    numeric,
     pytree,
     reject,
     require,
+    shaped,
 )
 from .interchange import in_kind
+from .precision import through_single
 
 __all__ = [
     "KLDRO",
@@ -54,10 +59,28 @@ class WeightRule(Protocol):
     def log_weights(self, losses: Array) -> Array: ...
 
 
+M = TypeVar("M", bound=Callable[[Any, Any], Any])
+
+
 def _positive(instance: object, name: str) -> None:
-    value = getattr(instance, name)
-    space = namespace(value)
-    object.__setattr__(instance, name, bounded(space, name, value, lambda v: v > 0, "must be > 0"))
+    object.__setattr__(instance, name, _checked(name, getattr(instance, name)))
+
+
+@through_single
+def _checked(name: str, value: object) -> Array:
+    return bounded(namespace(value), name, value, lambda v: v > 0, "must be > 0")
+
+
+def _of_losses(method: M) -> M:
+    """``log_weights`` of losses of any shape, whatever holds them, in their kind and precision."""
+
+    @in_kind
+    @through_single
+    @functools.wraps(method)
+    def call(self: Any, losses: Array) -> Array:
+        return method(self, numeric(namespace(self, losses), "losses", losses, ndim=tuple(range(33))))
+
+    return call  # pyright: ignore[reportReturnType]
 
 
 def _scaled(losses: Array, temperature: Array | float) -> Array:
@@ -82,7 +105,7 @@ class Flow:
     def __post_init__(self) -> None:
         _positive(self, "temperature")
 
-    @in_kind
+    @_of_losses
     def log_weights(self, losses: Array) -> Array:
         return _scaled(losses, -self.temperature)
 
@@ -103,7 +126,7 @@ class KLDRO:
     def __post_init__(self) -> None:
         _positive(self, "temperature")
 
-    @in_kind
+    @_of_losses
     def log_weights(self, losses: Array) -> Array:
         return _scaled(losses, self.temperature)
 
@@ -124,7 +147,7 @@ class HardThreshold:
     def __post_init__(self) -> None:
         _positive(self, "cutoff")
 
-    @in_kind
+    @_of_losses
     def log_weights(self, losses: Array) -> Array:
         space = namespace(losses, self.cutoff)
         kept = space.xp.sqrt(space.array(losses)) < space.array(self.cutoff)
@@ -143,7 +166,7 @@ class Uniform:
     [0. 0.]
     """
 
-    @in_kind
+    @_of_losses
     def log_weights(self, losses: Array) -> Array:
         return 0.0 * losses
 
@@ -162,11 +185,27 @@ def as_rule(temperature: float | Array | WeightRule) -> WeightRule:
     >>> print(lt.weights.as_rule(0.5).log_weights([1.0]), lt.weights.as_rule(lt.weights.KLDRO(0.5)).log_weights([1.0]))
     [-2.] [2.]
     """
+    namespace(temperature).refuse_half("temperature", temperature)
     if isinstance(temperature, WeightRule) and not isinstance(temperature, type):
         return temperature
     if temperature is None or isinstance(temperature, str | type):
         raise InvalidTypeError("temperature", temperature, "must be a number > 0, inf, or a weight rule")
     return Flow(temperature)
+
+
+def checked_log_weights(space: Namespace, rule: WeightRule, losses: Array) -> Array:
+    """What ``rule`` says of losses (n,): one logarithm a loss, −∞ for no weight at all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> from linear_theory.arrays import namespace
+    >>> print(lt.weights.checked_log_weights(namespace(), lt.weights.Flow(0.5), np.ones(2)))
+    [-2. -2.]
+    """
+    found = numeric(space, "log_weights", rule.log_weights(losses), ndim=1)
+    return shaped("log_weights", found, losses.shape, f"one a loss, from {type(rule).__name__}")
 
 
 def _checked_losses(losses: object) -> tuple[Namespace, Array]:
@@ -180,7 +219,16 @@ def _checked_losses(losses: object) -> tuple[Namespace, Array]:
 
 
 def _median(space: Namespace, losses: Array) -> Array:
-    median = space.xp.median(losses)
+    n = losses.shape[0]
+    if space.xp is np:
+        ranked = np.partition(losses, [(n - 1) // 2, n // 2])
+    else:
+        ranked = space.xp.sort(losses)
+        ranked = ranked + 0.0 * ranked[-1]  # there NaN would be, and makes all of it NaN
+    low, high = ranked[(n - 1) // 2], ranked[n // 2]
+    with np.errstate(over="ignore"):
+        middle = (low + high) / 2
+    median = space.xp.where(space.xp.isinf(middle), low / 2 + high / 2, middle)
     remedy = (
         "the pre-trained model already fits half of the samples exactly; "
         "pass a temperature > 0 of your own, for instance the mean loss"
@@ -190,6 +238,7 @@ def _median(space: Namespace, losses: Array) -> Array:
 
 @in_kind
 @meshed
+@through_single
 def median_temperature(losses: Array) -> Array:
     """τ = median of the losses (n,) under the pre-trained model: the paper's default (section 4).
 
@@ -215,6 +264,7 @@ def median_temperature(losses: Array) -> Array:
 
 @in_kind
 @meshed
+@through_single
 def flow_weights(losses: Array, temperature: float | Array | None = None) -> Array:
     """FLOW's weights wᵢ = exp(−lossᵢ/τ), shape (n,), in [0, 1], not normalised (section 4).
 
@@ -261,6 +311,7 @@ def flow_weights(losses: Array, temperature: float | Array | None = None) -> Arr
 
 @in_kind
 @meshed
+@through_single
 def effective_sample_size(weights: Array) -> Array:
     """(Σw)²/Σw² of weights (n,), between 1 and n: how many equally weighted samples they are worth.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays import Array, InvalidTypeError, Namespace, finite, is_concrete, reject, shaped
+from ..reading import read
 from .dense import Dense, rank_cutoff
 from .low_rank import IdentityPlusLowRank
 from .operator import Operator
@@ -25,7 +26,7 @@ def as_covariance(value: Any) -> Covariance:
     >>> type(lt.covariance.as_covariance(np.eye(2))).__name__
     'Dense'
     """
-    return value if isinstance(value, KINDS) else Dense(value)
+    return value if isinstance(value, KINDS) else Dense(read("covariance", value))
 
 
 def checked_covariance(space: Namespace, name: str, value: Any, dim: int) -> Any:

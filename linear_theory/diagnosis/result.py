@@ -13,7 +13,8 @@ import numpy as np
 from ..arrays import Array, InvalidTypeError, is_concrete, meshed, namespace, pytree, reject
 from ..covariance import Covariance, Dense, checked_covariance
 from ..least_squares import Rows, Solution, checked_rows, solve
-from ..weights import as_rule, effective_sample_size, median_temperature
+from ..tables import same_labels
+from ..weights import as_rule, checked_log_weights, effective_sample_size, median_temperature
 from .bases import gram
 from .checks import Check, judged
 from .paths import Paths, followed, half_life, price, safe_step
@@ -198,6 +199,7 @@ def diagnose(
     194.9 steps, 46 effective samples
     """
     space, rows = checked_rows(X, y, start, None, temperature, pretrain_covariance)
+    same_labels("parameters", X=(X, 1), pretrain_covariance=(pretrain_covariance, 0, 1))
     xp, start = space.xp, rows.start
     with np.errstate(over="ignore"):
         losses, unweighted = rows.residual**2, gram(rows.X) / rows.X.shape[0]
@@ -205,7 +207,7 @@ def diagnose(
     _representable("y", y, losses)
     tau = median_temperature(losses) if temperature is None else temperature
     rule = as_rule(tau)
-    log_weights = space.array(rule.log_weights(losses))
+    log_weights = checked_log_weights(space, rule, losses)
     largest = xp.max(log_weights)
     if is_concrete(largest) and float(largest) == -math.inf:
         reject("temperature", tau, "leaves no row with any weight; raise it")

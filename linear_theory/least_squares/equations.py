@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, Namespace, bounded, finite, is_concrete, meshed, namespace, pytree, reject
+from ..arrays import (
+    Array,
+    Namespace,
+    bounded,
+    finite,
+    is_concrete,
+    meshed,
+    namespace,
+    numeric,
+    pytree,
+    reject,
+)
 from .blocks import one_root, weighted_products
 from .rows import Sample, checked_sample, refuse_infinite
 
@@ -188,6 +199,7 @@ class NormalEquations:
         >>> print(sums.gradient(np.array([0.0])), sums.gradient(np.array([2.0])))  # −2·mean y; 0 at the mean
         [-4.] [0.]
         """
+        displacement = self._vectors(displacement)
         return 2 / self.count * (displacement @ self.gram - self.moment)
 
     def loss(self, displacement: Array) -> Array:
@@ -201,8 +213,12 @@ class NormalEquations:
         >>> print(sums.loss(np.array([[0.0], [2.0]])))  # the mean square, and the variance, of y
         [5. 1.]
         """
+        displacement = self._vectors(displacement)
         curved = (displacement * (displacement @ self.gram)).sum(axis=-1)
         return (self.energy - 2 * displacement @ self.moment + curved) / self.count
+
+    def _vectors(self, displacement: Array) -> Array:
+        return numeric(namespace(self, displacement), "displacement", displacement, tuple(range(1, 33)))
 
     @meshed
     def solve(self, ridge: float | Array = 0.0) -> Solution:

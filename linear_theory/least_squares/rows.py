@@ -19,6 +19,7 @@ from ..arrays import (
     require,
     shaped,
 )
+from ..tables import same_labels, same_rows
 from .blocks import blocks, strips
 
 __all__ = ["Rows", "Sample", "checked_rows", "checked_sample", "refuse_infinite"]
@@ -58,6 +59,9 @@ def checked_sample(
     says where it is not.
     """
     space = namespace(X, y, start, weights, *others)
+    same_rows(X=X, y=y, weights=weights)
+    same_labels("parameters", X=(X, 1), start=(start, 0))
+    same_labels("outputs", y=(y, 1), start=(start, 1))
     matrix = numeric(space, "X", X, ndim=2)
     n, d = matrix.shape
     if n == 0 or d == 0:
