@@ -198,6 +198,15 @@ def require(space: Namespace, name: str, value: Array, valid: Array, remedy: str
     return space.xp.where(valid, value, space.xp.nan)
 
 
+def whole_or_nan(space: Namespace, parts: dict[str, T], valid: Array | bool = True) -> dict[str, T]:
+    """``parts`` (pytrees); under tracing NaN in all of them where ``valid`` is not, or where one holds any."""
+    if is_concrete(parts, valid):
+        return parts
+    for leaf in jax.tree.leaves(parts):
+        valid = valid & ~space.xp.isnan(leaf).any()
+    return jax.tree.map(lambda leaf: space.xp.where(valid, leaf, space.xp.nan), parts)
+
+
 def finite(space: Namespace, name: str, value: object, ndim: int | tuple[int, ...] = 0) -> Array:
     """``value`` as an array of finite numbers with ``ndim`` axes."""
     array = numeric(space, name, value, ndim)

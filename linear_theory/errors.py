@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -47,16 +47,20 @@ def is_traced(value: object) -> bool:
 
 def short(value: object) -> str:
     """``value`` on one line of at most 80 characters."""
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple) and shape and all(isinstance(n, int) for n in shape) and np.prod(shape) > 8:
-        return f"array of shape {shape}"
-    array = isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(
-        value, np.ma.MaskedArray
-    )
-    number = array and shape == () and not is_traced(value) and hasattr(value.dtype, "kind")  # pyright: ignore
-    text = repr(value.item() if number else value)  # pyright: ignore
-    text = " ".join(text.split())  # a matrix on one line
+    try:
+        text = " ".join(_repr(value).split())  # a matrix on one line
+    except Exception:  # whatever another library's array says of itself, or does not
+        text = f"an array of {type(value).__module__}"
     return text if len(text) <= 80 else f"{text[:38]}...{text[-39:]}"  # a path keeps its file name
+
+
+def _repr(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape and np.prod(shape) > 8:
+        return f"array of shape {shape}"
+    array = isinstance(value, np.ndarray | np.generic | jax.Array) and hasattr(value.dtype, "kind")
+    plain = array and not isinstance(value, np.ma.MaskedArray) and not is_traced(value)
+    return repr(value.item() if plain and shape == () else value)
 
 
 def reject(name: str, value: object, remedy: str) -> NoReturn:

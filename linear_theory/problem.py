@@ -20,6 +20,7 @@ from .arrays import (
     reject,
     require,
     shaped,
+    whole_or_nan,
 )
 from .covariance import Covariance, IdentityPlusLowRank, as_covariance, checked_covariance
 from .tables import same_labels
@@ -101,7 +102,7 @@ class FineTuningProblem:
             checked["pretrain_covariance"] = checked_covariance(
                 space, "pretrain_covariance", self.pretrain_covariance, dim
             )
-        for name, value in checked.items():
+        for name, value in whole_or_nan(space, checked).items():
             object.__setattr__(self, name, value)
         with np.errstate(over="ignore", invalid="ignore"):
             variance = self.residual_variance
@@ -200,6 +201,8 @@ def paper_problem(
     """
     space = namespace(rho, shift_norm, pretrain_covariance, noise_variance)
     xp = space.xp
+    space.refuse_half("pretrain_covariance", pretrain_covariance)
+    space.refuse_half("noise_variance", noise_variance)
     rho = shaped("rho", checked_rho(rho, shift_norm, pretrain_covariance, noise_variance), (), "one number")
     shift_norm = bounded(space, "shift_norm", shift_norm, lambda v: (v >= 0) & (v < math.inf), "must be ≥ 0")
     if isinstance(dim, bool) or not isinstance(dim, int | np.integer):

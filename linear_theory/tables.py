@@ -74,7 +74,7 @@ def _from_column(name: str, label: Any, column: Any) -> np.ndarray:
     kind = str(column.type if hasattr(column, "type") else column.dtype)
     found = np.asarray(column) if len(column) else np.empty(0)
     nulls = column.null_count() if callable(column.null_count) else column.null_count
-    if nulls and kind.lower() != "null":
+    if nulls:
         empty = column.is_null()
         holes = empty.to_pylist() if hasattr(empty, "to_pylist") else empty.to_list()
         _refuse_missing(name, column, label, np.array(holes))

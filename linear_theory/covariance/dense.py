@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ..arrays import Array, Namespace, namespace, pytree, quotient
+from ..reading import read
 from .reach import Enough, Reach
 
 __all__ = ["Dense", "Downdated", "rank_cutoff"]
@@ -28,6 +29,9 @@ class Dense:
 
     matrix: Array
     cutoff: Array | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "matrix", read("matrix", self.matrix))
 
     @property
     def dim(self) -> int:

@@ -253,4 +253,4 @@ def _reached(values: Array, solution: Solution) -> Array:
     """Ascending eigenvalues, with 0 instead of rounding along what no row reaches; none negative."""
     xp = namespace(values).xp
     unreached = xp.arange(values.shape[0]) < values.shape[0] - solution.rank
-    return xp.where(unreached | (values < 0), 0.0, values)
+    return xp.where((unreached & ~xp.isnan(values)) | (values < 0), 0.0, values)

@@ -66,6 +66,8 @@ def checked_sample(
     n, d = matrix.shape
     if n == 0 or d == 0:
         reject("X", X, f"has shape {matrix.shape}; needs at least one row and one column")
+    if not is_concrete(matrix):
+        matrix = space.xp.where(space.xp.isfinite(matrix), matrix, space.xp.nan)
     labels = finite(space, "y", y, ndim=(1, 2))
     labels = shaped("y", labels, (n, *labels.shape[1:]), "one entry a row of X")
     origin = finite(space, "start", start, ndim=(1, 2))
