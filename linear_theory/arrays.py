@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any, TypeVar, dataclass_transform
 
@@ -72,7 +72,8 @@ class Namespace:
 
 def namespace(*values: object) -> Namespace:
     """The engine of these arguments (pytrees allowed): JAX if any leaf is a JAX array, else NumPy."""
-    traced = [leaf for leaf in jax.tree.leaves(values) if isinstance(leaf, jax.Array)]
+    held = [value for value in values if not isinstance(value, Iterator)]  # no array, and JAX would warn
+    traced = [leaf for leaf in jax.tree.leaves(held) if isinstance(leaf, jax.Array)]
     if not traced:
         return Namespace(np, scipy.special, np.dtype(np.float64))
     floats = [leaf.dtype for leaf in traced if jnp.issubdtype(leaf.dtype, jnp.floating)]

@@ -31,7 +31,9 @@ class Dense:
     cutoff: Array | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "matrix", read("matrix", self.matrix))
+        matrix = read("matrix", self.matrix)
+        namespace(matrix).refuse_half("matrix", matrix)
+        object.__setattr__(self, "matrix", matrix)
 
     @property
     def dim(self) -> int:
