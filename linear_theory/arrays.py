@@ -1,8 +1,8 @@
-"""Array namespace, argument checks and the package's errors: the ground floor.
+"""Array namespace and argument checks: the ground floor.
 
-NumPy in, NumPy float64 out; any JAX array among the arguments, JAX out in that array's precision. Shapes
-are always checked. Values are checked where they are known; under ``jit``, ``vmap`` or ``grad`` they are
-not, and there a bad value turns the result into NaN.
+NumPy in, NumPy float64 out (other widths are rounded to it); any JAX array among the arguments, JAX out in that
+array's precision, of at least 32 bits. Shapes are always checked. Values are checked where they are known; under
+``jit``, ``vmap`` or ``grad`` they are not, and there a bad value turns what depends on it into NaN.
 """
 
 from __future__ import annotations

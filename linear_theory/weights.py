@@ -1,7 +1,7 @@
 """From losses to weights: the rules, and the median temperature (section 4).
 
 Losses may be NumPy's, JAX's, or of any framework that speaks DLPack (PyTorch, say): the answer is of their
-kind. All else (lists, pandas) is read by NumPy.
+kind and precision, computed in 32 bits at least. All else (lists, pandas) is read by NumPy.
 """
 
 from __future__ import annotations
