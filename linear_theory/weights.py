@@ -6,10 +6,8 @@ kind and precision, computed in 32 bits at least. All else (lists, pandas) is re
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -17,17 +15,14 @@ import numpy as np
 from .arrays import (
     Array,
     InvalidTypeError,
-    Namespace,
     bounded,
     meshed,
     namespace,
-    numeric,
     pytree,
-    reject,
     require,
-    shaped,
 )
 from .interchange import in_kind
+from .losses import checked_losses, median, of_losses
 from .precision import through_single
 
 __all__ = [
@@ -59,9 +54,6 @@ class WeightRule(Protocol):
     def log_weights(self, losses: Array) -> Array: ...
 
 
-M = TypeVar("M", bound=Callable[[Any, Any], Any])
-
-
 def _positive(instance: object, name: str) -> None:
     object.__setattr__(instance, name, _checked(name, getattr(instance, name)))
 
@@ -69,18 +61,6 @@ def _positive(instance: object, name: str) -> None:
 @through_single
 def _checked(name: str, value: object) -> Array:
     return bounded(namespace(value), name, value, lambda v: v > 0, "must be > 0")
-
-
-def _of_losses(method: M) -> M:
-    """``log_weights`` of losses of any shape, whatever holds them, in their kind and precision."""
-
-    @in_kind
-    @through_single
-    @functools.wraps(method)
-    def call(self: Any, losses: Array) -> Array:
-        return method(self, numeric(namespace(self, losses), "losses", losses, ndim=tuple(range(33))))
-
-    return call  # pyright: ignore[reportReturnType]
 
 
 def _scaled(losses: Array, temperature: Array | float) -> Array:
@@ -105,7 +85,7 @@ class Flow:
     def __post_init__(self) -> None:
         _positive(self, "temperature")
 
-    @_of_losses
+    @of_losses
     def log_weights(self, losses: Array) -> Array:
         return _scaled(losses, -self.temperature)
 
@@ -126,7 +106,7 @@ class KLDRO:
     def __post_init__(self) -> None:
         _positive(self, "temperature")
 
-    @_of_losses
+    @of_losses
     def log_weights(self, losses: Array) -> Array:
         return _scaled(losses, self.temperature)
 
@@ -147,7 +127,7 @@ class HardThreshold:
     def __post_init__(self) -> None:
         _positive(self, "cutoff")
 
-    @_of_losses
+    @of_losses
     def log_weights(self, losses: Array) -> Array:
         space = namespace(losses, self.cutoff)
         kept = space.xp.sqrt(space.array(losses)) < space.array(self.cutoff)
@@ -166,7 +146,7 @@ class Uniform:
     [0. 0.]
     """
 
-    @_of_losses
+    @of_losses
     def log_weights(self, losses: Array) -> Array:
         return 0.0 * losses
 
@@ -193,49 +173,6 @@ def as_rule(temperature: float | Array | WeightRule) -> WeightRule:
     return Flow(temperature)
 
 
-def checked_log_weights(space: Namespace, rule: WeightRule, losses: Array) -> Array:
-    """What ``rule`` says of losses (n,): one logarithm a loss, −∞ for no weight at all.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import linear_theory as lt
-    >>> from linear_theory.arrays import namespace
-    >>> print(lt.weights.checked_log_weights(namespace(), lt.weights.Flow(0.5), np.ones(2)))
-    [-2. -2.]
-    """
-    found = numeric(space, "log_weights", rule.log_weights(losses), ndim=1)
-    return shaped("log_weights", found, losses.shape, f"one a loss, from {type(rule).__name__}")
-
-
-def _checked_losses(losses: object) -> tuple[Namespace, Array]:
-    space = namespace(losses)
-    array = bounded(
-        space, "losses", losses, lambda v: (v >= 0) & (v < math.inf), "must be finite and ≥ 0", ndim=1
-    )
-    if array.shape[0] == 0:
-        reject("losses", losses, "is empty; weights need at least one sample")
-    return space, array
-
-
-def _median(space: Namespace, losses: Array) -> Array:
-    n = losses.shape[0]
-    if space.xp is np:
-        ranked = np.partition(losses, [(n - 1) // 2, n // 2])
-    else:
-        ranked = space.xp.sort(losses)
-        ranked = ranked + 0.0 * ranked[-1]  # there NaN would be, and makes all of it NaN
-    low, high = ranked[(n - 1) // 2], ranked[n // 2]
-    with np.errstate(over="ignore"):
-        middle = (low + high) / 2
-    median = space.xp.where(space.xp.isinf(middle), low / 2 + high / 2, middle)
-    remedy = (
-        "the pre-trained model already fits half of the samples exactly; "
-        "pass a temperature > 0 of your own, for instance the mean loss"
-    )
-    return require(space, "median of losses", median, median > 0, remedy)
-
-
 @in_kind
 @meshed
 @through_single
@@ -257,9 +194,9 @@ def median_temperature(losses: Array) -> Array:
     >>> print(lt.median_temperature([0.5, 1.0, 3.0, 2.0]))
     1.5
     """
-    space, checked = _checked_losses(losses)
-    median = _median(space, checked)
-    return median if isinstance(median, jax.Array) else float(median)
+    space, checked = checked_losses(losses)
+    found = median(space, checked)
+    return found if isinstance(found, jax.Array) else float(found)
 
 
 @in_kind
@@ -296,8 +233,8 @@ def flow_weights(losses: Array, temperature: float | Array | None = None) -> Arr
     [0.882 0.779 0.368]
     """
     space = namespace(losses, temperature)
-    own, checked = _checked_losses(losses)
-    rule = Flow(_median(own, checked) if temperature is None else temperature)
+    own, checked = checked_losses(losses)
+    rule = Flow(median(own, checked) if temperature is None else temperature)
     weights = space.xp.exp(rule.log_weights(space.array(checked)))
     return require(
         space,

@@ -13,8 +13,9 @@ import numpy as np
 from ..arrays import Array, InvalidTypeError, is_concrete, meshed, namespace, pytree, reject
 from ..covariance import Covariance, Dense, checked_covariance
 from ..least_squares import Rows, Solution, checked_rows, solve
+from ..losses import checked_log_weights
 from ..tables import same_labels
-from ..weights import as_rule, checked_log_weights, effective_sample_size, median_temperature
+from ..weights import as_rule, effective_sample_size, median_temperature
 from .bases import gram
 from .checks import Check, judged
 from .paths import Paths, followed, half_life, price, safe_step

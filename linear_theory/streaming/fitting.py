@@ -13,7 +13,8 @@ from ..least_squares import Solution as InMemory
 from ..least_squares.blocks import kept_threads, residual_products
 from ..least_squares.fit import IDLE, Fit
 from ..least_squares.rows import Sample
-from ..weights import Flow, Uniform, WeightRule, as_rule, checked_log_weights
+from ..losses import checked_log_weights
+from ..weights import Flow, Uniform, WeightRule, as_rule
 from .losses import part_losses
 from .stream import Part, Source, Stream
 from .triangle import Triangles, independent_rows, of_strips
