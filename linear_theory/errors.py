@@ -57,7 +57,7 @@ def short(value: object) -> str:
 def _repr(value: Any) -> str:
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple) and shape and np.prod(shape) > 8:
-        return f"array of shape {shape}"
+        return f"array of shape {tuple(shape)}"
     array = isinstance(value, np.ndarray | np.generic | jax.Array) and hasattr(value.dtype, "kind")
     plain = array and not isinstance(value, np.ma.MaskedArray) and not is_traced(value)
     return repr(value.item() if plain and shape == () else value)
