@@ -227,7 +227,7 @@ def diagnose(
     with np.errstate(over="ignore"):  # KL-DRO's may be larger than any float
         mass = xp.exp(largest) * weights.mean()
     return Diagnosis(
-        temperature=space.array(getattr(tau, "temperature", xp.nan if hasattr(tau, "log_weights") else tau)),
+        temperature=space.array(getattr(rule, "temperature", xp.nan)),
         mean_weight=mass,
         effective_samples=effective_sample_size(weights),
         covariances=xp.stack([unweighted, weighted]),
