@@ -1,8 +1,8 @@
-"""Array namespace, argument checks and the package's errors: the ground floor.
+"""Array namespace and argument checks: the ground floor.
 
-NumPy in, NumPy float64 out; any JAX array among the arguments, JAX out in that array's precision. Shapes
-are always checked. Values are checked where they are known; under ``jit``, ``vmap`` or ``grad`` they are
-not, and there a bad value turns the result into NaN.
+NumPy in, NumPy float64 out (other widths are rounded to it); any JAX array among the arguments, JAX out in that
+array's precision, of at least 32 bits. Shapes are always checked. Values are checked where they are known; under
+``jit``, ``vmap`` or ``grad`` they are not, and there a bad value turns what depends on it into NaN.
 """
 
 from __future__ import annotations
@@ -10,51 +10,31 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable
+import numbers
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
-from typing import Any, NoReturn, TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import jax.scipy.special
 import numpy as np
 import scipy.special
-from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from .errors import (  # noqa: F401  known by these names as well
+    DivergenceError,
+    InvalidTypeError,
+    InvalidValueError,
+    LinearTheoryError,
+    is_traced,
+    reject,
+    short,
+)
+from .reading import read
 
 Array = Any  # numpy.ndarray or jax.Array, whichever came in
 T = TypeVar("T")
-
-
-class LinearTheoryError(Exception):
-    """Base of every error this package raises; names the argument, its value and the remedy."""
-
-    def __init__(self, argument: str, value: object, remedy: str) -> None:
-        self.argument, self.value = argument, value
-        self.remedy = " ".join(remedy.split())  # on one line, whatever another library has said
-        super().__init__(f"{argument} = {short(value)}: {self.remedy}")
-
-
-class InvalidValueError(LinearTheoryError, ValueError):
-    """An argument of the right type with an impossible value or shape."""
-
-
-class InvalidTypeError(LinearTheoryError, TypeError):
-    """An argument of the wrong type."""
-
-
-class DivergenceError(InvalidValueError):
-    """A step size with which gradient descent would diverge."""
-
-
-def short(value: object) -> str:
-    shape = getattr(value, "shape", None)
-    if shape and np.prod(shape) > 8:
-        return f"array of shape {tuple(shape)}"
-    number = isinstance(value, np.ndarray | np.generic | jax.Array) and shape == () and is_concrete(value)
-    text = repr(value.item() if number else value)  # pyright: ignore
-    text = " ".join(text.split())  # a matrix on one line
-    return text if len(text) <= 80 else f"{text[:38]}...{text[-39:]}"  # a path keeps its file name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +44,7 @@ class Namespace:
     xp: ModuleType
     special: ModuleType
     dtype: Any
+    half: bool = False  # whether all floats that asked for JAX have less than 32 bits
 
     @property
     def eps(self) -> float:
@@ -80,20 +61,33 @@ class Namespace:
         same = all(array is leaf for array, leaf in zip(arrays, leaves, strict=True))
         return value if same else jax.tree.unflatten(structure, arrays)
 
+    def refuse_half(self, name: str, value: object) -> None:
+        """Refuse JAX's 16 bits and less: sums, products and factorisations have no digits left in them."""
+        for leaf in jax.tree.leaves(value) if self.half else ():
+            if is_half(leaf):
+                raise InvalidTypeError(
+                    name, value, f"must be float32 or float64, not {leaf.dtype}; use .astype"
+                )
+
 
 def namespace(*values: object) -> Namespace:
     """The engine of these arguments (pytrees allowed): JAX if any leaf is a JAX array, else NumPy."""
-    traced = [leaf for leaf in jax.tree.leaves(values) if isinstance(leaf, jax.Array)]
+    held = [value for value in values if not isinstance(value, Iterator)]  # no array, and JAX would warn
+    traced = [leaf for leaf in jax.tree.leaves(held) if isinstance(leaf, jax.Array)]
     if not traced:
         return Namespace(np, scipy.special, np.dtype(np.float64))
     floats = [leaf.dtype for leaf in traced if jnp.issubdtype(leaf.dtype, jnp.floating)]
     dtype = jnp.result_type(*floats) if floats else jnp.asarray(0.0).dtype
+    if dtype.itemsize < 4:
+        return Namespace(jnp, jax.scipy.special, np.dtype(np.float32), half=True)
     return Namespace(jnp, jax.scipy.special, dtype)
 
 
-def is_traced(value: object) -> bool:
-    """Whether this is a JAX tracer: an array without a value yet."""
-    return isinstance(value, Tracer)
+def is_half(leaf: object) -> bool:
+    """Whether this is a JAX array of floats with 16 bits or fewer."""
+    return (
+        isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < 4
+    )
 
 
 def is_concrete(*values: object) -> bool:
@@ -104,20 +98,35 @@ def is_concrete(*values: object) -> bool:
 def numeric(space: Namespace, name: str, value: object, ndim: int | tuple[int, ...] = 0) -> Array:
     """``value`` as an array of real numbers with ``ndim`` axes (or one of several); nothing is broadcast."""
     allowed = (ndim,) if isinstance(ndim, int) else ndim
-    if not isinstance(value, jax.Array):
-        try:
-            value = np.asarray(value)
-        except ValueError:
-            raise InvalidValueError(name, value, "must be a rectangular array of numbers") from None
-    if jnp.issubdtype(value.dtype, np.bool_) or not any(
-        jnp.issubdtype(value.dtype, kind) for kind in (np.integer, np.floating)
-    ):
-        raise InvalidTypeError(name, value, f"must hold real numbers, not {value.dtype}")
-    if value.ndim not in allowed:
+    array = read(name, value)
+    if not _is_real(array.dtype):
+        raise InvalidTypeError(name, value, f"must hold real numbers, not {_described(array)}")
+    if array.ndim not in allowed:
         kind = {0: "a number", 1: "a vector", 2: "a matrix"}
         wanted = " or ".join(kind.get(axes, f"an array with {axes} axes") for axes in allowed)
-        raise InvalidValueError(name, value, f"must be {wanted}, not an array of shape {value.shape}")
-    return space.array(_on_automatic_mesh(value))
+        raise InvalidValueError(name, array, f"must be {wanted}, not an array of shape {array.shape}")
+    space.refuse_half(name, value)
+    return space.array(_on_automatic_mesh(array))
+
+
+def _is_real(dtype: Any) -> bool:
+    """Integers and floats of any size; a timedelta is an integer to NumPy, but not here."""
+    return not jnp.issubdtype(dtype, np.timedelta64) and any(
+        jnp.issubdtype(dtype, kind) for kind in (np.integer, np.floating)
+    )
+
+
+def _described(array: Array) -> str:
+    """The type of what is no number, and what to do about it."""
+    if array.dtype == np.bool_:
+        return "bool; pass it .astype(float) if 0 and 1 are meant"
+    if array.dtype == np.object_:
+        first = array.ravel()[0] if array.size else None
+        remedy = "; pass numpy.asarray(…, dtype=float) of it" if isinstance(first, numbers.Number) else ""
+        return f"{type(first).__name__}{remedy}"
+    if jnp.issubdtype(array.dtype, np.character):
+        return "text"
+    return str(array.dtype)
 
 
 def _on_automatic_mesh(array: Array) -> Array:
@@ -190,6 +199,15 @@ def require(space: Namespace, name: str, value: Array, valid: Array, remedy: str
     return space.xp.where(valid, value, space.xp.nan)
 
 
+def whole_or_nan(space: Namespace, parts: dict[str, T], valid: Array | bool = True) -> dict[str, T]:
+    """``parts`` (pytrees); under tracing NaN in all of them where ``valid`` is not, or where one holds any."""
+    if is_concrete(parts, valid):
+        return parts
+    for leaf in jax.tree.leaves(parts):
+        valid = valid & ~space.xp.isnan(leaf).any()
+    return jax.tree.map(lambda leaf: space.xp.where(valid, leaf, space.xp.nan), parts)
+
+
 def finite(space: Namespace, name: str, value: object, ndim: int | tuple[int, ...] = 0) -> Array:
     """``value`` as an array of finite numbers with ``ndim`` axes."""
     array = numeric(space, name, value, ndim)
@@ -254,10 +272,6 @@ def broadcast(**arrays: Array) -> None:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         first, value = next(iter(arrays.items()))
         raise InvalidValueError(first, value, f"shapes do not broadcast together: {shapes}") from None
-
-
-def reject(name: str, value: object, remedy: str) -> NoReturn:
-    raise InvalidValueError(name, value, remedy)
 
 
 @dataclass_transform(frozen_default=True, eq_default=False)

@@ -16,13 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .arrays import Array, InvalidTypeError, InvalidValueError
+from .errors import InvalidTypeError, InvalidValueError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OURS = (np.ndarray, np.generic, jax.Array, float, int)
 _ON_HOST = (1, 3)  # kDLCPU and kDLCUDAHost: memory that NumPy can look at
-_UNREADABLE = (BufferError, RuntimeError, TypeError, ValueError)
+UNREADABLE = (AttributeError, BufferError, RuntimeError, TypeError, ValueError)
+"""What frameworks raise where an array cannot be handed to another."""
 
 
 def in_kind(function: F) -> F:
@@ -36,16 +37,16 @@ def in_kind(function: F) -> F:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not any(_framework(value) for value in (*args, *kwargs.values())):
+        if not any(framework(value) for value in (*args, *kwargs.values())):
             return function(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
-        foreign = {name: value for name, value in bound.arguments.items() if _framework(value)}
+        foreign = {name: value for name, value in bound.arguments.items() if framework(value)}
         first, like = next(iter(foreign.items()))
         for name, value in bound.arguments.items():
-            if _framework(value) not in (None, _framework(like)) or _holds_jax(value):
+            if framework(value) not in (None, framework(like)) or _holds_jax(value):
                 remedy = f"must come from the framework of {first}, or be a number"
                 raise InvalidTypeError(name, value, remedy)
-        read = {name: _read(name, value) for name, value in foreign.items()}
+        read = {name: from_framework(name, value) for name, value in foreign.items()}
         bound.arguments.update(read)
         found = function(*bound.args, **bound.kwargs)
         return _returned(found, like, read[first].dtype) if np.ndim(found) else float(found)
@@ -53,7 +54,7 @@ def in_kind(function: F) -> F:
     return call  # pyright: ignore[reportReturnType]
 
 
-def _framework(value: object) -> ModuleType | None:
+def framework(value: object) -> ModuleType | None:
     """The module that ``value`` is an array of, unless that is NumPy, JAX, or none that would take an answer."""
     if isinstance(value, _OURS) or not hasattr(value, "__dlpack__"):
         return None
@@ -65,8 +66,8 @@ def _holds_jax(value: object) -> bool:
     return any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value))
 
 
-def _read(name: str, value: Any) -> np.ndarray:
-    """A view of ``value`` in NumPy; in a precision that NumPy lacks, a copy."""
+def from_framework(name: str, value: Any) -> np.ndarray:
+    """A view of a framework's array in NumPy; in a precision that NumPy lacks, a copy."""
     try:
         for step in ("cpu", "resolve_neg"):  # PyTorch's own; the second, because DLPack would lose that sign
             value = getattr(value, step, lambda value=value: value)()
@@ -75,15 +76,15 @@ def _read(name: str, value: Any) -> np.ndarray:
             return np.from_dlpack(value, **where)
         except RuntimeError:  # bfloat16: JAX knows it, if nothing lies between the numbers
             return np.asarray(jnp.from_dlpack(getattr(value, "contiguous", lambda: value)()))
-    except _UNREADABLE as refused:
-        remedy = f"""cannot be read ({str(refused).rstrip(".")}); losses and weights are dense constants: compute them
-                     without gradients, or detach them"""
+    except UNREADABLE as refused:
+        remedy = f"""cannot be read ({str(refused).rstrip(".")}); it must be dense and constant: compute it without
+                     gradients or detach it, and make it dense if it is sparse"""
         raise InvalidTypeError(name, value, remedy) from None
 
 
-def _returned(values: np.ndarray, like: Any, dtype: np.dtype) -> Array:
+def _returned(values: np.ndarray, like: Any, dtype: np.dtype) -> Any:
     """``values`` as an array of the framework, dtype and device of ``like``, which NumPy read as ``dtype``."""
-    home: Any = _framework(like)
+    home: Any = framework(like)
     if jnp.issubdtype(dtype, np.floating):
         kind, least = like.dtype, float(jnp.finfo(dtype).smallest_subnormal)
     else:

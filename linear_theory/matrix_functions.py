@@ -151,7 +151,9 @@ def _batched(shape: _Shape, *operands: Array) -> Array:
 
 
 def _abstract(*operands: Any, shape: _Shape) -> ShapedArray:
-    found = jax.eval_shape(partial(_batched, shape), *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in operands))
+    found = jax.eval_shape(
+        partial(_batched, shape), *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in operands)
+    )
     return ShapedArray(found.shape, found.dtype)
 
 
@@ -257,7 +259,9 @@ mlir.register_lowering(
 
 
 def refuse(what: str) -> NoReturn:
-    raise InvalidValueError("derivative", "the second", f"cannot be taken of {what}, which has first derivatives only")
+    raise InvalidValueError(
+        "derivative", "the second", f"cannot be taken of {what}, which has first derivatives only"
+    )
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))

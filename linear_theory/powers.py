@@ -19,6 +19,7 @@ from .arrays import (
     numeric,
     pytree,
 )
+from .reading import read
 
 __all__ = ["Steps", "count_steps", "listed_steps", "one_minus_power", "power", "signed_power"]
 
@@ -38,7 +39,10 @@ class Steps:
     def less(self, number: int | Array) -> Steps:
         """``number`` steps less (integers known now), at least 0."""
         xp = namespace(self.count).xp
-        return Steps(xp.maximum(self.count - xp.asarray(number, dtype=self.count.dtype), 0.0), self.odd ^ (number % 2 == 1))
+        return Steps(
+            xp.maximum(self.count - xp.asarray(number, dtype=self.count.dtype), 0.0),
+            self.odd ^ (number % 2 == 1),
+        )
 
     def per_row(self) -> Steps:
         """The same, with a last axis to broadcast against eigenvalues."""
@@ -48,6 +52,7 @@ class Steps:
 def count_steps(space: Namespace, steps: Any, ndim: tuple[int, ...] = (0, 1)) -> Steps:
     """``steps`` (a Python int of any size, an integer array or a sequence of ints), checked and split."""
     remedy = "must be an integer ≥ 0, or an array of them"
+    steps = read("steps", steps, dtype=object)
     if isinstance(steps, jax.Array):
         if not jnp.issubdtype(steps.dtype, jnp.integer):
             raise InvalidTypeError("steps", steps, remedy)
@@ -145,10 +150,7 @@ def listed_steps(steps: Any, remedy: str) -> tuple[tuple[int, ...], bool]:
     """
     if is_traced(steps):
         raise InvalidTypeError("steps", steps, "must be known when this is traced; pass it as static")
-    try:
-        table = np.array(np.asarray(steps) if isinstance(steps, jax.Array) else steps, dtype=object)
-    except ValueError:
-        raise InvalidTypeError("steps", steps, remedy) from None
+    table = np.array(np.asarray(read("steps", steps, dtype=object)), dtype=object)
     if table.ndim > 1 or table.size == 0:
         raise InvalidValueError("steps", steps, remedy)
     numbers = []

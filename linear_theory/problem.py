@@ -20,8 +20,10 @@ from .arrays import (
     reject,
     require,
     shaped,
+    whole_or_nan,
 )
 from .covariance import Covariance, IdentityPlusLowRank, as_covariance, checked_covariance
+from .tables import same_labels
 
 __all__ = ["FineTuningProblem", "paper_problem"]
 
@@ -76,6 +78,9 @@ class FineTuningProblem:
 
     def __post_init__(self) -> None:
         space = namespace(*(getattr(self, name) for name in self.__dataclass_fields__))  # pyright: ignore
+        axes = {"target_covariance": (0, 1), "pretrain_covariance": (0, 1)}
+        names = ("pretrained", "target", *axes)
+        same_labels("parameters", **{name: (getattr(self, name), *axes.get(name, (0,))) for name in names})
         pretrained = finite(space, "pretrained", self.pretrained, ndim=1)
         dim = pretrained.shape[0]
         if dim == 0:
@@ -97,7 +102,7 @@ class FineTuningProblem:
             checked["pretrain_covariance"] = checked_covariance(
                 space, "pretrain_covariance", self.pretrain_covariance, dim
             )
-        for name, value in checked.items():
+        for name, value in whole_or_nan(space, checked).items():
             object.__setattr__(self, name, value)
         with np.errstate(over="ignore", invalid="ignore"):
             variance = self.residual_variance
@@ -196,6 +201,8 @@ def paper_problem(
     """
     space = namespace(rho, shift_norm, pretrain_covariance, noise_variance)
     xp = space.xp
+    space.refuse_half("pretrain_covariance", pretrain_covariance)
+    space.refuse_half("noise_variance", noise_variance)
     rho = shaped("rho", checked_rho(rho, shift_norm, pretrain_covariance, noise_variance), (), "one number")
     shift_norm = bounded(space, "shift_norm", shift_norm, lambda v: (v >= 0) & (v < math.inf), "must be ≥ 0")
     if isinstance(dim, bool) or not isinstance(dim, int | np.integer):

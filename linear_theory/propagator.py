@@ -21,7 +21,16 @@ from .covariance import Covariance, Downdated, Reach, anything, beside, settles
 from .matrix_functions import Kernel, derivative, differentiable_once, fixed
 from .powers import Steps, one_minus_power, power, signed_power
 
-__all__ = ["Decay", "Displacement", "Inverse", "Power", "largest_reached", "propagate", "reach_of", "steepest"]
+__all__ = [
+    "Decay",
+    "Displacement",
+    "Inverse",
+    "Power",
+    "largest_reached",
+    "propagate",
+    "reach_of",
+    "steepest",
+]
 
 
 @pytree
@@ -103,7 +112,9 @@ class Decay(Kernel):
     def taylor(self, x: Array, count: int) -> Array:
         """(−1)^j exp(−x)/j!; nothing in the limit, whose series has no radius."""
         space, j = namespace(x, self.limit), np.arange(count).reshape(-1, *[1] * max(np.ndim(x), 1))
-        return space.xp.where(self.limit[..., None], 0.0, space.array((-1.0) ** j / factorial(j)) * space.xp.exp(-x))
+        return space.xp.where(
+            self.limit[..., None], 0.0, space.array((-1.0) ** j / factorial(j)) * space.xp.exp(-x)
+        )
 
     def radius(self, x: Array) -> Array:
         return namespace(x, self.limit).xp.where(self.limit[..., None], 0.0, 1.0 + 0.0 * x)
@@ -223,7 +234,9 @@ class Indicator(Kernel):
 
     def divided_difference(self, x: Array, y: Array) -> Array:
         here, there = self._here(x), self._here(y)
-        return jnp.where(here == there, 0.0, jnp.where(here, 1.0, -1.0) / jnp.where(here == there, 1.0, x - y))
+        return jnp.where(
+            here == there, 0.0, jnp.where(here, 1.0, -1.0) / jnp.where(here == there, 1.0, x - y)
+        )
 
     def taylor(self, x: Array, count: int) -> Array:
         return jnp.zeros((count, *x.shape), dtype=x.dtype)
@@ -264,9 +277,7 @@ def largest_reached(covariance: Covariance) -> Array:
     return value + (quotient - jax.lax.stop_gradient(quotient))
 
 
-def propagate(
-    kernel: Kernel, scale: Array, covariance: Covariance, vector: Array | None = None
-) -> Array:
+def propagate(kernel: Kernel, scale: Array, covariance: Covariance, vector: Array | None = None) -> Array:
     """φ(scale · A) v, shape (d,), or (len, d) where kernel or scale hold several numbers of steps or times.
 
     v left out is the direction that A is weighted along. Computed in the reach of A from v: all of R^d for a matrix,

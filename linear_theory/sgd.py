@@ -70,7 +70,7 @@ def sgd_error(
     0.0011
     """
     rule = as_rule(temperature)
-    space = namespace(problem, rule, learning_rate)
+    space = namespace(problem, rule, learning_rate, steps)
     xp, problem = space.xp, checked_problem(space, problem)
     eta = positive(space, "learning_rate", learning_rate)
     if is_traced(steps):

@@ -1,7 +1,7 @@
 """From losses to weights: the rules, and the median temperature (section 4).
 
 Losses may be NumPy's, JAX's, or of any framework that speaks DLPack (PyTorch, say): the answer is of their
-kind. All else (lists, pandas) is read by NumPy.
+kind and precision, computed in 32 bits at least. All else (lists, pandas) is read by NumPy.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 from .arrays import (
     Array,
     InvalidTypeError,
-    Namespace,
     bounded,
     meshed,
     namespace,
     pytree,
-    reject,
     require,
 )
 from .interchange import in_kind
+from .losses import checked_losses, median, of_losses
+from .precision import through_single
 
 __all__ = [
     "KLDRO",
@@ -55,9 +55,12 @@ class WeightRule(Protocol):
 
 
 def _positive(instance: object, name: str) -> None:
-    value = getattr(instance, name)
-    space = namespace(value)
-    object.__setattr__(instance, name, bounded(space, name, value, lambda v: v > 0, "must be > 0"))
+    object.__setattr__(instance, name, _checked(name, getattr(instance, name)))
+
+
+@through_single
+def _checked(name: str, value: object) -> Array:
+    return bounded(namespace(value), name, value, lambda v: v > 0, "must be > 0")
 
 
 def _scaled(losses: Array, temperature: Array | float) -> Array:
@@ -82,7 +85,7 @@ class Flow:
     def __post_init__(self) -> None:
         _positive(self, "temperature")
 
-    @in_kind
+    @of_losses
     def log_weights(self, losses: Array) -> Array:
         return _scaled(losses, -self.temperature)
 
@@ -103,7 +106,7 @@ class KLDRO:
     def __post_init__(self) -> None:
         _positive(self, "temperature")
 
-    @in_kind
+    @of_losses
     def log_weights(self, losses: Array) -> Array:
         return _scaled(losses, self.temperature)
 
@@ -124,7 +127,7 @@ class HardThreshold:
     def __post_init__(self) -> None:
         _positive(self, "cutoff")
 
-    @in_kind
+    @of_losses
     def log_weights(self, losses: Array) -> Array:
         space = namespace(losses, self.cutoff)
         kept = space.xp.sqrt(space.array(losses)) < space.array(self.cutoff)
@@ -143,7 +146,7 @@ class Uniform:
     [0. 0.]
     """
 
-    @in_kind
+    @of_losses
     def log_weights(self, losses: Array) -> Array:
         return 0.0 * losses
 
@@ -162,6 +165,7 @@ def as_rule(temperature: float | Array | WeightRule) -> WeightRule:
     >>> print(lt.weights.as_rule(0.5).log_weights([1.0]), lt.weights.as_rule(lt.weights.KLDRO(0.5)).log_weights([1.0]))
     [-2.] [2.]
     """
+    namespace(temperature).refuse_half("temperature", temperature)
     if isinstance(temperature, WeightRule) and not isinstance(temperature, type):
         return temperature
     if temperature is None or isinstance(temperature, str | type):
@@ -169,27 +173,9 @@ def as_rule(temperature: float | Array | WeightRule) -> WeightRule:
     return Flow(temperature)
 
 
-def _checked_losses(losses: object) -> tuple[Namespace, Array]:
-    space = namespace(losses)
-    array = bounded(
-        space, "losses", losses, lambda v: (v >= 0) & (v < math.inf), "must be finite and ≥ 0", ndim=1
-    )
-    if array.shape[0] == 0:
-        reject("losses", losses, "is empty; weights need at least one sample")
-    return space, array
-
-
-def _median(space: Namespace, losses: Array) -> Array:
-    median = space.xp.median(losses)
-    remedy = (
-        "the pre-trained model already fits half of the samples exactly; "
-        "pass a temperature > 0 of your own, for instance the mean loss"
-    )
-    return require(space, "median of losses", median, median > 0, remedy)
-
-
 @in_kind
 @meshed
+@through_single
 def median_temperature(losses: Array) -> Array:
     """τ = median of the losses (n,) under the pre-trained model: the paper's default (section 4).
 
@@ -208,13 +194,14 @@ def median_temperature(losses: Array) -> Array:
     >>> print(lt.median_temperature([0.5, 1.0, 3.0, 2.0]))
     1.5
     """
-    space, checked = _checked_losses(losses)
-    median = _median(space, checked)
-    return median if isinstance(median, jax.Array) else float(median)
+    space, checked = checked_losses(losses)
+    found = median(space, checked)
+    return found if isinstance(found, jax.Array) else float(found)
 
 
 @in_kind
 @meshed
+@through_single
 def flow_weights(losses: Array, temperature: float | Array | None = None) -> Array:
     """FLOW's weights wᵢ = exp(−lossᵢ/τ), shape (n,), in [0, 1], not normalised (section 4).
 
@@ -246,8 +233,8 @@ def flow_weights(losses: Array, temperature: float | Array | None = None) -> Arr
     [0.882 0.779 0.368]
     """
     space = namespace(losses, temperature)
-    own, checked = _checked_losses(losses)
-    rule = Flow(_median(own, checked) if temperature is None else temperature)
+    own, checked = checked_losses(losses)
+    rule = Flow(median(own, checked) if temperature is None else temperature)
     weights = space.xp.exp(rule.log_weights(space.array(checked)))
     return require(
         space,
@@ -261,6 +248,7 @@ def flow_weights(losses: Array, temperature: float | Array | None = None) -> Arr
 
 @in_kind
 @meshed
+@through_single
 def effective_sample_size(weights: Array) -> Array:
     """(Σw)²/Σw² of weights (n,), between 1 and n: how many equally weighted samples they are worth.
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays import Array, InvalidTypeError, Namespace, finite, is_concrete, reject, shaped
+import jax
+import numpy as np
+
+from ..arrays import Array, InvalidTypeError, Namespace, finite, is_concrete, reject, require, shaped
+from ..reading import read
 from .dense import Dense
-from .spectrum import rank_cutoff
 from .low_rank import IdentityPlusLowRank
 from .operator import Operator
 from .reach import Covariance
+from .spectrum import rank_cutoff
 
 __all__ = ["as_covariance", "checked_covariance", "total"]
 
@@ -26,7 +30,7 @@ def as_covariance(value: Any) -> Covariance:
     >>> type(lt.covariance.as_covariance(np.eye(2))).__name__
     'Dense'
     """
-    return value if isinstance(value, KINDS) else Dense(value)
+    return value if isinstance(value, KINDS) else Dense(read("covariance", value))
 
 
 def checked_covariance(space: Namespace, name: str, value: Any, dim: int) -> Any:
@@ -69,15 +73,18 @@ def _numpy_only(space: Namespace, name: str, value: object) -> None:
 def _checked_matrix(space: Namespace, name: str, value: object, dim: int) -> Array:
     xp = space.xp
     matrix = shaped(name, finite(space, name, value, ndim=2), (dim, dim), "one row and column a parameter")
-    if is_concrete(matrix) and dim:
-        slack = 16 * rank_cutoff(space, matrix)
-        gap = float(xp.max(xp.abs(matrix - matrix.T)))
-        if gap > slack:
-            reject(name, value, f"is not symmetric (largest difference {gap:.3g}); pass (C + C.T)/2 if meant")
-        smallest = float(xp.linalg.eigvalsh(matrix)[0])
-        if smallest < -slack:
-            reject(name, value, f"is not positive semi-definite (smallest eigenvalue {smallest:.3g})")
-    return matrix
+    if dim == 0:
+        return matrix
+    held = matrix if xp is np else jax.lax.stop_gradient(matrix)
+    slack = 16 * rank_cutoff(space, held)
+    gap = xp.max(xp.abs(held - held.T))
+    if is_concrete(gap) and gap > slack:
+        reject(name, value, f"is not symmetric (largest difference {gap:.3g}); pass (C + C.T)/2 if meant")
+    smallest = xp.linalg.eigvalsh(held)[0]
+    remedy = "is not positive semi-definite"
+    if is_concrete(smallest):
+        remedy = f"{remedy} (smallest eigenvalue {smallest:.3g})"
+    return require(space, name, matrix, (gap <= slack) & (smallest >= -slack), remedy)
 
 
 def total(one: Covariance, other: Covariance) -> Covariance:

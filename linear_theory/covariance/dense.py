@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays import Array, Namespace, namespace, pytree, quotient
+from ..arrays import Array, namespace, pytree, quotient
+from ..reading import read
 from .reach import Enough, Reach
 from .spectrum import Spectrum, downdated_spectrum, spectrum
 
@@ -26,6 +27,11 @@ class Dense:
 
     matrix: Array
     cutoff: Array | None = None
+
+    def __post_init__(self) -> None:
+        matrix = read("matrix", self.matrix)
+        namespace(matrix).refuse_half("matrix", matrix)
+        object.__setattr__(self, "matrix", matrix)
 
     @property
     def dim(self) -> int:

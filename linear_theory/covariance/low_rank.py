@@ -7,10 +7,10 @@ import math
 import jax
 import numpy as np
 
-from ..arrays import Array, Namespace, finite, is_concrete, namespace, pytree, reject, shaped
+from ..arrays import Array, Namespace, finite, is_concrete, namespace, pytree, reject, shaped, whole_or_nan
 from .dense import Dense
-from .spectrum import rank_cutoff
 from .reach import Enough, Reach
+from .spectrum import rank_cutoff
 
 __all__ = ["IdentityPlusLowRank"]
 
@@ -70,27 +70,31 @@ class IdentityPlusLowRank:
             reject("factor", self.factor, "has no rows; it must have one a parameter")
         core = finite(space, "core", self.core, ndim=2)
         core = shaped("core", core, (rank, rank), "one row and column for each column of factor")
-        object.__setattr__(self, "factor", frozen(factor))
-        object.__setattr__(self, "core", frozen(core))
-        object.__setattr__(self, "scale", frozen(finite(space, "scale", self.scale)))
-        if is_concrete(self):
-            self._check(space)
+        parts = {"factor": factor, "core": core, "scale": finite(space, "scale", self.scale)}
+        held = parts if space.xp is np else jax.lax.stop_gradient(parts)
+        valid = unchecked(**held)._check(space)
+        for name, part in whole_or_nan(space, parts, valid).items():
+            object.__setattr__(self, name, frozen(part))
 
-    def _check(self, space: Namespace) -> None:
-        xp, core = space.xp, self.core
-        gap = float(xp.max(xp.abs(core - core.T), initial=0.0))
-        if gap > 16 * rank_cutoff(space, core):
+    def _check(self, space: Namespace) -> Array:
+        """Whether it is symmetric and positive semi-definite; an error where that can be seen not to be."""
+        xp, core, scale = space.xp, self.core, self.scale
+        gap, slack = xp.max(xp.abs(core - core.T), initial=0.0), 16 * rank_cutoff(space, core)
+        symmetric = gap <= slack
+        if is_concrete(symmetric) and not symmetric:
             reject(
                 "core", core, f"is not symmetric (largest difference {gap:.3g}); pass (C + C.T)/2 if meant"
             )
         matrix = self._within(self._orthonormal()[1])
         values = xp.linalg.eigvalsh(matrix)
-        outside = float(self.scale) if self.dim > len(values) else math.inf
-        smallest = min(float(xp.min(values, initial=math.inf)), outside)
-        if smallest < -float(self._cutoff(space, matrix)):
+        outside = scale if self.dim > len(values) else space.array(math.inf)
+        smallest = xp.minimum(xp.min(values, initial=math.inf), outside)
+        semidefinite = smallest >= -self._cutoff(space, matrix)
+        if is_concrete(semidefinite) and not semidefinite:
             name = "scale" if smallest == outside else "core"
             remedy = f"scale·I + U C Uᵀ is not positive semi-definite (smallest eigenvalue {smallest:.3g})"
             reject(name, getattr(self, name), remedy)
+        return symmetric & semidefinite
 
     @property
     def dim(self) -> int:

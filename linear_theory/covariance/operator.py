@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from ..arrays import Array, InvalidTypeError, reject
+from ..arrays import Array, InvalidTypeError, namespace, numeric, reject
 from .dense import Dense
 from .reach import Enough, Reach
 
@@ -72,7 +72,7 @@ class Operator:
             reject("product", self.product, f"is not symmetric: ⟨u, Av⟩ − ⟨Au, v⟩ = {gap:.3g}")
 
     def _times(self, vector: Array) -> Array:
-        image = np.asarray(self.product(vector), dtype=np.float64)
+        image = numeric(namespace(), "product", self.product(vector), ndim=tuple(range(33)))
         if image.shape != vector.shape:
             reject("product", self.product, f"gave shape {image.shape} for a vector of shape {vector.shape}")
         if not np.isfinite(image).all():

@@ -105,7 +105,10 @@ def _separated(space: Namespace, matrix: Array, given: Spectrum) -> Spectrum:
     normal = xp.where(members > 1, seen + xp.where(first, sign * length, 0.0), 0.0)
     square = xp.where(same, normal[None, :] ** 2, 0.0).sum(axis=1)
     reflection = xp.where(same & (square > 0)[:, None], normal[:, None] * normal[None, :], 0.0)
-    turn = xp.eye(values.shape[0], dtype=space.dtype) - 2 * reflection / xp.where(square > 0, square, 1.0)[:, None]
+    turn = (
+        xp.eye(values.shape[0], dtype=space.dtype)
+        - 2 * reflection / xp.where(square > 0, square, 1.0)[:, None]
+    )
     several = members > 1
     kept = xp.where(several, first & (length > 0), reached)
     along = xp.where(several, -sign * length, coordinates)
@@ -252,7 +255,9 @@ def _roots(space: Namespace, poles: _Poles, origins: _Origins) -> Array:
         rest = origins.side * (aim - total)
         measure = xp.where(pole, y * unit, y / target)
         value = measure * xp.where(pole, rest, total) - 1.0
-        change = xp.where(pole, unit * (rest + y * origins.size * (bend + slope)), (total + y * slope) / target)
+        change = xp.where(
+            pole, unit * (rest + y * origins.size * (bend + slope)), (total + y * slope) / target
+        )
         return value, change, 2 * space.eps * (1 + measure * (size + xp.where(pole, abs(aim), 0.0)))
 
     def step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:

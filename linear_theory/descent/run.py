@@ -118,7 +118,7 @@ def descend(
         remedy = "must be a solver object, for instance linear_theory.descent.GradientDescent()"
         raise InvalidTypeError("solver", solver, remedy)
     chosen = _chosen(steps, isinstance(solver, Linear))
-    space, sample = checked_sample(X, y, start, weights, solver)
+    space, sample = checked_sample(X, y, start, weights, solver, steps)
     if sample.y.ndim != 1:
         reject("y", y, f"must be a vector, not an array of shape {sample.y.shape}")
     with np.errstate(over="ignore", invalid="ignore"):  # divergence is the path's status, not a warning

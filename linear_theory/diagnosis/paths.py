@@ -150,7 +150,9 @@ def half_life(x: Array) -> Array:
     rate = -xp.log1p(-xp.where(slow, x, 0.5))
     rate = xp.where(fast, -xp.log(xp.where(fast, x, 1.5) - 1), rate)
     with np.errstate(over="ignore"):  # longer than the largest float
-        return xp.where(slow | fast, math.log(2) / rate, xp.where(x == 1, 0.0, math.inf))
+        return xp.where(
+            slow | fast, math.log(2) / rate, xp.where(x == 1, 0.0, xp.where(xp.isnan(x), x, math.inf))
+        )
 
 
 def slowest(d: Diagnosis) -> tuple[int, Array, float]:

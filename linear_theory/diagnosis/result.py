@@ -13,6 +13,8 @@ import numpy as np
 from ..arrays import Array, InvalidTypeError, is_concrete, meshed, namespace, pytree, reject
 from ..covariance import Covariance, Dense, checked_covariance
 from ..least_squares import Rows, Solution, checked_rows, solve
+from ..losses import checked_log_weights
+from ..tables import same_labels
 from ..weights import as_rule, effective_sample_size, median_temperature
 from .bases import gram
 from .checks import Check, judged
@@ -198,6 +200,7 @@ def diagnose(
     194.9 steps, 46 effective samples
     """
     space, rows = checked_rows(X, y, start, None, temperature, pretrain_covariance)
+    same_labels("parameters", X=(X, 1), pretrain_covariance=(pretrain_covariance, 0, 1))
     xp, start = space.xp, rows.start
     with np.errstate(over="ignore"):
         losses, unweighted = rows.residual**2, gram(rows.X) / rows.X.shape[0]
@@ -205,7 +208,7 @@ def diagnose(
     _representable("y", y, losses)
     tau = median_temperature(losses) if temperature is None else temperature
     rule = as_rule(tau)
-    log_weights = space.array(rule.log_weights(losses))
+    log_weights = checked_log_weights(space, rule, losses)
     largest = xp.max(log_weights)
     if is_concrete(largest) and float(largest) == -math.inf:
         reject("temperature", tau, "leaves no row with any weight; raise it")
@@ -224,7 +227,7 @@ def diagnose(
     with np.errstate(over="ignore"):  # KL-DRO's may be larger than any float
         mass = xp.exp(largest) * weights.mean()
     return Diagnosis(
-        temperature=space.array(getattr(tau, "temperature", xp.nan if hasattr(tau, "log_weights") else tau)),
+        temperature=space.array(getattr(rule, "temperature", xp.nan)),
         mean_weight=mass,
         effective_samples=effective_sample_size(weights),
         covariances=xp.stack([unweighted, weighted]),
@@ -251,4 +254,4 @@ def _reached(values: Array, solution: Solution) -> Array:
     """Ascending eigenvalues, with 0 instead of rounding along what no row reaches; none negative."""
     xp = namespace(values).xp
     unreached = xp.arange(values.shape[0]) < values.shape[0] - solution.rank
-    return xp.where(unreached | (values < 0), 0.0, values)
+    return xp.where((unreached & ~xp.isnan(values)) | (values < 0), 0.0, values)

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, Namespace, bounded, finite, is_concrete, meshed, namespace, pytree, reject
+from ..arrays import (
+    Array,
+    Namespace,
+    bounded,
+    finite,
+    is_concrete,
+    meshed,
+    namespace,
+    numeric,
+    pytree,
+    reject,
+)
 from .blocks import one_root, weighted_products
 from .rows import Sample, checked_sample, refuse_infinite
 
@@ -188,7 +199,8 @@ class NormalEquations:
         >>> print(sums.gradient(np.array([0.0])), sums.gradient(np.array([2.0])))  # −2·mean y; 0 at the mean
         [-4.] [0.]
         """
-        return 2 / self.count * (displacement @ self.gram - self.moment)
+        sums, displacement = self._beside(displacement)
+        return 2 / sums.count * (displacement @ sums.gram - sums.moment)
 
     def loss(self, displacement: Array) -> Array:
         """L at start + δ, for δ (…, d): (1/n)(energy − 2⟨g, δ⟩ + δᵀGδ).
@@ -201,8 +213,14 @@ class NormalEquations:
         >>> print(sums.loss(np.array([[0.0], [2.0]])))  # the mean square, and the variance, of y
         [5. 1.]
         """
-        curved = (displacement * (displacement @ self.gram)).sum(axis=-1)
-        return (self.energy - 2 * displacement @ self.moment + curved) / self.count
+        sums, displacement = self._beside(displacement)
+        curved = (displacement * (displacement @ sums.gram)).sum(axis=-1)
+        return (sums.energy - 2 * displacement @ sums.moment + curved) / sums.count
+
+    def _beside(self, displacement: Array) -> tuple[NormalEquations, Array]:
+        """These sums and δ (…, d), both in one engine."""
+        space = namespace(self, displacement)
+        return space.tree(self), numeric(space, "displacement", displacement, tuple(range(1, 33)))
 
     @meshed
     def solve(self, ridge: float | Array = 0.0) -> Solution:

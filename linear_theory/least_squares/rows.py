@@ -19,6 +19,7 @@ from ..arrays import (
     require,
     shaped,
 )
+from ..tables import same_labels, same_rows
 from .blocks import blocks, strips
 
 __all__ = ["Rows", "Sample", "checked_rows", "checked_sample", "refuse_infinite"]
@@ -58,10 +59,15 @@ def checked_sample(
     says where it is not.
     """
     space = namespace(X, y, start, weights, *others)
+    same_rows(X=X, y=y, weights=weights)
+    same_labels("parameters", X=(X, 1), start=(start, 0))
+    same_labels("outputs", y=(y, 1), start=(start, 1))
     matrix = numeric(space, "X", X, ndim=2)
     n, d = matrix.shape
     if n == 0 or d == 0:
         reject("X", X, f"has shape {matrix.shape}; needs at least one row and one column")
+    if not is_concrete(matrix):
+        matrix = space.xp.where(space.xp.isfinite(matrix), matrix, space.xp.nan)
     labels = finite(space, "y", y, ndim=(1, 2))
     labels = shaped("y", labels, (n, *labels.shape[1:]), "one entry a row of X")
     origin = finite(space, "start", start, ndim=(1, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -33,6 +34,8 @@ def joined(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P]
     @functools.wraps(method)
     def call(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
         space = namespace(self, args, kwargs)
+        for name, value in inspect.signature(method).bind(self, *args, **kwargs).arguments.items():
+            space.refuse_half(name, value)
         return method(self.within(space), *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
     return call

@@ -118,7 +118,7 @@ class Linearization(Features):
         else:
             values, vectors = Dense(self._gram(roots)).eigh()
             values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-        found, seen = vectors.T, values > 0
+        found, seen = vectors.T, ~(values <= 0)  # NaN, where something is not known, is no 0
         if self._dual:
             lengths = self._space.xp.where(seen, self.count * values, 1.0) ** 0.5
             found = (

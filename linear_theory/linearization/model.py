@@ -12,7 +12,6 @@ import numpy as np
 from ..arrays import (
     Array,
     InvalidTypeError,
-    InvalidValueError,
     LinearTheoryError,
     Namespace,
     finite,
@@ -21,6 +20,8 @@ from ..arrays import (
     reject,
     shaped,
 )
+from ..reading import read
+from ..tables import same_rows
 from .engine import engine
 from .linear import Linearization
 from .products import Model, outputs
@@ -79,6 +80,7 @@ def linearize(predict: Callable[[Any, Array], Array], params: Any, X: Array, y: 
         raise InvalidTypeError("predict", predict, "must be a function (params, X) → outputs")
     space = namespace(params, X, y)
     model, start = _flatten(space, predict, params)
+    same_rows(X=X, y=y)
     X = _rows(space, X)
     y = finite(space, "y", y, ndim=(1, 2))
     evaluate = lambda rows: engine(space, lambda t, x: outputs(model, t, x), start, rows)
@@ -148,11 +150,7 @@ def _hashable(value: object) -> bool:
 
 def _rows(space: Namespace, X: Array) -> Array:
     """Real inputs in this precision; integers (tokens) as they are."""
-    if not isinstance(X, np.ndarray | jax.Array):
-        try:
-            X = np.asarray(X)
-        except ValueError:
-            raise InvalidValueError("X", X, "must be a rectangular array of numbers") from None
+    X = read("X", X)
     if jnp.issubdtype(X.dtype, np.floating):
         X = finite(space, "X", X, ndim=tuple(range(1, 9)))
     elif not jnp.issubdtype(X.dtype, np.integer):

@@ -2,8 +2,9 @@
 
 A source is anything that can be gone through again and again and gives chunks (X, y) or (X, y, weights) of
 arrays (b, d), (b,), (b,): a list, :func:`from_arrays`, :func:`from_npy`, :func:`from_parquet`, or a function
-without arguments that returns a fresh iterator. A generator will do where one pass is enough. Chunks are
-taken as NumPy arrays, float64, and are done with before the next is asked for.
+without arguments that returns a fresh iterator. A generator will do where one pass is enough. Chunks may hold
+whatever :func:`linear_theory.solve` takes; here all of it, JAX arrays too, is read and answered by NumPy in float64,
+and done with before the next chunk is asked for.
 
 Examples
 --------

@@ -13,6 +13,7 @@ from ..least_squares import Solution as InMemory
 from ..least_squares.blocks import kept_threads, residual_products
 from ..least_squares.fit import IDLE, Fit
 from ..least_squares.rows import Sample
+from ..losses import checked_log_weights
 from ..weights import Flow, Uniform, WeightRule, as_rule
 from .losses import part_losses
 from .stream import Part, Source, Stream
@@ -169,7 +170,7 @@ def _samples(stream: Stream, rule: WeightRule) -> Iterator[tuple[Part, Sample]]:
 def _weights(part: Part, rule: WeightRule) -> Array:
     """exp of the rule's logarithms, times the weights there are."""
     with np.errstate(over="ignore"):
-        weights = np.exp(np.asarray(rule.log_weights(part_losses(part)), dtype=float))
+        weights = np.exp(checked_log_weights(namespace(), rule, part_losses(part)))
     if part.sample.weights is not None:
         weights *= part.sample.weights
     good = np.isfinite(weights)

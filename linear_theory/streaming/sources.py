@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, InvalidTypeError, reject
+from ..reading import read
+from ..tables import same_rows
 
 __all__ = ["Chunks", "from_arrays", "from_npy", "from_parquet"]
 
@@ -71,9 +73,9 @@ def from_arrays(X: Array, y: Array, weights: Array | None = None, rows: int | No
     >>> [len(y) for X, y in lt.streaming.from_arrays(np.ones((5, 1)), np.ones(5), rows=2)]
     [2, 2, 1]
     """
-    given = {"X": np.asarray(X), "y": np.asarray(y)}
-    if weights is not None:
-        given["weights"] = np.asarray(weights)
+    given = {"X": X, "y": y} | ({} if weights is None else {"weights": weights})
+    same_rows(**given)
+    given = {name: np.asarray(read(name, value)) for name, value in given.items()}
     bounds = _bounds({name: array.shape for name, array in given.items()}, rows)
     return Chunks(lambda: (tuple(array[part] for array in given.values()) for part in bounds))
 

@@ -20,6 +20,7 @@ from ..arrays import (
     shaped,
 )
 from ..least_squares.rows import Sample
+from ..tables import same_rows
 from .sources import Chunks
 
 Source = Iterable[Sequence[Any]] | Callable[[], Iterable[Sequence[Any]]]
@@ -140,6 +141,7 @@ class Stream:
     def _sample(self, X: Any, y: Any, weights: Any) -> Sample:
         """The chunk with its shapes checked, in NumPy; its values are looked at later."""
         space, d = _NUMPY, len(self.start)
+        same_rows(X=X, y=y, weights=weights)
         matrix = numeric(space, "X", X, ndim=2)
         if matrix.shape[1] != d:
             reject("X", matrix, f"has {matrix.shape[1]} columns, start has {d} entries")

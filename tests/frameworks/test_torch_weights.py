@@ -134,7 +134,7 @@ def test_the_solvers_read_tensors_and_answer_in_numpy():
     ):
         assert type(found) is type(expected)
         assert np.array_equal(found, expected)
-    with pytest.raises(RuntimeError, match="requires grad"):
+    with pytest.raises(lt.InvalidTypeError, match=r"X = .*require gradient.*detach"):
         lt.solve(X.requires_grad_(), y, start)
 
 
