@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from .arrays import Array, Namespace, finite, namespace, quotient, require
+from .arrays import Array, Namespace, finite, namespace, require
 from .covariance import Covariance, Operator, anything, total
 from .problem import FineTuningProblem, checked_problem
 from .propagator import Inverse, propagate, reach_of
 from .risk import checked_parameters
-from .units import binary_unit, share
+from .units import binary_unit, in_units, share
 
 __all__ = ["best_average_weight", "best_model_average", "gap_closed", "joint_optimum", "model_average"]
 
@@ -90,13 +90,16 @@ def joint_optimum(problem: FineTuningProblem) -> Array:
     """
     space = namespace(problem)
     problem = checked_problem(space, problem)
-    return problem.target + _joint_displacement(space, problem, problem.shift)
+    unit = binary_unit(space, problem.shift)
+    pull = problem.pretrain_operator.apply(problem.shift / unit)
+    strength = binary_unit(space, pull)
+    return problem.target + in_units(space, _solved(space, problem, pull / strength), strength, unit)
 
 
-def _joint_displacement(space: Namespace, problem: FineTuningProblem, shift: Array) -> Array:
-    """θ_joint − θ̃* = (Σ+Σ̃)⁻¹Σe for a shift e."""
+def _solved(space: Namespace, problem: FineTuningProblem, pull: Array) -> Array:
+    """(Σ+Σ̃)⁻¹ of a vector."""
     both = total(problem.pretrain_operator, problem.target_operator)
-    kernel, pull = Inverse(space.array(1.0)), problem.pretrain_operator.apply(shift)
+    kernel = Inverse(space.array(1.0))
     reach = reach_of(kernel, both, pull)
     smallest = space.xp.min(reach.covariance.eigh()[0])
     pull = require(
@@ -114,9 +117,9 @@ def gap_closed(problem: FineTuningProblem, theta: Array) -> Array:
     """The share of the gap between the best average and the oracle that θ closes; (…, d) → (…).
 
     1 is the oracle, 0 the best average, negative is worse than averaging. With the pull p(θ) = Σ(θ−θ*) + Σ̃(θ−θ̃*),
-    half the gradient of err_tot, the gap is ⟨p(θ_avg), θ_avg − θ_joint⟩ and what θ closes of it
-    ⟨p(θ_avg) + p(θ), θ_avg − θ⟩: no two errors are subtracted. NaN where there is no gap (Σe ∥ Σ̃e: averaging *is* the
-    oracle there), that is where p(θ_avg) is not more than the rounding of its two terms. Errors as
+    half the gradient of err_tot, the gap is ⟨p, (Σ+Σ̃)⁻¹p⟩ at p = p(θ_avg), and what θ closes of it
+    ⟨p + p(θ), θ_avg − θ⟩: no two errors are subtracted. NaN where there is no gap (Σe ∥ Σ̃e: averaging *is* the
+    oracle there), that is where p is not more than the rounding of its two terms. Errors as
     in :func:`pretrain_error` and :func:`joint_optimum`.
 
     Examples
@@ -130,28 +133,25 @@ def gap_closed(problem: FineTuningProblem, theta: Array) -> Array:
     """
     space, problem, theta = checked_parameters(problem, theta)
     unit = binary_unit(space, problem.shift)  # of θ; the share has none
-    e, u = problem.shift / unit, (theta - problem.target) / unit
+    e, from_start, from_target = (
+        x / unit for x in (problem.shift, theta - problem.pretrained, theta - problem.target)
+    )
     pretrain, target = problem.pretrain_operator, problem.target_operator
     a, b = pretrain.quadratic(e), target.quadratic(e)
     stays, moves = share(space, a, b, 1.0), share(space, b, a, 0.0)  # ω and 1 − ω, each with its digits
-    average = stays * e
-    average_pull = stays * target.apply(e) - moves * pretrain.apply(e)
-    strength = binary_unit(space, average_pull)
+    pull = stays * target.apply(e) - moves * pretrain.apply(e)
     rounding = _rounding(space, target, e) * stays + _rounding(space, pretrain, e) * moves
-    gap = (average_pull / strength) @ (average - _joint_displacement(space, problem, e))
-    none = space.xp.sqrt(((average_pull / strength) ** 2).sum()) * strength <= rounding
-    with np.errstate(over="ignore", invalid="ignore"):
-        pull = pretrain.apply(u - e) + target.apply(u)
-        closed = ((average_pull + pull) / strength * (average - u)).sum(axis=-1)
-        found = quotient(space, closed, space.xp.where(none, 0.0, gap), math.nan)
-    return require(
-        space,
-        "theta",
-        found,
-        space.xp.isfinite(found) | none | (gap == 0),
-        "is so far away that its error is beyond the largest float; pass nearer parameters",
-        theta,
-    )[()]
+    strength = binary_unit(space, pull)
+    pull = pull / strength
+    none = space.xp.sqrt(pull @ pull) * strength <= rounding
+    gap = pull @ (_solved(space, problem, pull) * strength)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        both = pull + (pretrain.apply(from_start) + target.apply(from_target)) / strength
+        way = space.xp.where(stays > 0.5, -moves * e - from_start, stays * e - from_target)  # θ_avg − θ
+        found = (both * way).sum(axis=-1) / space.xp.where(none, 1.0, gap)
+    remedy = "is so far away that what it closes is beyond the largest float; pass nearer parameters"
+    found = require(space, "theta", found, space.xp.isfinite(found) | none, remedy, theta)
+    return space.xp.where(none, math.nan, found)[()]
 
 
 def _rounding(space: Namespace, covariance: Covariance, vector: Array) -> Array:

@@ -25,7 +25,7 @@ from .powers import count_steps
 from .problem import FineTuningProblem, checked_problem
 from .rules import KLDRO, Flow, Uniform, WeightRule, as_rule
 from .tilting import residual_tilt
-from .units import binary_unit
+from .units import binary_unit, share
 
 __all__ = ["sgd_error"]
 
@@ -95,18 +95,16 @@ def sgd_error(
     matrix, rest = matrix / root / root, rest / root / root
     start = xp.concatenate([reach.coordinates * root, space.array([-1.0])])
     (mass1, first), (mass2, second) = _exponential_tilts(space, problem, matrix, start, rule)
-    inner = xp.asarray(np.arange(m + 1) < m)
-    keep = xp.where(inner[:, None] & inner[None, :], space.array(1.0), space.array(0.0))
-    rows = xp.where(inner[:, None], space.array(1.0), space.array(0.0))
+    free = xp.asarray(np.eye(m + 1)[:, :m], dtype=space.dtype)  # of z = (x, ξ), x; Π is free freeᵀ
 
     def step(state: Moments) -> Moments:
         moment, beside = state
         trace = (moment * second).sum() + others * rest * beside
         # Both products, not one and its transpose: then the asymmetry of rounding decays with the rest.
-        drift = rows * (first @ moment) + (moment @ first) * rows.T
-        kick = 2 * second @ moment @ second + trace * second
+        drift = free @ (first[:m] @ moment) + (moment @ first[:, :m]) @ free.T
+        kick = 2 * second[:m] @ moment @ second[:, :m] + trace * second[:m, :m]
         return Moments(
-            moment - 2 * eta * mass1 * drift + 4 * eta * (eta * mass2) * keep * kick,
+            moment - 2 * eta * mass1 * drift + 4 * eta * (eta * mass2) * (free @ kick @ free.T),
             beside
             - 4 * eta * mass1 * rest * beside
             + 4 * eta * (eta * mass2) * rest * (2 * rest * beside + trace),
@@ -153,7 +151,8 @@ def _exponential_tilts(
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """(mass, covariance of z = (x, ξ), x in the reach) under w and under w², which is w with twice the s² beside τ.
 
-    Cov z is C = diag(Σ̃, σ²), the residual −⟨z, u⟩, and the tilt C − (1 − h) C u uᵀC/s².
+    Cov z is C = diag(Σ̃, σ²), the residual −⟨z, u⟩, and the tilt C − (1 − h) C u uᵀC/s². Its last entry
+    σ² − (1 − h)σ⁴/s² is written σ²(h + (1 − h)v/s²): where σ² ≫ v, the terms of the difference are nearly equal.
     """
     xp, m, variance = space.xp, matrix.shape[0], problem.residual_variance
     if not isinstance(rule, Flow | KLDRO | Uniform):
@@ -165,15 +164,16 @@ def _exponential_tilts(
         variance = require(
             space, "temperature", variance, temperature > 4 * variance, remedy, rule.temperature
         )
-    noise = space.array(problem.noise_variance)
-    block = xp.concatenate([matrix, xp.zeros((m, 1), dtype=space.dtype)], axis=1)
-    last = xp.where(xp.arange(m + 1) == m, noise, 0.0)
-    covariance = xp.concatenate([block, last[None, :]])
-    image = covariance @ u
+    v, noise = problem.shift_variance, space.array(problem.noise_variance)
+    signal, own = share(space, v, noise, 0.0), share(space, noise, v, 0.0)
+    image = matrix @ u[:m]
 
     def tilt(power: int) -> tuple[Array, Array]:
         moments = residual_tilt(rule, power * variance, space)
-        less = moments.deficit * quotient(space, image, variance, 0.0)
-        return moments.mass, covariance - less[:, None] * image[None, :]
+        inner = matrix - (moments.deficit * quotient(space, image, variance, 0.0))[:, None] * image[None, :]
+        cross = (moments.deficit * own * image)[:, None]
+        last = (noise * (moments.ratio + moments.deficit * signal))[None, None]
+        rows = xp.concatenate([inner, cross], axis=1), xp.concatenate([cross.T, last], axis=1)
+        return moments.mass, xp.concatenate(rows)
 
     return tilt(1), tilt(2)

@@ -7,7 +7,7 @@ import numpy as np
 
 from .arrays import Array, Namespace
 
-__all__ = ["binary_unit", "share"]
+__all__ = ["binary_unit", "in_units", "share"]
 
 
 def share(space: Namespace, part: Array, other: Array, otherwise: float) -> Array:
@@ -25,3 +25,12 @@ def binary_unit(space: Namespace, array: Array) -> Array:
     largest = jax.lax.stop_gradient(largest) if space.xp is not np else largest
     exponent = space.xp.frexp(largest)[1]
     return space.xp.ldexp(space.array(1.0), space.xp.where(largest > 0, exponent - 1, 0))
+
+
+def in_units(space: Namespace, array: Array, one: Array, other: Array) -> Array:
+    """array · one · other, the product of the sizes nearest to 1 first: only the whole can leave the floats."""
+    xp = space.xp
+    small, large = xp.minimum(one, other), xp.maximum(one, other)
+    down = binary_unit(space, array) > 1
+    with np.errstate(over="ignore"):
+        return array * xp.where(down, small, large) * xp.where(down, large, small)
