@@ -158,11 +158,7 @@ class FineTuningProblem:
         """(v/unit², unit), the unit a power of two near the largest entry of e: only v itself can leave the floats."""
         space = namespace(self)
         unit = binary_unit(space, self.shift)
-        e, covariance = self.shift / unit, self.target_operator
-        spread = covariance.quadratic(e)
-        rounding = 4 * self.dim * space.eps * _magnitude(covariance, abs(e))
-        held = spread if space.xp is np else jax.lax.stop_gradient(spread)
-        return spread - space.xp.where(held < rounding, held, 0.0), unit
+        return told_form(space, self.target_operator, self.shift / unit), unit
 
     @property
     def shift_variance(self) -> Array:
@@ -174,6 +170,14 @@ class FineTuningProblem:
     def residual_variance(self) -> Array:
         """s² = eᵀΣ̃e + σ², the variance of the residual r = y − ⟨θ*, x⟩ of the pre-trained model."""
         return self.shift_variance + self.noise_variance
+
+
+def told_form(space: Namespace, covariance: Covariance, e: Array) -> Array:
+    """eᵀAe, and 0 where that is not more than the rounding of its terms: there e is in the null space of A."""
+    form = covariance.quadratic(e)
+    rounding = 4 * covariance.dim * space.eps * _magnitude(covariance, abs(e))
+    held = form if space.xp is np else jax.lax.stop_gradient(form)
+    return form - space.xp.where(held < rounding, held, 0.0)  # the derivatives stay
 
 
 def _magnitude(covariance: Covariance, sizes: Array) -> Array:
