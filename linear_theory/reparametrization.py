@@ -108,9 +108,9 @@ def stall_temperature(beta: float | Array, rho: float | Array, shift_norm: float
     """
     norm = _norm(namespace(beta, rho, shift_norm), shift_norm)
     space, p, q, rho = coordinates(beta, rho, shift_norm, shift_norm=norm)
-    below = (q - p * rho) * (q + p * rho)
+    below, above = q - p * rho, quotient(space, q, q + p * rho, 1.0)  # no square of q, which at ρ = 0 is 1/β
     with np.errstate(over="ignore"):
-        found = p * norm * quotient(space, 2 * q * complement(rho), below, math.inf) * norm
+        found = p * norm * quotient(space, 2 * above * complement(rho), below, math.inf) * norm
     remedy = "is so large or so small that τ is beyond the floats; leave it out for τ in units of ‖e‖²"
     whole = (found >= _smallest(space)) | ((found > 0) & (p < _smallest(space)))
     fits = (below == 0) | (space.xp.isfinite(found) & whole)

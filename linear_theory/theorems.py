@@ -45,10 +45,11 @@ def _slow_power(space: Namespace, p: Array, q: Array, rho: Array, count: Steps) 
 
 def _fast(space: Namespace, p: Array, q: Array, rho: Array) -> tuple[Array, Array, Array]:
     """λ₂, λ₁ − λ₂ and λ₁ + λ₂, none of them by subtraction of nearly equal numbers."""
-    pole = (p + q) * (q - p * rho**2)
-    lambda2 = quotient(space, rho**2 * (q - p), q - p * rho**2, 0.0)
-    difference = quotient(space, complement(rho) * (q**2 + (p * rho) ** 2), pole, 0.0)
-    total = quotient(space, (1 + rho**2) * (q - p * rho) * (q + p * rho), pole, 0.0)
+    pole = q - p * rho**2
+    lambda2 = quotient(space, rho**2 * (q - p), pole, 0.0)
+    one, other = quotient(space, q, pole, 0.0), quotient(space, p * rho, pole, 0.0)  # no square of a small q
+    difference = complement(rho) * (q * one + p * rho * other) / (p + q)
+    total = (1 + rho**2) * (q - p * rho) * (one + other) / (p + q)
     return lambda2, difference, total
 
 
