@@ -14,32 +14,21 @@ Examples
 
 from . import covariance, descent, streaming, weights
 from .arrays import DivergenceError, InvalidTypeError, InvalidValueError, LinearTheoryError
+from .averaging import best_average_weight, best_model_average, gap_closed, joint_optimum, model_average
 from .descent import Path, descend
 from .diagnosis import Diagnosis, diagnose
 from .least_squares import NormalEquations, Solution, TemperaturePath, solve, temperature_path
 from .linearization import Linearization, linearize
 from .problem import FineTuningProblem, paper_problem
-from .risk import (
-    best_average_weight,
-    best_model_average,
-    gap_closed,
-    hard_sample_error,
-    joint_optimum,
-    model_average,
-    pretrain_error,
-    target_error,
-    total_error,
-)
+from .reparametrization import squared_mass, stall_parameter, stall_temperature
+from .risk import hard_sample_error, pretrain_error, target_error, total_error
 from .sgd import sgd_error
 from .theorems import (
     closed_form,
     half_life,
-    squared_mass,
     stall_approximation,
     stall_direction,
-    stall_parameter,
     stall_spectrum,
-    stall_temperature,
 )
 from .tilting import population_median_temperature, weight_mass, weighted_covariance
 from .trajectories import fixed_point, gradient_flow, iterate, stable_learning_rate

@@ -50,6 +50,12 @@ class Namespace:
     def eps(self) -> float:
         return float(jnp.finfo(self.dtype).eps)
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """Sizes whose multiples and sums, by and of 2²⁴, still have all their digits."""
+        finfo = jnp.finfo(self.dtype)
+        return float(finfo.tiny) * 2.0**24, float(finfo.max) / 2.0**24
+
     def array(self, value: object) -> Array:
         with np.errstate(over="ignore"):  # 1e300 in float32 is inf, as everywhere in that precision
             return self.xp.asarray(value, dtype=self.dtype)
@@ -190,11 +196,18 @@ def _explicit(leaf: object) -> tuple[tuple[int, ...], NamedSharding] | None:
     return (leaf.shape, place) if AxisType.Explicit in place.mesh.axis_types else None
 
 
-def require(space: Namespace, name: str, value: Array, valid: Array, remedy: str) -> Array:
-    """``value`` if ``valid`` holds everywhere; an error where that can be seen, NaN under tracing."""
+def require(
+    space: Namespace, name: str, value: Array, valid: Array, remedy: str, given: object | None = None
+) -> Array:
+    """``value`` if ``valid`` holds everywhere; an error where that can be seen, NaN under tracing.
+
+    ``given`` is the argument as the error shows it, where ``value`` has been computed from it.
+    """
     if is_concrete(value, valid):
         if not bool(space.xp.all(valid)):
-            raise InvalidValueError(name, value[()] if np.ndim(value) == 0 else value, remedy)
+            if given is None:
+                given = value[()] if np.ndim(value) == 0 else value
+            raise InvalidValueError(name, given, remedy)
         return value
     return space.xp.where(valid, value, space.xp.nan)
 

@@ -181,9 +181,8 @@ def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, shape: _Shape) ->
         terms.append(_bind(more._replace(axes=scaled_axes), (*primals, scaled)))
         if shape.own:
             terms.append(shape.own * _bind(more._replace(own=shape.own - 1), (*primals, change)))
-    for at in range(known, len(primals)):
-        if _moves(tangents[at]):
-            terms.append(_bind(shape, (*primals[:at], tangents[at], *primals[at + 1 :])))
+    moving = [at for at in range(known, len(primals)) if _moves(tangents[at])]
+    terms += [_bind(shape, (*primals[:at], tangents[at], *primals[at + 1 :])) for at in moving]
     value = _bind(shape, primals)
     return value, sum(terms[1:], terms[0]) if terms else ad.Zero.from_primal_value(value)
 

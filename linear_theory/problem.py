@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
 import numpy as np
 
 from .arrays import (
@@ -20,10 +21,12 @@ from .arrays import (
     reject,
     require,
     shaped,
+    short,
     whole_or_nan,
 )
-from .covariance import Covariance, IdentityPlusLowRank, as_covariance, checked_covariance
+from .covariance import Covariance, IdentityPlusLowRank, Operator, as_covariance, checked_covariance
 from .tables import same_labels
+from .units import binary_unit
 
 __all__ = ["FineTuningProblem", "paper_problem"]
 
@@ -57,7 +60,9 @@ class FineTuningProblem:
     ------
     InvalidValueError, InvalidTypeError
         For wrong shapes, NaN or infinity, a covariance that is not symmetric or not positive
-        semi-definite, a negative noise variance. Under JAX tracing a bad value gives NaN instead.
+        semi-definite, a negative noise variance; for covariances, a shift variance eᵀΣ̃e or a residual variance
+        that are neither 0 nor of a size whose multiples are floats (4e-301 to 1e301; 2e-31 to 2e31 in float32): x or
+        y need another unit. Under JAX tracing a bad value gives NaN instead.
 
     Examples
     --------
@@ -104,10 +109,32 @@ class FineTuningProblem:
             )
         for name, value in whole_or_nan(space, checked).items():
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "pretrained", self._in_range(space))
+
+    def _in_range(self, space: Namespace) -> Array:
+        """θ*, if Σ̃, Σ, v and s² are 0 or of sizes that can be reckoned with; NaN under tracing if not."""
+        pretrained, (smallest, largest) = self.pretrained, space.range
+        wanted = f"must be 0 or between {smallest:.1e} and {largest:.1e}, or digits are lost; rescale"
+
+        def accept(name: str, given: object, size: Array, zero: Array | bool, remedy: str) -> Array:
+            return require(
+                space, name, pretrained, zero | ((size >= smallest) & (size <= largest)), remedy, given
+            )
+
         with np.errstate(over="ignore", invalid="ignore"):
-            variance = self.residual_variance
-        if is_concrete(variance) and not math.isfinite(variance):
-            reject("pretrained", self.pretrained, "is so far from target that eᵀΣ̃e overflows; rescale y")
+            for name in ("target_covariance", "pretrain_covariance"):
+                given = getattr(self, name)
+                if given is not None and not isinstance(given, Operator):
+                    size = as_covariance(given).ceiling
+                    remedy = f"has entries of size {short(size)}, which {wanted} x"
+                    pretrained = accept(name, given, size, size == 0, remedy)
+            spread, unit = self._spread
+            v, noise = spread * unit * unit, self.noise_variance
+            remedy = f"is so far from target, or so near it, that eᵀΣ̃e = {short(v)}, which {wanted} y"
+            pretrained = accept("pretrained", self.pretrained, v, spread == 0, remedy)
+            remedy = f"gives s² = eᵀΣ̃e + noise_variance = {short(v + noise)}, which {wanted} y"
+            pretrained = accept("noise_variance", noise, v + noise, (spread == 0) & (noise == 0), remedy)
+        return pretrained
 
     @property
     def dim(self) -> int:
@@ -132,14 +159,40 @@ class FineTuningProblem:
         return identity(namespace(self), self.dim)
 
     @property
+    def _spread(self) -> tuple[Array, Array]:
+        """(v/unit², unit), the unit a power of two near the largest entry of e: only v itself can leave the floats."""
+        space = namespace(self)
+        unit = binary_unit(space, self.shift)
+        return told_form(space, self.target_operator, self.shift / unit), unit
+
+    @property
     def shift_variance(self) -> Array:
-        """v = eᵀΣ̃e, which is also the target error of θ*."""
-        return self.target_operator.quadratic(self.shift)
+        """v = eᵀΣ̃e, which is also the target error of θ*; 0 where e is in the null space of Σ̃ to rounding."""
+        spread, unit = self._spread
+        return spread * unit * unit
 
     @property
     def residual_variance(self) -> Array:
         """s² = eᵀΣ̃e + σ², the variance of the residual r = y − ⟨θ*, x⟩ of the pre-trained model."""
         return self.shift_variance + self.noise_variance
+
+
+def told_form(space: Namespace, covariance: Covariance, e: Array) -> Array:
+    """eᵀAe, and 0 where that is not more than the rounding of its terms: there e is in the null space of A."""
+    form = covariance.quadratic(e)
+    rounding = 4 * covariance.dim * space.eps * _magnitude(covariance, abs(e))
+    held = form if space.xp is np else jax.lax.stop_gradient(form)
+    return form - space.xp.where(held < rounding, held, 0.0)  # the derivatives stay
+
+
+def _magnitude(covariance: Covariance, sizes: Array) -> Array:
+    """|e|ᵀ|A||e|, of whose size are the terms that are added up to eᵀAe; of an operator they are not known (0)."""
+    if isinstance(covariance, Operator):
+        return np.zeros(())
+    if isinstance(covariance, IdentityPlusLowRank):
+        inside = sizes @ abs(covariance.factor)
+        return abs(covariance.scale) * (sizes @ sizes) + inside @ abs(covariance.core) @ inside
+    return sizes @ abs(covariance.dense()) @ sizes
 
 
 def identity(space: Namespace, dim: int) -> IdentityPlusLowRank:

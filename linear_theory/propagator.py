@@ -143,8 +143,9 @@ LOW_RANK = "what leaves the span of a low rank; where d is small, give the covar
 
 
 class Spread(NamedTuple):
-    """A vector in the eigenbasis of its reach: x = scale · eigenvalue, φ(x), coordinates, eigenvectors."""
+    """A vector v and its reach's eigenbasis: x = scale · eigenvalue, φ(x), coordinates, eigenvectors."""
 
+    vector: Array
     x: Array
     factors: Array
     coordinates: Array
@@ -152,8 +153,12 @@ class Spread(NamedTuple):
 
     @property
     def result(self) -> Array:
-        """φ(X)v, in the coordinates of the reach."""
-        return (self.factors * self.coordinates) @ self.vectors.T
+        """φ(X)v, in the coordinates of the reach: φ₁v, φ₁ that of the largest coordinate, and what the others differ.
+
+        So a v that has hardly moved is v to the last digit, and what a stall leaves across it is not rounding.
+        """
+        main = self.factors[..., abs(self.coordinates).argmax(), None]
+        return main * self.vector + ((self.factors - main) * self.coordinates) @ self.vectors.T
 
 
 def _spread(kernel: Kernel, scale: Array, reach: Reach) -> Spread:
@@ -162,7 +167,8 @@ def _spread(kernel: Kernel, scale: Array, reach: Reach) -> Spread:
     x = scale[..., None] * found.values
     factors = kernel.value(x)
     kept = found.reached | (abs(factors) <= 1)
-    return Spread(x, namespace(factors).xp.where(kept, factors, 0.0), found.coordinates, found.vectors)
+    factors = namespace(factors).xp.where(kept, factors, 0.0)
+    return Spread(reach.coordinates, x, factors, found.coordinates, found.vectors)
 
 
 def reach_of(kernel: Kernel, scale: Array, covariance: Covariance, vector: Array) -> Reach:

@@ -1,28 +1,31 @@
-"""What each parameter costs on the two tasks: errors (4), averaging (16)-(17), the oracle, hard samples."""
+"""What each parameter costs on the two tasks: the errors (4), and that of the hard samples."""
 
 from __future__ import annotations
 
 import math
 
-from .arrays import Array, Namespace, bounded, finite, namespace, quotient, reject, require, shaped
-from .covariance import total
+import numpy as np
+
+from .arrays import (
+    Array,
+    Namespace,
+    bounded,
+    finite,
+    namespace,
+    quotient,
+    reject,
+    require,
+    shaped,
+)
+from .covariance import Covariance
 from .problem import FineTuningProblem, checked_problem
-from .propagator import Inverse, propagate, reach_of
 
-__all__ = [
-    "best_average_weight",
-    "best_model_average",
-    "gap_closed",
-    "hard_sample_error",
-    "joint_optimum",
-    "model_average",
-    "pretrain_error",
-    "target_error",
-    "total_error",
-]
+__all__ = ["hard_sample_error", "pretrain_error", "target_error", "total_error"]
 
 
-def _checked(problem: object, theta: object, *others: object) -> tuple[Namespace, FineTuningProblem, Array]:
+def checked_parameters(
+    problem: object, theta: object, *others: object
+) -> tuple[Namespace, FineTuningProblem, Array]:
     """The engine of all the arguments, and problem and θ (…, d) in it."""
     space = namespace(problem, theta, *others)
     checked = checked_problem(space, problem)
@@ -32,13 +35,24 @@ def _checked(problem: object, theta: object, *others: object) -> tuple[Namespace
     return space, checked, array
 
 
+def representable(space: Namespace, theta: Array, error: Array) -> Array:
+    remedy = "is so far away that its error is beyond the largest float; rescale y, or pass nearer parameters"
+    return require(space, "theta", error, space.xp.isfinite(error), remedy, theta)
+
+
+def _error(space: Namespace, covariance: Covariance, theta: Array, optimum: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return representable(space, theta, covariance.quadratic(theta - optimum))
+
+
 def pretrain_error(problem: FineTuningProblem, theta: Array) -> Array:
     """err₁(θ) = (θ−θ*)ᵀΣ(θ−θ*), eq. (4): forgetting. θ (…, d) → (…); no ½, no label noise in it.
 
     Raises
     ------
     InvalidValueError, InvalidTypeError
-        For anything but a problem, a θ whose last axis is not d long, NaN or infinity (NaN under JAX tracing).
+        For anything but a problem, a θ whose last axis is not d long, NaN or infinity, an error beyond the largest
+        float (NaN under JAX tracing).
 
     Examples
     --------
@@ -47,8 +61,8 @@ def pretrain_error(problem: FineTuningProblem, theta: Array) -> Array:
     >>> print(lt.pretrain_error(problem, [problem.pretrained, problem.target]))  # at θ*, at θ̃*
     [0. 1.]
     """
-    _, problem, theta = _checked(problem, theta)
-    return problem.pretrain_operator.quadratic(theta - problem.pretrained)
+    space, problem, theta = checked_parameters(problem, theta)
+    return _error(space, problem.pretrain_operator, theta, problem.pretrained)
 
 
 def target_error(problem: FineTuningProblem, theta: Array) -> Array:
@@ -63,8 +77,8 @@ def target_error(problem: FineTuningProblem, theta: Array) -> Array:
     >>> print(lt.target_error(problem, [problem.pretrained, problem.target]))  # at θ*, at θ̃*
     [1. 0.]
     """
-    _, problem, theta = _checked(problem, theta)
-    return problem.target_operator.quadratic(theta - problem.target)
+    space, problem, theta = checked_parameters(problem, theta)
+    return _error(space, problem.target_operator, theta, problem.target)
 
 
 def total_error(problem: FineTuningProblem, theta: Array) -> Array:
@@ -79,119 +93,9 @@ def total_error(problem: FineTuningProblem, theta: Array) -> Array:
     >>> print(lt.total_error(problem, [problem.pretrained, [0.5, 0.0], problem.target]))
     [1.  0.5 1. ]
     """
-    return pretrain_error(problem, theta) + target_error(problem, theta)
-
-
-def model_average(problem: FineTuningProblem, omega: float | Array) -> Array:
-    """θ_avg(ω) = ωθ* + (1−ω)θ̃*, eq. (16); ω finite, a number or (m,) → (d,) or (m, d).
-
-    Any other ω raises InvalidValueError or InvalidTypeError (NaN under JAX tracing).
-
-    Examples
-    --------
-    >>> import linear_theory as lt
-    >>> print(lt.model_average(lt.paper_problem(0.6), [1.0, 0.75, 0.0]).tolist())
-    [[1.0, 0.0], [0.75, 0.0], [0.0, 0.0]]
-    """
-    space = namespace(problem, omega)
-    problem = checked_problem(space, problem)
-    weight = finite(space, "omega", omega, ndim=(0, 1))
-    return problem.target + weight[..., None] * problem.shift
-
-
-def best_average_weight(problem: FineTuningProblem) -> Array:
-    """ω = A/(A+B), the share of θ* in the best model average (Lemma F.4), a float.
-
-    err_tot(θ_avg(ω)) = (1−ω)² eᵀΣe + ω² eᵀΣ̃e, minimal at A/(A+B) with A = ēᵀΣē, B = ēᵀΣ̃ē on *unit*
-    vectors. Where both vanish every ω is optimal, and 1 (do nothing) is returned.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import linear_theory as lt
-    >>> problem = lt.paper_problem(0.6, pretrain_covariance=np.diag([3.0, 1.0]))
-    >>> print(f"{lt.best_average_weight(problem):.4f}")  # A = 3, B = 1
-    0.7500
-    """
-    space = namespace(problem)
-    problem = checked_problem(space, problem)
-    a = problem.pretrain_operator.quadratic(problem.shift)
-    b = problem.target_operator.quadratic(problem.shift)
-    return quotient(space, a, a + b, 1.0)[()]
-
-
-def best_model_average(problem: FineTuningProblem) -> Array:
-    """The best θ_avg, eq. (17), shape (d,): its total error is ‖e‖² AB/(A+B).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import linear_theory as lt
-    >>> problem = lt.paper_problem(0.6, pretrain_covariance=np.diag([3.0, 1.0]))
-    >>> best = lt.best_model_average(problem)
-    >>> print(lt.total_error(problem, [problem.pretrained, best, problem.target]))  # below both ends
-    [1.   0.75 3.  ]
-    """
-    return model_average(problem, best_average_weight(problem))
-
-
-def joint_optimum(problem: FineTuningProblem) -> Array:
-    """θ_joint = (Σ+Σ̃)⁻¹(Σθ* + Σ̃θ̃*), shape (d,): the oracle that no method beats on err_tot (B).
-
-    Raises
-    ------
-    InvalidValueError
-        If Σ + Σ̃ is singular to rounding, for then the optimum is not unique (of operators, only the directions
-        that Σe reaches are seen). NaN under tracing.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import linear_theory as lt
-    >>> problem = lt.paper_problem(0.6, pretrain_covariance=np.diag([3.0, 1.0]))
-    >>> print(f"{lt.total_error(problem, lt.best_model_average(problem)):.4f}")
-    0.7500
-    >>> print(f"{lt.total_error(problem, lt.joint_optimum(problem)):.4f}")  # the oracle
-    0.6440
-    """
-    space = namespace(problem)
-    problem = checked_problem(space, problem)
-    both = total(problem.pretrain_operator, problem.target_operator)
-    one, pull = space.array(1.0), problem.pretrain_operator.apply(problem.shift)
-    reach = reach_of(Inverse(), one, both, pull)
-    smallest = space.xp.min(reach.covariance.eigh()[0])
-    pull = require(
-        space,
-        "pretrain_covariance + target_covariance",
-        pull,
-        (smallest > 0) & (True if reach.rest is None else reach.rest > 0),
-        "is singular, so the joint optimum is not unique; project the problem onto its range",
-    )
-    return problem.target + propagate(Inverse(), one, both, pull)
-
-
-def gap_closed(problem: FineTuningProblem, theta: Array) -> Array:
-    """The share of the gap between the best average and the oracle that θ closes; (…, d) → (…).
-
-    1 is the oracle, 0 the best average, negative is worse than averaging. NaN where there is no gap
-    (Σe ∥ Σ̃e: averaging *is* the oracle there), to rounding. Errors as in :func:`pretrain_error` and
-    :func:`joint_optimum`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import linear_theory as lt
-    >>> problem = lt.paper_problem(0.9, pretrain_covariance=np.array([[1.5, -1.3], [-1.3, 5.0]]))
-    >>> flow = lt.iterate(problem, [1, 8, 32], temperature=0.25)
-    >>> print(lt.gap_closed(problem, flow).round(2))  # too soon, in time, too late
-    [-0.42  0.89 -2.81]
-    """
-    space, problem, theta = _checked(problem, theta)
-    average = total_error(problem, best_model_average(problem))
-    oracle = total_error(problem, joint_optimum(problem))
-    gap = average - oracle
-    share = quotient(space, average - total_error(problem, theta), gap, math.nan)
-    return space.xp.where(gap <= 64 * problem.dim * space.eps * average, math.nan, share)[()]
+    forgetting, learning = pretrain_error(problem, theta), target_error(problem, theta)
+    with np.errstate(over="ignore"):
+        return representable(namespace(forgetting), theta, forgetting + learning)
 
 
 def _hardness_excess(space: Namespace, fraction: Array) -> Array:
@@ -236,16 +140,17 @@ def hard_sample_error(problem: FineTuningProblem, theta: Array, fraction: float 
     0.0158
     0.0672
     """
-    space, problem, theta = _checked(problem, theta, fraction)
+    space, problem, theta = checked_parameters(problem, theta, fraction)
+    smallest, _ = space.range  # of a smaller part there is no quantile
     fraction = shaped(
         "fraction",
-        bounded(space, "fraction", fraction, lambda q: (q > 0) & (q <= 1), "must be in (0, 1]"),
+        bounded(space, "fraction", fraction, lambda q: (q > smallest) & (q <= 1), "must be in (0, 1]"),
         (),
         "one number",
     )
-    u = theta - problem.target
-    aligned = quotient(
-        space, problem.target_operator.apply(u) @ problem.shift, problem.residual_variance, 0.0
-    )
-    excess = _hardness_excess(space, fraction) * problem.residual_variance
-    return problem.target_operator.quadratic(u) + excess * aligned**2
+    u, variance = theta - problem.target, problem.residual_variance
+    with np.errstate(over="ignore", invalid="ignore"):
+        aligned = problem.target_operator.apply(u) @ problem.shift
+        explained = quotient(space, aligned, variance, 0.0) * aligned
+        error = problem.target_operator.quadratic(u) + _hardness_excess(space, fraction) * explained
+    return representable(space, theta, error)

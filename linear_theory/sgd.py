@@ -1,4 +1,4 @@
-"""One-pass SGD on the population: the second moment of its error, exactly (THEORY 7)."""
+"""One-pass SGD on the population: the second moment of its error, exactly (docs/theorems/one-pass-sgd.md)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from .arrays import (
     is_traced,
     namespace,
     positive,
+    quotient,
     require,
 )
-from .covariance import Operator, Reach, anything
+from .covariance import Operator, anything
 from .powers import count_steps
 from .problem import FineTuningProblem, checked_problem
-from .weights import KLDRO, Flow, Uniform, WeightRule, as_rule
+from .rules import KLDRO, Flow, Uniform, WeightRule, as_rule
+from .tilting import residual_tilt
+from .units import binary_unit, share
 
 __all__ = ["sgd_error"]
 
@@ -33,9 +36,10 @@ def sgd_error(
     learning_rate: float | Array,
     temperature: float | Array | WeightRule = math.inf,
 ) -> Array:
-    """E err₂ after K steps of one-pass SGD, exactly (THEORY 7): fresh samples, batch size 1.
+    """E err₂ after K steps of one-pass SGD, exactly: fresh samples, batch size 1.
 
-    With z = (x, ξ), u = (θ − θ̃*, −1) and M = E[u uᵀ], Isserlis' theorem closes the second moment:
+    Derived in docs/theorems/one-pass-sgd.md (B). With z = (x, ξ), u = (θ − θ̃*, −1) and M = E[u uᵀ], Isserlis'
+    theorem closes the second moment:
     M ← M − 2ημ₁(ΠC₁M + MC₁Π) + 4η²μ₂ Π(2C₂MC₂ + tr(MC₂)C₂)Π, where (μ₁, C₁) and (μ₂, C₂) are mass and
     covariance of z under w and w². The weights stay fixed at θ*. Unlike :func:`iterate` this loops over K.
 
@@ -72,7 +76,7 @@ def sgd_error(
     rule = as_rule(temperature)
     space = namespace(problem, rule, learning_rate, steps)
     xp, problem = space.xp, checked_problem(space, problem)
-    eta = positive(space, "learning_rate", learning_rate)
+    learning_rate = positive(space, "learning_rate", learning_rate)
     if is_traced(steps):
         raise InvalidTypeError("steps", steps, "must be known when sgd_error is traced; pass it as static")
     counts = count_steps(namespace(), np.asarray(steps) if isinstance(steps, jax.Array) else steps).count
@@ -83,32 +87,35 @@ def sgd_error(
         raise InvalidTypeError("target_covariance", problem.target_covariance, remedy)
     reach = problem.target_operator.reach(problem.shift, anything)
     m, matrix = reach.coordinates.shape[0], reach.covariance.dense()
-    others, rest = (0.0, 0.0) if reach.rest is None else (float(problem.dim - m), reach.rest)
-    (mass1, first), (mass2, second) = _exponential_tilts(space, problem, reach, rule)
-    inner = xp.asarray(np.arange(m + 1) < m)
-    keep = xp.where(inner[:, None] & inner[None, :], space.array(1.0), space.array(0.0))
-    rows = xp.where(inner[:, None], space.array(1.0), space.array(0.0))
+    others, rest = (0.0, space.array(0.0)) if reach.rest is None else (float(problem.dim - m), reach.rest)
+    # Units of x in which Σ̃ is about 1: in them every square below is of the size of an error.
+    root = binary_unit(space, xp.sqrt(binary_unit(space, xp.concatenate([matrix.ravel(), rest[None]]))))
+    with np.errstate(over="ignore"):  # a step so long that the error does, too
+        eta = learning_rate * root * root
+    matrix, rest = matrix / root / root, rest / root / root
+    start = xp.concatenate([reach.coordinates * root, space.array([-1.0])])
+    (mass1, first), (mass2, second) = _exponential_tilts(space, problem, matrix, start, rule)
+    free = xp.asarray(np.eye(m + 1)[:, :m], dtype=space.dtype)  # of z = (x, ξ), x; Π is free freeᵀ
 
     def step(state: Moments) -> Moments:
         moment, beside = state
         trace = (moment * second).sum() + others * rest * beside
         # Both products, not one and its transpose: then the asymmetry of rounding decays with the rest.
-        drift = rows * (first @ moment) + (moment @ first) * rows.T
-        kick = 2 * second @ moment @ second + trace * second
+        drift = free @ (first[:m] @ moment) + (moment @ first[:, :m]) @ free.T
+        kick = 2 * second[:m] @ moment @ second[:, :m] + trace * second[:m, :m]
         return Moments(
-            moment - 2 * eta * mass1 * drift + 4 * eta**2 * mass2 * keep * kick,
+            moment - 2 * eta * mass1 * drift + 4 * eta * (eta * mass2) * (free @ kick @ free.T),
             beside
             - 4 * eta * mass1 * rest * beside
-            + 4 * eta**2 * mass2 * rest * (2 * rest * beside + trace),
+            + 4 * eta * (eta * mass2) * rest * (2 * rest * beside + trace),
         )
 
     def error(state: Moments) -> Array:
         return (state.moment[:m, :m] * matrix).sum() + others * rest * state.beside
 
-    start = xp.concatenate([reach.coordinates, space.array([-1.0])])
     start = Moments(start[:, None] * start[None, :], space.array(0.0))
     path = _recorded(space, step, error, start, int(counts.max(initial=0)))
-    overflowed = xp.isnan(path) & xp.isfinite(eta * mass1)  # ∞ − ∞
+    overflowed = xp.isnan(path) & xp.isfinite(learning_rate * mass1)  # ∞ − ∞
     return xp.where(overflowed, math.inf, path)[counts.astype(int)]
 
 
@@ -140,31 +147,33 @@ def _recorded(
 
 
 def _exponential_tilts(
-    space: Namespace, problem: FineTuningProblem, reach: Reach, rule: WeightRule
+    space: Namespace, problem: FineTuningProblem, matrix: Array, u: Array, rule: WeightRule
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """(mass, covariance of z = (x, ξ), x in the reach) under w and under w² = the same tilt at τ/2."""
-    xp, m = space.xp, reach.coordinates.shape[0]
-    variance = problem.residual_variance
-    if isinstance(rule, Uniform):
-        temperature = space.array(math.inf)
-    elif isinstance(rule, Flow | KLDRO):
-        temperature = space.array(rule.temperature)
-    else:
+    """(mass, covariance of z = (x, ξ), x in the reach) under w and under w², which is w with twice the s² beside τ.
+
+    Cov z is C = diag(Σ̃, σ²), the residual −⟨z, u⟩, and the tilt C − (1 − h) C u uᵀC/s². Its last entry
+    σ² − (1 − h)σ⁴/s² is written σ²(h + (1 − h)v/s²): where σ² ≫ v, the terms of the difference are nearly equal.
+    """
+    xp, m, variance = space.xp, matrix.shape[0], problem.residual_variance
+    if not isinstance(rule, Flow | KLDRO | Uniform):
         remedy = "must be a number, Flow, KLDRO or Uniform: only these keep the tilted samples Gaussian"
         raise InvalidTypeError("temperature", rule, remedy)
     if isinstance(rule, KLDRO):
         remedy = "is too low for KL-DRO under SGD: E[w²] is infinite; needs τ > 4s²"
-        temperature = -require(space, "temperature", temperature, temperature > 4 * variance, remedy)
-    noise = space.array(problem.noise_variance)
-    block = xp.concatenate([reach.covariance.dense(), xp.zeros((m, 1), dtype=space.dtype)], axis=1)
-    last = xp.where(xp.arange(m + 1) == m, noise, 0.0)
-    covariance = xp.concatenate([block, last[None, :]])
-    image = covariance @ xp.concatenate([reach.coordinates, space.array([-1.0])])
+        temperature = space.array(rule.temperature)
+        variance = require(
+            space, "temperature", variance, temperature > 4 * variance, remedy, rule.temperature
+        )
+    v, noise = problem.shift_variance, space.array(problem.noise_variance)
+    signal, own = share(space, v, noise, 0.0), share(space, noise, v, 0.0)
+    image = matrix @ u[:m]
 
     def tilt(power: int) -> tuple[Array, Array]:
-        with np.errstate(over="ignore"):
-            mass = (1 + 2 * power * variance / temperature) ** -0.5
-        share = 2 * power / (temperature + 2 * power * variance)
-        return mass, covariance - share * image[:, None] * image[None, :]
+        moments = residual_tilt(rule, power * variance, space)
+        inner = matrix - (moments.deficit * quotient(space, image, variance, 0.0))[:, None] * image[None, :]
+        cross = (moments.deficit * own * image)[:, None]
+        last = (noise * (moments.ratio + moments.deficit * signal))[None, None]
+        rows = xp.concatenate([inner, cross], axis=1), xp.concatenate([cross.T, last], axis=1)
+        return moments.mass, xp.concatenate(rows)
 
     return tilt(1), tilt(2)

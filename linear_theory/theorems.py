@@ -1,4 +1,4 @@
-"""The paper's statements by number, in the plane of eq. (3): β, Lemma F.3, (14), (15), Remarks 7.4-7.6.
+"""The paper's statements by number, in the plane of eq. (3): Lemma F.3, (14), (15), Remarks 7.4-7.6.
 
 Everything here is a function of ρ and of β, the re-parametrisation **of μ²**
 
@@ -16,129 +16,23 @@ import math
 import jax
 import numpy as np
 
-from .arrays import (
-    Array,
-    Namespace,
-    blockwise,
-    bounded,
-    broadcast,
-    namespace,
-    numeric,
-    quotient,
-    require,
-    short,
-)
+from .arrays import Array, Namespace, blockwise, namespace, quotient
 from .powers import Steps, count_steps, one_minus_power, power
-from .problem import checked_rho
+from .reparametrization import ANY, complement, coordinates
 
 __all__ = [
     "closed_form",
     "half_life",
     "model_average_weight",
-    "squared_mass",
     "stall_approximation",
     "stall_direction",
-    "stall_parameter",
     "stall_spectrum",
-    "stall_temperature",
 ]
-
-_ANY = tuple(range(33))
-
-
-def _coordinates(beta: object, rho: object, *others: object) -> tuple[Namespace, Array, Array, Array]:
-    """The namespace, β = p/q with max(p, q) = 1, and ρ, checked: 0 < β ≤ 1/ρ."""
-    space = namespace(beta, rho, *others)
-    xp = space.xp
-    rho = checked_rho(rho, beta, *others)
-    array = numeric(space, "beta", beta, _ANY)
-    broadcast(beta=array, rho=rho)
-    limit = quotient(space, space.array(1.0), rho, math.inf)
-    inside = (array > 0) & (array <= limit)
-    array = require(space, "beta", array, inside, f"must be in (0, 1/rho] for rho = {short(rho)}")
-    low = array <= 1
-    inverse = 1 / xp.where(low, 1.0, array)
-    return space, xp.where(low, array, 1.0), xp.where(inverse < rho, rho, inverse), rho
-
-
-def _complement(rho: Array) -> Array:
-    return (1 - rho) * (1 + rho)  # 1 − ρ² without cancellation
-
-
-def stall_parameter(temperature: float | Array, rho: float | Array, shift_norm: float | Array = 1.0) -> Array:
-    """β(τ) in (0, 1/ρ]: the positive root of τρ²β² + 2(1−ρ²)‖e‖²β − τ = 0 (section 7.2; B beyond β ≤ 1).
-
-    Parameters
-    ----------
-    temperature : float or array
-        τ > 0, in the units of ‖e‖²; ``inf`` gives 1/ρ (``inf`` at ρ = 0).
-    rho : float or array in [0, 1)
-    shift_norm : float or array
-        ‖e‖ > 0. The three broadcast against each other.
-
-    Raises
-    ------
-    InvalidValueError, InvalidTypeError
-        For values outside these ranges; under JAX tracing the result is NaN there.
-
-    Examples
-    --------
-    >>> import linear_theory as lt
-    >>> print(lt.stall_parameter([0.5, 2.0, float("inf")], 0.6).round(4))
-    [0.3712 1.     1.6667]
-    """
-    space = namespace(temperature, rho, shift_norm)
-    rho = checked_rho(rho, temperature, shift_norm)
-    temperature = bounded(space, "temperature", temperature, lambda v: v > 0, "must be > 0", ndim=_ANY)
-    norm = _norm(space, shift_norm)
-    broadcast(temperature=temperature, rho=rho, shift_norm=norm)
-    xp, scale = space.xp, _complement(rho) * norm * norm
-    cold = temperature < scale  # divide by the larger of the two: neither τ → 0 nor τ = ∞ is special
-    warmth = xp.where(cold, temperature, 0.0) / xp.where(cold, scale, 1.0)
-    slope = xp.where(cold, 1.0, scale) / xp.where(cold, 1.0, temperature)
-    vanilla = (slope == 0) & (rho == 0)  # both 0: hypot has no derivative there
-    root = xp.where(vanilla, 0.0, slope + xp.hypot(xp.where(vanilla, 1.0, slope), rho))
-    hot = quotient(space, xp.ones_like(root), root, math.inf)
-    return xp.where(cold, warmth / (1 + xp.hypot(xp.ones_like(warmth), rho * warmth)), hot)[()]
-
-
-def _norm(space: Namespace, shift_norm: object) -> Array:
-    accept = lambda v: (v > 0) & (v < math.inf)
-    return bounded(space, "shift_norm", shift_norm, accept, "must be finite and > 0", ndim=_ANY)
-
-
-def stall_temperature(beta: float | Array, rho: float | Array, shift_norm: float | Array = 1.0) -> Array:
-    """τ(β) = 2β(1−ρ²)‖e‖²/(1−β²ρ²), the inverse of :func:`stall_parameter`, ``inf`` at β = 1/ρ. Broadcasts.
-
-    Examples
-    --------
-    >>> import linear_theory as lt
-    >>> print(f"{lt.stall_temperature(lt.stall_parameter(0.5, 0.6), 0.6):.4f}")
-    0.5000
-    """
-    space, p, q, rho = _coordinates(beta, rho, shift_norm)
-    norm = _norm(space, shift_norm)
-    broadcast(beta=p * rho, shift_norm=norm)
-    above = 2 * p * q * _complement(rho) * norm * norm
-    return quotient(space, above, (q - p * rho) * (q + p * rho), math.inf)[()]
-
-
-def squared_mass(beta: float | Array, rho: float | Array) -> Array:
-    """μ²(β) = β(1−ρ²)/((1+β)(1−βρ²)): the re-parametrisation is of μ², not of μ (Lemma F.3). Broadcasts.
-
-    Examples
-    --------
-    >>> import linear_theory as lt
-    >>> print(f"{lt.squared_mass(lt.stall_parameter(0.5, 0.6), 0.6):.4f}")  # μ² = τ/(τ + 2‖e‖²)
-    0.2000
-    """
-    space, p, q, rho = _coordinates(beta, rho)
-    return quotient(space, p * q * _complement(rho), (p + q) * (q - p * rho**2), 1.0)[()]
 
 
 def _slow(p: Array, q: Array, rho: Array) -> tuple[Array, Array]:
     """λ₁ and 1 − λ₁."""
-    return (q + p * rho**2) / (p + q), p * _complement(rho) / (p + q)
+    return (q + p * rho**2) / (p + q), p * complement(rho) / (p + q)
 
 
 def _slow_power(space: Namespace, p: Array, q: Array, rho: Array, count: Steps) -> Array:
@@ -151,10 +45,11 @@ def _slow_power(space: Namespace, p: Array, q: Array, rho: Array, count: Steps) 
 
 def _fast(space: Namespace, p: Array, q: Array, rho: Array) -> tuple[Array, Array, Array]:
     """λ₂, λ₁ − λ₂ and λ₁ + λ₂, none of them by subtraction of nearly equal numbers."""
-    pole = (p + q) * (q - p * rho**2)
-    lambda2 = quotient(space, rho**2 * (q - p), q - p * rho**2, 0.0)
-    difference = quotient(space, _complement(rho) * (q**2 + (p * rho) ** 2), pole, 0.0)
-    total = quotient(space, (1 + rho**2) * (q - p * rho) * (q + p * rho), pole, 0.0)
+    pole = q - p * rho**2
+    lambda2 = quotient(space, rho**2 * (q - p), pole, 0.0)
+    one, other = quotient(space, q, pole, 0.0), quotient(space, p * rho, pole, 0.0)  # no square of a small q
+    difference = complement(rho) * (q * one + p * rho * other) / (p + q)
+    total = (1 + rho**2) * (q - p * rho) * (one + other) / (p + q)
     return lambda2, difference, total
 
 
@@ -175,7 +70,7 @@ def stall_spectrum(beta: float | Array, rho: float | Array) -> tuple[Array, Arra
     >>> print("{:.4f} {:.4f}".format(*lt.stall_spectrum(0.01, 0.6)))  # one direction stalls
     0.9937 0.3577
     """
-    space, p, q, rho = _coordinates(beta, rho)
+    space, p, q, rho = coordinates(beta, rho)
     return _slow(p, q, rho)[0][()], _fast(space, p, q, rho)[0][()]
 
 
@@ -190,9 +85,9 @@ def _angle(tangent: Array) -> tuple[Array, Array]:
 
 
 def _with_steps(beta: object, rho: object, steps: object) -> tuple[Namespace, Array, Array, Array, Steps]:
-    space, p, q, rho = _coordinates(beta, rho, steps if isinstance(steps, jax.Array) else None)
-    count = count_steps(space, steps, ndim=_ANY)
-    broadcast(beta=p * rho, steps=count.count)
+    traced = steps if isinstance(steps, jax.Array) else None
+    count = count_steps(namespace(beta, rho, traced), steps, ndim=ANY)
+    space, p, q, rho = coordinates(beta, rho, traced, steps=count.count)
     return space, p, q, rho, count
 
 
@@ -266,7 +161,7 @@ def stall_direction(beta: float | Array, rho: float | Array) -> tuple[Array, Arr
     >>> print("{:.4f} {:.4f}".format(*lt.stall_direction(0.1, 0.6)))  # nearly the shift itself
     0.9982 -0.0599
     """
-    space, p, q, rho = _coordinates(beta, rho)
+    space, p, q, rho = coordinates(beta, rho)
     tangent = _tangent(space, p, q, rho)
     cosine = (1 + tangent**2) ** -0.5
     return cosine[()], (-tangent * cosine)[()]
@@ -283,7 +178,7 @@ def half_life(beta: float | Array, rho: float | Array) -> Array:
     >>> print(lt.half_life(lt.stall_parameter([0.1, 0.01, 0.001], 0.6), 0.6).round(1))
     [  14.6  139.4 1387. ]
     """
-    space, p, q, rho = _coordinates(beta, rho)
+    space, p, q, rho = coordinates(beta, rho)
     lambda1, gap = _slow(p, q, rho)
     at_once, near_one = lambda1 == 0, gap < 0.5
     logarithm = space.xp.where(

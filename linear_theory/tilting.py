@@ -19,6 +19,7 @@ import math
 from functools import singledispatch
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from .arrays import (
@@ -30,9 +31,10 @@ from .arrays import (
     quotient,
     require,
 )
-from .covariance import Downdated, IdentityPlusLowRank, Operator
+from .covariance import Downdated, IdentityPlusLowRank, Operator, WeightedLowRank
 from .problem import FineTuningProblem, checked_problem
-from .weights import KLDRO, Flow, HardThreshold, Uniform, WeightRule, as_rule
+from .rules import KLDRO, Flow, HardThreshold, Uniform, WeightRule, as_rule, parameter
+from .units import binary_unit, share
 
 __all__ = [
     "ResidualTilt",
@@ -70,49 +72,74 @@ def _(rule: Uniform, variance: Array, space: Namespace) -> ResidualTilt:
 
 @residual_tilt.register
 def _(rule: Flow, variance: Array, space: Namespace) -> ResidualTilt:
-    xp, temperature = space.xp, space.array(rule.temperature)
-    weighted = ~xp.isinf(temperature)  # NaN stays NaN
-    safe = xp.where(weighted, temperature, 1.0)
-    ratio = xp.where(weighted, safe / (safe + 2 * variance), 1.0)  # 2s²/τ would overflow for tiny τ
-    mass = xp.where(weighted, xp.sqrt(safe) / xp.sqrt(safe + 2 * variance), 1.0)
-    return ResidualTilt(mass, ratio, 2 * variance / (temperature + 2 * variance))
+    """h = τ/(τ + 2s²) = m₀², by whichever of τ and 2s² is the larger: neither sum nor quotient leaves the floats."""
+    xp, temperature, twice = space.xp, parameter(space, "temperature", rule.temperature), 2 * variance
+    ratio = share(space, temperature, twice, 1.0)
+    deficit = share(space, twice, temperature, 0.0)
+    cold = temperature < twice  # there m₀ is a float also where h is none any more
+    apart = lambda value: xp.where(cold, value, 1.0)
+    root = xp.sqrt(apart(temperature)) / xp.sqrt(apart(twice)) * xp.sqrt(apart(deficit))
+    mass = xp.where(cold, root, xp.sqrt(xp.where(cold, 1.0, ratio)))
+    return ResidualTilt(_seen(space, "temperature", rule.temperature, mass), ratio, deficit)
 
 
 @residual_tilt.register
 def _(rule: KLDRO, variance: Array, space: Namespace) -> ResidualTilt:
-    temperature = require(
-        space,
-        "temperature",
-        space.array(rule.temperature),
-        space.array(rule.temperature) > 2 * variance,
-        "is too low for KL-DRO: E[exp(r²/τ)] is infinite; needs τ > 2s², twice the residual variance",
-    )
-    stretch = 1 - 2 * variance / temperature
-    return ResidualTilt(stretch**-0.5, 1 / stretch, -2 * variance / (temperature - 2 * variance))
+    temperature = parameter(space, "temperature", rule.temperature)
+    remedy = "is too low for KL-DRO: E[exp(r²/τ)] is infinite; needs τ > 2s², twice the residual variance"
+    temperature = require(space, "temperature", temperature, temperature > 2 * variance, remedy)
+    excess = 2 * variance / (temperature - 2 * variance)
+    return ResidualTilt(space.xp.sqrt(1 + excess), 1 + excess, -excess)
 
 
 @residual_tilt.register
 def _(rule: HardThreshold, variance: Array, space: Namespace) -> ResidualTilt:
-    xp, special = space.xp, space.special
+    """m₀ = erf t and 1 − h = 2t exp(−t²)/(√π erf t), t = c/√(2s²); both from the series where t is small."""
+    xp, cutoff = space.xp, parameter(space, "cutoff", rule.cutoff)
     random = variance > 0
-    spread = xp.sqrt(2 * xp.where(random, variance, 1.0))
-    edge = xp.where(random, space.array(rule.cutoff) / spread, 0.0)  # a/√2, a = c/s
-    kept = xp.where(random, special.erf(edge), 1.0)
     with np.errstate(over="ignore"):
-        half = xp.where(random, edge**2, math.inf)
-    second = special.gammainc(space.array(1.5), half)  # P(χ²₃ < a²) = E[Z²; |Z| < a]
-    return ResidualTilt(kept, second / kept, 2 / math.sqrt(math.pi) * edge * xp.exp(-half) / kept)
+        edge = xp.where(random, cutoff / xp.sqrt(2 * xp.where(random, variance, 1.0)), math.inf)
+    edge = xp.minimum(edge, NOTHING_BEYOND)
+    near = edge < 1
+    small, large = xp.where(near, edge, 0.0), xp.where(near, 1.0, edge)
+    excess = _dawson_excess(small**2)  # erf t = 2t exp(−t²)(1 + excess)/√π
+    mass = space.special.erf(edge)
+    beyond = 2 / math.sqrt(math.pi) * large * xp.exp(-(large**2)) / space.special.erf(large)
+    ratio = xp.where(near, excess / (1 + excess), 1 - beyond)
+    deficit = xp.where(near, 1 / (1 + excess), beyond)
+    return ResidualTilt(_seen(space, "cutoff", rule.cutoff, mass), ratio, deficit)
+
+
+NOTHING_BEYOND = 64.0
+"""√2 standard deviations beyond which nothing of a Gaussian is left, in any precision."""
+
+
+def _dawson_excess(x: Array) -> Array:
+    """Σₙ (2x)ⁿ/(2n+1)!! from n = 1 to 24, for 0 ≤ x ≤ 1: what is left out is below 2⁻⁶⁴ of it; no term is negative."""
+    total = 0.0 * x
+    for n in range(24, 0, -1):
+        total = 2 * x / (2 * n + 1) * (1 + total)
+    return total
+
+
+def _seen(space: Namespace, name: str, value: Array | float, mass: Array) -> Array:
+    """E[w], where it is not too small for a float."""
+    smallest = float(jnp.finfo(space.dtype).tiny)
+    remedy = "is so small beside the residual variance that E[w] is below the smallest float; raise it"
+    return require(space, name, mass, ~(mass < smallest), remedy, value)  # NaN stays NaN
 
 
 @pytree
 class WeightedMoments:
     """The weighted population: everything gradient descent sees of it.
 
-    ``mass`` m₀; ``covariance`` Σ'/m₀; ``moved`` κ and ``stays`` 1 − κ: where descent ends, θ* − κe.
+    ``mass`` m₀; ``covariance`` Σ'/m₀, weighted along e/``unit``, the unit a power of two near e's largest entry;
+    ``moved`` κ and ``stays`` 1 − κ: where descent ends, θ* − κe.
     """
 
     mass: Array
     covariance: Downdated
+    unit: Array
     moved: Array
     stays: Array
 
@@ -122,16 +149,17 @@ def weighted_moments(problem: FineTuningProblem, temperature: float | Array | We
     rule = as_rule(temperature)
     space = namespace(problem, rule)
     problem = checked_problem(space, problem)
-    v, noise = problem.shift_variance, problem.noise_variance
-    variance = v + noise
-    tilt = residual_tilt(rule, variance, space)
-    rest = noise + v * tilt.ratio
-    ratio = quotient(space, rest, variance, 1.0)
+    v, noise = problem.shift_variance, space.array(problem.noise_variance)
+    tilt = residual_tilt(rule, v + noise, space)
+    of_noise = share(space, noise, v, 0.0)  # σ²/s²
+    ratio = of_noise + share(space, v, noise, 1.0) * tilt.ratio  # D/s²
+    unit = binary_unit(space, problem.shift)
     return WeightedMoments(
         mass=tilt.mass,
-        covariance=Downdated(problem.target_operator, problem.shift, ratio),
-        moved=quotient(space, variance * tilt.ratio, rest, 1.0),
-        stays=quotient(space, noise * tilt.deficit, rest, 0.0),
+        covariance=Downdated(problem.target_operator, problem.shift / unit, ratio),
+        unit=unit,
+        moved=quotient(space, tilt.ratio, ratio, 1.0),
+        stays=quotient(space, of_noise * tilt.deficit, ratio, 0.0),
     )
 
 
@@ -181,10 +209,7 @@ def weighted_covariance(problem: FineTuningProblem, temperature: float | Array |
     moments = weighted_moments(problem, temperature)
     weighted, mass = moments.covariance, moments.mass
     if isinstance(weighted.base, IdentityPlusLowRank):
-        space = namespace(moments)
-        image = weighted.base.apply(weighted.direction)
-        less = quotient(space, weighted.ratio - 1, weighted.direction @ image, 0.0)
-        return weighted.base.plus(image[:, None], less[None, None]).times(mass)
+        return WeightedLowRank.of(weighted, mass)
     if isinstance(weighted.base, Operator):
         return Operator(lambda vector: mass * weighted.apply(vector), weighted.dim)
     return mass * weighted.dense()

@@ -11,7 +11,7 @@ import math
 import jax
 import numpy as np
 
-from .arrays import Array, DivergenceError, Namespace, bounded, is_concrete, namespace, positive
+from .arrays import Array, DivergenceError, Namespace, bounded, is_concrete, namespace, positive, require
 from .powers import count_steps
 from .problem import FineTuningProblem
 from .propagator import Decay, Power, largest_reached, propagate, steepest
@@ -22,8 +22,8 @@ __all__ = ["fixed_point", "gradient_flow", "iterate", "stable_learning_rate"]
 
 
 def _path(problem: FineTuningProblem, moments: WeightedMoments, kernel: Power | Decay, scale: Array) -> Array:
-    remaining = propagate(kernel, scale, moments.covariance)
-    return problem.target + moments.stays * moments.covariance.direction + moments.moved * remaining
+    remaining = moments.unit * propagate(kernel, scale, moments.covariance)
+    return problem.target + moments.stays * problem.shift + moments.moved * remaining
 
 
 def iterate(
@@ -129,9 +129,15 @@ def stable_learning_rate(
     """
     moments = weighted_moments(problem, temperature)
     space = namespace(problem, moments)
-    curvature = moments.mass * largest_reached(moments.covariance)
-    zero = curvature == 0
-    return space.xp.where(zero, space.xp.inf, 1 / space.xp.where(zero, 1.0, curvature))[()]
+    steepest_of_all = largest_reached(moments.covariance)
+    nothing = steepest_of_all == 0
+    with np.errstate(over="ignore"):
+        limit = 1 / space.xp.where(nothing, 1.0, steepest_of_all) / moments.mass
+    remedy = (
+        "gives weights so small that the largest stable learning rate is beyond the largest float; raise it"
+    )
+    limit = require(space, "temperature", limit, space.xp.isfinite(limit) | nothing, remedy, temperature)
+    return space.xp.where(nothing, space.xp.inf, limit)[()]
 
 
 def gradient_flow(

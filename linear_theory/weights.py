@@ -7,23 +7,20 @@ kind and precision, computed in 32 bits at least. All else (lists, pandas) is re
 from __future__ import annotations
 
 import math
-from typing import Protocol, runtime_checkable
 
 import jax
-import numpy as np
 
 from .arrays import (
     Array,
-    InvalidTypeError,
     bounded,
     meshed,
     namespace,
-    pytree,
     require,
 )
 from .interchange import in_kind
-from .losses import checked_losses, median, of_losses
+from .losses import checked_losses, median
 from .precision import through_single
+from .rules import KLDRO, Flow, HardThreshold, Uniform, WeightRule, as_rule
 
 __all__ = [
     "KLDRO",
@@ -36,141 +33,6 @@ __all__ = [
     "flow_weights",
     "median_temperature",
 ]
-
-
-@runtime_checkable
-class WeightRule(Protocol):
-    """A rule gives the logarithm of each sample's weight from its loss under the pre-trained model.
-
-    Any object with this one method is a rule, and may stand where a temperature does.
-
-    Examples
-    --------
-    >>> import linear_theory as lt
-    >>> [isinstance(rule, lt.weights.WeightRule) for rule in (lt.weights.Flow(1.0), lt.weights.Uniform(), 1.0)]
-    [True, True, False]
-    """
-
-    def log_weights(self, losses: Array) -> Array: ...
-
-
-def _positive(instance: object, name: str) -> None:
-    object.__setattr__(instance, name, _checked(name, getattr(instance, name)))
-
-
-@through_single
-def _checked(name: str, value: object) -> Array:
-    return bounded(namespace(value), name, value, lambda v: v > 0, "must be > 0")
-
-
-def _scaled(losses: Array, temperature: Array | float) -> Array:
-    space = namespace(losses, temperature)
-    with np.errstate(over="ignore"):  # a weight of exp(−inf) = 0 is what a tiny temperature asks for
-        return space.array(losses) / space.array(temperature)
-
-
-@pytree
-class Flow:
-    """FLOW: w = exp(−loss/τ), easy samples up (section 4); τ > 0, τ = inf is unweighted.
-
-    Examples
-    --------
-    >>> import linear_theory as lt
-    >>> print(lt.weights.Flow(0.5).log_weights([1.0, 2.0]))
-    [-2. -4.]
-    """
-
-    temperature: Array | float
-
-    def __post_init__(self) -> None:
-        _positive(self, "temperature")
-
-    @of_losses
-    def log_weights(self, losses: Array) -> Array:
-        return _scaled(losses, -self.temperature)
-
-
-@pytree
-class KLDRO:
-    """KL-DRO's rule at θ*: w = exp(+loss/τ), hard samples up; FLOW's twin with the sign flipped.
-
-    Examples
-    --------
-    >>> import linear_theory as lt
-    >>> print(lt.weights.KLDRO(0.5).log_weights([1.0, 2.0]))
-    [2. 4.]
-    """
-
-    temperature: Array | float
-
-    def __post_init__(self) -> None:
-        _positive(self, "temperature")
-
-    @of_losses
-    def log_weights(self, losses: Array) -> Array:
-        return _scaled(losses, self.temperature)
-
-
-@pytree
-class HardThreshold:
-    """w = 1 where the residual is smaller than the cutoff > 0 (that is, loss < cutoff²), else 0.
-
-    Examples
-    --------
-    >>> import linear_theory as lt
-    >>> print(lt.weights.HardThreshold(2.0).log_weights([1.0, 3.9, 4.0]))  # |residual| is √loss
-    [  0.   0. -inf]
-    """
-
-    cutoff: Array | float
-
-    def __post_init__(self) -> None:
-        _positive(self, "cutoff")
-
-    @of_losses
-    def log_weights(self, losses: Array) -> Array:
-        space = namespace(losses, self.cutoff)
-        kept = space.xp.sqrt(space.array(losses)) < space.array(self.cutoff)
-        return space.xp.where(kept, space.array(0.0), -math.inf)
-
-
-@pytree
-class Uniform:
-    """w = 1: standard fine-tuning.
-
-    Examples
-    --------
-    >>> import linear_theory as lt
-    >>> import numpy as np
-    >>> print(lt.weights.Uniform().log_weights(np.array([1.0, 2.0])))
-    [0. 0.]
-    """
-
-    @of_losses
-    def log_weights(self, losses: Array) -> Array:
-        return 0.0 * losses
-
-
-def as_rule(temperature: float | Array | WeightRule) -> WeightRule:
-    """The rule that ``temperature`` means: a number τ is :class:`Flow`, a rule is itself.
-
-    Raises
-    ------
-    InvalidValueError, InvalidTypeError
-        For what is neither a number > 0, inf, nor a rule.
-
-    Examples
-    --------
-    >>> import linear_theory as lt
-    >>> print(lt.weights.as_rule(0.5).log_weights([1.0]), lt.weights.as_rule(lt.weights.KLDRO(0.5)).log_weights([1.0]))
-    [-2.] [2.]
-    """
-    namespace(temperature).refuse_half("temperature", temperature)
-    if isinstance(temperature, WeightRule) and not isinstance(temperature, type):
-        return temperature
-    if temperature is None or isinstance(temperature, str | type):
-        raise InvalidTypeError("temperature", temperature, "must be a number > 0, inf, or a weight rule")
-    return Flow(temperature)
 
 
 @in_kind

@@ -24,7 +24,10 @@ from tests.agreement import (
 from tests.reference import inner, mp, paper_case
 from tests.tolerances import disagreement, measured_condition, quadratic_form_condition
 
-PLANE_METRIC = ((1.5, 1.3), (1.3, 5.0))  # a Σ of THEORY 5, whose averaging weight is not ½
+PLANE_METRIC = (
+    (1.5, 1.3),
+    (1.3, 5.0),
+)  # a Σ of the table of error-comparison, whose averaging weight is not ½
 FAMILIES = {
     **{
         f"paper, ρ = {rho}": (*paper_cases(rho), paper_case(rho, 2.0, pretrain_covariance=PLANE_METRIC))

@@ -419,7 +419,7 @@ REMEDIES = [
     (lambda: lt.weight_mass(P, KLDRO(2.0)), r"temperature = 2.0: is too low for KL-DRO.*2s²"),
     (lambda: lt.sgd_error(P, 3, 0.1, KLDRO(4.0)), r"temperature = 4.0: is too low.*τ > 4s²"),
     (lambda: lt.paper_problem(0.5, dim=1), "rho = 0.5: must be the number 0 in one dimension"),
-    (lambda: lt.paper_problem(0.5, shift_norm=1e200), "overflows; rescale"),
+    (lambda: lt.paper_problem(0.5, shift_norm=1e200), "digits are lost; rescale y"),
     (lambda: lt.closed_form(2.5, 0.5, 3), r"beta = 2.5: must be in \(0, 1/rho\] for rho = 0.5"),
     (lambda: lt.closed_form([0.1, 0.2], [0.1, 0.2, 0.3], 3), r"broadcast together: beta \(2,\), rho \(3,\)"),
     (lambda: lt.stall_approximation([0.1, 0.2], 0.1, [1, 2, 3]), r"broadcast together: .*steps \(3,\)"),

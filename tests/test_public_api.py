@@ -43,8 +43,8 @@ SIGNATURES = {
 }
 """The list of DESIGN.md, word for word, and what has joined it."""
 
-EQUATION = "(eq. (4); Lemma F.1; section 4; B; Remark 7.4; THEORY 7; an explicit formula)"
-MARKS = ("eq", "Lemma", "section", "(B", "Remark", "THEORY", "(14)", "(15)", "(4)", "Σ", "=")
+EQUATION = "(eq. (4); Lemma F.1; section 4; B; Remark 7.4; an explicit formula)"
+MARKS = ("eq", "Lemma", "section", "(B", "Remark", "(14)", "(15)", "(4)", "Σ", "=")
 SHAPES = (
     "(d,)",
     "(n,)",

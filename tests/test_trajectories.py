@@ -253,7 +253,7 @@ def test_averaging_rejects(mutant):
 
 
 def test_kappa_at_the_default_temperature():
-    """THEORY 6: κ = 0.958, 0.313, 0.200 at σ²/v = 0.01, 1, 10."""
+    """With τ the median: κ = 0.958, 0.313, 0.200 at σ²/v = 0.01, 1, 10."""
     for noise, want in ((0.01, 0.958), (1.0, 0.313), (10.0, 0.200)):
         problem = lt.paper_problem(0.6, noise_variance=noise)
         kappa = 1 - lt.fixed_point(problem, lt.population_median_temperature(problem))[0]

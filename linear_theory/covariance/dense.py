@@ -96,7 +96,9 @@ class Downdated:
     def _split(self, vector: Array) -> tuple[Array, Array]:
         space = namespace(vector, self.direction)
         along = self.base.apply(self.direction)
-        alpha = quotient(space, vector @ along, self.direction @ along, 0.0)
+        # Where nothing is changed no split is needed, and e, perhaps in the null space of A, has none.
+        form = space.xp.where(self.ratio == 1, 0.0, self.direction @ along)
+        alpha = quotient(space, vector @ along, form, 0.0)
         return alpha, vector - alpha[..., None] * self.direction
 
     def apply(self, vector: Array) -> Array:

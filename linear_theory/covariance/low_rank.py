@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import math
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
-from ..arrays import Array, Namespace, finite, is_concrete, namespace, pytree, reject, shaped, whole_or_nan
+from ..arrays import (
+    Array,
+    Namespace,
+    finite,
+    is_concrete,
+    namespace,
+    pytree,
+    quotient,
+    reject,
+    shaped,
+    whole_or_nan,
+)
 from .dense import Dense
 from .reach import Enough, Reach
 from .spectrum import rank_cutoff
 
-__all__ = ["IdentityPlusLowRank"]
+__all__ = ["IdentityPlusLowRank", "WeightedLowRank"]
+
+T = TypeVar("T")
 
 AS_A_MATRIX = 128
 """Dimensions up to which JAX takes it for a matrix, of which there are derivatives of every order in everything."""
@@ -189,6 +203,42 @@ class IdentityPlusLowRank:
         return Reach(small, basis @ vector, basis, space.array(self.scale))
 
 
+@pytree
+class WeightedLowRank(IdentityPlusLowRank):
+    """mass · (the identity plus a low rank, weighted along e), of one rank more.
+
+    Products and quadratic forms go by the split of :class:`Downdated`, in which nothing cancels: along e they keep the
+    digits that the sum of ``scale`` and the low rank has lost.
+    """
+
+    weighted: Any = None
+    mass: Array | float = 1.0
+
+    @classmethod
+    def of(cls, weighted: Any, mass: Array) -> WeightedLowRank:
+        """mass · ``weighted``, a :class:`Downdated` of an :class:`IdentityPlusLowRank`. Not checked."""
+        space = namespace(weighted, mass)
+        image = weighted.base.apply(weighted.direction)
+        less = quotient(space, weighted.ratio - 1, weighted.direction @ image, 0.0)
+        whole = weighted.base.plus(image[:, None], less[None, None]).times(mass)
+        parts = {
+            "factor": whole.factor,
+            "core": whole.core,
+            "scale": whole.scale,
+            "weighted": weighted,
+            "mass": mass,
+        }
+        return made(cls, **parts)
+
+    def apply(self, vector: Array) -> Array:
+        """A v for each of the vectors (…, d)."""
+        return self.mass * self.weighted.apply(vector)
+
+    def quadratic(self, vector: Array) -> Array:
+        """vᵀA v for each of the vectors (…, d)."""
+        return self.mass * self.weighted.quadratic(vector)
+
+
 def _without(vector: Array, basis: Array) -> Array:
     """``vector`` less its parts along the orthonormal rows of ``basis``; itself where it has none."""
     inside = basis @ vector
@@ -199,7 +249,12 @@ def _without(vector: Array, basis: Array) -> Array:
 
 def unchecked(factor: Array, core: Array, scale: Array) -> IdentityPlusLowRank:
     """Built from parts already known to be good, without the check and without a copy."""
-    made = object.__new__(IdentityPlusLowRank)
-    for name, value in (("factor", factor), ("core", core), ("scale", scale)):
-        object.__setattr__(made, name, value)
-    return made
+    return made(IdentityPlusLowRank, factor=factor, core=core, scale=scale)
+
+
+def made(kind: type[T], **fields: Any) -> T:
+    """An object of this kind with these fields and no check."""
+    new = object.__new__(kind)
+    for name, value in fields.items():
+        object.__setattr__(new, name, value)
+    return new

@@ -285,7 +285,7 @@ def _roots(space: Namespace, poles: _Poles, origins: _Origins) -> Array:
 
 
 def _first(xp: Any, poles: _Poles, origins: _Origins, unit: Array) -> Array:
-    """Where the equation with all else as it is at the origin has its root; the end of the bracket where it has none."""
+    """The root of the equation with all else as it is at the origin, or the end of the bracket."""
     nearby = 0.0 * origins.most
     root, total, *_ = _others(xp, poles, origins, nearby)
     pole = origins.index >= 0

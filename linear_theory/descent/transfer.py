@@ -169,7 +169,7 @@ jax.tree_util.register_dataclass(Response, data_fields=["rate"], meta_fields=["s
 
 @jax.custom_jvp
 def respond(response: Response, matrix: Array, vector: Array) -> Array:
-    """ψ_K(X) v for each K, (steps, m), in JAX; with first derivatives, also in momentum and lookahead, and no second."""
+    """ψ_K(X) v for each K, (steps, m), in JAX; with first derivatives, in momentum and lookahead too, and no second."""
     values, vectors = jnp.linalg.eigh(matrix)
     return (response.value(response.rate, values) * (vector @ vectors)) @ vectors.T
 

@@ -12,7 +12,7 @@ from paper_reproduction.claim import Settings
 from paper_reproduction.claims import _plane_search as search
 from paper_reproduction.claims._plane_search import Best, Plane
 
-# (ρ, a, b, c) with Σ = [[a, c], [c, b]], and what THEORY.md §5 prints for each method, in METHODS' order
+# (ρ, a, b, c) with Σ = [[a, c], [c, b]], and what was worked out beforehand for each method, in METHODS' order
 # (early stopping, descent, averaging, FLOW by descent, FLOW by flow, oracle; NaN: not printed there).
 PROBLEMS = (
     (0.6, 1.0, 1.0, 0.0, 0.4538, 0.4540, 0.5000, 0.4506, 0.4505, 0.4505),
@@ -109,7 +109,7 @@ def table(settings: Settings) -> xr.Dataset:
     printed = np.full((len(PROBLEMS), len(METHODS)), np.nan)
     printed[:, :6] = [row[4:] for row in PROBLEMS]
     dims = ("problem", "approach")
-    dataset["printed"] = (dims, printed, {"long_name": "THEORY.md section 5, four digits"})
+    dataset["printed"] = (dims, printed, {"long_name": "worked out beforehand, four digits"})
     infimum = [[(i, name) in PRINTED_INFIMA for name in METHODS] for i in range(len(PROBLEMS))]
     dataset["printed_infimum"] = (dims, np.array(infimum, dtype=int))
     corners = [_corners(_problem(plane)) for plane in planes]

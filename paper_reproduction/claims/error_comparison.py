@@ -84,7 +84,9 @@ def _table_checks(d: xr.Dataset) -> tuple[Check, ...]:
     infima = _infimum(d).values != d.table_printed_infimum.values.astype(bool)
     return (
         Check(
-            "THEORY §5's table: largest difference from the printed digits", off.max(), HALF_DIGIT * 1.000001
+            "the table worked out beforehand: largest difference from its four digits",
+            off.max(),
+            HALF_DIGIT * 1.000001,
         ),
         Check.at_least("a wrong sign of ρ in (9) would move the table by", flipped.min(), 20 * HALF_DIGIT),
         Check("cells wrongly said, or not said, to be an infimum", infima[:PARALLEL].sum(), 0),
