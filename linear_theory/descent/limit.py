@@ -153,7 +153,8 @@ def _from_rows(space: Namespace, sample: Sample) -> Spectrum:
         left, sizes, right = np.linalg.svd(triangle[:d, :d])
         shares = left.T @ triangle[:d, d]
         rest = float(triangle[d, d] ** 2) if n > d else 0.0
-    rank = int(solve(sample.X, sample.y, sample.start, sample.weights).rank)
+    found = solve(sample.X, sample.y, sample.start, sample.weights, column_scale=sample.noise)
+    rank = int(found.rank)
     seen = min(int((sizes > max(n, d) * space.eps * sizes[0]).sum()), rank)
     unseen = float((shares[seen:] ** 2).sum()) + rest
     sizes, shares, vectors = sizes[:seen], shares[:seen], right[:seen].T
@@ -189,7 +190,8 @@ def traced_limit(space: Namespace, sample: Sample, energy: Array, curvatures: Ar
     Without the SVD of :func:`spectrum`, the bound is infinite from σ_min/‖A‖ = √(mε) on.
     """
     xp, (n, _) = space.xp, sample.X.shape
-    found = solve(sample.X, sample.residual, xp.zeros_like(sample.start), sample.weights)
+    zero = xp.zeros_like(sample.start)
+    found = solve(sample.X, sample.residual, zero, sample.weights, column_scale=sample.noise)
     smallest = xp.where(found.rank > 0, curvatures[xp.maximum(found.rank - 1, 0)], 0.0)
     square, shaken = n / 2 * smallest, roundings(sample.X.shape) * space.eps * size**2
     sigma = root(xp, xp.where(square > 2 * shaken, square - shaken, 0.0))

@@ -10,6 +10,7 @@ from ..arrays import Array, Namespace, is_concrete, reject
 from ..least_squares import NormalEquations
 from ..least_squares.rows import Sample, refuse_infinite
 from .limit import Limit, Spectrum, root, spectrum, traced_limit
+from .units import Units
 
 __all__ = ["Objective"]
 
@@ -34,7 +35,11 @@ class Objective:
     [-1. -2.] 0.0
     """
 
-    def __init__(self, space: Namespace, sample: Sample, by_rows: bool = False) -> None:
+    def __init__(
+        self, space: Namespace, sample: Sample, by_rows: bool = False, units: Units | None = None
+    ) -> None:
+        self.units = Units(space, 0, 0) if units is None else units
+        sample = self.units.scaled(sample)
         self.space, self.sample = space, sample
         n, d = sample.X.shape
         self.count, self.affordable = n, min(n, d) <= AFFORDABLE
