@@ -121,9 +121,11 @@ class Objective:
         if self.equations is not None:
             gram = self.equations.gram
         else:
-            scaled = self.X * root(xp, self.weights)[:, None]
-            gram = scaled @ scaled.T if self.count < self.X.shape[1] else scaled.T @ scaled
-        # Singular values: their derivative, unlike an eigenbasis', needs no distinct ones.
-        curvatures = 2 / self.count * xp.linalg.svd(gram, compute_uv=False)
+            X, n = self.X, self.count
+            if n >= X.shape[1] or X.shape[1] <= AFFORDABLE:
+                gram = X.T @ (X * self.weights[:, None])  # not through √w, which has no derivative at 0
+            else:
+                scaled = X * root(xp, self.weights)[:, None]
+                gram = scaled @ scaled.T
         energy = (self.weights * self.residual**2).sum()
-        return traced_limit(self.space, self.sample, energy, curvatures, self.size)
+        return traced_limit(self.space, self.sample, energy, 2 / self.count * gram, self.size)
