@@ -225,12 +225,21 @@ def test_copies_are_parts():
         assert np.array_equal((part + copied).gram, 2 * part.gram)
 
 
+def test_sum_begins_with_its_own_zero():
+    parts = [equations(random_data(5, 2, 2, seed=3))] * 3
+    for total in (sum(parts), sum(iter(parts)), 0 + parts[0] + parts[1] + parts[2]):
+        assert np.array_equal(total.gram, sum(parts, lt.NormalEquations.empty(parts[0].start)).gram)
+
+
 def test_what_does_not_merge():
     part = lt.NormalEquations.of(np.ones((2, 2)), np.ones(2), START)
+    for other in (1, 0.0, False, None, np.float64(0.0), np.zeros(())):
+        with pytest.raises(TypeError):
+            part + other
+        with pytest.raises(TypeError):
+            other + part
     with pytest.raises(TypeError):
-        part + 1
-    with pytest.raises(TypeError, match="int"):
-        sum([part, part])  # its 0 knows no start: sum(parts, NormalEquations.empty(start))
+        part + 0  # nobody's beginning
     with pytest.raises(lt.InvalidValueError, match="another start"):
         part + lt.NormalEquations.empty(START + 1)
     with pytest.raises(lt.InvalidValueError, match="has 3 columns, this has 2"):

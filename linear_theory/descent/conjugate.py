@@ -13,7 +13,7 @@ __all__ = ["ConjugateGradient"]
 
 
 class Residuals(NamedTuple):
-    """√w·(r − Xδ) (n,), the direction (d,), ‖Aᵀresidual‖², and the running estimate of the smallest curvature.
+    """r − Xδ (n,), the direction (d,), ‖Aᵀresidual‖², and the running estimate of the smallest curvature.
 
     ``inverse`` estimates ‖R⁻¹‖², R the bidiagonal factor of the Lanczos matrix RᵀR = T; ``last`` is the last
     entry of xᵀ = zᵀR⁻¹ for the unit z found so far; ``link`` R's next entry off the diagonal.
@@ -58,20 +58,22 @@ class ConjugateGradient:
 
     def init(self, objective: Objective, displacement: Array) -> Residuals:
         """At δ, usually 0."""
-        xp, scale = objective.space.xp, root(objective.space.xp, objective.weights)
-        left = scale * (objective.residual - objective.X @ displacement)
-        direction = (scale * left) @ objective.X
+        xp = objective.space.xp
+        left = objective.residual - objective.X @ displacement
+        direction = (objective.weights * left) @ objective.X
         zero = xp.zeros_like(direction[0])
         return Residuals(left, direction, direction @ direction, zero, zero, zero)
 
     def step(self, objective: Objective, displacement: Array, state: Residuals) -> tuple[Array, Residuals]:
-        space, scale = objective.space, root(objective.space.xp, objective.weights)
-        image = scale * (objective.X @ state.direction)
+        space, weights = objective.space, objective.weights  # not √w, which has no derivative at 0
+        image = objective.X @ state.direction
         # Below the rounding of ‖Aᵀresidual‖ a direction is noise, and following it leads away again.
-        noise = (space.eps * objective.size) ** 2 * (state.left @ state.left)
-        length = space.xp.where(state.slope > noise, quotient(space, state.slope, image @ image, 0.0), 0.0)
+        noise = (space.eps * objective.size) ** 2 * ((weights * state.left) @ state.left)
+        length = space.xp.where(
+            state.slope > noise, quotient(space, state.slope, (weights * image) @ image, 0.0), 0.0
+        )
         left = state.left - length * image
-        gradient = (scale * left) @ objective.X
+        gradient = (weights * left) @ objective.X
         slope = gradient @ gradient
         turn = quotient(space, slope, state.slope, 0.0)
         inverse, last = _extend(objective, state, length)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, Namespace
+from ..arrays import Array, Namespace, pytree
 from ..least_squares import NormalEquations, solve
 from ..least_squares.blocks import residual_products
 from ..least_squares.rows import Sample
+from ..least_squares.split import Split, split
 
 __all__ = ["Limit", "Spectrum", "length", "limit_roundings", "root", "roundings", "spectrum", "traced_limit"]
 
@@ -153,7 +156,8 @@ def _from_rows(space: Namespace, sample: Sample) -> Spectrum:
         left, sizes, right = np.linalg.svd(triangle[:d, :d])
         shares = left.T @ triangle[:d, d]
         rest = float(triangle[d, d] ** 2) if n > d else 0.0
-    rank = int(solve(sample.X, sample.y, sample.start, sample.weights).rank)
+    found = solve(sample.X, sample.y, sample.start, sample.weights, column_scale=sample.noise)
+    rank = int(found.rank)
     seen = min(int((sizes > max(n, d) * space.eps * sizes[0]).sum()), rank)
     unseen = float((shares[seen:] ** 2).sum()) + rest
     sizes, shares, vectors = sizes[:seen], shares[:seen], right[:seen].T
@@ -183,16 +187,46 @@ def _triangle(sample: Sample) -> Array:
     return triangle
 
 
-def traced_limit(space: Namespace, sample: Sample, energy: Array, curvatures: Array, size: Array) -> Limit:
-    """The same in JAX, by :func:`solve` and the eigenvalues of the smaller Gram matrix, descending.
+def traced_limit(space: Namespace, sample: Sample, energy: Array, hessian: Array, size: Array) -> Limit:
+    """The same in JAX, by :func:`solve` and the eigenvalues of ∇²L, or of the matrix of its rows where that is smaller.
 
     Without the SVD of :func:`spectrum`, the bound is infinite from σ_min/‖A‖ = √(mε) on.
     """
     xp, (n, _) = space.xp, sample.X.shape
-    found = solve(sample.X, sample.residual, xp.zeros_like(sample.start), sample.weights)
-    smallest = xp.where(found.rank > 0, curvatures[xp.maximum(found.rank - 1, 0)], 0.0)
+    zero = xp.zeros_like(sample.start)
+    found = solve(sample.X, sample.residual, zero, sample.weights, column_scale=sample.noise)
+    largest, smallest = _eigenvalues(space, hessian, xp.stack([xp.ones_like(found.rank), found.rank]))
+    smallest = xp.where(found.rank > 0, smallest, 0.0)
     square, shaken = n / 2 * smallest, roundings(sample.X.shape) * space.eps * size**2
     sigma = root(xp, xp.where(square > 2 * shaken, square - shaken, 0.0))
     labels, left = root(xp, energy), root(xp, found.residual)
     error = limit_roundings(space, sample, size, sigma, found.theta, labels, left)
-    return Limit(found.theta, error, curvatures[0], smallest)
+    return Limit(found.theta, error, largest, smallest)
+
+
+@pytree
+class _Shifted:
+    """H − value·I, which is singular in value."""
+
+    whole: Array
+    value: Array
+
+    def matrix(self) -> Array:
+        return self.whole - self.value * jnp.eye(len(self.whole), dtype=self.whole.dtype)
+
+
+def _eigenvalues(space: Namespace, matrix: Array, places: Array) -> list[Array]:
+    """The eigenvalues of H ⪰ 0 at these places, 1 for the largest, with derivatives whatever the others do.
+
+    Those equal to rounding count as one, with their mean derivative.
+    """
+    values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(matrix))
+    rounding, found = len(matrix) * space.eps * jnp.abs(values).max(), []
+    for place in places:
+        value = values[jnp.clip(len(matrix) - place, 0, len(matrix) - 1)]
+        same = jnp.abs(values - value) <= rounding
+        inverse = jnp.where(same, 0.0, 1 / jnp.where(same, 1.0, values - value))
+        known = Split.of((vectors * inverse) @ vectors.T, (vectors * jnp.where(same, 1.0, 0.0)) @ vectors.T)
+        moved = jnp.trace(split(known, _Shifted(matrix, value)).rest)
+        found.append(jnp.maximum(value, 0.0) + moved / space.array(same.sum()))
+    return found

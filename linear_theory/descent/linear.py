@@ -72,7 +72,7 @@ class GradientDescent(Linear):
         if self.learning_rate is None:
             rate = 1 / _safe(space.xp, objective.limit.largest)
         else:
-            rate = space.array(self.learning_rate)
+            rate = objective.units.rate(self.learning_rate)
         return rate, space.array(0.0), space.array(0.0)
 
 
@@ -116,14 +116,14 @@ class HeavyBall(Linear):
             ratio = xp.maximum(root(xp, limit.smallest / largest), 4 * space.eps**0.5)
             momentum = ((1 - ratio) / (1 + ratio)) ** 2
         else:
-            rate = space.array(self.learning_rate)
+            rate = objective.units.rate(self.learning_rate)
             ends = [(1 - root(xp, rate * end)) ** 2 for end in (limit.smallest, largest)]
             momentum = xp.maximum(*ends)
             momentum = xp.where(momentum < 1, momentum, 0.0)  # it diverges with any
         if self.learning_rate is None:
             rate = (1 + root(xp, momentum)) ** 2 / largest
         else:
-            rate = space.array(self.learning_rate)
+            rate = objective.units.rate(self.learning_rate)
         return rate, momentum, space.array(0.0)
 
 
@@ -160,7 +160,7 @@ class Nesterov(Linear):
         space, limit = objective.space, objective.limit
         xp, largest = space.xp, _safe(space.xp, limit.largest)
         if self.learning_rate is not None:
-            rate = space.array(self.learning_rate)
+            rate = objective.units.rate(self.learning_rate)
         elif self.momentum is None:
             rate = 4 / (3 * largest + limit.smallest)
         else:

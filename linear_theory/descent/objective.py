@@ -10,6 +10,7 @@ from ..arrays import Array, Namespace, is_concrete, reject
 from ..least_squares import NormalEquations
 from ..least_squares.rows import Sample, refuse_infinite
 from .limit import Limit, Spectrum, root, spectrum, traced_limit
+from .units import Units
 
 __all__ = ["Objective"]
 
@@ -34,7 +35,11 @@ class Objective:
     [-1. -2.] 0.0
     """
 
-    def __init__(self, space: Namespace, sample: Sample, by_rows: bool = False) -> None:
+    def __init__(
+        self, space: Namespace, sample: Sample, by_rows: bool = False, units: Units | None = None
+    ) -> None:
+        self.units = Units(space, 0, 0) if units is None else units
+        sample = self.units.scaled(sample)
         self.space, self.sample = space, sample
         n, d = sample.X.shape
         self.count, self.affordable = n, min(n, d) <= AFFORDABLE
@@ -116,9 +121,11 @@ class Objective:
         if self.equations is not None:
             gram = self.equations.gram
         else:
-            scaled = self.X * root(xp, self.weights)[:, None]
-            gram = scaled @ scaled.T if self.count < self.X.shape[1] else scaled.T @ scaled
-        # Singular values: their derivative, unlike an eigenbasis', needs no distinct ones.
-        curvatures = 2 / self.count * xp.linalg.svd(gram, compute_uv=False)
+            X, n = self.X, self.count
+            if n >= X.shape[1] or X.shape[1] <= AFFORDABLE:
+                gram = X.T @ (X * self.weights[:, None])  # not through √w, which has no derivative at 0
+            else:
+                scaled = X * root(xp, self.weights)[:, None]
+                gram = scaled @ scaled.T
         energy = (self.weights * self.residual**2).sum()
-        return traced_limit(self.space, self.sample, energy, curvatures, self.size)
+        return traced_limit(self.space, self.sample, energy, 2 / self.count * gram, self.size)

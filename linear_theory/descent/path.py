@@ -113,5 +113,9 @@ class Path:
 def near_enough(displacement: Array, bound: Array, tolerance: Array) -> Array:
     """Whether ‖δ − δ_∞‖ ≤ bound makes ‖δ − δ_∞‖ ≤ tolerance·‖δ_∞‖ certain: ‖δ_∞‖ ≥ ‖δ‖ − bound."""
     xp = namespace(displacement, bound).xp
-    reach = xp.sqrt((displacement**2).sum(axis=-1))
+    largest = xp.abs(displacement).max(axis=-1)
+    unit = xp.where(
+        (largest > 0) & (largest < math.inf), largest, 1.0
+    )  # squares of large or small δ are no floats
+    reach = unit * xp.sqrt(((displacement / unit[..., None]) ** 2).sum(axis=-1))
     return (tolerance > 0) & (bound * (1 + tolerance) <= tolerance * reach)

@@ -18,14 +18,17 @@ from ..arrays import (
     meshed,
     reject,
 )
-from ..least_squares.rows import checked_sample
+from ..least_squares.rows import Sample, checked_sample, refuse_infinite
 from ..powers import listed_steps
+from .conjugate import ConjugateGradient
 from .exact import exact, exact_traced
 from .linear import GradientDescent, Linear
 from .loop import walked
 from .objective import Objective
 from .path import Path
 from .record import Record, bound_roundings, stops
+from .stochastic import StochasticGradient
+from .units import Units
 
 __all__ = ["Solver", "descend"]
 
@@ -69,6 +72,8 @@ def descend(
     weights: Array | None = None,
     solver: Solver | None = None,
     steps: int | Array = 100,
+    *,
+    column_scale: Array | None = None,
 ) -> Path:
     """Run a solver on L(θ) = (1/n) Σ wᵢ(yᵢ − ⟨xᵢ,θ⟩)² from ``start``.
 
@@ -89,6 +94,8 @@ def descend(
     steps : int or (k,) array of increasing ints
         K ≥ 0 records every iterate 0 … K; an array or sequence records these alone. Python integers of any
         size where no loop is needed. Not traceable.
+    column_scale : (d,) array, optional
+        As in :func:`linear_theory.solve`: the magnitude each column was made from.
 
     Returns
     -------
@@ -118,18 +125,28 @@ def descend(
         remedy = "must be a solver object, for instance linear_theory.descent.GradientDescent()"
         raise InvalidTypeError("solver", solver, remedy)
     chosen = _chosen(steps, isinstance(solver, Linear))
-    space, sample = checked_sample(X, y, start, weights, solver, steps)
+    space, sample = checked_sample(X, y, start, weights, solver, steps, column_scale=column_scale)
     if sample.y.ndim != 1:
         reject("y", y, f"must be a vector, not an array of shape {sample.y.shape}")
     with np.errstate(over="ignore", invalid="ignore"):  # divergence is the path's status, not a warning
-        objective = Objective(space, sample, getattr(solver, "by_rows", False))
+        objective = Objective(space, sample, getattr(solver, "by_rows", False), _units(space, sample, solver))
         if not isinstance(solver, Linear):
             record = walked(objective, solver, chosen)
         elif space.xp is np:
             record = exact(objective, solver, chosen)
         else:
             record = exact_traced(objective, solver, chosen)
-        return _path(objective, solver, chosen, record)
+        return _path(objective, sample, solver, chosen, record)
+
+
+def _units(space: Namespace, sample: Sample, solver: Any) -> Units:
+    """Those in which the rows are of size 1; a solver of one's own is given the rows as they are."""
+    units = Units.of(space, sample)
+    if isinstance(solver, Linear | ConjugateGradient | StochasticGradient):
+        return units
+    if is_concrete(units.columns) and 2 * int(units.columns) < np.finfo(space.dtype).minexp:
+        reject("X", sample.X, "is so small that squares underflow; rescale the columns, or use solve()")
+    return Units(space, 0, 0)
 
 
 def _chosen(steps: Any, any_size: bool) -> tuple[int, ...]:
@@ -145,7 +162,7 @@ def _chosen(steps: Any, any_size: bool) -> tuple[int, ...]:
     return tuple(range(numbers[0] + 1)) if single else numbers
 
 
-def _path(objective: Objective, solver: Any, chosen: tuple[int, ...], record: Record) -> Path:
+def _path(objective: Objective, sample: Sample, solver: Any, chosen: tuple[int, ...], record: Record) -> Path:
     """Up to the first record that is near enough; where that cannot be looked at, held there to the end."""
     space = objective.space
     xp = space.xp
@@ -154,8 +171,17 @@ def _path(objective: Objective, solver: Any, chosen: tuple[int, ...], record: Re
     steps = xp.asarray(np.array([min(k, widest) for k in recorded], dtype=kind))
     enough = stops(objective, solver, record)
     allowance = xp.broadcast_to(bound_roundings(objective, record), record.loss.shape)
-    rows = (objective.start + record.displacement, record.loss, steps, record.distance, allowance)
-    slope = record.slope
+    units = objective.units
+    start_loss = units.loss(objective.start_loss)
+    if is_concrete(start_loss) and not bool(xp.isfinite(start_loss)):
+        refuse_infinite(space, objective.X)
+        reject("y", sample.y, "is so far from X·start that squared residuals overflow; rescale y")
+    theta = sample.start + units.displacement(record.displacement)
+    distance, allowance = units.displacement(record.distance), units.displacement(allowance)
+    if is_concrete(theta) and bool(xp.isfinite(record.distance).all()) and not bool(xp.isfinite(theta).all()):
+        reject("X", sample.X, "is so small beside y that the path overflows; rescale the columns")
+    rows = (theta, units.loss(record.loss), steps, distance, allowance)
+    slope = units.slope(record.slope)
     if is_concrete(enough):
         end = int(enough.argmax()) + 1 if bool(enough.any()) else len(enough)
         rows, last = tuple(row[:end] for row in rows), end - 1
@@ -168,8 +194,8 @@ def _path(objective: Objective, solver: Any, chosen: tuple[int, ...], record: Re
     return Path(
         *rows,
         gradient_norm=slope[last],
-        start=objective.start,
-        start_loss=objective.start_loss,
+        start=sample.start,
+        start_loss=start_loss,
         tolerance=space.array(getattr(solver, "tolerance", 0.0)),
         certified=xp.asarray(int(certified)),
     )

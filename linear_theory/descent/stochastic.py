@@ -70,7 +70,7 @@ class StochasticGradient:
     def _rate(self, objective: Objective) -> Array:
         xp = objective.space.xp
         if self.learning_rate is not None:
-            return objective.space.array(self.learning_rate)
+            return objective.units.rate(self.learning_rate)
         rows = objective.row_curvatures
         whole = objective.limit.largest if objective.affordable else rows.mean()
         curvature = (1 - 1 / self.batch_size) * whole + rows.max() / self.batch_size

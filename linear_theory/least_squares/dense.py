@@ -10,8 +10,8 @@ import scipy.linalg.lapack
 
 from ..arrays import Array, Namespace, reject
 from . import pivoted
-from .blocks import calm_blas, one_root, residual_products, weighted_products
-from .fit import CHOLESKY, CONTRACTION, DIRECT, DUAL, DUAL_REFINED, IDLE, REFINED, Fit
+from .blocks import BLOCK_ENTRIES, calm_blas, one_root, residual_products, weighted_products
+from .fit import CHOLESKY, CONTRACTION, DIRECT, DUAL, DUAL_REFINED, IDLE, NOISY, REFINED, Fit, far_from
 from .rows import Sample, refuse_infinite
 
 lapack: Any = scipy.linalg.lapack
@@ -54,20 +54,45 @@ def factorise(matrix: Array, pull: float) -> Factor | None:
 
 def fit(space: Namespace, sample: Sample, ridge: Array) -> Fit:
     """The displacement (d,) or (d, m) for checked rows."""
+    pull = len(sample.X) * float(ridge)
+    found = _fit(space, sample, pull)
+    end = sample.start + found.displacement
+    if not far_from(space, sample.start, end, found.columns):
+        return found
+    # Seen from where it ended, the residual is not the small difference of two large ones.
+    again = _fit(space, _pulled(sample, pull).seen_from(end), 0.0)
+    left = _left(sample.seen_from(end), again.displacement)[1] if pull > 0 else again.residual
+    return found._replace(residual=left, rest=again.displacement)
+
+
+def _pulled(sample: Sample, pull: float) -> Sample:
+    """The ridge as rows of their own: √pull·θ = √pull·start."""
+    if pull == 0:
+        return sample
+    (n, d), many = sample.X.shape, sample.y.ndim
+    weights = np.ones(n) if sample.weights is None else sample.weights
+    X = np.concatenate([sample.X, np.eye(d)])
+    y = np.concatenate([sample.y, sample.start])
+    assert y.ndim == many
+    return Sample(X, y, sample.start, np.concatenate([weights, np.full(d, pull)]), sample.noise)
+
+
+def _fit(space: Namespace, sample: Sample, pull: float) -> Fit:
     n, d = sample.X.shape
-    weights, pull = sample.weights, n * float(ridge)
+    weights = sample.weights
     largest = 1.0 if weights is None else float(weights.max())
     if largest == 0 or not np.isfinite(pull):  # an infinite pull: no row moves it
         refuse_infinite(space, sample.X)
-        energy = _left(sample, np.zeros(sample.start.shape))[1]
-        return Fit(np.zeros(sample.start.shape), d if pull > 0 else 0, 1.0, energy, IDLE, 0)
+        nothing = np.zeros(sample.start.shape)
+        energy = _left(sample, nothing)[1]
+        return Fit(nothing, d if pull > 0 else 0, 1.0, energy, IDLE, 0, np.zeros(d), 0.0)
     # All weights and the ridge times c is the same optimum: in these units the largest is about 1.
     root = _power_of_two(max(largest, pull) ** 0.5)
     unit = root * root
     found = None
     with np.errstate(over="ignore", invalid="ignore"):  # looked for where it shows
         scaled = _in_units(sample, unit)
-        if scaled is not None:
+        if scaled is not None and not noisy(sample):
             gram_way = _by_inner_products if n < d else _by_normal_equations
             small = min(n, d)
             with calm_blas(n * d * small, d * small**2):
@@ -76,10 +101,18 @@ def fit(space: Namespace, sample: Sample, ridge: Array) -> Fit:
             refuse_infinite(space, sample.X)
             roots = np.ones(n) if weights is None else np.sqrt(weights)
             found = pivoted.fit(sample, roots / root, pull / unit)
-        residual = found.residual * unit
+        residual, columns = found.residual * unit, found.columns * root
     if not np.isfinite(found.displacement).all():
         reject("X", sample.X, "is so small beside y that the minimiser overflows; rescale the columns")
-    return found._replace(rank=d if pull > 0 else found.rank, residual=residual)
+    return found._replace(rank=d if pull > 0 else found.rank, residual=residual, columns=columns)
+
+
+def noisy(sample: Sample) -> bool:
+    """Whether so little is left of some column that combinations of it may be rounding."""
+    if sample.noise is None:
+        return False
+    left = np.maximum(sample.X.max(axis=0), -sample.X.min(axis=0))
+    return bool((sample.noise > NOISY * left).any())
 
 
 def _in_units(sample: Sample, unit: float) -> Sample | None:
@@ -90,7 +123,7 @@ def _in_units(sample: Sample, unit: float) -> Sample | None:
     scaled = weights / unit
     if ((scaled < TINY) & (weights > 0)).any():
         return None
-    return Sample(sample.X, sample.y, sample.start, scaled)
+    return sample.weighted(scaled)
 
 
 def _power_of_two(value: float) -> float:
@@ -112,15 +145,21 @@ def _by_normal_equations(sample: Sample, pull: float) -> Fit | None:
         gram, moment, energy = gram + gram_part, moment + moment_part, energy + energy_part
     if any(sample.X[:, j].any() for j in np.flatnonzero(gram.diagonal() == 0)):
         return None  # underflow: a column that only looks like zeros
-    return by_cholesky(gram, moment, energy, pull, lambda displacement: _left(sample, displacement))
+    cheap = sample.X.size <= BLOCK_ENTRIES
+    return by_cholesky(gram, moment, energy, pull, lambda displacement: _left(sample, displacement), cheap)
 
 
 def by_cholesky(
-    gram: Array, moment: Array, energy: Array, pull: float, left: Callable[[Array], tuple[Array, Array]]
+    gram: Array,
+    moment: Array,
+    energy: Array,
+    pull: float,
+    left: Callable[[Array], tuple[Array, Array]],
+    cheap: bool = False,
 ) -> Fit | None:
     """From XᵀWX, XᵀWr and Σwr², refined by ``left(δ)``, a pass over the rows that gives XᵀW(r − Xδ) and
-    Σw(r − Xδ)². None where the condition number is beyond repair by refinement, or squares have over- or
-    underflowed.
+    Σw(r − Xδ)²; where it is not needed, only if it is ``cheap``. None where the condition number is beyond repair
+    by refinement, or squares have over- or underflowed.
     """
     squares, d = gram.diagonal(), len(gram)
     if not (np.isfinite(gram).all() and np.isfinite(moment).all() and np.isfinite(energy).all()):
@@ -133,8 +172,7 @@ def by_cholesky(
         return None
     displacement, way, count = factor.solve(moment), CHOLESKY, 0
     before, drop = energy, (moment * displacement).sum(axis=0) + pull * (displacement**2).sum(axis=0)
-    if factor.condition > DIRECT:
-        way = REFINED
+    if cheap or factor.condition > DIRECT:
         previous = np.inf
         while count < MAX_REFINEMENTS:
             left_moment, before = left(displacement)
@@ -142,10 +180,10 @@ def by_cholesky(
             change = factor.solve(slope)
             drop = (change * (left_moment + slope)).sum(axis=0) / 2
             size = _relative(change, displacement, factor.scale)
-            if size > previous / 2:  # only rounding is left
+            if size == 0 or size > previous / 2:  # only rounding is left
                 drop = np.zeros_like(before)
                 break
-            displacement, count = displacement + change, count + 1
+            displacement, count, way = displacement + change, count + 1, REFINED
             # What the next step would change is this one times what a step leaves of the error.
             if size * unrefined_error(factor.condition, d) < np.finfo(float).eps / 8:
                 break
@@ -153,7 +191,8 @@ def by_cholesky(
     residual = before - drop
     if not (residual > 1e-3 * before).all():  # it would cancel
         residual = left(displacement)[1]
-    return Fit(displacement, int(seen.sum()), factor.condition, residual, way, count)
+    rank = int(seen.sum())
+    return Fit(displacement, rank, factor.condition, residual, way, count, np.sqrt(squares), 0.0)
 
 
 def _left(sample: Sample, displacement: Array) -> tuple[Array, Array]:
@@ -207,4 +246,5 @@ def _by_inner_products(sample: Sample, pull: float) -> Fit | None:
         if size < np.finfo(float).eps:
             break
     left = (residual.T - (X @ displacement).T) * np.sqrt(weights)
-    return Fit(displacement, len(A), factor.condition, (left**2).sum(axis=-1), way, count)
+    columns = np.sqrt(weights @ X**2)
+    return Fit(displacement, len(A), factor.condition, (left**2).sum(axis=-1), way, count, columns, 0.0)

@@ -40,9 +40,10 @@ def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
 
 def _products(sample: Sample) -> tuple[Array, Array, Array]:
     """XᵀWX, XᵀWr and Σwr² in JAX: of sharded rows each device's own, added by the compiler."""
-    scale = 1.0 if sample.weights is None else jnp.sqrt(sample.weights)
-    rows, aim = (sample.X.T * scale).T, (sample.residual.T * scale).T
-    return rows.T @ rows, rows.T @ aim, (aim * aim).sum(axis=0)
+    # Not through √w, which has no derivative at 0.
+    weighted = lambda values: values if sample.weights is None else (values.T * sample.weights).T
+    X, residual = sample.X, sample.residual
+    return X.T @ weighted(X), weighted(X).T @ residual, (residual * weighted(residual)).sum(axis=0)
 
 
 @pytree
@@ -76,8 +77,20 @@ class NormalEquations:
 
     @classmethod
     @meshed
-    def of(cls, X: Array, y: Array, start: Array, weights: Array | None = None) -> NormalEquations:
+    def of(
+        cls,
+        X: Array,
+        y: Array,
+        start: Array,
+        weights: Array | None = None,
+        *,
+        column_scale: Array | None = None,
+    ) -> NormalEquations:
         """From rows X (n, d), y (n,) or (n, m), a start (d,) or (d, m) and weights (n,) ≥ 0 (``None``: ones).
+
+        ``column_scale`` (d,): the magnitude each column was made from, as in :func:`linear_theory.solve`; a
+        column of which no more than rounding is left counts as zeros. (Combinations of columns that are
+        rounding are beyond what sums can show; ``solve`` on the rows tells them.)
 
         Raises
         ------
@@ -94,7 +107,7 @@ class NormalEquations:
         >>> print(sums.gram, sums.moment, sums.energy, sums.count)
         [[1.25]] [1.75] 3.25 2.0
         """
-        space, sample = checked_sample(X, y, start, weights)
+        space, sample = checked_sample(X, y, start, weights, column_scale=column_scale)
         if space.xp is np:
             total = cls.summed(sample)
         else:
@@ -188,6 +201,10 @@ class NormalEquations:
             reject("other", other.start, "was taken from another start; take both from the same")
         return self._plus(other._sums, other.carry)
 
+    def __radd__(self, other: int) -> NormalEquations:
+        """0 + these are these: what ``sum`` begins with, and no other number."""
+        return self if type(other) is int and other == 0 else NotImplemented
+
     def gradient(self, displacement: Array) -> Array:
         """∇L at start + δ: (2/n)(Gδ − g); no ½ in the loss, hence the 2.
 
@@ -228,7 +245,9 @@ class NormalEquations:
 
         Without the rows nothing can be refined: the relative error is about κ²·ε where :func:`solve` reaches
         κ·ε, κ the condition number of the weighted rows, and directions with σ/σ_max below about √ε count as
-        null. ``residual`` is energy − ⟨g, δ⟩, known to ε·energy.
+        null. Where that leaves out a direction, ``condition`` is infinite: it is that of the whole, and the sums
+        cannot show whether the columns depend on each other or nearly do. ``solve`` on the rows can.
+        ``residual`` is energy − ⟨g, δ⟩, known to ε·energy.
 
         Raises
         ------

@@ -23,11 +23,20 @@ CONTRACTION = 1e-3
 """Refinement is relied on while d·κ²·ε, about what a step leaves of the error, is below this."""
 
 DIRECT = 8.0
-"""Up to this condition number a Cholesky solution needs no refinement: it loses κ where QR loses 1."""
+"""Up to this condition number a Cholesky solution loses a digit at most: one refinement, where it is cheap."""
+
+NOISY = 16.0
+"""How many times its own size a column's noise may be, in units of ε, before it is asked whether it is a column."""
+
+FAR = 8.0
+"""How many times as long as θ the start is, in units of the columns, where its rounding costs a digit."""
 
 
 class Fit(NamedTuple):
-    """A displacement (d,) or (d, m), and how it was found."""
+    """A displacement (d,) or (d, m), and how it was found: θ = (start + displacement) + rest.
+
+    ``columns`` (d,): √Σ wᵢxᵢⱼ².
+    """
 
     displacement: Array
     rank: Array | int
@@ -35,6 +44,8 @@ class Fit(NamedTuple):
     residual: Array
     way: Array | int
     refinements: Array | int
+    columns: Array
+    rest: Array | float
 
 
 class Inverse(NamedTuple):
@@ -49,13 +60,19 @@ class Inverse(NamedTuple):
     condition: Array
 
 
-def column_scale(space: Namespace, squares: Array) -> Array:
+def column_sizes(space: Namespace, squares: Array) -> Array:
     """√ of the columns' sums of squares; a column of zeros takes the unit of the largest, or 1."""
     xp = space.xp
     size = xp.sqrt(squares)
     largest = xp.max(size)
     # Or rounding would be magnified along it.
     return xp.where(size > 0, size, xp.where(largest > 0, largest, 1.0))
+
+
+def far_from(space: Namespace, start: Array, end: Array, columns: Array) -> Array:
+    """Whether the start is so much longer than θ, in units of the columns, that digits of θ were lost on the way."""
+    length = lambda theta: space.xp.max(space.xp.abs((theta.T * columns).T), initial=0.0)
+    return length(start) > FAR * length(end)
 
 
 def spectral_inverse(space: Namespace, sizes: Array, right: Array, kept: Array, scale: Array) -> Inverse:

@@ -57,8 +57,8 @@ class Dependence(NamedTuple):
     combination: Array
 
 
-def dependence(matrix: Array, shift: Array) -> Dependence:
-    """Of equilibrated rows: the rank, which columns are basic, and T (r, d − r).
+def dependence(matrix: Array, shift: Array, noise: float = 0.0) -> Dependence:
+    """Of equilibrated rows: the rank, which columns are basic, and T (r, d − r); every entry known to ``noise``.
 
     Of columns that would do about as well, those that are large before they were scaled, by 2^shift, are
     basic: what moves little along them is short.
@@ -69,7 +69,7 @@ def dependence(matrix: Array, shift: Array) -> Dependence:
     factor = qr(matrix)
     sizes = svdvals(factor.triangle)
     tolerance = rank_tolerance(n, d)
-    rank = int((sizes > tolerance * sizes[0]).sum())
+    rank = int((sizes > max(tolerance * sizes[0], noise * np.sqrt(n))).sum())
     seen = np.empty((rank, d))
     seen[:, factor.columns] = factor.triangle[:rank]
     basic = np.arange(d) if rank == d else _basic_columns(seen, shift)
@@ -113,11 +113,16 @@ def fit(sample: Sample, roots: Array, pull: float) -> Fit:
     residual = sample.residual.reshape(n, -1)
     kept = roots > 0
     shift = _exponents(sample.X[kept], 0)
+    if sample.noise is not None:  # a column of which little is left stands in units of what it was made from
+        shift = np.maximum(shift, np.where(sample.noise > 0, np.frexp(sample.noise)[1], shift))
     X, root = np.ldexp(sample.X[kept], -shift), roots[kept]  # δ in units of 2^−shift
     rows, aim = X * root[:, None], residual[kept] * root[:, None]
     weighed = np.abs(rows).max(axis=1) > 0  # the others say nothing about δ
-    even, more = _equilibrated(X[weighed])
-    found = dependence(even, shift + more)
+    if sample.noise is None:
+        even, more = _equilibrated(X[weighed])
+        found = dependence(even, shift + more)
+    else:  # rows as they are: the noise is that of the columns
+        more, found = 0 * shift, dependence(X[weighed], shift, n * EPS)
     shortest = Shortest.among(found, shift, shift + more)
     basic, rows, aim = found.basic, rows[weighed][:, found.basic], aim[weighed]
     if pull > 0:
@@ -129,7 +134,9 @@ def fit(sample: Sample, roots: Array, pull: float) -> Fit:
     energy = (left**2).sum(axis=0)
     shape = (d, sample.y.shape[1]) if many else (d,)
     way = QR_CLOSEST if found.others.size else QR
-    return Fit(displacement.reshape(shape), len(basic), condition, energy if many else energy[0], way, 0)
+    columns = np.ldexp(_lengths(X * root[:, None]), shift)
+    energy = energy if many else energy[0]
+    return Fit(displacement.reshape(shape), len(basic), condition, energy, way, 0, columns, 0.0)
 
 
 def _full_rank(rows: Array, aim: Array) -> tuple[Array, float]:

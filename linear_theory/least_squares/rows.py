@@ -27,12 +27,24 @@ __all__ = ["Rows", "Sample", "checked_rows", "checked_sample", "refuse_infinite"
 
 @pytree
 class Sample:
-    """Rows as they were given: X (n, d), y (n,) or (n, m), start (d,) or (d, m), weights (n,) or None."""
+    """Rows as they were given: X (n, d), y (n,) or (n, m), start (d,) or (d, m), weights (n,) or None.
+
+    ``noise`` (d,) or None: columns are known to n·ε of it, and those of which no more is left are zero.
+    """
 
     X: Array
     y: Array
     start: Array
     weights: Array | None
+    noise: Array | None = None
+
+    def seen_from(self, start: Array) -> Sample:
+        """The same rows with another start."""
+        return Sample(self.X, self.y, start, self.weights, self.noise)
+
+    def weighted(self, weights: Array | None) -> Sample:
+        """The same rows with other weights."""
+        return Sample(self.X, self.y, self.start, weights, self.noise)
 
     @property
     def residual(self) -> Array:
@@ -51,16 +63,21 @@ class Rows:
 
 
 def checked_sample(
-    X: object, y: object, start: object, weights: object | None, *others: object
+    X: object,
+    y: object,
+    start: object,
+    weights: object | None,
+    *others: object,
+    column_scale: object | None = None,
 ) -> tuple[Namespace, Sample]:
     """The engine of all the arguments and the rows in it, with shapes checked and every value but X's.
 
     Whether X is finite shows in the sums over its rows, which are taken anyway; ``refuse_infinite`` then
     says where it is not.
     """
-    space = namespace(X, y, start, weights, *others)
+    space = namespace(X, y, start, weights, *others, column_scale)
     same_rows(X=X, y=y, weights=weights)
-    same_labels("parameters", X=(X, 1), start=(start, 0))
+    same_labels("parameters", X=(X, 1), start=(start, 0), column_scale=(column_scale, 0))
     same_labels("outputs", y=(y, 1), start=(start, 1))
     matrix = numeric(space, "X", X, ndim=2)
     n, d = matrix.shape
@@ -77,7 +94,24 @@ def checked_sample(
         accept = lambda w: (w >= 0) & (w < math.inf)
         weights = bounded(space, "weights", weights, accept, "must be finite and ≥ 0", ndim=1)
         weights = shaped("weights", weights, (n,), "one a row of X")
-    return space, Sample(matrix, labels, origin, weights)
+    noise = None
+    if column_scale is not None:
+        matrix, noise = _without_rounding(space, matrix, column_scale)
+    return space, Sample(matrix, labels, origin, weights, noise)
+
+
+def _without_rounding(space: Namespace, X: Array, column_scale: object) -> tuple[Array, Array]:
+    """X with those columns set to zero that are no more than centring n rows leaves of a constant; and the noise
+    of the others.
+    """
+    n, d = X.shape
+    accept = lambda c: (c >= 0) & (c < math.inf)
+    scale = bounded(space, "column_scale", column_scale, accept, "must be finite and ≥ 0", ndim=1)
+    scale = shaped("column_scale", scale, (d,), "one entry a column of X, the magnitude it was made from")
+    rounding = space.xp.maximum(X.max(axis=0), -X.min(axis=0)) <= n * space.eps * scale
+    if not is_concrete(rounding) or bool(rounding.any()):
+        X = space.xp.where(rounding, 0.0, X)
+    return X, space.xp.where(rounding, 0.0, scale)
 
 
 def refuse_infinite(space: Namespace, X: Array) -> None:

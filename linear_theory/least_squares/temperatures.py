@@ -53,7 +53,14 @@ class TemperaturePath:
 
 @meshed
 def temperature_path(
-    X: Array, y: Array, start: Array, temperatures: Array, ridge: float | Array = 0.0, accuracy: float = 1e-8
+    X: Array,
+    y: Array,
+    start: Array,
+    temperatures: Array,
+    ridge: float | Array = 0.0,
+    accuracy: float = 1e-8,
+    *,
+    column_scale: Array | None = None,
 ) -> TemperaturePath:
     """:func:`linear_theory.solve` with FLOW's weights exp(−rᵢ²/τ), rᵢ = yᵢ − ⟨xᵢ, start⟩, at every τ asked for.
 
@@ -72,6 +79,8 @@ def temperature_path(
         until it holds. Temperatures for which it cannot (condition numbers beyond about 1e6, so low that few
         rows have any weight), wide rows, and JAX arrays (where the path is differentiable) are solved one by
         one.
+    column_scale : (d,) array, optional
+        As in :func:`linear_theory.solve`: the magnitude each column was made from.
 
     Raises
     ------
@@ -87,7 +96,7 @@ def temperature_path(
     >>> print(path.theta[:, 0].round(4))  # ever nearer to what the easiest rows say
     [4.     1.427  1.0474]
     """
-    space, sample = checked_sample(X, y, start, None, temperatures, ridge)
+    space, sample = checked_sample(X, y, start, None, temperatures, ridge, column_scale=column_scale)
     if sample.y.ndim == 2:
         reject(
             "y", y, f"must be a vector, not an array of shape {sample.y.shape}: weights belong to one task"
@@ -111,12 +120,12 @@ def _each(space: Namespace, sample: Sample, taus: Array, ridge: Array) -> Temper
 
     def one(tau: Array) -> tuple[Array, Array]:
         # The largest weight is 1, so that none of this underflows; the ridge keeps its proportion.
-        least = jnp.min(losses)
+        least = jax.lax.stop_gradient(jnp.min(losses))
         weights = jnp.exp(-(losses - least) / tau)
-        rows = Sample(sample.X, sample.y, sample.start, weights)
+        rows = sample.weighted(weights)
         most = math.log(float(jnp.finfo(space.dtype).max)) / 2  # so strong a ridge leaves nothing to move
         fit = traced.fit(space, rows, ridge * jnp.exp(jnp.minimum(least / tau, most)))
-        return sample.start + fit.displacement, weights.mean() * jnp.exp(-least / tau)
+        return (sample.start + fit.displacement) + fit.rest, weights.mean() * jnp.exp(-least / tau)
 
     theta, mass = jax.lax.map(one, taus)
     return TemperaturePath(taus, theta, mass, taus.shape[0], space.array(0.0))
@@ -133,8 +142,9 @@ def _shared(space: Namespace, sample: Sample, taus: Array, ridge: float, accurac
         pulls = np.minimum(n * ridge * np.exp(least * rates), largest) if ridge else 0 * rates
         wanted = Wanted(rates, pulls)
         displacement, mass = np.full((len(rates), d), np.nan), np.empty(len(rates))
+        rest = np.zeros((len(rates), d))
         weightings, error = 0, 0.0
-        for window in _windows(rates) if n >= d else ():
+        for window in _windows(rates) if n >= d and not dense.noisy(sample) else ():
             span = Span(sample.X, residual, excess, wanted.only(window), accuracy)
             # Beside the sums, which have threads of their own, much small algebra that threads only slow down.
             with calm_blas(n * d**2, d**3):
@@ -142,11 +152,12 @@ def _shared(space: Namespace, sample: Sample, taus: Array, ridge: float, accurac
             weightings, error = weightings + span.weightings, max(error, span.error)
         for t in np.flatnonzero(np.isnan(displacement[:, 0])):
             weights = np.exp(-excess * rates[t])
-            rows = Sample(sample.X, sample.y, sample.start, weights)
-            displacement[t] = dense.fit(space, rows, pulls[t] / n).displacement
+            found = dense.fit(space, sample.weighted(weights), pulls[t] / n)
+            displacement[t], rest[t] = found.displacement, found.rest
             mass[t], weightings = weights.mean(), weightings + 1
         mass *= np.exp(-least * rates)
-    return TemperaturePath(taus, sample.start + displacement[place], mass[place], weightings, error)
+    theta = (sample.start + displacement) + rest
+    return TemperaturePath(taus, theta[place], mass[place], weightings, error)
 
 
 def _residual(space: Namespace, sample: Sample) -> Array:

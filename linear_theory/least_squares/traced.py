@@ -1,135 +1,144 @@
 """Weighted least squares in JAX: the same under ``jit``, ``vmap`` and ``grad``, on one device or many.
 
-The value comes from a factorisation that no derivative passes through. The derivative is that of H⁺g,
-H = XᵀWX + n·ridge·I, by the implicit function theorem (Golub and Pereyra where the rank is deficient):
-
-    dH⁺ = −H⁺ dH H⁺ + H⁺H⁺ dH N + N dH H⁺H⁺,      dN = −H⁺ dH N − N dH H⁺,      N = I − H⁺H,
-
-written with H⁺ and N themselves, so that it can be taken again.
+The value comes from a factorisation that no derivative passes through. The derivative, of any order, is that of
+H⁺g, H = XᵀWX + n·ridge·I, g = XᵀWr, by the implicit function theorem (``split``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
-from ..arrays import Array, Namespace, is_concrete
+from ..arrays import Array, Namespace, is_concrete, pytree
 from .fit import (
     CHOLESKY,
     CONTRACTION,
-    DIRECT,
+    NOISY,
     REFINED,
     SPECTRAL,
     SVD,
     Fit,
     Inverse,
-    column_scale,
+    column_sizes,
+    far_from,
     spectral_inverse,
 )
 from .rows import Sample
+from .split import Split, minimiser
 
 if TYPE_CHECKING:
     from .equations import NormalEquations
 
 MAX_REFINEMENTS = 4
 
-Apply = Callable[[Any, Array], Array]
+
+@pytree
+class Weighted:
+    """Of weighted rows: H = XᵀWX + pull·I, g = XᵀWr."""
+
+    X: Array
+    weights: Array
+    pull: Array
+    residual: Array
+
+    def matrix(self) -> Array:
+        """H (d, d)."""
+        identity = jnp.eye(self.X.shape[1], dtype=self.X.dtype)
+        return self.X.T @ (self.X.T * self.weights).T + self.pull * identity
+
+    def apply(self, vectors: Array) -> Array:
+        """H v."""
+        return self.X.T @ ((self.X @ vectors).T * self.weights).T + self.pull * vectors
+
+    def slope(self, displacement: Array) -> Array:
+        """g − Hδ."""
+        left = self.residual - self.X @ displacement
+        return self.X.T @ (left.T * self.weights).T - self.pull * displacement
 
 
-def _rows_apply(held: tuple[Array, Array, Array], vector: Array) -> Array:
-    """(XᵀWX + pull·I) v."""
-    X, weights, pull = held
-    return X.T @ ((X @ vector).T * weights).T + pull * vector
+@pytree
+class Summed:
+    """Of sums: H = Gram + pull·I, g = moment."""
 
+    gram: Array
+    pull: Array
+    moment: Array
 
-def _gram_apply(held: tuple[Array, Array], vector: Array) -> Array:
-    gram, pull = held
-    return gram @ vector + pull * vector
+    def matrix(self) -> Array:
+        """H (d, d)."""
+        return self.gram + self.pull * jnp.eye(len(self.gram), dtype=self.gram.dtype)
 
+    def apply(self, vectors: Array) -> Array:
+        """H v."""
+        return self.gram @ vectors + self.pull * vectors
 
-def _change(apply: Apply, held: Any, moved: Any, vector: Array) -> Array:
-    """(dH) v."""
-    return jax.jvp(lambda h: apply(h, vector), (held,), (moved,))[1]
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _inverse(apply: Apply, known: Inverse, held: Any, vector: Array) -> Array:
-    """H⁺v."""
-    return known.root @ (known.root.T @ vector)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _unseen(apply: Apply, known: Inverse, held: Any, vector: Array) -> Array:
-    """N v."""
-    return known.unseen @ vector
-
-
-@_inverse.defjvp
-def _(apply: Apply, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    (known, held, vector), (_, moved, d_vector) = primals, tangents
-    inverse, unseen = partial(_inverse, apply, known, held), partial(_unseen, apply, known, held)
-    change = partial(_change, apply, held, moved)
-    value = inverse(vector)
-    seen = inverse(d_vector - change(value))
-    return value, seen + inverse(inverse(change(unseen(vector)))) + unseen(change(inverse(value)))
-
-
-@_unseen.defjvp
-def _(apply: Apply, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    (known, held, vector), (_, moved, d_vector) = primals, tangents
-    inverse, unseen = partial(_inverse, apply, known, held), partial(_unseen, apply, known, held)
-    change = partial(_change, apply, held, moved)
-    value = unseen(vector)
-    return value, unseen(d_vector) - inverse(change(value)) - unseen(change(inverse(vector)))
-
-
-def _differentiable(apply: Apply, known: Inverse, held: Any, found: Array, moment: Array) -> Array:
-    """H⁺g = Pδ + H⁺(g − Hδ) for every constant δ; taken at δ = found, of which it keeps the value's digits."""
-    known, found = jax.lax.stop_gradient((known, found))
-    rest = _inverse(apply, known, held, moment - apply(held, found)) - _unseen(apply, known, held, found)
-    return found + (rest - jax.lax.stop_gradient(rest))
+    def slope(self, displacement: Array) -> Array:
+        """g − Hδ."""
+        return self.moment - self.apply(displacement)
 
 
 def fit(space: Namespace, sample: Sample, ridge: Array) -> Fit:
     """The displacement (d,) or (d, m) for checked rows."""
-    n, d = sample.X.shape
-    residual = sample.residual
+    n, _ = sample.X.shape
     weights = jnp.ones(n, dtype=space.dtype) if sample.weights is None else sample.weights
-    pull = n * ridge
-    held = (sample.X, weights, pull)
-    data = jax.lax.stop_gradient((sample.X, weights, pull, residual))
-    if n < d:
-        found = _by_svd(space, *data)
+    problem = Weighted(sample.X, weights, n * ridge, sample.residual)
+    rows, y, start = jax.lax.stop_gradient((problem, sample.y, sample.start))
+    sizes = jnp.sqrt(((rows.X.T * jnp.sqrt(rows.weights)) ** 2).sum(axis=1))
+    noise = jnp.zeros_like(sizes) if sample.noise is None else sample.noise * jnp.sqrt(rows.weights.sum())
+    ways = _Ways(space, rows, sizes, noise)
+    inverse, found, way, refinements = ways.found(rows.residual, jnp.zeros_like(start))
+    end = start + found
+    # Seen from where it ended, the residual is not the small difference of two large ones.
+    again = lambda: ways.found(y - rows.X @ end, end - start)[1]
+    far = far_from(space, start, end, sizes)
+    if is_concrete(far):
+        rest = again() if bool(far) else jnp.zeros_like(end)
     else:
-        inverse, usable = _by_cholesky(space, *data[:3])
-        refined = lambda: _refined(space, inverse, *data)
-        if is_concrete(usable):
-            found = refined() if bool(usable) else _by_svd(space, *data)
-        else:
-            found = jax.lax.cond(usable, refined, lambda: _by_svd(space, *data))
-    known, displacement, way, refinements = found
-    moment = sample.X.T @ (residual.T * weights).T
-    displacement = _differentiable(_rows_apply, known, held, displacement, moment)
-    left = residual - sample.X @ displacement
+        rest = jax.lax.cond(far, again, lambda: jnp.zeros_like(end))
+    known = Split.of(inverse.root @ inverse.root.T, inverse.unseen)
+    displacement = minimiser(known, found, problem)
+    left = (sample.y - sample.X @ end) - sample.X @ ((sample.start + displacement - end) + rest)
     energy = (left * (left.T * weights).T).sum(axis=0)
-    return Fit(displacement, known.rank, known.condition, energy, way, refinements)
+    rank = jnp.where(rows.pull > 0, sample.X.shape[1], inverse.rank)
+    return Fit(displacement, rank, inverse.condition, energy, way, refinements, sizes, rest)
 
 
 Found = tuple[Inverse, Array, Array, Array]
 
 
-def _by_cholesky(space: Namespace, X: Array, weights: Array, pull: Array) -> tuple[Inverse, Array]:
+class _Ways:
+    """Of finding δ: the refined Cholesky solution where that can be relied on, else the SVD."""
+
+    def __init__(self, space: Namespace, rows: Weighted, sizes: Array, noise: Array) -> None:
+        self.space, self.rows, self.noise = space, rows, noise
+        n, d = rows.X.shape
+        self.tall = n >= d
+        if self.tall:
+            self.inverse, usable = _by_cholesky(space, rows)
+            self.usable = usable & (noise <= NOISY * sizes).all()
+
+    def found(self, residual: Array, offset: Array) -> Found:
+        """δ, argmin Σw(r − Xδ)² + pull·‖offset + δ‖²."""
+        rows = Weighted(self.rows.X, self.rows.weights, self.rows.pull, residual)
+        by_svd = lambda: _by_svd(self.space, rows, offset, self.noise)
+        if not self.tall:
+            return by_svd()
+        refined = lambda: _refined(self.space, self.inverse, rows, offset)
+        if is_concrete(self.usable):
+            return refined() if bool(self.usable) else by_svd()
+        return jax.lax.cond(self.usable, refined, by_svd)
+
+
+def _by_cholesky(space: Namespace, rows: Weighted) -> tuple[Inverse, Array]:
     """A root of (XᵀWX + pull)⁻¹ from the equilibrated normal equations, and whether it can be relied on."""
-    d = X.shape[1]
-    scaled = (X.T * jnp.sqrt(weights)).T
+    d = rows.X.shape[1]
+    scaled = (rows.X.T * jnp.sqrt(rows.weights)).T
     gram = scaled.T @ scaled
-    scale = column_scale(space, jnp.diagonal(gram) + pull)
+    scale = column_sizes(space, jnp.diagonal(gram) + rows.pull)
     identity = jnp.eye(d, dtype=space.dtype)
-    matrix = (gram + pull * identity) / scale / scale[:, None]
+    matrix = (gram + rows.pull * identity) / scale / scale[:, None]
     values = jnp.linalg.eigvalsh(matrix)
     condition = jnp.sqrt(values[-1] / values[0])
     usable = d * condition**2 * space.eps < CONTRACTION  # false for the NaN of a negative eigenvalue
@@ -141,14 +150,9 @@ def _by_cholesky(space: Namespace, X: Array, weights: Array, pull: Array) -> tup
     return Inverse(root, none, jnp.asarray(d), safe(condition)), usable
 
 
-def _refined(
-    space: Namespace, inverse: Inverse, X: Array, weights: Array, pull: Array, residual: Array
-) -> Found:
+def _refined(space: Namespace, inverse: Inverse, rows: Weighted, offset: Array) -> Found:
     """δ ← δ + H⁻¹(XᵀW(r − Xδ) − pull·δ) from 0, until a step no longer changes anything but rounding."""
-
-    def correction(delta: Array) -> Array:
-        left = residual - X @ delta
-        return inverse.root @ (inverse.root.T @ (X.T @ (left.T * weights).T - pull * delta))
+    correction = lambda delta: inverse.root @ (inverse.root.T @ (rows.slope(delta) - rows.pull * offset))
 
     def going(state: tuple[Array, Array, Array]) -> Array:
         _, size, count = state
@@ -161,24 +165,27 @@ def _refined(
         now = jnp.max(jnp.abs(change), initial=0.0) / jnp.where(length > 0, length, 1.0)
         return delta + change, jnp.where(now < size / 4, now, 0.0), count + 1
 
-    first = correction(jnp.zeros((X.shape[1], *residual.shape[1:]), dtype=space.dtype))
-    needed = jnp.where(inverse.condition > DIRECT, jnp.inf, 0.0).astype(space.dtype)
-    delta, _, count = jax.lax.while_loop(going, step, (first, needed, jnp.asarray(0)))
+    first = correction(jnp.zeros_like(offset))
+    delta, _, count = jax.lax.while_loop(going, step, (first, space.array(jnp.inf), jnp.asarray(0)))
     return inverse, delta, jnp.where(count > 0, REFINED, CHOLESKY), count
 
 
-def _by_svd(space: Namespace, X: Array, weights: Array, pull: Array, residual: Array) -> Found:
-    """The shortest solution of √w·X δ = √w·r (and √pull·δ = 0) by the SVD of the equilibrated rows."""
+def _by_svd(space: Namespace, rows: Weighted, offset: Array, noise: Array) -> Found:
+    """The shortest solution of √w·X δ = √w·r (and √pull·δ = −√pull·offset) by the SVD of the equilibrated rows.
+
+    A column of which less is left than its noise stands in units of that: then it is as small as it is unsure.
+    """
+    X, weights, pull, residual = rows.X, rows.weights, rows.pull, rows.residual
     n, d = X.shape
     root = jnp.sqrt(weights)
     seen = jnp.concatenate([X, residual.reshape(n, -1)], axis=1) * root[:, None]
     seen = _triangle(seen) if n >= d else seen
     tall = jnp.concatenate([seen[:, :d], jnp.sqrt(pull) * jnp.eye(d, dtype=space.dtype)])
     aim = seen[:, d:].reshape(-1, *residual.shape[1:])
-    aim = jnp.concatenate([aim, jnp.zeros((d, *aim.shape[1:]), dtype=space.dtype)])
-    scale = column_scale(space, (tall**2).sum(axis=0))
+    aim = jnp.concatenate([aim, -jnp.sqrt(pull) * offset])
+    scale = jnp.maximum(column_sizes(space, (tall**2).sum(axis=0)), noise)
     left, sizes, right = jnp.linalg.svd(tall / scale, full_matrices=False)
-    kept = sizes > (n + d) * space.eps * sizes[0]
+    kept = sizes > (n + d) * space.eps * jnp.maximum(sizes[0], 1.0)
     inverse = spectral_inverse(space, sizes, right.T, kept, scale)
     return inverse, inverse.root @ (left.T @ aim), jnp.asarray(SVD), jnp.asarray(0)
 
@@ -193,20 +200,27 @@ def _triangle(rows: Array) -> Array:
 
 
 def fit_equations(space: Namespace, equations: NormalEquations, ridge: Array) -> Fit:
-    """The displacement from sums alone, in NumPy as in JAX: eigenvectors of the equilibrated Gram matrix."""
+    """The displacement from sums alone, in NumPy as in JAX: eigenvectors of the equilibrated Gram matrix.
+
+    Where the sums cannot show whether there is a direction, the condition number of the whole is infinite.
+    """
     xp, gram, moment = space.xp, equations.gram, equations.moment
-    pull = equations.count * ridge
+    d, pull = gram.shape[0], equations.count * ridge
     stop = jax.lax.stop_gradient if xp is jnp else lambda value: value
-    matrix = stop(gram + pull * xp.eye(gram.shape[0], dtype=space.dtype))
-    scale = column_scale(space, xp.diagonal(matrix))
+    matrix, squares = stop(gram + pull * xp.eye(d, dtype=space.dtype)), stop(xp.diagonal(gram))
+    scale = column_sizes(space, xp.diagonal(matrix))
     values, vectors = xp.linalg.eigh(matrix / scale / scale[:, None])
     values, vectors = values[::-1], vectors[:, ::-1]
-    kept = values > matrix.shape[0] * space.eps * xp.maximum(values[0], 0.0)
+    kept = values > d * space.eps * xp.maximum(values[0], 0.0)
     inverse = spectral_inverse(space, xp.sqrt(xp.where(kept, values, 0.0)), vectors, kept, scale)
     displacement = inverse.root @ (inverse.root.T @ stop(moment))
     if xp is jnp:
-        displacement = _differentiable(_gram_apply, inverse, (gram, pull), displacement, moment)
+        known = Split.of(inverse.root @ inverse.root.T, inverse.unseen)
+        displacement = minimiser(known, displacement, Summed(gram, pull, moment))
     drop = (moment * displacement).sum(axis=0)
     curved = pull * (displacement * displacement).sum(axis=0)
     residual = equations.energy - drop - curved
-    return Fit(displacement, inverse.rank, inverse.condition, residual, SPECTRAL, 0)
+    told = xp.where(pull > 0, float(d), xp.minimum(space.array((squares > 0).sum()), equations.count))
+    condition = xp.where(space.array(inverse.rank) < told, xp.inf, inverse.condition)
+    rank = xp.where(pull > 0, d, inverse.rank)
+    return Fit(displacement, rank, condition, residual, SPECTRAL, 0, xp.sqrt(squares), 0.0)

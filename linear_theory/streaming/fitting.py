@@ -140,12 +140,14 @@ def solve(
             found = _by_triangle(stream, rule, ridge)
     whole = lambda value: np.asarray(value)
     return Solution(
-        stream.start + found.displacement,
+        (stream.start + found.displacement) + found.rest,
         whole(found.rank),
         whole(float(found.condition)),
         whole(found.residual),
         whole(found.way),
         whole(found.refinements),
+        found.columns,
+        stream.start,
         stream.rows,
         stream.passes,
         int(triangle),
@@ -228,6 +230,8 @@ def _by_triangle(stream: Stream, rule: WeightRule, ridge: float) -> Fit:
     seen, unexplained = independent_rows(tree.whole(), stream.rows)
     if len(seen.X) == 0:
         rank = stream.start.size if ridge > 0 else 0
-        return Fit(np.zeros(stream.start.shape), rank, 1.0, unexplained, IDLE, 0)
+        return Fit(
+            np.zeros(stream.start.shape), rank, 1.0, unexplained, IDLE, 0, np.zeros(len(stream.start)), 0.0
+        )
     found = dense.fit(namespace(), seen, np.asarray(ridge * stream.rows / len(seen.X)))
     return found._replace(residual=found.residual + unexplained)

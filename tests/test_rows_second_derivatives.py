@@ -1,0 +1,152 @@
+"""Second and third derivatives of what is solved on rows: every nesting, at every rank, against differences.
+
+Along two directions in which everything moves (X inside its rank, labels, start, weights, ridge). The gradient is
+held against differences of NumPy's values, the Hessian against differences of the gradient, and so on.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import linear_theory as lt
+from tests.test_jax_gradients import close, differences
+
+SHAPES = {  # rows, columns, rank, columns of labels, ridge, rows without weight
+    "tall": (8, 4, 4, 1, 0.0, 0),
+    "square": (3, 3, 3, 1, 0.0, 0),
+    "wide": (2, 4, 2, 1, 0.0, 0),
+    "rank deficient": (5, 3, 2, 1, 0.0, 0),
+    "wide with a ridge": (2, 3, 2, 1, 0.2, 0),
+    "deficient with a ridge": (5, 3, 2, 1, 0.1, 0),
+    "several labels, a weight at 0": (6, 2, 2, 2, 0.0, 1),
+    "wide once a weight is 0": (4, 3, 2, 1, 0.0, 2),
+}
+
+
+def moving(shape, seed=0):
+    """v (2,) ↦ the arguments of ``solve``, at v = 0 those of this shape."""
+    n, d, rank, several, ridge, idle = SHAPES[shape]
+    rng = np.random.default_rng(seed)
+    several = (several,) if several > 1 else ()
+    full = rank == min(n, d)
+    sizes = [(n, d)] if full or idle else [(n, rank), (rank, d)]
+    sizes += [(n, *several), (d, *several)]
+    bases = [(rng.standard_normal(s), rng.standard_normal((2, *s))) for s in sizes]
+    weights, move = rng.uniform(0.5, 1.0, n), 0.3 * rng.standard_normal((2, n))
+    weights[:idle] = 0.0
+    move[:, :idle] = 0.3 * (full and idle > 0)  # a row that comes into play leaves the rank as it was
+
+    def arguments(v, xp):
+        at = [base + xp.tensordot(v, xp.asarray(move), 1) for base, move in bases]
+        *factors, y, start = at
+        X = factors[0] if len(factors) == 1 else factors[0] @ factors[1]
+        return X, y, start, weights + xp.tensordot(v, xp.asarray(move), 1), ridge * (1 + v[0] - v[1])
+
+    return arguments
+
+
+def solved(arguments):
+    """A curved function of θ and of the residual."""
+    solution = lt.solve(*arguments)
+    xp = jnp if isinstance(solution.theta, jax.Array) else np
+    return xp.sin(solution.theta).sum() + 0.1 * solution.residual.sum()
+
+
+def summed(arguments):
+    *rows, ridge = arguments
+    solution = lt.NormalEquations.of(*rows).solve(ridge)
+    xp = jnp if isinstance(solution.theta, jax.Array) else np
+    return xp.sin(solution.theta).sum() + 0.1 * solution.residual.sum()
+
+
+def cooled(arguments):
+    X, y, start, weights, ridge = arguments
+    xp = jnp if isinstance(X, jax.Array) else np
+    path = lt.temperature_path(X, y, start, 2.0 + weights[:2], ridge)
+    return xp.sin(path.theta).sum() + path.mean_weight.sum()
+
+
+def four_hessians(function):
+    """grad of grad, forward of grad, grad of forward, forward of forward."""
+    return [
+        outer(inner(function)) for outer in (jax.jacrev, jax.jacfwd) for inner in (jax.jacrev, jax.jacfwd)
+    ]
+
+
+def complaints(value, gradient, hessians, third, at, numpy_value=None):
+    """What a derivative and the differences of the one below disagree about."""
+    along = lambda function, k: differences(lambda h: np.asarray(function(at + h * np.eye(2)[k])))
+    stacked = lambda function: np.stack([along(function, k) for k in range(2)], axis=-1)
+    if numpy_value is not None and not close(np.asarray(gradient(at)), stacked(numpy_value)):
+        yield "gradient"
+    want = stacked(gradient)
+    for number, hessian in enumerate(hessians):
+        found = np.asarray(hessian(at))
+        if not (close(found, want) and close(found, found.T)):
+            yield f"hessian {number}: {found} for {want}"
+    if third is not None:
+        found, want = np.asarray(third(at)), stacked(hessians[1])
+        if not (close(found, want) and close(found, np.transpose(found, (2, 0, 1)))):
+            yield f"third: {found} for {want}"
+
+
+CASES = [(solved, shape) for shape in SHAPES]
+CASES += [(summed, "tall"), (summed, "rank deficient"), (summed, "several labels, a weight at 0")]
+CASES += [(cooled, "tall"), (cooled, "deficient with a ridge")]
+
+
+@pytest.mark.parametrize(("function", "shape"), CASES)
+def test_derivatives(function, shape):
+    arguments = moving(shape)
+    value = lambda v: function(arguments(v, jnp))
+    compiled = [
+        jax.jit(f) for f in (value, jax.grad(value), *four_hessians(value), jax.jacfwd(jax.hessian(value)))
+    ]
+    at = jnp.zeros(2)
+    numpy_value = lambda v: function(arguments(np.asarray(v), np))
+    inside = numpy_value if "weight" not in shape else None  # a difference would make weights negative
+    assert not list(complaints(*compiled[:2], compiled[2:6], compiled[6], at, inside))
+
+
+def test_two_rows_of_ones_by_hand():
+    """θ = v/(1 + v): its second and third derivatives at 1 are −¼ and ⅜; half of it is rejected."""
+    X, y, start = jnp.ones((2, 1)), jnp.array([0.0, 1.0]), jnp.zeros(1)
+    for theta in (
+        lambda v: lt.solve(X, y, start, jnp.stack([jnp.ones(()), v])).theta[0],
+        lambda v: lt.NormalEquations.of(X, y, start, jnp.stack([jnp.ones(()), v])).solve().theta[0],
+    ):
+        for second in four_hessians(theta):
+            assert close(second(1.0), -0.25)
+            assert not close(second(1.0), -0.125)
+        assert close(jax.grad(jax.grad(jax.grad(theta)))(1.0), 0.375)
+    assert close(jax.grad(theta)(0.0), 1.0)  # through √w it would not be a number
+
+
+def test_the_hessian_in_deficient_rows_is_symmetric():
+    """Also in directions that change the rank, where it is that of the rows with their smaller side set to 0."""
+    rng = np.random.default_rng(3)
+    X = jnp.asarray((rng.integers(-3, 4, (4, 1)) @ rng.integers(1, 4, (1, 2))).astype(float))
+    y = jnp.asarray(rng.standard_normal(4))
+    hessian = jax.jit(jax.hessian(lambda X: lt.solve(X, y, jnp.ones(2)).theta[0]))(X).reshape(8, 8)
+    assert close(np.asarray(hessian), np.asarray(hessian).T)
+    assert abs(hessian).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["GradientDescent", "HeavyBall", "ConjugateGradient"])
+def test_derivatives_of_descent(name):
+    """Weights, one of them 0, and labels: through the step size, too, which hangs on the extreme curvatures."""
+    rng = np.random.default_rng(1)
+    X, y, start = (jnp.asarray(rng.standard_normal(s)) for s in ((5, 2), 5, 2))
+    weights, moves = rng.uniform(0.3, 1.0, 5), 0.3 * rng.standard_normal((2, 5))
+    weights[0] = moves[:, 0] = 0.0
+    solver, steps = getattr(lt.descent, name)(), [1 if name == "ConjugateGradient" else 3]
+
+    def value(v):
+        w, labels = weights + v @ jnp.asarray(moves), y * (1 + v[0] * v[1])
+        return jnp.sin(lt.descend(X, labels, start, w, solver=solver, steps=steps).theta[-1]).sum()
+
+    compiled = [jax.jit(f) for f in (value, jax.grad(value), *four_hessians(value))]
+    assert not list(complaints(*compiled[:2], compiled[2:], None, jnp.zeros(2)))
