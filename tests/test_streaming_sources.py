@@ -63,8 +63,11 @@ def test_jax_arrays_lists_functions_and_empty_chunks():
 
 
 FILES = [
-    ({"X": "nowhere.npy"}, "X = .*nowhere.npy.*: cannot be read: No such file"),
-    ({"X": "text.npy"}, "X = .*text.npy.*: is no .npy file of numbers"),
+    ({"X": "nowhere.npy"}, "X = .*nowhere.npy.*: cannot be read: there is no such file"),
+    (
+        {"X": "text.npy"},
+        "X = .*text.npy.*: is no .npy file; it begins b'1, 2, 3'. Save the array with numpy.save",
+    ),
     ({"y": "both.npz"}, "y = .*both.npz.*: holds several arrays"),
     ({"y": "short.npy"}, r"y = .*\(49,\), must have \(50,\)"),
     ({"X": "y.npy"}, "X = .*must have two axes"),
@@ -148,7 +151,7 @@ COLUMNS = [
     (table, {"target": None}, "column = None: must be the name of a column"),
     (table, {"weights": "y"}, "each named once, target and weights apart"),
     (table, {"rows": 0}, "rows = 0: must be ≥ 1"),
-    (lambda: table(name=["n"] * 50), {}, "column = 'name': holds string, not integers or floats"),
+    (lambda: table(name=["n"] * 50), {}, "column = 'name': holds string, not numbers"),
     (lambda: table(flag=[True] * 50), {}, "column = 'flag': holds bool"),
     (lambda: pa.table([ROWS.y, ROWS.y, ROWS.y], names=["a", "a", "y"]), {"features": ["a"]}, "more than once"),
 ]  # fmt: skip
@@ -184,6 +187,7 @@ def test_pages_that_do_not_decompress_are_said_of_their_file(tmp_path):
     source, whole = streaming.from_parquet(path, "y"), path.read_bytes()
     assert streaming.normal_equations(source, [0.0]).count == 5000
     path.write_bytes(whole[:4] + bytes(1000) + whole[1004:])
+    source = streaming.from_parquet(path, "y")  # what has been written to since is refused for that
     with pytest.raises(
         lt.InvalidValueError, match=r"path = '.*rows.parquet': (cannot be read|is no Parquet file): "
     ):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..arrays import Array
+from ..files import without_advice
 from .files import (
     DAMAGED,
     FileError,
@@ -49,7 +50,7 @@ def _single(path: Path, kind: str) -> Array:
         try:
             name, array = path.name, np.load(path, allow_pickle=False)
         except DAMAGED as error:
-            raise FileError(path, f"is damaged, or no .npy file: {error}") from None
+            raise FileError(path, f"is damaged, or no .npy file: {without_advice(error)}") from None
     return as_finite(path, f"array {name!r}", as_real(path, name, array))
 
 
