@@ -58,7 +58,7 @@ def not_regular(path: Path) -> str | None:
 def why(error: OSError | ValueError) -> str:
     """Why a file cannot be read (ValueError: its name holds a NUL), without its name."""
     if isinstance(error, FileNotFoundError):
-        return "cannot be read: there is no such file"
+        return "there is no such file"
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 
 

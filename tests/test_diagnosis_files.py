@@ -355,8 +355,8 @@ ODD = {
         lambda path: linked(path, path.name),
         "cannot be read: Too many levels of symbolic links",
     ),
-    "a link to nothing": (lambda path: linked(path, "nothing"), "cannot be read: there is no such file"),
-    "nothing": (lambda path: path, "cannot be read: there is no such file"),
+    "a link to nothing": (lambda path: linked(path, "nothing"), "there is no such file"),
+    "nothing": (lambda path: path, "there is no such file"),
     "below a file": (lambda path: written(path, "x") / path.name, "cannot be read: Not a directory"),
 }
 READERS = {

@@ -142,7 +142,7 @@ def csv_records(
         inside, plain, end = found.groups()
         start = found.end()
         cells.append((plain if inside is None else inside.replace(b'""', b'"')).decode())
-        line += _lines(inside or b"")
+        line += _lines(inside) if inside else 0
         if end == b",":
             continue
         if len(cells) > 1 or found.end(0) - len(end) > found.start(0):
@@ -167,15 +167,15 @@ def is_number(cell: str) -> bool:
 
 
 def as_number(path: Path, where: str, cell: str) -> float:
+    if NUMBER.fullmatch(cell) and math.isfinite(value := float(cell)):
+        return value
     if not cell.strip():
         raise FileError(path, f"{where}: the cell is empty; drop the row, fill it in, or choose --features")
     if not is_number(cell):
         marked = re.fullmatch(r"\s*[-+]?[0-9][0-9.' ]*[,'][0-9.,' ]*", cell)
         hint = "write 1234.5 for it, without a comma" if marked else "choose the columns with --features"
         raise FileError(path, f"{where}: {cell[:40]!r} is not a number; {hint}")
-    if not math.isfinite(float(cell)):
-        raise FileError(path, f"{where}: {cell.strip()!r} is not finite; drop the row or fill it in")
-    return float(cell)
+    raise FileError(path, f"{where}: {cell.strip()!r} is not finite; drop the row or fill it in")
 
 
 # ---------------------------------------------------------------------------------------------------- NumPy

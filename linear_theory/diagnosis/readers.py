@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -200,7 +201,9 @@ def _npz_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
 def write_weights(file: BinaryIO, kind: str, weights: Array) -> None:
     """One weight a row, in the order of the rows: .npy, or a column ``weight`` in .csv or .parquet."""
     if kind == ".npy":
-        np.save(file, weights)
+        whole = io.BytesIO()  # of a file that fails NumPy keeps the reason to itself
+        np.save(whole, weights)
+        file.write(whole.getbuffer())
     elif kind == ".csv":
         file.write(("weight\n" + "".join(f"{w!r}\n" for w in weights.tolist())).encode())
     else:
