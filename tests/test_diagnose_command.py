@@ -394,7 +394,8 @@ def test_a_directory_that_may_not_be_written_to_is_refused_before_any_work(here,
 
 STEERING = {
     "clears the screen": "a\x1b[2J\x1b[H", "rings": "a\a", "returns": "a\rb", "new line": "a\nb", "turns": "a\u202eb",
-    "isolates": "a\u2066b", "deletes": "a\x7f\x08", "C1": "a\x9b31m", "no width": "a\u200bb", "a link": "\x1b]8;;http://x\aa",
+    "isolates": "a\u2066b", "deletes": "a\x7f\x08", "C1": "a\x9b31m", "no width": "a\u200bb",
+    "a link": "\x1b]8;;mailto:x\aa",
     "another line end": "a\u2028b", "vertical": "a\x0bb", "tab": "a\tb",
 }  # fmt: skip
 
@@ -424,7 +425,7 @@ def test_nothing_that_a_file_is_called_or_holds_steers_the_terminal(here, name):
         message = refused(*arguments)
         assert seen(message)
         assert out in message
-    assert not seen(f"{name}: there is no such file")
+    assert not seen(name) or "\n" in name
 
 
 def test_a_file_name_that_is_no_text_is_read_and_written(here):
