@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import gzip
 import os
+import re
 import socket
 import zipfile
 from decimal import Decimal
@@ -22,6 +24,8 @@ import linear_theory as lt
 from linear_theory.diagnosis.files import FileError
 from linear_theory.diagnosis.parameters import read_covariance, read_start
 from linear_theory.diagnosis.readers import Table, read_rows
+from linear_theory.diagnosis.words import printable
+from linear_theory.files import written_whole
 
 X = np.array([[1.0, 2.5], [3.0, -0.1], [1e-3, 7e20], [0.1 + 0.2, 1 / 3]])
 Y = np.array([-1.0, 2.0, 1e-300, 4.0])
@@ -135,8 +139,8 @@ BAD = {
     "a line end in it": ('a,b,y\n1,2,3\n"4\n",2,3\n', "line 3, column 'a': '4\\n' is not a number"),
     "two marks": (b"\xef\xbb\xbf\xef\xbb\xbf" + PLAIN.encode(), "no column 'a' (feature)"),
     "only blanks": ("a,b,y\n \t,2,3\n", "line 2, column 'a': the cell is empty"),
-    "row numbers of pandas": (",a,y\n0,2,3\n", "column '' is a column without a name, as of row numbers"),
-    "row numbers read again": ("Unnamed: 0,a,y\n0,2,3\n", "'Unnamed: 0' is a column without a name"),
+    "row numbers of pandas": (",a,y\n0,2,3\n", "column '' has no name of its own"),
+    "row numbers read again": ("Unnamed: 0,a,y\n0,2,3\n", "'Unnamed: 0' has no name of its own"),
     "zip": (b"PK\x03\x04" + PLAIN.encode(), "is named .csv but is a zip or .xlsx file"),
     "gzip": (gzip.compress(PLAIN.encode()), "is named .csv but is a gzip file; unpack it"),
     "UTF-16": (PLAIN.encode("utf-16"), "is UTF-16 text, not UTF-8 text; save it as UTF-8"),
@@ -395,6 +399,42 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch, kind):
         READERS[kind](path)
 
 
+ENDS = [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError()]
+
+
+@pytest.mark.parametrize("error", ENDS, ids=repr)
+@pytest.mark.parametrize("before", [[], ["what was there"]], ids=["new", "old"])
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, error, before):
+    path = tmp_path / ("n" * 250 + ".csv")  # nothing can be added to this name
+    for content in before:
+        path.write_text(content)
+    contents = lambda: [file.read_text() for file in tmp_path.iterdir()]
+
+    def half():
+        with written_whole(path) as file:
+            file.write(b"half")
+            file.flush()
+            assert sorted(contents()) == sorted([*before, "half"])
+            raise error
+
+    with pytest.raises(type(error)):
+        half()
+    assert contents() == before
+    with written_whole(path) as file:
+        file.write(b"whole")
+    assert contents() == ["whole"]
+
+
+@given(st.text())
+def test_what_is_printed_can_be_seen_and_nothing_is_lost(name):
+    shown = printable(name)
+    assert shown.isprintable()
+    assert (shown == name) == name.isprintable()
+    if "\\" not in name:
+        of = lambda found: ast.literal_eval(f"'{found[0]}'")
+        assert re.sub(r"\\(x..|u....|U.{8}|[trn])", of, shown) == name
+
+
 NAMED = [("rows.csv.gz", "is compressed; unpack it first, to .csv"), ("-", "standard input is not read")]
 
 
@@ -635,6 +675,13 @@ def test_a_start_is_the_same_from_every_kind(tmp_path):
 
 
 STARTS = {
+    "a first value misspelt": ("1_0\n2\n3\n", "line 1: '1_0' is not a number"),
+    "a first value in hexadecimal": ("0x1\n2\n3\n", "line 1: '0x1' is not a number"),
+    "a first value of another script": ("１\n2\n3\n", "line 1: '１' is not a number"),
+    "a first value with a comma": ('"1,5"\n2\n3\n', "line 1: '1,5' is not a number"),
+    "a first value that is not finite": ("nan\n2\n3\n", "line 1: 'nan' is not finite"),
+    "an intercept first": ("intercept,1\na,1\nb,2\n", "line 1: 'intercept' is no feature"),
+    "a quote that goes on": ('1\n"3"4\n', "line 2, cell 1: '\"3\"4' goes on after its closing quote"),
     "length": ("1\n2\n3\n", "has shape (3,), must have (2,), one number a feature ('a', 'b')"),
     "text": ("1\ntwo\n", "line 2: 'two' is not a number"),
     "twice": ("a,1\na,2\n", "line 2: 'a' is there twice"),

@@ -249,7 +249,7 @@ def test_a_file_that_changes_within_a_pass_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["", " ", "Unnamed: 0"])
 def test_a_column_without_a_name_is_no_feature_unless_asked_for(tmp_path, name):
     path = written(tmp_path, pa.table({name: np.arange(50.0), "a": ROWS.X[:, 0], "y": ROWS.y}))
-    with pytest.raises(lt.InvalidValueError, match=f"column = '{name}': is a column without a name"):
+    with pytest.raises(lt.InvalidValueError, match=f"column = '{name}': has no name of its own"):
         streaming.from_parquet(path, "y")
     assert next(iter(streaming.from_parquet(path, "y", ["a"])))[0].shape == (50, 1)
     assert next(iter(streaming.from_parquet(path, "y", [name])))[0][7, 0] == 7

@@ -166,16 +166,19 @@ def is_number(cell: str) -> bool:
     return bool(NUMBER.fullmatch(cell) or NOT_FINITE.fullmatch(cell))
 
 
-def as_number(path: Path, where: str, cell: str) -> float:
+def as_number(path: Path, where: str, cell: str, remedy: str = "") -> float:
+    """The number in a cell; what is none is refused, with what may be done instead."""
     if NUMBER.fullmatch(cell) and math.isfinite(value := float(cell)):
         return value
     if not cell.strip():
-        raise FileError(path, f"{where}: the cell is empty; drop the row, fill it in, or choose --features")
-    if not is_number(cell):
-        marked = re.fullmatch(r"\s*[-+]?[0-9][0-9.' ]*[,'][0-9.,' ]*", cell)
-        hint = "write 1234.5 for it, without a comma" if marked else "choose the columns with --features"
-        raise FileError(path, f"{where}: {cell[:40]!r} is not a number; {hint}")
-    raise FileError(path, f"{where}: {cell.strip()!r} is not finite; drop the row or fill it in")
+        wrong = "the cell is empty"
+    elif is_number(cell):
+        wrong = f"{cell.strip()!r} is not finite"
+    elif re.fullmatch(r"\s*[-+]?[0-9][0-9.' ]*[,'][0-9.,' ]*", cell):
+        wrong, remedy = f"{cell[:40]!r} is not a number", "write 1234.5 for it, without a comma"
+    else:
+        wrong = f"{cell[:40]!r} is not a number"
+    raise FileError(path, f"{where}: {wrong}" + (f"; {remedy}" if remedy else ""))
 
 
 # ---------------------------------------------------------------------------------------------------- NumPy

@@ -52,9 +52,10 @@ class Table:
 def read_rows(path: Path, target: str, features: Sequence[str] | None = None) -> Table:
     """Rows from a .csv, .parquet or .npz file.
 
-    ``features`` default to every column but the target (and pandas' row labels), in the order of the file. An
-    .npz holds a matrix X, its columns then called x0, x1, …, and the target (vectors beside them only by
-    ``features``); or one vector a column.
+    A .csv is UTF-8 text as in RFC 4180, with commas and a line of names; its numbers are of the digits 0 to 9,
+    with a point. An .npz holds a matrix X, its columns then called x0, x1, …, and the target (vectors beside
+    them only by ``features``); or one vector a column. ``features`` default to every column but the target (and
+    the row labels that pandas marks), in the order of the file.
 
     Raises
     ------
@@ -143,13 +144,17 @@ def _refuse_separator(path: Path, header: Sequence[str]) -> None:
             raise FileError(path, f"line 1: its columns are separated by {name}, must be by commas")
 
 
+CELL_REMEDY = "fill it in, drop the row, or choose other columns with --features"
+
+
 def _by_cell(path: Path, data: bytes, start: int, names: Sequence[str], places: Sequence[int]) -> list[Array]:
     """Slowly; raises for the first cell or line that is at fault."""
     rows = []
     for line, cells, _ in csv_records(path, data, start, names):
         if len(cells) != len(names):
             raise FileError(path, f"line {line} has {len(cells)} cells, the header names {len(names)}")
-        rows.append([as_number(path, f"line {line}, column {names[k]!r}", cells[k]) for k in places])
+        where = f"line {line}, column"
+        rows.append([as_number(path, f"{where} {names[k]!r}", cells[k], CELL_REMEDY) for k in places])
     return list(np.array(rows, dtype=float).reshape(len(rows), len(places)).T)
 
 

@@ -172,8 +172,9 @@ def features_of(names: Sequence[str], labels: Sequence[str]) -> list[str]:
     others = [name for name in names if name not in labels]
     for name in others:
         if UNNAMED.fullmatch(name):
-            remedy = (
-                "is a column without a name, as of row numbers; give it a name, or say which are features"
+            reject(
+                "column",
+                name,
+                "has no name of its own, as row numbers have none; name it, or choose the features",
             )
-            reject("column", name, remedy)
     return others
