@@ -51,7 +51,7 @@ ARGUMENTS = {
     "median of losses": "--temperature, by default the median loss of the start,",
     "pretrain_covariance": "--pretrain-covariance",
 }
-FILE = "FILE"
+FILE = "FILE"  # readable=False beside it: whether it may be read is said by its reader
 
 
 def _version(asked: bool) -> None:
@@ -72,11 +72,11 @@ def main(
 
 @app.command("diagnose")
 def diagnose_files(
-    rows: Annotated[Path, typer.Argument(metavar="ROWS", help="The rows: .csv, .parquet or .npz.")],
+    rows: Annotated[Path, typer.Argument(metavar="ROWS", readable=False, help="The rows: .csv, .parquet or .npz.")],
     start: Annotated[
         Path,
         typer.Option(
-            "--start", metavar=FILE,
+            "--start", metavar=FILE, readable=False,
             help="The pre-trained parameters, one a feature: .npy, .npz, or .csv (values, or name,value).",
         ),
     ],
@@ -92,16 +92,22 @@ def diagnose_files(
     pretrain_covariance: Annotated[
         Path | None,
         typer.Option(
-            "--pretrain-covariance", metavar=FILE,
+            "--pretrain-covariance", metavar=FILE, readable=False,
             help="Σ, by which forgetting is measured: .npy, .npz or .csv.  [default: the identity]",
         ),
     ] = None,
     weights_out: Annotated[
-        Path | None, typer.Option("--weights-out", metavar=FILE, help="Write FLOW's weights: .npy, .csv or .parquet.")
+        Path | None,
+        typer.Option(
+            "--weights-out", metavar=FILE, readable=False, help="Write FLOW's weights: .npy, .csv or .parquet."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar=FILE, help="The picture: .png, .pdf or .svg.  [default: ROWS-diagnosis.png]"),
+        typer.Option(
+            "--out", metavar=FILE, readable=False,
+            help="The picture: .png, .pdf or .svg.  [default: ROWS-diagnosis.png]",
+        ),
     ] = None,
 ) -> None:  # fmt: skip
     """What FLOW's weights would do to these rows: what is gained, what is lost, when to stop."""
@@ -167,8 +173,11 @@ def _writable(option: str, path: Path, kinds: tuple[str, ...], taken: list[Path]
         folder = path.resolve().parent
         if not folder.is_dir():
             _refuse(f"{option} {path}: is a link into {folder}, which is no directory")
-        if not os.access(folder, os.W_OK):
-            _refuse(f"{option} {path}: the directory {folder} may not be written to")
+        for place in (folder, path):
+            if place.exists() and not os.access(place, os.W_OK):
+                _refuse(
+                    f"{option} {path}: {'the directory may' if place == folder else 'may'} not be written to"
+                )
     except OSError as error:  # a name too long, a loop of links, a directory not to be entered
         _refuse(f"{option} {path}: {error.strerror}")
     if path.resolve() in [other.resolve() for other in taken]:

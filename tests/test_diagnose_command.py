@@ -386,10 +386,30 @@ def test_an_output_that_is_no_file_is_refused_before_any_work(here, kind, option
 
 
 @pytest.mark.parametrize(("option", "name"), [("--weights-out", "w.npy"), ("--out", "p.png")])
-def test_a_directory_that_may_not_be_written_to_is_refused_before_any_work(here, monkeypatch, option, name):
-    """As root everything may be written to, so the answer of the system is put in."""
-    monkeypatch.setattr(os, "access", lambda _, mode, **__: mode != os.W_OK)
-    assert "may not be written to" in refused("none.csv", *AT, "--weights-out", "w.npy", option, name)
+@pytest.mark.parametrize(("kept", "said"), [("", "the directory may not be"), ("name", "may not be")])
+def test_what_may_not_be_written_to_is_refused_before_any_work(here, monkeypatch, option, name, kept, said):
+    """As root everything may be written to, so the answer of the system is put in. A new file in the place of one
+    that is write-protected would go round its protection.
+    """
+    Path(name).write_text("protected")
+    protected = here / name if kept else here
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: (here / path, mode) != (protected, os.W_OK))
+    assert refused("none.csv", *AT, option, name).endswith(f": {said} written to\n")
+    assert Path(name).read_text() == "protected"
+
+
+def test_what_may_not_be_read_is_said_by_its_reader(here, monkeypatch):
+    """In one sentence, not by a check of the command line's that ends in advice to look at its help."""
+    opened = Path.open
+
+    def refuse(path, *how, **more):
+        if path.name == "rows.csv":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr(os, "access", lambda _, mode, **__: mode != os.R_OK)
+    monkeypatch.setattr(Path, "open", refuse)
+    assert refused("rows.csv", *AT) == "error: rows.csv: cannot be read: Permission denied\n"
 
 
 STEERING = {
