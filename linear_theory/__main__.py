@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import functools
 import io
+import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn, TextIO
 
 try:
     import typer
@@ -21,12 +26,15 @@ except ImportError as error:
 
 import numpy as np
 
+from . import __version__
 from .arrays import LinearTheoryError, short
 from .diagnosis import Diagnosis, diagnose
 from .diagnosis.files import FileError
 from .diagnosis.parameters import read_covariance, read_start
 from .diagnosis.readers import WEIGHTS, read_rows, write_weights
 from .diagnosis.report import NARROWEST
+from .diagnosis.words import printable
+from .files import not_regular, written_whole
 from .weights import Flow
 
 if TYPE_CHECKING:
@@ -43,21 +51,32 @@ ARGUMENTS = {
     "median of losses": "--temperature, by default the median loss of the start,",
     "pretrain_covariance": "--pretrain-covariance",
 }
-FILE = "FILE"
+FILE = "FILE"  # readable=False beside it: whether it may be read is said by its reader
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        with _standard_output() as stdout:
+            print(f"linear-theory {__version__}", file=stdout)
+        raise typer.Exit
 
 
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Name and version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
     """Exact theory of fine-tuning a linear model with weights by pre-trained loss."""
 
 
 @app.command("diagnose")
 def diagnose_files(
-    rows: Annotated[Path, typer.Argument(metavar="ROWS", help="The rows: .csv, .parquet or .npz.")],
+    rows: Annotated[Path, typer.Argument(metavar="ROWS", readable=False, help="The rows: .csv, .parquet or .npz.")],
     start: Annotated[
         Path,
         typer.Option(
-            "--start", metavar=FILE,
+            "--start", metavar=FILE, readable=False,
             help="The pre-trained parameters, one a feature: .npy, .npz, or .csv (values, or name,value).",
         ),
     ],
@@ -73,16 +92,22 @@ def diagnose_files(
     pretrain_covariance: Annotated[
         Path | None,
         typer.Option(
-            "--pretrain-covariance", metavar=FILE,
+            "--pretrain-covariance", metavar=FILE, readable=False,
             help="Σ, by which forgetting is measured: .npy, .npz or .csv.  [default: the identity]",
         ),
     ] = None,
     weights_out: Annotated[
-        Path | None, typer.Option("--weights-out", metavar=FILE, help="Write FLOW's weights: .npy, .csv or .parquet.")
+        Path | None,
+        typer.Option(
+            "--weights-out", metavar=FILE, readable=False, help="Write FLOW's weights: .npy, .csv or .parquet."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar=FILE, help="The picture: .png, .pdf or .svg.  [default: ROWS-diagnosis.png]"),
+        typer.Option(
+            "--out", metavar=FILE, readable=False,
+            help="The picture: .png, .pdf or .svg.  [default: ROWS-diagnosis.png]",
+        ),
     ] = None,
 ) -> None:  # fmt: skip
     """What FLOW's weights would do to these rows: what is gained, what is lost, when to stop."""
@@ -100,22 +125,39 @@ def diagnose_files(
     except FileError as error:
         _refuse(str(error))
     except ImportError as error:
-        _missing(error)
+        _refuse(_missing(error))
     except LinearTheoryError as error:
         named = ARGUMENTS.get(error.argument, error.argument)
         _refuse(f"{named} {short(error.value)}: {error.remedy}")
-    _show(diagnosis, table.names)
+    draw = lambda file: diagnosis.picture(table.names).savefig(
+        file, format=picture.suffix[1:].lower(), dpi=150
+    )
+    files: dict[Path, tuple[str, Callable[[BinaryIO], None]]] = {picture: ("picture", draw)}
+    if weights_out is not None:
+        kind, weights = weights_out.suffix.lower(), _flow_weights(diagnosis)
+        write = functools.partial(write_weights, kind=kind, weights=weights)
+        files = {weights_out: ("weights", write)} | files
+    # Before anything is shown, so that a reader who leaves early (head) loses no file.
+    failures = {path: failure for path, (_, write) in files.items() if (failure := _failure(path, write))}
+    with _standard_output() as stdout:
+        _show(diagnosis, table.names, stdout)
+        for path, (what, _) in files.items():
+            if path not in failures:
+                print(f"{what}: {printable(str(path))}", file=stdout)
+    if failures:
+        _refuse("; ".join(failures.values()))
+
+
+def _failure(path: Path, write: Callable[[BinaryIO], None]) -> str:
+    """Write a file, whole or not at all; what went wrong, or nothing."""
     try:
-        if weights_out is not None:
-            write_weights(weights_out, _flow_weights(diagnosis))
-        diagnosis.picture(table.names).savefig(picture, dpi=150)
+        with written_whole(path) as file:
+            write(file)
     except ImportError as error:
-        _missing(error)
+        return _missing(error)
     except OSError as error:
-        _refuse(f"cannot write {error.filename or picture}: {error.strerror or error}")
-    for what, path in (("weights", weights_out), ("picture", picture)):
-        if path is not None:
-            typer.echo(f"{what}: {path}")
+        return f"cannot write {path}: {error.strerror or error}"
+    return ""
 
 
 def _writable(option: str, path: Path, kinds: tuple[str, ...], taken: list[Path]) -> None:
@@ -123,11 +165,20 @@ def _writable(option: str, path: Path, kinds: tuple[str, ...], taken: list[Path]
     if path.suffix.lower() not in kinds:
         _refuse(f"{option} {path}: must end in {', '.join(kinds)}")
     try:
+        wrong = not_regular(path)
+        if wrong:
+            _refuse(f"{option} {path}: {wrong}")
         if not path.absolute().parent.is_dir():
             _refuse(f"{option} {path}: there is no directory {path.parent}")
-        if path.is_dir():
-            _refuse(f"{option} {path}: is a directory")
-    except OSError as error:  # a name too long, a directory not to be entered
+        folder = path.resolve().parent
+        if not folder.is_dir():
+            _refuse(f"{option} {path}: is a link into {folder}, which is no directory")
+        for place in (folder, path):
+            if place.exists() and not os.access(place, os.W_OK):
+                _refuse(
+                    f"{option} {path}: {'the directory may' if place == folder else 'may'} not be written to"
+                )
+    except OSError as error:  # a name too long, a loop of links, a directory not to be entered
         _refuse(f"{option} {path}: {error.strerror}")
     if path.resolve() in [other.resolve() for other in taken]:
         _refuse(f"{option} {path}: would overwrite another file of this command")
@@ -138,11 +189,9 @@ def _flow_weights(diagnosis: Diagnosis) -> Array:
     return np.exp(Flow(diagnosis.temperature).log_weights(diagnosis.rows.residual**2))
 
 
-def _show(diagnosis: Diagnosis, names: tuple[str, ...]) -> None:
+def _show(diagnosis: Diagnosis, names: tuple[str, ...], stdout: TextIO) -> None:
     """The report as wide as the terminal, up to 100; headings and verdicts in colour where there is any."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no τ shows ? and goes on
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    console = Console(file=stdout, highlight=False, soft_wrap=True)
     text = Text(diagnosis.report(max(NARROWEST, min(console.width, 100)), names))
     text.highlight_regex(r"(?m)^.+(?=\n─+$)", "bold")
     text.highlight_regex(r"\bbroken\b", "bold red")
@@ -151,16 +200,56 @@ def _show(diagnosis: Diagnosis, names: tuple[str, ...]) -> None:
     console.print()
 
 
-def _missing(error: ImportError) -> NoReturn:
+@contextlib.contextmanager
+def _standard_output() -> Iterator[TextIO]:
+    """Standard output, for whatever may become of it: closed, full, or left by its reader."""
+    if sys.stdout is None:
+        _refuse("standard output is closed")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no τ shows ? and goes on
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except OSError as error:
+        _output_lost(error)
+
+
+def _output_lost(error: OSError) -> NoReturn:
+    _forget(sys.stdout)
+    if error.errno == errno.EPIPE:  # as by head: nobody is left to be told
+        raise SystemExit(1)
+    _refuse(f"cannot write to standard output: {error.strerror or error}")
+
+
+def _forget(stream: TextIO) -> None:
+    """Let what the stream still holds go nowhere: Python would try to write it again at its end."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _missing(error: ImportError) -> str:
     package = (error.name or str(error)).partition(".")[0]
-    _refuse(f'{package} is not installed; the command needs: pip install "linear-theory[cli]"')
+    return f'{package} is not installed; the command needs: pip install "linear-theory[cli]"'
 
 
 def _refuse(reason: str) -> NoReturn:
     """One clear sentence, no traceback, exit status 2."""
-    typer.echo(f"error: {reason}", err=True)
-    raise typer.Exit(2)
+    try:
+        typer.echo(f"error: {printable(reason)}", err=True)
+    except OSError:
+        _forget(sys.stderr)
+    raise SystemExit(2)
+
+
+def run() -> None:
+    """The command line; what typer itself prints may meet a full disk as well."""
+    try:
+        app(prog_name="python -m linear_theory")
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _output_lost(error)
 
 
 if __name__ == "__main__":
-    app(prog_name="python -m linear_theory")
+    run()

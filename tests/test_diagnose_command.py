@@ -140,13 +140,14 @@ def test_lines_are_at_most_72_or_the_terminal_or_100(here, monkeypatch, columns)
     assert allowed - 12 < max(map(len, lines)) <= allowed
 
 
-def process(*arguments, first="", **environment):
-    """The command in a process of its own, without colours unless asked for."""
+def process(*arguments, first="", streams=None, **environment):
+    """The command in a process of its own, without colours unless asked for; ``streams`` that are not captured."""
     run = f"import runpy, sys; sys.argv[0] = 'x'; {first}; runpy.run_module('linear_theory', run_name='__main__')"
     start = [sys.executable, "-W", "error", *(("-c", run) if first else ("-m", "linear_theory"))]
     plain = {k: v for k, v in os.environ.items() if k not in {"FORCE_COLOR", "NO_COLOR"}}
     env = plain | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "COLUMNS": "80"} | environment
-    return subprocess.run([*start, *arguments], capture_output=True, env=env, timeout=300)
+    ways = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | (streams or {})
+    return subprocess.run([*start, *arguments], env=env, timeout=300, **ways)
 
 
 def test_a_process_of_its_own_says_the_same(here):
@@ -269,3 +270,188 @@ def test_help_names_every_option(here):
     said = CliRunner().invoke(app, ["diagnose", "--help"]).stdout
     for option in ("target", "start", "features", "temperature", "pretrain-covariance", "weights-out", "out"):
         assert f"--{option}" in said
+
+
+def test_it_says_its_version(here):
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"linear-theory {lt.__version__}\n")
+
+
+# ------------------------------------------------------------------------------ standard output, and files to write
+
+ALL = ("diagnose", "rows.csv", *AT, "--weights-out", "w.npy")
+
+
+def written():
+    """The files of ``ALL``, whole."""
+    return is_png("rows-diagnosis.png") and np.load("w.npy").shape == (150,)
+
+
+@pytest.mark.parametrize("arguments", [ALL, ("--help",), ("diagnose", "--help"), ("--version",)], ids=str)
+def test_a_full_disk_behind_standard_output_is_one_sentence_and_no_file_is_lost(here, arguments):
+    with open("/dev/full", "wb") as full:
+        done = process(*arguments, streams={"stdout": full})
+    assert done.returncode == 2
+    assert done.stderr == b"error: cannot write to standard output: No space left on device\n"
+    assert arguments != ALL or written()
+
+
+def test_a_closed_standard_output_is_one_sentence_and_no_file_is_lost(here):
+    done = process(*ALL, first="import os; os.close(1); sys.stdout = None")
+    assert (done.returncode, done.stderr) == (2, b"error: standard output is closed\n")
+    assert written()
+
+
+def test_a_reader_who_leaves_is_told_nothing_and_no_file_is_lost(here):
+    """As ``| head -1``, at its earliest."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "wb") as pipe:
+        done = process(*ALL, streams={"stdout": pipe})
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert written()
+
+
+def test_where_errors_cannot_be_said_the_status_still_tells(here):
+    with open("/dev/full", "wb") as full:
+        done = process("diagnose", "none.csv", *AT, streams={"stderr": full})
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+@pytest.mark.parametrize("kind", ["npy", "csv", "parquet"])
+def test_a_disk_that_is_full_midway_leaves_what_was_there(here, kind):
+    """No half file under the final name, no draft beside it; each failure is named, and the report is shown."""
+    Path(f"w.{kind}").write_text("the weights of last week")
+    Path("rows-diagnosis.png").write_text("the picture of last week")
+    before = sorted(Path().iterdir())
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+    done = process("diagnose", "rows.csv", *AT, "--weights-out", f"w.{kind}", first=limit)
+    assert done.returncode == 2
+    why = [f"cannot write {name}: File too large" for name in (f"w.{kind}", "rows-diagnosis.png")]
+    assert done.stderr.decode() == f"error: {'; '.join(why)}\n"
+    assert lt.diagnose(X, Y, START).report(80, NAMES) in done.stdout.decode()
+    assert sorted(Path().iterdir()) == before
+    assert Path(f"w.{kind}").read_text() == "the weights of last week"
+    assert Path("rows-diagnosis.png").read_text() == "the picture of last week"
+
+
+def test_one_file_that_fails_does_not_cost_the_other(here, monkeypatch):
+    def half(file, **_):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("linear_theory.__main__.write_weights", half)
+    before = sorted(Path().iterdir())
+    result = command("rows.csv", *AT, "--weights-out", "w.npy")
+    assert result.exit_code == 2
+    assert result.stderr == "error: cannot write w.npy: No space left on device\n"
+    assert result.stdout.endswith("\n\npicture: rows-diagnosis.png\n")
+    assert sorted({*Path().iterdir()} - {*before}) == [Path("rows-diagnosis.png")]
+
+
+def test_an_output_replaces_what_a_link_leads_to_and_keeps_its_permissions(here):
+    Path("elsewhere").mkdir()
+    Path("elsewhere/old.npy").write_bytes(b"old")
+    Path("elsewhere/old.npy").chmod(0o640)
+    Path("w.npy").symlink_to("elsewhere/old.npy")
+    Path("new.png").symlink_to("elsewhere/not_there_yet.png")
+    done = command("rows.csv", *AT, "--weights-out", "w.npy", "--out", "new.png")
+    assert done.exit_code == 0, done.output
+    assert Path("w.npy").is_symlink()
+    assert np.load("elsewhere/old.npy").shape == (150,)
+    assert Path("elsewhere/old.npy").stat().st_mode & 0o777 == 0o640
+    assert is_png("elsewhere/not_there_yet.png")
+    plain = Path("plain")
+    plain.touch()
+    assert Path("elsewhere/not_there_yet.png").stat().st_mode == plain.stat().st_mode
+
+
+OUTPUTS = {
+    "a pipe": (os.mkfifo, "is a pipe"),
+    "a full device": (lambda path: path.symlink_to("/dev/full"), "is a device, not a file"),
+    "a loop": (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
+    "a link to nowhere": (lambda path: path.symlink_to("none/w"), "is a link into"),
+    "a folder": (lambda path: path.mkdir(), "is a directory"),
+}
+
+
+@pytest.mark.parametrize(("option", "name"), [("--weights-out", "w.npy"), ("--out", "p.png")])
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_an_output_that_is_no_file_is_refused_before_any_work(here, kind, option, name):
+    make, said = OUTPUTS[kind]
+    make(Path(name))
+    message = refused("none.csv", *AT, option, name)
+    assert message.startswith(f"error: {option} {name}: ")
+    assert said in message
+
+
+@pytest.mark.parametrize(("option", "name"), [("--weights-out", "w.npy"), ("--out", "p.png")])
+@pytest.mark.parametrize(("kept", "said"), [("", "the directory may not be"), ("name", "may not be")])
+def test_what_may_not_be_written_to_is_refused_before_any_work(here, monkeypatch, option, name, kept, said):
+    """As root everything may be written to, so the answer of the system is put in. A new file in the place of one
+    that is write-protected would go round its protection.
+    """
+    Path(name).write_text("protected")
+    protected = here / name if kept else here
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: (here / path, mode) != (protected, os.W_OK))
+    assert refused("none.csv", *AT, option, name).endswith(f": {said} written to\n")
+    assert Path(name).read_text() == "protected"
+
+
+def test_what_may_not_be_read_is_said_by_its_reader(here, monkeypatch):
+    """In one sentence, not by a check of the command line's that ends in advice to look at its help."""
+    opened = Path.open
+
+    def refuse(path, *how, **more):
+        if path.name == "rows.csv":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr(os, "access", lambda _, mode, **__: mode != os.R_OK)
+    monkeypatch.setattr(Path, "open", refuse)
+    assert refused("rows.csv", *AT) == "error: rows.csv: cannot be read: Permission denied\n"
+
+
+STEERING = {
+    "clears the screen": "a\x1b[2J\x1b[H", "rings": "a\a", "returns": "a\rb", "new line": "a\nb", "turns": "a\u202eb",
+    "isolates": "a\u2066b", "deletes": "a\x7f\x08", "C1": "a\x9b31m", "no width": "a\u200bb",
+    "a link": "\x1b]8;;mailto:x\aa",
+    "another line end": "a\u2028b", "vertical": "a\x0bb", "tab": "a\tb",
+}  # fmt: skip
+
+
+def seen(text):
+    """Whether nothing in it steers a terminal: line ends and letters that are seen."""
+    return all(letter == "\n" or letter.isprintable() for letter in text)
+
+
+@pytest.mark.parametrize("name", STEERING.values(), ids=STEERING.keys())
+def test_nothing_that_a_file_is_called_or_holds_steers_the_terminal(here, name):
+    """Names of columns and of files, in the report and in errors; they are written out, not dropped."""
+    out = repr(name)[1:-1]
+    parquet.write_table(pyarrow.table({name: X[:, 0], "y": Y, "across": X[:, 1]}), "odd.parquet")
+    done = command("odd.parquet", *AT, "--out", f"{name}.png".replace("/", ""))
+    assert done.exit_code == 0, done.output
+    assert seen(done.stdout)
+    assert f" {out}" in done.stdout
+    assert f"picture: {out}.png\n".replace("/", "") in done.stdout
+    for arguments in (
+        ("odd.parquet", *AT, "--target", f"{name}z"),
+        (f"{name}.csv", *AT),
+        ("odd.parquet", "--start", f"{name}.npy"),
+        ("odd.parquet", *AT, "--features", "x"),
+        ("odd.parquet", *AT, "--out", f"{name}/p.png"),
+    ):
+        message = refused(*arguments)
+        assert seen(message)
+        assert out in message
+    assert not seen(name) or "\n" in name
+
+
+def test_a_file_name_that_is_no_text_is_read_and_written(here):
+    name = b"r\xffws"
+    os.rename(b"rows.csv", name + b".csv")
+    done = process("diagnose", name + b".csv", *AT)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode().endswith("\npicture: r\\udcffws-diagnosis.png\n")
+    assert os.path.getsize(name + b"-diagnosis.png") > 10_000

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import ast
+import csv
+import gzip
+import os
+import re
+import socket
+import zipfile
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pyarrow
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
+import linear_theory as lt
 from linear_theory.diagnosis.files import FileError
 from linear_theory.diagnosis.parameters import read_covariance, read_start
-from linear_theory.diagnosis.readers import read_rows
+from linear_theory.diagnosis.readers import Table, read_rows
+from linear_theory.diagnosis.words import printable
+from linear_theory.files import written_whole
 
 X = np.array([[1.0, 2.5], [3.0, -0.1], [1e-3, 7e20], [0.1 + 0.2, 1 / 3]])
 Y = np.array([-1.0, 2.0, 1e-300, 4.0])
@@ -50,6 +63,10 @@ GOOD = {
     "blank lines": "\n\n" + PLAIN.replace("\n", "\n\n"),
     "quoted numbers": text([CELLS[0], *([f'"{cell}"' for cell in row] for row in CELLS[1:])]),
     "spaces around numbers": text([CELLS[0], *([f" {cell} " for cell in row] for row in CELLS[1:])]),
+    "carriage returns": text(CELLS, "\r"),
+    "quoted text with commas, quotes and line ends beside them": text(
+        [["t", *CELLS[0]]] + [['"1,""2\n\r\n"', *row] for row in CELLS[1:]]
+    ),
     "plus signs": PLAIN.replace("\n1.0", "\n+1.0"),
     "a name over two lines": PLAIN.replace("a,b,y", '"a\n",b,y'),
 }
@@ -57,7 +74,7 @@ GOOD = {
 
 @pytest.mark.parametrize("content", GOOD.values(), ids=GOOD.keys())
 def test_csv_to_the_last_bit(tmp_path, content):
-    table = read_rows(written(tmp_path / "rows.csv", content), "y")
+    table = read_rows(written(tmp_path / "rows.csv", content), "y", NAMES)
     assert same(table)
     assert not np.array_equal(np.nextafter(table.X, 9), X)
 
@@ -98,9 +115,35 @@ BAD = {
     "boolean": ("a,b,y\ntrue,2,3\n", "line 2, column 'a': 'true' is not a number"),
     "date": ("a,b,y\n2020-01-01,2,3\n", "line 2, column 'a': '2020-01-01' is not a number"),
     "underscore": ("a,b,y\n1_000,2,3\n", "line 2, column 'a': '1_000' is not a number"),
-    "open quote": ('a,b,y\n1,2,3\n"1,2,3\n', "line 3: unexpected end of data"),
+    "open quote": ('a,b,y\n1,2,3\n"1,2,3\n', "line 3, column 'a': '\"1,2,3' opens a quote that is never closed"),
     "no UTF-8": ("a,b,y\n1,2,é\n".encode("latin-1"), "not UTF-8 text"),
-    "UTF-16": (PLAIN.encode("utf-16"), "line 1 or after it: not UTF-8 text"),
+    "no UTF-8 in a name": ("é,a,y\n1,2,3\n".encode("latin-1"), "line 1: not UTF-8 text (byte 0xe9)"),
+    "UTF-16 without a mark": (PLAIN.encode("utf-16-le"), "line 1 holds a NUL byte"),
+    "NUL": ("a,b,y\n1,2,3\n1,2\0,3\n", "line 3 holds a NUL byte, so it is no text"),
+    "after a quote": ('a,b,y\n1,2,3\n"3"4,2,3\n', "line 3, column 'a': '\"3\"4,2,3' goes on after its closing quote"),
+    "before a quote": ('a,b,y\n1,3"4",3\n', "line 2, column 'b': '3\"4\",3' has a quote within"),
+    "a blank before a quote": ('a,b,y\n1, "3",3\n', "line 2, column 'b': ' \"3\",3' has a quote within"),
+    "doubled quotes": ('a,b,y\n1,"3""4",3\n', """line 2, column 'b': '3"4' is not a number"""),
+    "a quote in the header": ('a,b"c,y\n1,2,3\n', "line 1, cell 2: 'b\"c,y' has a quote within"),
+    "full width": ("a,b,y\n１２,2,3\n", "line 2, column 'a': '１２' is not a number"),
+    "Arabic digits": ("a,b,y\n٣,2,3\n", "line 2, column 'a': '٣' is not a number"),
+    "a mathematical minus": ("a,b,y\n−3,2,3\n", "line 2, column 'a': '−3' is not a number"),
+    "a space that does not break": ("a,b,y\n\u00a03,2,3\n", "line 2, column 'a': '\\xa03' is not a number"),
+    "hexadecimal": ("a,b,y\n0x10,2,3\n", "line 2, column 'a': '0x10' is not a number"),
+    "underscore in a power": ("a,b,y\n1e5_0,2,3\n", "line 2, column 'a': '1e5_0' is not a number"),
+    "a Fortran power": ("a,b,y\n1d5,2,3\n", "line 2, column 'a': '1d5' is not a number"),
+    "NA": ("a,b,y\nNA,2,3\n", "line 2, column 'a': 'NA' is not a number"),
+    "a comma in it": ('a,b,y\n"1,5",2,3\n', "line 2, column 'a': '1,5' is not a number; write 1234.5 for it"),
+    "thousands": ('a,b,y\n"1,234.5",2,3\n', "line 2, column 'a': '1,234.5' is not a number; write 1234.5 for it"),
+    "a comma that parts": ("a,b,y\n1,5,2,3\n", "line 2 has 4 cells, the header names 3"),
+    "a line end in it": ('a,b,y\n1,2,3\n"4\n",2,3\n', "line 3, column 'a': '4\\n' is not a number"),
+    "two marks": (b"\xef\xbb\xbf\xef\xbb\xbf" + PLAIN.encode(), "no column 'a' (feature)"),
+    "only blanks": ("a,b,y\n \t,2,3\n", "line 2, column 'a': the cell is empty"),
+    "row numbers of pandas": (",a,y\n0,2,3\n", "column '' has no name of its own"),
+    "row numbers read again": ("Unnamed: 0,a,y\n0,2,3\n", "'Unnamed: 0' has no name of its own"),
+    "zip": (b"PK\x03\x04" + PLAIN.encode(), "is named .csv but is a zip or .xlsx file"),
+    "gzip": (gzip.compress(PLAIN.encode()), "is named .csv but is a gzip file; unpack it"),
+    "UTF-16": (PLAIN.encode("utf-16"), "is UTF-16 text, not UTF-8 text; save it as UTF-8"),
 }  # fmt: skip
 
 
@@ -108,9 +151,327 @@ BAD = {
 def test_a_bad_csv_is_named_by_line_and_column(tmp_path, content, said):
     path = written(tmp_path / "rows.csv", content)
     with pytest.raises(FileError) as caught:
-        read_rows(path, "y")
+        read_rows(path, "y", ["a", "b"] if "(feature)" in said else None)
     assert said in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+# ----------------------------------------------------------------------- a second reading of RFC 4180, and its law
+
+
+class Malformed(Exception):
+    """A text that is no table of RFC 4180, or no table of numbers: the line at fault, and the column if it is one."""
+
+
+def records_of(text):
+    """Section 2 of the RFC, one character after another: cells with the line on which each begins."""
+    record, line, at = [], 1, 0
+    ends_line = lambda k: next((end for end in ("\r\n", "\r", "\n") if text.startswith(end, k)), "")
+    while at < len(text) or record:
+        begin, cell, quoted = line, "", text[at : at + 1] == '"'
+        at += quoted
+        while quoted:
+            if at == len(text):
+                raise Malformed(begin)
+            if text.startswith('""', at):
+                cell, at = cell + '"', at + 2
+            elif text[at] == '"':
+                at += 1
+                break
+            else:
+                end = ends_line(at) or text[at]
+                line, cell, at = line + (end in "\r\n"), cell + end, at + len(end)
+        while not quoted and at < len(text) and text[at] not in ',"\r\n':
+            cell, at = cell + text[at], at + 1
+        record.append((begin, cell, quoted))
+        if at < len(text) and text[at] not in ",\r\n":
+            raise Malformed(begin)
+        if text[at : at + 1] == ",":
+            at += 1
+            continue
+        at, line = at + len(ends_line(at)), line + 1
+        if record != [(begin, "", False)]:  # a blank line
+            yield record
+        record = []
+
+
+def number_of(text):
+    """Sign, digits, point, digits, power of ten, taken apart by hand; exactly, as a fraction."""
+    text = text.strip(" \t")
+    sign, text = (-1 if text[:1] == "-" else 1), text[text[:1] in ("+", "-") :]
+    mantissa, _, power = text.replace("E", "e").partition("e")
+    whole, _, part = mantissa.partition(".")
+    size = power[power[:1] in ("+", "-") :]
+    digits = lambda word: all(letter in "0123456789" for letter in word)
+    if not (
+        whole + part
+        and digits(whole)
+        and digits(part)
+        and digits(size)
+        and bool(size) == ("e" in text.lower())
+    ):
+        raise ValueError
+    return sign * Fraction(int(whole + part), 10 ** len(part)) * Fraction(10) ** int(power or 0)
+
+
+def table_of(text):
+    """The rows below a header a,b,y, as floats, and of which line and column the first fault is."""
+    rows, records = [], records_of(text)
+    next(records)
+    for record in records:
+        if len(record) != 3:
+            raise Malformed(record[0][0])
+        for (_, cell, _), name in zip(record, "yab", strict=True):
+            try:
+                rows.append(float(number_of(cell)))
+            except (ValueError, OverflowError):
+                raise Malformed(record[0][0], name) from None
+    return np.array(rows).reshape(-1, 3)
+
+
+PIECES = [
+    "1",
+    "-2.5",
+    "3e2",
+    "0",
+    ".5",
+    "7.",
+    "+4",
+    " ",
+    "\t",
+    ",",
+    ",",
+    "\n",
+    "\r\n",
+    "\r",
+    '"',
+    '"',
+    '""',
+    '"3"',
+    "x",
+    "_",
+]
+PIECES += ["nan", "inf", "0x1", "１", "\u00a0", "e", "1e999", "-", "é", "'", ";", "1\n"]
+LINE = st.lists(st.sampled_from(["1", "-2.5", '"3"', " 4", '"5 "', "6e-1"]), min_size=3, max_size=3).map(
+    ",".join
+)
+
+
+@st.composite
+def nearly_right(draw):
+    """A good table, and pieces put in or taken out at a few places."""
+    text = "".join(
+        draw(LINE) + draw(st.sampled_from(["\n", "\r\n", "\r"])) for _ in range(draw(st.integers(1, 4)))
+    )
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(text)))
+        text = text[:at] + draw(st.sampled_from([*PIECES, ""])) + text[at + draw(st.integers(0, 2)) :]
+    return text
+
+
+def agrees(reader, folder, body):
+    """The same numbers to the last bit; or an error that names the line, and the column where a cell is at fault."""
+    text = "y,a,b\n" + body
+    path = written(folder / "rows.csv", text)
+    try:
+        want = table_of(text)
+    except Malformed as fault:
+        try:
+            reader(path)
+        except FileError as error:
+            line, *column = fault.args
+            return f"line {line}" in str(error) and all(f"column {name!r}" in str(error) for name in column)
+        return False
+    try:
+        table = reader(path)
+    except FileError as error:
+        return len(want) == 0 and "holds no rows" in str(error)
+    return np.array_equal(np.column_stack([table.y, table.X]), want)
+
+
+@given(body=st.one_of(nearly_right(), st.lists(st.sampled_from(PIECES), max_size=12).map("".join)))
+@example(body='"3"4,1,2\n')
+@example(body='1,3"4",2\n')
+@example(body='1,2,"3\n4,5,6\n')
+@example(body='1,2,"3""4"\n')
+@example(body='"1","2","3"\r4,5,6')
+def test_a_csv_is_read_as_the_standard_says_or_refused_by_line_and_column(tmp_path_factory, body):
+    assert agrees(lambda path: read_rows(path, "y"), tmp_path_factory.getbasetemp(), body)
+
+
+def by_arrow_alone(path):
+    from pyarrow import csv
+
+    table = csv.read_csv(
+        path, convert_options=csv.ConvertOptions(column_types=dict.fromkeys("yab", pyarrow.float64()))
+    )
+    return Table(np.column_stack([table["a"], table["b"]]), ("a", "b"), np.asarray(table["y"]))
+
+
+def by_python_floats(path):
+    """The usual way: ``csv`` and ``float``."""
+    with path.open(encoding="utf-8", newline="") as file:
+        _, *rows = csv.reader(file)
+    values = np.array([list(map(float, row)) for row in rows if row])
+    return Table(values[:, 1:], ("a", "b"), values[:, 0])
+
+
+@pytest.mark.parametrize(("reader", "body"), [(by_arrow_alone, '"3"4,1,2\n'), (by_arrow_alone, "nan,1,2\n"),
+    (by_python_floats, "1_0,2,3\n"), (by_python_floats, "１,2,3\n"), (by_python_floats, '"3"4,2,3\n')])  # fmt: skip
+def test_the_law_rejects_lenient_readers(tmp_path, reader, body):
+    assert agrees(reader, tmp_path, "1,2,3\n4,5,6\n")
+    assert not agrees(reader, tmp_path, body)
+
+
+def test_a_cell_may_go_on_across_a_block_of_the_fast_reader(tmp_path):
+    """pyarrow parts a file into blocks at line ends, of which one may be inside a cell."""
+    rows = "".join(f'"{k}\n,{k}",{k},1\n' for k in range(120_000))
+    table = read_rows(written(tmp_path / "rows.csv", "text,y,a\n" + rows), "y", ["a"])
+    assert np.array_equal(table.y, np.arange(120_000.0))
+
+
+# ------------------------------------------------------------------------------------------- what is no regular file
+
+
+def fifo(path):
+    os.mkfifo(path)
+    return path
+
+
+def listening(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+    return path
+
+
+def linked(path, to):
+    path.symlink_to(to)
+    return path
+
+
+ODD = {
+    "a pipe": (fifo, "is a pipe, which can be read only once"),
+    "a device": (lambda path: linked(path, "/dev/zero"), "is a device, not a file"),
+    "a terminal": (lambda path: linked(path, "/dev/tty"), "is a device, not a file"),
+    "a socket": (listening, "is a socket, not a file"),
+    "a folder": (lambda path: path.mkdir() or path, "is a directory, not a file"),
+    "a loop of links": (
+        lambda path: linked(path, path.name),
+        "cannot be read: Too many levels of symbolic links",
+    ),
+    "a link to nothing": (lambda path: linked(path, "nothing"), "there is no such file"),
+    "nothing": (lambda path: path, "there is no such file"),
+    "below a file": (lambda path: written(path, "x") / path.name, "cannot be read: Not a directory"),
+}
+READERS = {
+    ".csv": lambda path: read_rows(path, "y"),
+    ".parquet": lambda path: read_rows(path, "y"),
+    ".npz": lambda path: read_rows(path, "y"),
+    ".npy": lambda path: read_start(path, NAMES),
+    "covariance.csv": lambda path: read_covariance(path, NAMES),
+    "chunks.npy": lambda path: lt.streaming.from_npy(path, path),
+    "chunks.parquet": lambda path: lt.streaming.from_parquet(path, "y"),
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize(("made", "said"), ODD.values(), ids=ODD.keys())
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, monkeypatch, kind, made, said):
+    """A pipe is not waited for, nor is /dev/zero read to its end."""
+    monkeypatch.chdir(tmp_path)  # the name of a socket must be short
+    path = made(Path(f"x{kind}"))
+    with pytest.raises((FileError, lt.InvalidValueError)) as caught:
+        READERS[kind](path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch, kind):
+    """As root everything may be read, so the refusal is put in."""
+    path = written(tmp_path / f"x{kind}", "a,y\n1,2\n")
+
+    def refuse(self, *_, **__):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises((FileError, lt.InvalidValueError), match="cannot be read: Permission denied"):
+        READERS[kind](path)
+
+
+ENDS = [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError()]
+
+
+@pytest.mark.parametrize("error", ENDS, ids=repr)
+@pytest.mark.parametrize("before", [[], ["what was there"]], ids=["new", "old"])
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, error, before):
+    path = tmp_path / ("n" * 250 + ".csv")  # nothing can be added to this name
+    for content in before:
+        path.write_text(content)
+    contents = lambda: [file.read_text() for file in tmp_path.iterdir()]
+
+    def half():
+        with written_whole(path) as file:
+            file.write(b"half")
+            file.flush()
+            assert sorted(contents()) == sorted([*before, "half"])
+            raise error
+
+    with pytest.raises(type(error)):
+        half()
+    assert contents() == before
+    with written_whole(path) as file:
+        file.write(b"whole")
+    assert contents() == ["whole"]
+
+
+@given(st.text())
+def test_what_is_printed_can_be_seen_and_nothing_is_lost(name):
+    shown = printable(name)
+    assert shown.isprintable()
+    assert (shown == name) == name.isprintable()
+    if "\\" not in name:
+        of = lambda found: ast.literal_eval(f"'{found[0]}'")
+        assert re.sub(r"\\(x..|u....|U.{8}|[trn])", of, shown) == name
+
+
+NAMED = [("rows.csv.gz", "is compressed; unpack it first, to .csv"), ("-", "standard input is not read")]
+
+
+@pytest.mark.parametrize(("name", "said"), NAMED, ids=[name for name, _ in NAMED])
+def test_names_that_stand_for_something_else(tmp_path, monkeypatch, name, said):
+    monkeypatch.chdir(tmp_path)
+    written(Path("rows.csv.gz"), gzip.compress(PLAIN.encode()))
+    with pytest.raises(FileError, match=said):
+        read_rows(Path(name), "y")
+
+
+def test_nobody_is_told_to_allow_pickles(tmp_path):
+    """NumPy does tell, of anything that it cannot read."""
+    csv_file, objects = written(tmp_path / "rows.npy", PLAIN), tmp_path / "objects.npy"
+    np.save(objects, np.array([None]))
+    wide = tmp_path / "wide.npy"
+    np.save(wide, np.zeros(1, dtype=[(f"field{k}", float) for k in range(2000)]))
+    for path in (csv_file, objects, wide):
+        for read in (
+            lambda path: read_start(path, NAMES),
+            lambda path: lt.streaming.from_npy(path, path),
+            lambda path: read_rows(npz_with(tmp_path / "rows.npz", path), "y"),
+        ):
+            with pytest.raises((FileError, lt.InvalidValueError)) as caught:
+                read(path)
+            assert "pickle" not in str(caught.value)
+        with pytest.raises(ValueError, match="pickle"):
+            np.load(path)
+
+
+def npz_with(path, member):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(member, "y.npy")
+    return path
+
+
+# ------------------------------------------------------------------------------------------------------ Parquet
 
 
 def parquet_of(path, columns, **options):
@@ -134,8 +495,66 @@ def test_parquet_of_several_row_groups_and_kinds_of_numbers(tmp_path):
     assert table.names == ("a.b", "c")
 
 
+def pandas_files(folder):
+    """Row labels as pandas leaves them: unnamed, named, of two levels, and a range, which is no column."""
+    import pandas
+
+    frame = pandas.DataFrame({"a": X[:, 0], "b": X[:, 1], "y": Y})
+    labels = [[7, 8, 9, 10], pandas.Index([7, 8, 9, 10], name="id"), None]
+    labels.append(pandas.MultiIndex.from_product([[0, 1], [0.0, 1.0]], names=["group", None]))
+    for number, index in enumerate(labels):
+        path = folder / f"{number}.parquet"
+        (frame if index is None else frame.set_axis(index)).to_parquet(path)
+        yield path
+
+
+def test_row_labels_of_pandas_are_no_features_for_either_reader(tmp_path):
+    seen = set()
+    for path in pandas_files(tmp_path):
+        seen |= set(parquet.read_schema(path).names)
+        assert same(read_rows(path, "y"))
+        ((chunk, labels),) = lt.streaming.from_parquet(path, "y")
+        assert np.array_equal(chunk, X)
+        assert np.array_equal(labels, Y)
+    assert {"__index_level_0__", "id", "group", "__index_level_1__"} < seen
+    asked = read_rows(tmp_path / "1.parquet", "y", ["id"])
+    ((chunk, _),) = lt.streaming.from_parquet(tmp_path / "1.parquet", "y", ["id"])
+    assert np.array_equal(asked.X, chunk)
+    assert np.array_equal(chunk[:, 0], [7, 8, 9, 10])
+
+
+KINDS = {
+    "int8": pyarrow.array([1, 2, 3], pyarrow.int8()), "half": pyarrow.array(np.array([1, 2, 3], np.float16)),
+    "decimal": pyarrow.array([Decimal("1.5"), Decimal("2.5"), Decimal("-1")]), "null": pyarrow.array([1, None, 3]),
+    "nothing": pyarrow.nulls(3), "bool": pyarrow.array([True, False, True]), "text": pyarrow.array(list("123")),
+    "category": pyarrow.array(["1", "2", "1"]).dictionary_encode(), "list": pyarrow.array([[1], [2], [3]]),
+    "codes": pyarrow.array([1, 2, 1]).dictionary_encode(), "day": pyarrow.array([1, 2, 3], pyarrow.date32()),
+    "time": pyarrow.array([1, 2, 3], pyarrow.timestamp("s")), "struct": pyarrow.array([{"a": 1}] * 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command_and_the_chunks_read_the_same_columns_and_refuse_the_same(tmp_path, kind):
+    path = parquet_of(tmp_path / "rows.parquet", {"a": KINDS[kind], "y": [1.0, 2.0, 3.0]})
+
+    def chunks():
+        ((features, _),) = lt.streaming.from_parquet(path, "y")
+        return features
+
+    def of(read):
+        try:
+            return read().tolist()
+        except (FileError, lt.LinearTheoryError) as error:
+            return str(error).replace("column = 'a':", "column 'a'").rpartition(f"{path}: ")[2]
+
+    found = of(lambda: read_rows(path, "y").X)
+    assert found == of(chunks)
+    assert isinstance(found, list) == (kind in ("int8", "half", "decimal", "codes"))
+    assert isinstance(found, list) or "column 'a' holds" in found
+
+
 PARQUET = {
-    "null": ({"a": [1.0, None, 3.0], "y": [1, 2, 3]}, "column 'a' has 1 empty cells, the first in row 1 of 0"),
+    "null": ({"a": [1.0, None, 3.0], "y": [1, 2, 3]}, "column 'a' holds a null in row 1 (from 0); fill it"),
     "NaN": ({"a": [1.0, np.nan], "y": [1, 2]}, "column 'a' has 1 entry that is not finite, the first at index 1"),
     "text": ({"a": ["1", "2"], "y": [1, 2]}, "column 'a' holds string, not numbers"),
     "boolean": ({"a": [True], "y": [1]}, "column 'a' holds bool, not numbers"),
@@ -177,7 +596,7 @@ NPZ = {
     "three axes": ({"X": X[None], "y": Y}, "has shape"),
     "complex": ({"X": X + 1j, "y": Y}, "not real numbers"),
     "text": ({"X": X, "y": Y.astype(str)}, "not real numbers"),
-    "objects": ({"X": X, "y": np.array([1, None, "x", 2], dtype=object)}, "array 'y' cannot be read: Object arrays"),
+    "objects": ({"X": X, "y": np.array([1, None, "x", 2], dtype=object)}, "array 'y' cannot be read: it holds Py"),
     "NaN": ({"X": np.where(X == 3, np.nan, X), "y": Y}, "array 'x0' has 1 entry that is not finite"),
     "nothing": ({}, "holds no arrays"),
 }  # fmt: skip
@@ -256,6 +675,13 @@ def test_a_start_is_the_same_from_every_kind(tmp_path):
 
 
 STARTS = {
+    "a first value misspelt": ("1_0\n2\n3\n", "line 1: '1_0' is not a number"),
+    "a first value in hexadecimal": ("0x1\n2\n3\n", "line 1: '0x1' is not a number"),
+    "a first value of another script": ("１\n2\n3\n", "line 1: '１' is not a number"),
+    "a first value with a comma": ('"1,5"\n2\n3\n', "line 1: '1,5' is not a number"),
+    "a first value that is not finite": ("nan\n2\n3\n", "line 1: 'nan' is not finite"),
+    "an intercept first": ("intercept,1\na,1\nb,2\n", "line 1: 'intercept' is no feature"),
+    "a quote that goes on": ('1\n"3"4\n', "line 2, cell 1: '\"3\"4' goes on after its closing quote"),
     "length": ("1\n2\n3\n", "has shape (3,), must have (2,), one number a feature ('a', 'b')"),
     "text": ("1\ntwo\n", "line 2: 'two' is not a number"),
     "twice": ("a,1\na,2\n", "line 2: 'a' is there twice"),

@@ -23,26 +23,39 @@ SYMBOLS, IGNORED = 16, -100
 def targets(labels: torch.Tensor) -> torch.Tensor:
     """Where there is something to predict, (..., length): not at padding, prompts, or the first token."""
     found = labels != IGNORED
-    found[..., 0] = False
+    found[..., :1] = False
     return found
 
 
-def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def with_targets(sequences: list[dict], of: str) -> list[dict]:
+    """The sequences, if each has a target: one without has no loss, and so no weight and no share in a mean."""
+    empty = [k for k, s in enumerate(sequences) if not targets(s["labels"]).any()]
+    if empty:
+        wrong = f"sequences {empty[:8]} of {of} (from 0, {len(empty)} of {len(sequences)})"
+        raise ValueError(
+            f"{wrong} have no target, a token after the first with a label but {IGNORED}; leave them out"
+        )
+    return sequences
+
+
+def token_losses(logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
     """Cross-entropy of each token given those before it, in its own place, (batch, length); 0 off the targets."""
     ahead = logits[:, :-1].float().transpose(1, 2)  # what position t says is about token t + 1
-    losses = torch.nn.functional.cross_entropy(ahead, labels[:, 1:], ignore_index=IGNORED, reduction="none")
-    return torch.nn.functional.pad(losses, (1, 0))
+    how = {"ignore_index": IGNORED, "reduction": "none", "label_smoothing": smoothing}
+    return torch.nn.functional.pad(torch.nn.functional.cross_entropy(ahead, labels[:, 1:], **how), (1, 0))
 
 
 @torch.no_grad()
-def with_weights(model: torch.nn.Module, sequences: list[dict], by: str) -> list[dict]:
+def with_weights(
+    model: torch.nn.Module, sequences: list[dict], by: str, smoothing: float = 0.0
+) -> list[dict]:
     """The data with a column of weights, one a sequence or one a token, from the pre-trained model. Once."""
     model.eval()
-    found = [targets(s["labels"]) for s in sequences]
+    found = [targets(s["labels"]) for s in with_targets(sequences, "the data")]
     losses = []
     for s, here in zip(sequences, found, strict=True):  # one by one: nothing is padded
         logits = model(input_ids=s["input_ids"][None]).logits
-        losses.append(token_losses(logits, s["labels"][None])[0, here])
+        losses.append(token_losses(logits, s["labels"][None], smoothing)[0, here])
     if by == "sequence":
         weights = lt.flow_weights(torch.stack([loss.mean() for loss in losses])).split(1)
     else:
@@ -54,7 +67,9 @@ def with_weights(model: torch.nn.Module, sequences: list[dict], by: str) -> list
 def collate(sequences: list[dict]) -> dict[str, torch.Tensor]:
     """One batch, padded on the right: tokens, labels, and weights of the same length or of length 1."""
     padding = {"input_ids": 0, "attention_mask": 0, "labels": IGNORED, "weights": 0.0}
-    rows = [{**s, "attention_mask": torch.ones_like(s["input_ids"])} for s in sequences]
+    rows = [
+        {**s, "attention_mask": torch.ones_like(s["input_ids"])} for s in with_targets(sequences, "a batch")
+    ]
     return {
         name: pad_sequence([row[name] for row in rows], batch_first=True, padding_value=value)
         for name, value in padding.items()
@@ -65,6 +80,13 @@ class FlowTrainer(Trainer):
     """A Trainer whose training loss is (1/n) Σ w · f; evaluation is unweighted."""
 
     loss_is_scaled_for_ga = True  # by get_batch_samples, over all batches of one step
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.compute_loss_func is not None:
+            raise ValueError(
+                "compute_loss_func would not be called: this trainer forms the loss; change compute_loss"
+            )
 
     def shares(self, labels: torch.Tensor) -> torch.Tensor:
         """Each token's share, (batch, length): sequences count alike, and so do the targets within one."""
@@ -77,7 +99,8 @@ class FlowTrainer(Trainer):
         outputs, shares = model(**inputs), self.shares(labels)
         n = num_items_in_batch if model.training else shares.sum()
         weighted = weights * shares if model.training else shares
-        loss = (weighted * token_losses(outputs.logits, labels)).sum() / n
+        losses = token_losses(outputs.logits, labels, self.args.label_smoothing_factor)
+        loss = (weighted * losses).sum() / n
         return (loss, outputs) if return_outputs else loss
 
     def get_batch_samples(self, *args):

@@ -28,14 +28,15 @@ def flow_rows(model: torch.nn.Module, X: torch.Tensor, y: torch.Tensor) -> Tenso
 def fine_tune(
     model: torch.nn.Module, rows: TensorDataset, rate: float, epochs: int, batch: int, seed: int = 0
 ) -> torch.nn.Module:
-    """A copy of the model after SGD on (1/n) Σ wᵢ · lossᵢ: the mean over the batch, not over the weights."""
+    """A copy of the model after SGD on (1/n) Σ wᵢ · lossᵢ: over the size of a batch, not over its weights."""
     model = copy.deepcopy(model)
     shuffle = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
     for _ in range(epochs):
         for X, y, weights in DataLoader(rows, batch_size=batch, shuffle=True, generator=shuffle):
             optimizer.zero_grad()
-            (weights * sample_losses(model, X, y)).mean().backward()
+            # The last batch may be smaller; over its own size each of its rows would count for more.
+            ((weights * sample_losses(model, X, y)).sum() / batch).backward()
             optimizer.step()
     return model
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
+import re
 import tokenize
 import zipfile
 import zlib
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..arrays import Array
+from ..files import Unreadable, first_bytes, why, without_advice
 
 __all__ = [
     "DAMAGED",
@@ -20,15 +21,24 @@ __all__ = [
     "as_finite",
     "as_number",
     "as_real",
+    "csv_bytes",
     "csv_lines",
+    "csv_records",
     "is_number",
     "kind_of",
     "npz_arrays",
     "quoted",
 ]
 
-MAGIC = {".parquet": b"PAR1", ".npz": b"PK", ".npy": b"\x93NUMPY"}
-
+BEGINNINGS = {".parquet": b"PAR1", ".npz": b"PK", ".npy": b"\x93NUMPY"}
+PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"\xfd7zXZ": "xz",
+    b"(\xb5/\xfd": "zstd",
+    b"PK\x03\x04": "zip or .xlsx",
+}
+PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError, NotImplementedError, OSError)
 DAMAGED += (
@@ -55,55 +65,123 @@ def quoted(names: Sequence[str]) -> str:
 def kind_of(path: Path, kinds: Sequence[str]) -> str:
     """The suffix, if the file is there, can be read, holds something and is what its suffix says."""
     suffix = {".pq": ".parquet"}.get(path.suffix.lower(), path.suffix.lower())
+    if str(path) == "-":
+        raise FileError(path, f"is no file, and standard input is not read; name one in {', '.join(kinds)}")
     try:
-        if path.is_dir():
-            raise FileError(path, "is a directory, not a file")
-        with path.open("rb") as file:
-            head = file.read(8)
-    except FileNotFoundError:
-        raise FileError(path, "there is no such file") from None
-    except OSError as error:
-        raise FileError(path, f"cannot be read: {error.strerror}") from None
+        head = first_bytes(path)
+    except Unreadable as error:
+        raise FileError(path, str(error)) from None
+    if suffix in PACKED_SUFFIXES:
+        raise FileError(path, f"is compressed; unpack it first, to {', '.join(kinds)}")
     if suffix not in kinds:
         raise FileError(path, f"must end in {', '.join(kinds)}, by which its format is known")
     if not head:
         raise FileError(path, "is empty")
-    magic = MAGIC.get(suffix)
-    if magic and not head.startswith(magic):
+    beginning = BEGINNINGS.get(suffix)
+    if beginning and not head.startswith(beginning):
         raise FileError(path, f"is named {suffix} but does not begin like one; it begins {head!r}")
+    packed = [kind for mark, kind in PACKED.items() if beginning is None and head.startswith(mark)]
+    if packed:
+        raise FileError(path, f"is named {suffix} but is a {packed[0]} file; unpack it, or save it as text")
     return suffix
 
 
+# ------------------------------------------------------------------------------------------------------ CSV
+
+CELL = re.compile(rb'(?:"((?:[^"]++|"")*+)"|([^",\r\n]*+))(,|\r\n?|\n|\Z)')
+"""RFC 4180: quoted as a whole with quotes inside doubled, or without a quote; then a comma or the line's end."""
+
+END_OF_LINE = re.compile(rb"\r\n?|\n")
+NUMBER = re.compile(r"[ \t]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*")
+NOT_FINITE = re.compile(r"[ \t]*[+-]?(?:nan|inf|infinity)[ \t]*", re.IGNORECASE)
+
+
+def csv_bytes(path: Path) -> bytes:
+    """All of a text file, at once, so that nobody changes it half-way: UTF-8, without its byte order mark."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise FileError(path, why(error)) from None
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise FileError(path, "is UTF-16 text, not UTF-8 text; save it as UTF-8")
+    data = data.removeprefix(BYTE_ORDER_MARK)
+    bad = data.find(b"\0")
+    if bad >= 0:
+        raise FileError(
+            path, f"line {_lines(data[:bad]) + 1} holds a NUL byte, so it is no text; save it as UTF-8"
+        )
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line, byte = _lines(data[: error.start]) + 1, data[error.start]
+        raise FileError(path, f"line {line}: not UTF-8 text (byte {byte:#04x}); save it as UTF-8") from None
+    return data
+
+
+def _lines(data: bytes) -> int:
+    return sum(1 for _ in END_OF_LINE.finditer(data))
+
+
 def csv_lines(path: Path) -> Generator[tuple[int, list[str]]]:
-    """Each record that is not blank, with the number of its last line."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            for cells in reader:
-                if cells:
-                    yield reader.line_num, cells
-        except UnicodeDecodeError:
-            raise FileError(path, f"line {reader.line_num + 1} or after it: not UTF-8 text") from None
-        except csv.Error as error:
-            raise FileError(path, f"line {reader.line_num}: {error}") from None
+    """Each record that is not blank, with the number of the line on which it begins."""
+    return ((line, cells) for line, cells, _ in csv_records(path, csv_bytes(path)))
+
+
+def csv_records(
+    path: Path, data: bytes, start: int = 0, names: Sequence[str] = ()
+) -> Generator[tuple[int, list[str], int]]:
+    """The same from byte ``start``, with where each record ends; ``names`` of its columns, to say what is at fault."""
+    line = 1 + _lines(data[:start])
+    cells: list[str] = []
+    first = line
+    while start < len(data) or cells:
+        found = CELL.match(data, start)
+        if found is None:
+            column = f"column {names[len(cells)]!r}" if len(cells) < len(names) else f"cell {len(cells) + 1}"
+            raise FileError(path, f"line {line}, {column}: {_misquoted(data, start)}")
+        inside, plain, end = found.groups()
+        start = found.end()
+        cells.append((plain if inside is None else inside.replace(b'""', b'"')).decode())
+        line += _lines(inside) if inside else 0
+        if end == b",":
+            continue
+        if len(cells) > 1 or found.end(0) - len(end) > found.start(0):
+            yield first, cells, start
+        line, cells = line + 1, []
+        first = line
+
+
+def _misquoted(data: bytes, start: int) -> str:
+    """What is wrong with the quotes of the cell that begins there."""
+    shown = repr(re.split(rb"[\r\n]", data[start : start + 160], maxsplit=1)[0].decode(errors="replace")[:40])
+    if data[start : start + 1] != b'"':
+        return f"{shown} has a quote within; quote the whole cell, and double the quotes inside"
+    if re.compile(rb'"(?:[^"]++|"")*+"').match(data, start):
+        return f"{shown} goes on after its closing quote"
+    return f"{shown} opens a quote that is never closed"
 
 
 def is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    """Digits with a point, a sign and a power of ten, or a word for what is not finite; blanks around it."""
+    return bool(NUMBER.fullmatch(cell) or NOT_FINITE.fullmatch(cell))
 
 
-def as_number(path: Path, where: str, cell: str) -> float:
+def as_number(path: Path, where: str, cell: str, remedy: str = "") -> float:
+    """The number in a cell; what is none is refused, with what may be done instead."""
+    if NUMBER.fullmatch(cell) and math.isfinite(value := float(cell)):
+        return value
     if not cell.strip():
-        raise FileError(path, f"{where}: the cell is empty; drop the row, fill it in, or choose --features")
-    if not is_number(cell) or "_" in cell:
-        raise FileError(path, f"{where}: {cell[:40]!r} is not a number; choose the columns with --features")
-    if not math.isfinite(float(cell)):
-        raise FileError(path, f"{where}: {cell.strip()!r} is not finite; drop the row or fill it in")
-    return float(cell)
+        wrong = "the cell is empty"
+    elif is_number(cell):
+        wrong = f"{cell.strip()!r} is not finite"
+    elif re.fullmatch(r"\s*[-+]?[0-9][0-9.' ]*[,'][0-9.,' ]*", cell):
+        wrong, remedy = f"{cell[:40]!r} is not a number", "write 1234.5 for it, without a comma"
+    else:
+        wrong = f"{cell[:40]!r} is not a number"
+    raise FileError(path, f"{where}: {wrong}" + (f"; {remedy}" if remedy else ""))
+
+
+# ---------------------------------------------------------------------------------------------------- NumPy
 
 
 def as_finite(path: Path, what: str, values: Array) -> Array:
@@ -129,11 +207,11 @@ def npz_arrays(path: Path) -> dict[str, Array]:
                 try:
                     arrays[name] = archive[name]
                 except DAMAGED as error:
-                    raise FileError(path, f"array {name!r} cannot be read: {error}") from None
+                    raise FileError(path, f"array {name!r} cannot be read: {without_advice(error)}") from None
                 if not isinstance(arrays[name], np.ndarray):
                     raise FileError(path, f"holds {name!r}, which is no array")
     except DAMAGED as error:
-        raise FileError(path, f"is damaged, or no .npz file: {error}") from None
+        raise FileError(path, f"is damaged, or no .npz file: {without_advice(error)}") from None
     if not arrays:
         raise FileError(path, "holds no arrays")
     return arrays

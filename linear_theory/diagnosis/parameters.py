@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..arrays import Array
+from ..files import without_advice
 from .files import (
     DAMAGED,
     FileError,
@@ -24,6 +26,8 @@ from .files import (
 __all__ = ["read_covariance", "read_start"]
 
 KINDS = (".npy", ".npz", ".csv")
+NAME = re.compile(r"\s*(?!(?:nan|inf|infinity)\s*$)[^\W\d]", re.IGNORECASE)
+"""What a header may begin with, and a number that is misspelt does not."""
 
 
 def read_start(path: Path, names: Sequence[str]) -> Array:
@@ -49,15 +53,15 @@ def _single(path: Path, kind: str) -> Array:
         try:
             name, array = path.name, np.load(path, allow_pickle=False)
         except DAMAGED as error:
-            raise FileError(path, f"is damaged, or no .npy file: {error}") from None
+            raise FileError(path, f"is damaged, or no .npy file: {without_advice(error)}") from None
     return as_finite(path, f"array {name!r}", as_real(path, name, array))
 
 
 def _start_csv(path: Path, names: Sequence[str]) -> Array:
     lines = list(csv_lines(path))
     first = lines[0][1] if lines else []
-    if first and (not is_number(first[-1]) or (len(first) == 2 and first[0].strip() not in names)):
-        lines = lines[1:]  # a header; pandas names a column 0
+    if first and (NAME.match(first[-1]) or (len(first) == 2 and not first[0].strip())):
+        lines = lines[1:]  # a header; above row labels pandas writes an empty cell and 0
     widths = {len(cells) for _, cells in lines}
     if widths == {1}:
         return np.array([as_number(path, f"line {line}", cells[0]) for line, cells in lines])

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..arrays import Array
-from .files import FileError, as_finite, as_number, as_real, csv_lines, is_number, kind_of, npz_arrays, quoted
+from ..arrays import Array, LinearTheoryError
+from ..streaming.parquet import column_names, numbers
+from ..streaming.sources import features_of
+from .files import (
+    FileError,
+    as_finite,
+    as_number,
+    as_real,
+    csv_bytes,
+    csv_records,
+    is_number,
+    kind_of,
+    npz_arrays,
+    quoted,
+)
 
 __all__ = ["ROWS", "WEIGHTS", "Table", "read_rows", "write_weights"]
 
 ROWS = (".csv", ".parquet", ".npz")
 WEIGHTS = (".npy", ".csv", ".parquet")
-PANDAS_INDEX = "__index_level_"
-"""Row labels that pandas writes beside the columns of a Parquet file: no features, unless asked for."""
+BATCH = 65_536
+"""Rows of a Parquet file that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +52,10 @@ class Table:
 def read_rows(path: Path, target: str, features: Sequence[str] | None = None) -> Table:
     """Rows from a .csv, .parquet or .npz file.
 
-    ``features`` default to every column but the target (and pandas' row labels), in the order of the file. An
-    .npz holds a matrix X, its columns then called x0, x1, …, and the target (vectors beside them only by
-    ``features``); or one vector a column.
+    A .csv is UTF-8 text as in RFC 4180, with commas and a line of names; its numbers are of the digits 0 to 9,
+    with a point. An .npz holds a matrix X, its columns then called x0, x1, …, and the target (vectors beside
+    them only by ``features``); or one vector a column. ``features`` default to every column but the target (and
+    the row labels that pandas marks), in the order of the file.
 
     Raises
     ------
@@ -60,8 +77,10 @@ def _chosen(
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise FileError(path, f"has more than one column named {quoted(doubled)}")
-    others = [name for name in own or names if name != target and not name.startswith(PANDAS_INDEX)]
-    wanted = [target, *(others if features is None else features)]
+    if features is None:
+        with _said_of(path):
+            features = features_of(names if own is None else own, [target])
+    wanted = [target, *features]
     for k, name in enumerate(wanted):
         if name not in names:
             kind = "target" if k == 0 else "feature"
@@ -78,31 +97,45 @@ def _chosen(
 # ------------------------------------------------------------------------------------------------------ CSV
 
 
-def _csv_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
-    """By pyarrow; where that finds anything but numbers, line by line to say where."""
-    from pyarrow import ArrowException, float64
-    from pyarrow import csv as arrow
+WELL_QUOTED = re.compile(rb'(?:[^"]++|(?<![^,\r\n])"(?:[^"]++|"")*+"(?![^,\r\n]))*+')
+"""Text in which every quote opens or closes a whole cell. Of any other pyarrow makes what it likes: "3"4 is 34."""
 
-    lines = csv_lines(path)
-    line, header = next(lines, (0, []))
+
+def _csv_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
+    """By pyarrow; where that finds anything but numbers, cell by cell to say where."""
+    data = csv_bytes(path)
+    line, header, end = next(csv_records(path, data), (0, [], 0))
     _refuse_separator(path, header)
     if header and all(is_number(cell) for cell in header):
         raise FileError(path, f"line {line} holds numbers; the first line must name the columns")
     names = [name.strip() for name in header]
     wanted = choose(names)
-    lines.close()
-    reading = arrow.ReadOptions(column_names=names, skip_rows=line)
-    convert = arrow.ConvertOptions(
-        include_columns=wanted, column_types=dict.fromkeys(wanted, float64()), null_values=[]
-    )
+    places = [names.index(name) for name in wanted]
+    columns = _by_arrow(data, end, len(names), places) if WELL_QUOTED.fullmatch(data, end) else None
+    return wanted, columns or _by_cell(path, data, end, names, places)
+
+
+def _by_arrow(data: bytes, start: int, width: int, places: Sequence[int]) -> list[Array] | None:
+    """Those columns of ``width``; None where not every cell of theirs is a finite number."""
+    import pyarrow
+    from pyarrow import csv
+
+    names = list(map(str, range(width)))
+    wanted = [names[k] for k in places]
+    body = pyarrow.BufferReader(pyarrow.py_buffer(data).slice(start))
     try:
-        table = arrow.read_csv(path, read_options=reading, convert_options=convert)
-    except (ArrowException, UnicodeError):
-        return wanted, _by_line(path, names, wanted)
+        table = csv.read_csv(
+            body,
+            csv.ReadOptions(column_names=names),
+            csv.ParseOptions(newlines_in_values=b'"' in data),
+            csv.ConvertOptions(
+                include_columns=wanted, column_types=dict.fromkeys(wanted, pyarrow.float64()), null_values=[]
+            ),
+        )
+    except (pyarrow.ArrowException, UnicodeError):
+        return None
     columns = [np.asarray(table.column(name), dtype=float) for name in wanted]
-    if not all(np.isfinite(column).all() for column in columns):
-        return wanted, _by_line(path, names, wanted)
-    return wanted, columns
+    return columns if all(np.isfinite(column).all() for column in columns) else None
 
 
 def _refuse_separator(path: Path, header: Sequence[str]) -> None:
@@ -111,47 +144,41 @@ def _refuse_separator(path: Path, header: Sequence[str]) -> None:
             raise FileError(path, f"line 1: its columns are separated by {name}, must be by commas")
 
 
-def _by_line(path: Path, names: Sequence[str], wanted: Sequence[str]) -> list[Array]:
-    """Python's reading, which is slow but takes +1 and " 1 " too; raises for the first line with too few or
-    many cells, or with a cell that is no finite number.
-    """
-    places = [names.index(name) for name in wanted]
-    lines, rows = csv_lines(path), []
-    next(lines)
-    for line, cells in lines:
+CELL_REMEDY = "fill it in, drop the row, or choose other columns with --features"
+
+
+def _by_cell(path: Path, data: bytes, start: int, names: Sequence[str], places: Sequence[int]) -> list[Array]:
+    """Slowly; raises for the first cell or line that is at fault."""
+    rows = []
+    for line, cells, _ in csv_records(path, data, start, names):
         if len(cells) != len(names):
             raise FileError(path, f"line {line} has {len(cells)} cells, the header names {len(names)}")
-        rows.append([as_number(path, f"line {line}, column {names[k]!r}", cells[k]) for k in places])
-    return list(np.array(rows, dtype=float).reshape(len(rows), len(wanted)).T)
+        where = f"line {line}, column"
+        rows.append([as_number(path, f"{where} {names[k]!r}", cells[k], CELL_REMEDY) for k in places])
+    return list(np.array(rows, dtype=float).reshape(len(rows), len(places)).T)
 
 
 # -------------------------------------------------------------------------------------------------- Parquet
 
 
 def _parquet_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
-    from pyarrow import ArrowException, parquet, types
+    with _said_of(path):
+        wanted = choose(*column_names(path))
+        batches = list(numbers(path, wanted, BATCH))
+    columns = map(np.concatenate, zip(*batches, strict=True)) if batches else [np.empty(0) for _ in wanted]
+    return wanted, [
+        as_finite(path, f"column {name!r}", column) for name, column in zip(wanted, columns, strict=True)
+    ]
 
+
+@contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    """What is said of a column or of the file, in one sentence that begins with the file."""
     try:
-        file = parquet.ParquetFile(path)
-        wanted = choose(file.schema_arrow.names)
-        for name in wanted:
-            kind = file.schema_arrow.field(name).type
-            if not (types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)):
-                raise FileError(path, f"column {name!r} holds {kind}, not numbers; choose with --features")
-        table = file.read(columns=wanted)
-    except (ArrowException, OSError) as error:
-        raise FileError(path, f"is damaged, or no Parquet file: {' '.join(str(error).split())}") from None
-    columns = []
-    for name in wanted:
-        column = table.column(name)
-        if column.null_count:
-            row = column.is_null().to_numpy().argmax()
-            raise FileError(
-                path,
-                f"column {name!r} has {column.null_count} empty cells, the first in row {row} of 0, 1, …",
-            )
-        columns.append(as_finite(path, f"column {name!r}", np.asarray(column).astype(float)))
-    return wanted, columns
+        yield
+    except LinearTheoryError as error:
+        about = "" if error.argument == "path" else f"{error.argument} {error.value!r} "
+        raise FileError(path, about + error.remedy) from None
 
 
 # ---------------------------------------------------------------------------------------------------- NumPy
@@ -176,17 +203,16 @@ def _npz_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
 # -------------------------------------------------------------------------------------------------- weights
 
 
-def write_weights(path: Path, weights: Array) -> None:
+def write_weights(file: BinaryIO, kind: str, weights: Array) -> None:
     """One weight a row, in the order of the rows: .npy, or a column ``weight`` in .csv or .parquet."""
-    kind = path.suffix.lower()
     if kind == ".npy":
-        with path.open("wb") as file:
-            np.save(file, weights)
+        whole = io.BytesIO()  # of a file that fails NumPy keeps the reason to itself
+        np.save(whole, weights)
+        file.write(whole.getbuffer())
     elif kind == ".csv":
-        path.write_text("weight\n" + "".join(f"{w!r}\n" for w in weights.tolist()), encoding="utf-8")
+        file.write(("weight\n" + "".join(f"{w!r}\n" for w in weights.tolist())).encode())
     else:
         import pyarrow
         from pyarrow import parquet
 
-        with path.open("wb") as file:
-            parquet.write_table(pyarrow.table({"weight": weights}), file)
+        parquet.write_table(pyarrow.table({"weight": weights}), file)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..arrays import reject
 
-__all__ = ["column_names", "number", "percent"]
+__all__ = ["column_names", "number", "percent", "printable"]
 
 
 def number(value: float, digits: int = 3, absent: str = "–") -> str:
@@ -36,4 +36,11 @@ def column_names(count: int, names: Sequence[str] | None) -> list[str]:
         return [f"column {k}" for k in range(count)]
     if len(names) != count:
         reject("names", names, f"has {len(names)} entries, must have {count}: one a column of X")
-    return list(map(str, names))
+    return [printable(str(name)) for name in names]
+
+
+def printable(text: str) -> str:
+    """``text`` with all that would steer a terminal instead of being seen written out: controls, escape sequences,
+    line ends, marks that turn the direction of writing, bytes that are no text.
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -21,7 +21,8 @@ Examples
 
 from .fitting import Solution, normal_equations, solve
 from .losses import MedianLoss, losses, median_loss
-from .sources import Chunks, from_arrays, from_npy, from_parquet
+from .parquet import from_parquet
+from .sources import Chunks, from_arrays, from_npy
 
 __all__ = [
     "Chunks",

@@ -167,10 +167,82 @@ def test_padding_enters_neither_weights_nor_median(model, plain, by):
         assert (s["weights"][length:] == 0).all()
 
 
-def test_a_sequence_without_a_target_has_no_weight(model, plain):
-    nothing = {**plain[0], "labels": torch.full_like(plain[0]["labels"], hf.IGNORED)}
-    with pytest.raises(lt.InvalidValueError, match="losses"):
-        hf.with_weights(model, [*plain, nothing], "sequence")
+EMPTY = {
+    "prompt alone": lambda s: {**s, "labels": torch.full_like(s["labels"], hf.IGNORED)},
+    "one token": lambda s: {name: value[:1] for name, value in s.items()},
+    "no token": lambda s: s | {name: s[name][:0] for name in ("input_ids", "labels")},
+}
+
+
+@pytest.mark.parametrize("by", WAYS)
+@pytest.mark.parametrize("kind", EMPTY)
+def test_a_sequence_without_a_target_is_named(model, plain, kind, by):
+    """It has no loss; in a mean over sequences NaN or 0 would stand for it."""
+    nothing = EMPTY[kind](plain[0])
+    with pytest.raises(ValueError, match=r"sequences \[2, 4\] of the data \(from 0, 2 of 5\) have no target"):
+        hf.with_weights(model, [*plain[:2], nothing, plain[2], nothing], by)
+    with pytest.raises(ValueError, match=r"sequences \[1\] of a batch \(from 0, 1 of 2\) have no target"):
+        hf.collate([plain[1], nothing])
+
+
+SMOOTHING = 0.3
+
+
+def smoothed_losses(model, s):
+    """(1 − ε) · loss of the label + ε · mean loss over all symbols, of the tokens after the prompt."""
+    log_probabilities = model(input_ids=s["input_ids"][None]).logits[0].log_softmax(-1)[1:-1]
+    of_label = -torch.stack(
+        [row[label] for row, label in zip(log_probabilities, s["labels"][2:], strict=True)]
+    )
+    return (1 - SMOOTHING) * of_label - SMOOTHING * log_probabilities.mean(-1)
+
+
+@pytest.fixture
+def smooth(model, plain):
+    return hf.trained(model, plain, 0.1, epochs=0, label_smoothing_factor=SMOOTHING)
+
+
+def test_label_smoothing_is_honoured(smooth, trainer, weighted):
+    means = [
+        (s["weights"].expand(len(s["labels"]))[2:] * smoothed_losses(smooth.model.train(), s)).mean()
+        for s in weighted
+    ]
+    loss = torch.stack(means).mean()
+    expected = loss.detach(), gradient(smooth.model, loss)
+    assert alike(of_trainer(smooth, weighted), expected)
+    assert not alike(of_trainer(trainer, weighted), expected)  # as if there were none
+
+
+def test_weights_may_be_those_of_the_smoothed_losses(model, plain):
+    with torch.no_grad():
+        means = torch.stack([smoothed_losses(model.eval(), s).mean() for s in plain]).double()
+    expected = torch.exp(-means / lt.median_temperature(means)).float()
+    found = torch.cat([s["weights"] for s in hf.with_weights(model, plain, "sequence", SMOOTHING)])
+    torch.testing.assert_close(found, expected, **ROUNDINGS)
+    assert not torch.allclose(
+        torch.cat([s["weights"] for s in hf.with_weights(model, plain, "sequence")]), expected
+    )
+
+
+def test_smoothed_and_unweighted_the_token_mean_is_the_trainers_own_loss(model, plain):
+    how = {"label_smoothing_factor": SMOOTHING}
+    own = one_step(model, plain, 5, 1, Unaware, **how)
+    torch.testing.assert_close(one_step(model, plain, 5, 1, hf.TokenMeanTrainer, **how), own, **ROUNDINGS)
+    assert not torch.allclose(one_step(model, plain, 5, 1, hf.TokenMeanTrainer), own, **ROUNDINGS)
+    judged = [
+        hf.trained(model, plain, 0.1, 0, kind, **how).evaluate(plain)
+        for kind in (Unaware, hf.TokenMeanTrainer)
+    ]
+    assert judged[0]["eval_loss"] == pytest.approx(judged[1]["eval_loss"], rel=1e-5)
+
+
+def test_a_loss_function_that_would_not_be_called_is_refused(model, plain):
+    class Other(hf.FlowTrainer):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs, compute_loss_func=lambda *_, **__: 0)
+
+    with pytest.raises(ValueError, match="compute_loss_func would not be called"):
+        hf.trained(model, plain, 0.1, 0, Other)
 
 
 def test_the_mean_weight_is_the_step_that_is_left(trainer, weighted):

@@ -106,6 +106,32 @@ def test_a_shuffle_moves_weights_with_their_samples(rows):
     assert not torch.allclose(tuned(in_order, 0.0), tuned(in_order, 1e3))
 
 
+def own_size(model, rows, rate, epochs, batch):
+    """The usual mistake: the last batch, of 20 rows here, over 20."""
+    found = copy.deepcopy(model)
+    optimizer = torch.optim.SGD(found.parameters(), lr=rate)
+    for X, y, weights in torch.utils.data.DataLoader(rows, batch_size=batch):
+        optimizer.zero_grad()
+        (weights * loop.sample_losses(found, X, y)).mean().backward()
+        optimizer.step()
+    return found
+
+
+def test_rows_of_a_smaller_last_batch_count_like_all_others(rows):
+    """An epoch of steps so small that they add up: n/batch steps of the whole batch, which NumPy takes."""
+    model, X, y = rows
+    weighted, (rate, batch) = loop.flow_rows(model, X, y), (1e-8, 30)
+    start, (X, y, weights) = model.weight.detach().squeeze(0).numpy(), (t.numpy() for t in weighted.tensors)
+    whole = rate * len(y) / batch * 2 * X.T @ (weights * (y - X @ start)) / len(y)
+    # Steps change what the next one sees by rate · curvature, and θ holds steps of 1e-8 to 1e-8 of themselves.
+    moved = lambda train: (
+        train(model, weighted, rate, epochs=1, batch=batch).weight.detach().squeeze(0).numpy() - start
+    )
+    apart = lambda train: np.linalg.norm(moved(train) - whole) / np.linalg.norm(whole)
+    assert apart(loop.fine_tune) < 1e-6
+    assert apart(own_size) > 1e-2
+
+
 def test_the_example_shows_the_control(capsys):
     table = loop.main()
     printed = told(capsys, table)
