@@ -1,94 +1,188 @@
-"""What the numbers come to, in a few sentences: does FLOW help here, what does it cost, when to stop."""
+"""What the numbers come to, in a few sentences: does FLOW help here, by how much, what does it cost, what to doubt."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
 
 from ..arrays import Array
-from .paths import Paths, Point, averaged, gentle_best, half_life, safe_step, slowest
-from .theory import shift_ratio
-from .words import number, percent
+from .checks import equal_weights
+from .columns import remarks
+from .contest import WORTH, Contender, Contest, Gain
+from .paths import averaged, half_life, slowest
+from .theory import rank_of, shift_ratio
+from .words import number, percent, plus_minus, some
 
 if TYPE_CHECKING:
     from .result import Diagnosis
 
-__all__ = ["WORTH", "doubts", "findings", "headline", "overlap_with"]
-
-WORTH = 0.01
-"""A total error lower by less than this share is not worth a change of method."""
+__all__ = ["doubts", "findings", "headline", "overlap_with"]
 
 SAME = 1e-6
 """Optima this near to each other, beside the shift, are one."""
 
+SLOWED = 0.8
+"""Curvature that the weights lower by more than to this share is a stall of their making."""
 
-def findings(d: Diagnosis, paths: Paths) -> list[str]:
-    """The headline with its numbers, the price of training to the end, the stall, and what to doubt."""
+ALONG = 0.7
+"""A direction of this overlap with the shift is the shift's."""
+
+CHANCE = 0.05
+"""A shift that noise alone would make as often as this is none to learn from."""
+
+CERTAIN = 2 * float(stats.norm.sf(4.0))
+"""A shift that noise alone would make so rarely needs no word."""
+
+
+def findings(d: Diagnosis, labels: Sequence[str]) -> list[str]:
+    """What the columns are, the headline with its numbers, the price of the end, the stall, and what to doubt."""
+    equal = (
+        ["The weights of all rows are equal: FLOW is standard fine-tuning here."] if equal_weights(d) else []
+    )
     return [
-        f"{headline(d, paths)}. {_contest(d, paths)}",
+        *remarks(d, labels),
+        *equal,
+        ". ".join([headline(d), *_contest(d)]) + ".",
         *_to_the_end(d),
         *_stall(d),
-        *doubts(d),
+        *_beware(d),
     ]
 
 
-def rivals(d: Diagnosis, paths: Paths) -> tuple[Point, Point, Point]:
-    """FLOW and standard fine-tuning, in whichever steps, and averaging, each at its best."""
-    cheapest = lambda *points: min(points, key=lambda point: point.total)
-    flow = cheapest(paths.best("FLOW"), gentle_best(d, weighted=True))
-    standard = cheapest(
-        *map(paths.best, ("standard", "step-matched control")), gentle_best(d, weighted=False)
-    )
-    return flow, standard, averaged(d)[1]
+# --------------------------------------------------------------------------------------------- the headline
 
 
-def headline(d: Diagnosis, paths: Paths) -> str:
-    """Which of them an engineer should take."""
-    points = rivals(d, paths)
-    start, best = float(d.target_errors[0]), min(point.total for point in points)
-    if not start > 0:
-        return "The start already fits these rows best: there is nothing to learn"
-    if best >= (1 - WORTH) * start:
-        return "Nothing beats the start here: do not fine-tune"
-    flow, standard, average = (point.total * (1 - WORTH) <= best for point in points)
-    large = min(paths.best(name).total for name in ("standard", "step-matched control"))
-    early = "early stopping" + " in small steps" * (large * (1 - WORTH) > best)
-    if flow and standard:
-        same = f"FLOW, {early} and averaging" if average else f"FLOW and {early}"
-        ends = d.forgetting + d.target_errors
-        forgives = ends[1] <= (1 - WORTH) * ends[2]
-        return f"Stopped in time, {same} come to the same" + (
-            "; trained to the end, FLOW loses less" if forgives else ": no need for FLOW here"
+def headline(d: Diagnosis) -> str:
+    """What an engineer should do, and by how much that is better than the best alternative."""
+    return _nothing_to_learn(d) or _nothing_to_tell(d) or _ranking(d._contest)
+
+
+def _nothing_to_learn(d: Diagnosis) -> str:
+    if not d.spectrum[0, -1] > 0:
+        return "Every feature is 0 in every row: there is nothing to learn from them"
+    if not d.target_errors[0] > 0 or _fits(d):
+        return "The start already fits these rows as well as any line: there is nothing to learn"
+    ratio, above, below = shift_ratio(d)
+    p = _tail(ratio, above, below)
+    if p > CHANCE:
+        return (
+            f"A shift as large as this one may be sampling noise (F({number(above)}, {number(below)}) = "
+            f"{number(ratio)}, p = {number(p, 2)}): these rows give no reason to fine-tune"
         )
-    if flow:
-        return "FLOW helps here" + (", as much as averaging with the start" if average else "")
-    others = {early: standard, "averaging with the start": average}
-    helpful = [name for name, helps in others.items() if helps]
-    return f"FLOW does not pay here: {' and '.join(helpful)} {'do' if len(helpful) > 1 else 'does'} better"
+    return ""
 
 
-def _contest(d: Diagnosis, paths: Paths) -> str:
-    flow, standard, average = rivals(d, paths)
+def _fits(d: Diagnosis) -> bool:
+    """Whether what the start leaves of y is rounding."""
+    size = float((abs(d.rows.X) @ abs(d.rows.start)).max())
+    return float(abs(d.rows.residual).max()) <= 8 * len(d.shift) * np.finfo(float).eps * size
+
+
+def _nothing_to_tell(d: Diagnosis) -> str:
+    if math.isnan(shift_ratio(d)[0]):
+        return f"Too few rows for a verdict: {_few(d)}"
+    if d.pretrain_covariance is None:
+        return (
+            "No verdict: which method is best depends on the old rows, and nothing is known of these; give "
+            "pretrain_rows, or pretrain_covariance"
+        )
+    return ""
+
+
+def _few(d: Diagnosis) -> str:
+    n, rank = float(d.sample_weight.sum()), rank_of(d)
+    counted = "" if (d.sample_weight == 1).all() else f" (of total weight {number(n)})"
     return (
-        f"Lowest total error (forgetting + target), each in its best steps and stopped in time: FLOW "
-        f"{number(flow.total)}, standard fine-tuning {number(standard.total)}; averaging {number(average.total)} (keep "
-        f"{percent(averaged(d)[0])} of the start); the start itself {number(float(d.target_errors[0]))}."
+        f"{some(int((d.sample_weight > 0).sum()), 'row')}{counted} for {some(rank, 'direction')}, so that none is left "
+        "over to tell shift from noise"
     )
+
+
+def _ranking(contest: Contest) -> str:
+    """Who is ahead; a difference within noise, or of less than a hundredth, is a tie."""
+    start, flow, early, average = contest[:4]
+    best = min((flow, early, average), key=lambda one: one.total)
+    gained = contest.gain(best, start)
+    if gained.tie:
+        return (
+            f"A tie with the start: the best, {best.name}, lowers its total error by {_tell(gained)}, "
+            f"{_small(gained)}: no reason to fine-tune"
+        )
+    other, third = sorted((early, average), key=lambda one: one.total)
+    lead = contest.gain(flow, other)
+    if not lead.tie and lead.share > 0:
+        return f"FLOW helps here: a total error {_tell(lead)} below the best alternative's, {other.name}"
+    if not lead.tie:
+        also = f", and {third.name} ties with it" if contest.gain(third, other).tie else ""
+        behind = contest.gain(other, flow)
+        return f"FLOW does not pay here: {other.name} has a total error {_tell(behind)} lower{also}"
+    on_early = contest.gain(flow, early)
+    if other is average and not on_early.tie and on_early.share > 0:
+        return f"FLOW gains {_tell(on_early)} on {early.name}, and averaging with the start gains as much"
+    alike = [other, third] if contest.gain(flow, third).tie else [other]
+    names = " and ".join([", ".join(["FLOW", *(one.name for one in alike[:-1])]), alike[-1].name])
+    lower, higher = (flow, other) if lead.share > 0 else (other, flow)
+    apart = contest.gain(lower, higher)
+    return (
+        f"A tie between {names}: {lower.name} has a total error {_tell(apart)} below that of {higher.name}, "
+        f"{_small(apart)}{_at_the_ends(contest)}"
+    )
+
+
+def _at_the_ends(contest: Contest) -> str:
+    """What is left to say for FLOW where stopping in time is as good."""
+    lower, higher = sorted(contest.ends, key=lambda one: one.total)
+    gain = contest.gain(lower, higher)
+    if gain.tie or equal_weights(contest.d):
+        return ""
+    return f"; trained to the end, {lower.name} has one {_tell(gain)} below that of {higher.name}"
+
+
+def _tell(gain: Gain) -> str:
+    return plus_minus(gain.share, gain.error)
+
+
+def _small(gain: Gain) -> str:
+    return "within noise" if gain.noise else "too little to matter"
+
+
+def _contest(d: Diagnosis) -> list[str]:
+    """The totals behind the headline, where there are any."""
+    if d.pretrain_covariance is None or _nothing_to_learn(d):
+        return []
+    contest, keep = d._contest, percent(averaged(d)[0])
+
+    def told(one: Contender, name: str) -> str:
+        gain = contest.gain(one, contest.start)
+        return f"{name} {number(one.total)} ({plus_minus(-gain.share, gain.error, sign=True)})"
+
+    return [
+        f"Total error (forgetting + target), each method at its best, beside the start's "
+        f"{number(contest.start.total)}: {told(contest.flow, contest.flow.name)}; "
+        f"{told(contest.early, contest.early.name)}; {told(contest.average, f'averaging (keep {keep} of the start)')}"
+    ]
+
+
+# ---------------------------------------------------------------------------------------------- other findings
 
 
 def _to_the_end(d: Diagnosis) -> list[str]:
     gain, cost = float(d.target_errors[0]), float(d.forgetting[2])
-    if not (gain > 0 and cost > 0):
+    if not (gain > 0 and cost > 0) or _nothing_to_learn(d):
         return []
     kept, forgot = float(d.target_errors[1]) / gain, float(d.forgetting[1])
     ratio = forgot / cost
+    known = d.pretrain_covariance is not None
+    verb = "forgets" if known else "moves its predictions on these rows by a mean square of"
     if kept < SAME**2 and abs(ratio - 1) < SAME:
+        both = "forget" if known else "move their predictions on these rows by a mean square of"
+        way = ": the weights change the way, not the end" if _another_way(d) else ""
         return [
-            f"Trained to the end, FLOW and standard fine-tuning reach the same optimum and forget {number(cost)}: "
-            "here the weights change the way, not the end."
+            f"Trained to the end, FLOW and standard fine-tuning reach the same optimum and {both} {number(cost)}{way}."
         ]
     price = (
         "as much as"
@@ -100,12 +194,18 @@ def _to_the_end(d: Diagnosis) -> list[str]:
     left = (
         f"leaves {percent(kept)} of the start's target error unlearned, where standard fine-tuning leaves none"
         if kept <= 1
-        else f"ends with {number(kept)} times the target error of the start: its easy rows teach another task"
+        else f"ends with {number(kept)} times the target error of the start"
     )
     return [
-        f"Trained to the end, FLOW forgets {number(forgot)}, {price} standard fine-tuning ({number(cost)}), "
+        f"Trained to the end, FLOW {verb} {number(forgot)}, {price} standard fine-tuning ({number(cost)}), "
         f"and {left}."
     ]
+
+
+def _another_way(d: Diagnosis) -> bool:
+    """Whether FLOW and the control, in the same steps, are ever a hundredth of the start's target error apart."""
+    apart = abs(d.paths.target_errors[1] - d.paths.target_errors[2]).max()
+    return not equal_weights(d) and bool(apart > WORTH * d.target_errors[0])
 
 
 def overlap_with(d: Diagnosis, direction: Array) -> float:
@@ -115,38 +215,69 @@ def overlap_with(d: Diagnosis, direction: Array) -> float:
 
 
 def _stall(d: Diagnosis) -> list[str]:
-    idle, v, with_weights = slowest(d)
+    idle, v, x = slowest(d)
     still = []
     if idle:
-        whose = "row" if (d.spectrum[0] <= 0).sum() == idle else "row with any weight"
-        still = [f"Along {idle} of {len(v)} directions nothing moves at all: no {whose} reaches them."]
-    if math.isinf(with_weights):
+        whose = "row" if int((d.spectrum[0] <= 0).sum()) == idle else "row with any weight"
+        them = "it" if idle == 1 else "them"
+        still = [
+            f"Along {idle} of {some(len(v), 'direction')} nothing moves at all: no {whose} reaches {them}."
+        ]
+    if idle == len(v):
         return still
-    plain = float(v @ d.covariances[0] @ v)
-    without = float(half_life(np.float64(2 * safe_step(d.spectrum) * plain)))
-    slower = with_weights / without if without > 0 else math.inf
+    steps, without = (float(half_life(np.float64(two_eta))) for two_eta in (x, slowest(d, 0)[2]))
+    that = " that moves" * bool(idle)
+    if steps <= 1 and without <= 1:
+        return [
+            *still,
+            f"Under FLOW every direction{that} halves its error within a step, as it does without weights.",
+        ]
     tale = (
-        f"The slowest direction{' that moves' * bool(idle)} halves its error in {number(with_weights)} steps under "
-        f"FLOW and in {number(without)} without weights and with the same steps"
+        f"The slowest direction{that} halves its error in {_steps(steps)} under FLOW; without weights, in steps of the "
+        f"same size, the slowest takes {number(without)}"
     )
-    lapped = overlap_with(d, v)
-    if slower < 1.25:
-        why = "it is slow because its features are small or collinear, not because of the weights"
-    elif lapped < 0.7:
-        why = f"the weights stall it, but it is not the direction of the shift (overlap {number(lapped, 2)})"
+    plain, weighted = (float(v @ covariance @ v) for covariance in d.covariances)
+    if x > 1:
+        why = "the step overshoots it, the steepest of all, so that a smaller learning rate would be faster"
+    elif equal_weights(d) or weighted > SLOWED * plain:
+        why = (
+            f"it is not the weights that make it slow (curvature {number(weighted)} with them, {number(plain)} "
+            "without)"
+        )
     else:
-        why = f"the weights stall the shift (overlap {number(lapped, 2)})"
+        lapped = overlap_with(d, v)
+        stalled = "the shift" if lapped >= ALONG else "it, but it is not the direction of the shift"
+        why = (
+            f"the weights lower its curvature from {number(plain)} to {number(weighted)} and so stall {stalled} "
+            f"(overlap {number(lapped, 2)})"
+        )
     return [*still, f"{tale}: {why}."]
 
 
+def _steps(count: float) -> str:
+    return f"{number(count)} step{'s' * (number(count) != '1')}"
+
+
 def doubts(d: Diagnosis) -> list[str]:
+    """What else stands between these rows and any claim about new ones."""
+    return [f"{_few(d)}: these errors say nothing of new rows."] if _overfitted(d) else _beware(d)
+
+
+def _overfitted(d: Diagnosis) -> bool:
+    return rank_of(d) > 0 and math.isnan(shift_ratio(d)[0])
+
+
+def _beware(d: Diagnosis) -> list[str]:
     ratio, above, below = shift_ratio(d)
-    if math.isnan(ratio):
-        return ["There are no more rows than columns: these errors say nothing of new rows."]
-    tail = float(stats.f.sf(ratio, above, below)) if math.isfinite(ratio) else 0.0
-    if tail > 2 * stats.norm.sf(4.0):
-        return [
-            f"Beware: a shift like this one could be sampling noise (F({above}, {below}) = {number(ratio)}, "
-            f"p = {number(tail, 2)}). Get more rows before trusting any of it."
-        ]
-    return []
+    p = _tail(ratio, above, below)
+    if not CERTAIN < p <= CHANCE:
+        return []
+    return [
+        f"Beware: sampling noise alone makes a shift as large as this one with probability {number(p, 2)} "
+        f"(F({number(above)}, {number(below)}) = {number(ratio)})."
+    ]
+
+
+def _tail(ratio: float, above: float, below: float) -> float:
+    """How often noise alone makes a shift as large; 0 where there is no telling."""
+    return float(stats.f.sf(ratio, above, below)) if math.isfinite(ratio) else 0.0

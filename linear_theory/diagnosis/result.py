@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ..arrays import Array, InvalidTypeError, is_concrete, meshed, namespace, pytree, reject
+from ..arrays import Array, InvalidTypeError, finite, is_concrete, meshed, namespace, pytree, reject
 from ..covariance import Covariance, Dense, checked_covariance
 from ..least_squares import Rows, Solution, checked_rows, solve
-from ..weights import as_rule, effective_sample_size, median_temperature
+from ..weights import as_rule
 from .bases import gram
 from .checks import Check, judged
-from .paths import Paths, followed, half_life, price, safe_step
+from .columns import warn_of_weights
+from .contest import Contest, contested
+from .paths import Paths, followed, half_life, kept, price, safe_step
+from .prior import checked_counts, mean, median_loss
 
 if TYPE_CHECKING:
     from .picture import Figure
@@ -28,15 +31,17 @@ __all__ = ["Diagnosis", "diagnose"]
 class Diagnosis:
     """What FLOW's weights do to these rows.
 
-    ``temperature``; ``mean_weight`` and ``effective_samples`` (Σw)²/Σw²; ``covariances`` (2, d, d), the
-    unweighted G = (1/n)XᵀX and the weighted C = (1/Σw)XᵀWX, and ``spectrum`` (2, d), their ascending
-    eigenvalues, 0 where no row reaches; ``shift`` e (d,), start − the unweighted optimum, and
-    ``weighted_shift``, start − the
-    weighted one; ``stalled_direction`` (d,), the unit eigenvector of C with the smallest eigenvalue;
-    ``overlap`` its ``|cosine|`` with the shift; ``half_life`` of the error along it in steps at FLOW's learning
-    rate, 1/(2 mean w) where that converges and one that never overshoots else, ∞ where the eigenvalue is 0;
-    ``target_errors`` and ``forgetting`` of (start, weighted optimum, unweighted optimum): excess mean
-    squared error on these rows, and (θ − start)ᵀΣ(θ − start).
+    ``temperature``; ``mean_weight`` Σvw/Σv and ``effective_samples`` (Σvw)²/Σvw², v the ``sample_weight`` (n,), ones
+    if left out; ``covariances`` (2, d, d), the unweighted G = (1/Σv) XᵀVX and the weighted C = (1/Σvw) XᵀVWX, and
+    ``spectrum`` (2, d), their ascending eigenvalues λ, 0 where no row reaches; ``shift`` e (d,), start − the
+    unweighted optimum, and ``weighted_shift``, start − the weighted one; ``stalled_direction`` (d,), the slowest:
+    the unit eigenvector of C whose ``|1 − 2ηλ|`` is largest, 2η the step of FLOW on C (the smallest λ, or where the
+    step overshoots by more, the largest); ``overlap`` its ``|cosine|`` with the shift; ``half_life`` of the error
+    along it in steps at FLOW's learning rate, 1/(2 mean w) where that converges and one that never overshoots else,
+    ∞ where λ is 0; ``target_errors`` and ``forgetting`` of (start, weighted optimum, unweighted optimum): excess
+    mean squared error on these rows, and (θ − start)ᵀΣ(θ − start). Σ is the ``pretrain_covariance``, that of the
+    ``pretrain_rows`` (m, d) where they are given; where neither is, both are None and G stands in for Σ, so that
+    forgetting is the mean square by which predictions move on these very rows.
 
     These may be traced by JAX. ``paths``, ``checks``, :meth:`report` and :meth:`picture` are made of them and of
     the ``rows`` (whose weights are divided by the largest) when first asked for, by NumPy, and need values.
@@ -64,29 +69,43 @@ class Diagnosis:
     target_errors: Array
     forgetting: Array
     pretrain_covariance: Covariance | None
+    pretrain_rows: Array | None
+    sample_weight: Array
     rule: Any
     rows: Rows
 
     @property
     def forgetting_measure(self) -> str:
-        """Which forgetting error this is; without a pre-training covariance it is only a distance.
+        """Which forgetting error this is: by Σ, or where nothing is known of the old rows by G, which stands in.
 
         Examples
         --------
         >>> import numpy as np
         >>> import linear_theory as lt
         >>> lt.diagnose(np.eye(2), np.ones(2), np.zeros(2)).forgetting_measure
-        '‖θ − θ*‖²'
+        '(θ − θ*)ᵀG(θ − θ*)'
         """
-        return "‖θ − θ*‖²" if self.pretrain_covariance is None else "(θ − θ*)ᵀΣ(θ − θ*)"
+        return f"(θ − θ*)ᵀ{'G' if self.pretrain_covariance is None else 'Σ'}(θ − θ*)"
+
+    @property
+    def _sigma(self) -> Covariance:
+        """Σ, or what stands in for it."""
+        return Dense(self.covariances[0]) if self.pretrain_covariance is None else self.pretrain_covariance
 
     @cached_property
     def _host(self) -> Diagnosis:
-        """The same in NumPy float64."""
+        """The same in NumPy float64: itself, where it is that already."""
         if not is_concrete(self):
             raise InvalidTypeError("diagnosis", self, "must have values; return it from jit or vmap first")
+        if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(self)):
+            return self
         move = lambda leaf: np.asarray(leaf, dtype=float) if isinstance(leaf, jax.Array) else leaf
         return jax.tree.map(move, self)
+
+    @cached_property
+    def _contest(self) -> Contest:
+        """Each method at its best; of a diagnosis in NumPy."""
+        return contested(self, self.paths)
 
     @cached_property
     def paths(self) -> Paths:
@@ -101,7 +120,7 @@ class Diagnosis:
         >>> print(paths.forgetting[:, 1].round(2))  # after one step: standard, FLOW, step-matched control
         [9.98 0.42 9.54]
         """
-        return followed(self._host)
+        return followed(self) if self._host is self else self._host.paths
 
     @cached_property
     def checks(self) -> tuple[Check, ...]:
@@ -116,7 +135,7 @@ class Diagnosis:
         >>> [check.name for check in checks if check.verdict == "broken"]
         ['Gaussian residuals', 'Gaussian features']
         """
-        return judged(self._host)
+        return judged(self) if self._host is self else self._host.checks
 
     def report(self, width: int = 80, names: Sequence[str] | None = None) -> str:
         """All of it in words and tables, in lines of ``width``; ``names`` are those of the columns of X.
@@ -132,7 +151,7 @@ class Diagnosis:
         """
         from .report import written
 
-        return written(self._host, self.paths, self.checks, width, names)
+        return written(self._host, width, names)
 
     def __str__(self) -> str:
         return self.report() if is_concrete(self) else object.__repr__(self)
@@ -150,7 +169,7 @@ class Diagnosis:
         """
         from .picture import drawn
 
-        return drawn(self._host, self.paths, self.checks, names)
+        return drawn(self._host, names)
 
 
 @meshed
@@ -160,6 +179,9 @@ def diagnose(
     start: Array,
     temperature: float | Array | None = None,
     pretrain_covariance: Array | None = None,
+    *,
+    pretrain_rows: Array | None = None,
+    sample_weight: Array | None = None,
 ) -> Diagnosis:
     """What FLOW will stall on the rows X (n, d), y (n,) from ``start`` (d,), how long, at what price.
 
@@ -172,7 +194,14 @@ def diagnose(
     temperature : float or weight rule, optional
         τ > 0 in the units of y²; ``None`` is the median loss of the start on these rows.
     pretrain_covariance : (d, d) array, optional
-        Σ for the forgetting error; without it forgetting is ‖θ − θ*‖², and ``forgetting_measure`` says so.
+        Σ for the forgetting error, the second moment of the rows the start was trained on.
+    pretrain_rows : (m, d) array, optional
+        Instead of Σ rows the start was trained on, without labels: Σ = (1/m) X_oldᵀX_old. They must have been centred
+        and scaled by the very numbers that X was. With neither, no total of forgetting and target error is told
+        and no method is called the best: that depends on Σ. Forgetting is then measured on X itself.
+    sample_weight : (n,) array, optional
+        Prior weights v ≥ 0: a row counts as v rows like it, in every sum, in the median, and in the number of rows by
+        which standard errors and checks go. Integers are counts; others should have mean 1. FLOW's w multiplies them.
 
     Returns
     -------
@@ -182,64 +211,100 @@ def diagnose(
     Raises
     ------
     InvalidValueError, InvalidTypeError
-        As :func:`linear_theory.solve` and :func:`linear_theory.flow_weights`.
+        As :func:`linear_theory.solve` and :func:`linear_theory.flow_weights`; where both Σ and rows for it are given.
+
+    Warns
+    -----
+    UserWarning
+        Where X has named columns and one is named like weights of rows: it is taken for a feature.
 
     Examples
     --------
     >>> import numpy as np
     >>> import linear_theory as lt
-    >>> X = np.random.default_rng(0).standard_normal((500, 2))
+    >>> rng = np.random.default_rng(0)
+    >>> X, old = rng.standard_normal((500, 2)), rng.standard_normal((300, 2)) * [2.0, 1.0]
     >>> y = X @ np.array([3.0, 1.0])
     >>> for temperature in (10.0, 1.0, 0.1):
-    ...     diagnosis = lt.diagnose(X, y, start=np.zeros(2), temperature=temperature)
+    ...     diagnosis = lt.diagnose(X, y, np.zeros(2), temperature, pretrain_rows=old)
     ...     print(f"{diagnosis.half_life:.1f} steps, {diagnosis.effective_samples:.0f} effective samples")
     1.7 steps, 380 effective samples
     13.6 steps, 146 effective samples
     194.9 steps, 46 effective samples
     """
-    space, rows = checked_rows(X, y, start, None, temperature, pretrain_covariance)
+    for name, array in (("X", X), ("pretrain_rows", pretrain_rows)):
+        warn_of_weights(name, array)
+    space, rows = checked_rows(
+        X, y, start, None, temperature, pretrain_covariance, pretrain_rows, sample_weight
+    )
     xp, start = space.xp, rows.start
+    counts = checked_counts(space, "sample_weight", sample_weight, rows.X.shape[0])
+    share = counts / counts.sum()
     with np.errstate(over="ignore"):
-        losses, unweighted = rows.residual**2, gram(rows.X) / rows.X.shape[0]
+        losses, unweighted = rows.residual**2, gram(rows.X, share)
     _representable("X", X, unweighted)
     _representable("y", y, losses)
-    tau = median_temperature(losses) if temperature is None else temperature
+    tau = (
+        median_loss(space, losses, None if sample_weight is None else counts)
+        if temperature is None
+        else temperature
+    )
     rule = as_rule(tau)
-    log_weights = space.array(rule.log_weights(losses))
+    log_weights = xp.where(counts > 0, space.array(rule.log_weights(losses)), -math.inf)
     largest = xp.max(log_weights)
     if is_concrete(largest) and float(largest) == -math.inf:
         reject("temperature", tau, "leaves no row with any weight; raise it")
     weights = xp.exp(log_weights - largest)  # scale-free, so that none of this underflows
-    sigma = pretrain_covariance
-    if sigma is not None:
-        sigma = checked_covariance(space, "pretrain_covariance", sigma, start.shape[0])
-        sigma = sigma if hasattr(sigma, "quadratic") else Dense(sigma)
+    old, sigma = _remembered(space, start.shape[0], pretrain_covariance, pretrain_rows)
     still = xp.zeros_like(start)  # solved for the displacement: the start's size costs no digits
-    plain, flow = solve(rows.X, rows.residual, still), solve(rows.X, rows.residual, still, weights)
+    both = counts * weights
+    plain = solve(rows.X, rows.residual, still, None if sample_weight is None else counts)
+    flow = solve(rows.X, rows.residual, still, both)
     displaced, shift = xp.stack([still, flow.theta, plain.theta]), -plain.theta
-    weighted = gram(rows.X, weights / weights.sum())
+    weighted = gram(rows.X, both / both.sum())
     values, vectors = xp.linalg.eigh(weighted)
     spectrum = xp.stack([_reached(xp.linalg.eigvalsh(unweighted), plain), _reached(values, flow)])
+    slow = xp.argmax(kept(spectrum))
     excess, length = displaced + shift, xp.sqrt(shift @ shift)
     with np.errstate(over="ignore"):  # KL-DRO's may be larger than any float
-        mass = xp.exp(largest) * weights.mean()
+        mass = xp.exp(largest) * mean(counts, weights)
     return Diagnosis(
         temperature=space.array(getattr(tau, "temperature", xp.nan if hasattr(tau, "log_weights") else tau)),
         mean_weight=mass,
-        effective_samples=effective_sample_size(weights),
+        effective_samples=both.sum() ** 2 / (both @ weights),
         covariances=xp.stack([unweighted, weighted]),
         spectrum=spectrum,
         shift=shift,
         weighted_shift=-displaced[1],
-        stalled_direction=vectors[:, 0],
-        overlap=abs(vectors[:, 0] @ shift) / xp.where(length > 0, length, 1.0),
-        half_life=half_life(2 * safe_step(spectrum) * spectrum[1, 0]),
+        stalled_direction=vectors[:, slow],
+        overlap=abs(vectors[:, slow] @ shift) / xp.where(length > 0, length, 1.0),
+        half_life=half_life(2 * safe_step(spectrum) * spectrum[1, slow]),
         target_errors=(excess * (excess @ unweighted)).sum(axis=-1),
-        forgetting=price(sigma, displaced),
+        forgetting=price(Dense(unweighted) if sigma is None else sigma, displaced),
         pretrain_covariance=sigma,
+        pretrain_rows=old,
+        sample_weight=counts,
         rule=space.tree(rule),
         rows=Rows(rows.X, rows.residual, weights, start),
     )
+
+
+def _remembered(space: Any, dim: int, sigma: Any, old: Any) -> tuple[Array | None, Any]:
+    """The old rows, checked, and Σ: theirs, or the one given."""
+    if old is None:
+        if sigma is None:
+            return None, None
+        sigma = checked_covariance(space, "pretrain_covariance", sigma, dim)
+        return None, sigma if hasattr(sigma, "quadratic") else Dense(sigma)
+    if sigma is not None:
+        reject("pretrain_rows", old, "are there to make pretrain_covariance of; give one of the two")
+    rows = finite(space, "pretrain_rows", old, ndim=2)
+    if rows.shape[0] == 0 or rows.shape[1] != dim:
+        reject("pretrain_rows", old, f"has shape {rows.shape}, must have (m, {dim}), m ≥ 1: the columns of X")
+    with np.errstate(over="ignore"):
+        second = gram(rows) / rows.shape[0]
+    _representable("pretrain_rows", old, second)
+    return rows, Dense(second)
 
 
 def _representable(name: str, given: object, squares: Array) -> None:

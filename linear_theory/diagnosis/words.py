@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..arrays import reject
 
-__all__ = ["column_names", "number", "percent"]
+__all__ = ["column_names", "number", "percent", "plus_minus", "some"]
 
 
 def number(value: float, digits: int = 3, absent: str = "–") -> str:
@@ -28,6 +28,23 @@ def number(value: float, digits: int = 3, absent: str = "–") -> str:
 def percent(share: float) -> str:
     """A share in percents: two digits of it, three where it is nearly all."""
     return f"{number(100 * share, 2 if abs(share) < 0.995 else 3)} %"
+
+
+def plus_minus(share: float, error: float, sign: bool = False) -> str:
+    """A share and its standard error in percents, to two digits of the error: 1.52 ± 0.41 %."""
+    value = 100 * share
+    if not math.isfinite(error):
+        text = percent(share)
+        return f"+{text}" if sign and share > 0 else text
+    digits = 0 if error <= 0 else 1 - math.floor(math.log10(100 * error))
+    decimals = min(max(0, digits), 4)
+    head = f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
+    return f"{head} ± {100 * error:.{decimals}f} %".replace("-", "−")
+
+
+def some(count: int, noun: str) -> str:
+    """1 row, 2 rows."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def column_names(count: int, names: Sequence[str] | None) -> list[str]:
