@@ -33,6 +33,8 @@ def basis(A: Array, sizes: Array | None = None) -> Array:
     """An orthonormal basis (n, rank) of the columns of A; ``sizes`` are the lengths, by default their own,
     beside which a column or what is left of it may be rounding.
     """
+    if not len(A):
+        return A[:, :0]
     lengths = np.linalg.norm(A, axis=0) if sizes is None else sizes
     scaled = A / np.where(lengths > 0, lengths, 1.0)
     values, vectors = np.linalg.eigh(gram(scaled))

@@ -51,11 +51,8 @@ def remarks(d: Diagnosis, labels: Sequence[str]) -> list[str]:
     counted = v > 0
     joint = np.column_stack([d.rows.X, d.rows.residual])[counted]
     far = _far("row", joint, v[counted], [*labels, "the residual y − X·start"])
-    old = (
-        []
-        if d.pretrain_rows is None
-        else _far("old row", d.pretrain_rows, np.ones(len(d.pretrain_rows)), labels)
-    )
+    old = d.pretrain_rows
+    old = [] if old is None else _far("old row", old, np.ones(len(old)), labels)
     said = [
         f"Far from centred: {found}. The theory is of rows around 0, and here a mean counts as one more direction. "
         "Unless that is meant (an intercept), subtract the means of the new rows from X, from the old rows and from "
@@ -67,25 +64,26 @@ def remarks(d: Diagnosis, labels: Sequence[str]) -> list[str]:
 
 
 def _far(kind: str, columns: Array, counts: Array, labels: Sequence[str]) -> list[str]:
-    """The columns whose mean is far from 0, the furthest first."""
+    """The columns whose mean is far from 0, the furthest first; one row alone has a mean, but no spread."""
+    if len(columns) < 2:
+        return []
     n = float(counts.sum())
     means = mean(counts, columns)
     spread = np.sqrt(mean(counts, (columns - means) ** 2))
     constant = _constant(columns)
     far = np.where(constant, means != 0, (abs(means) > FAR * spread) & (abs(means) * n**0.5 > SURE * spread))
-    order = sorted(np.flatnonzero(far), key=lambda k: -np.inf if constant[k] else -abs(means[k]) / spread[k])
-    tell = lambda k: (
-        f"{labels[k]} is {number(float(means[k]))} in every {kind}"
-        if constant[k]
-        else f"{labels[k]} has mean {number(float(means[k]))}, {number(float(abs(means[k]) / spread[k]))} of its "
-        f"standard deviations{' in the old rows' * (kind == 'old row')}"
-    )
-    more = (
-        [f"and so {'has' if len(order) == 3 else 'have'} {len(order) - 2} more columns"]
-        if len(order) > 3
-        else []
-    )
-    return [*map(tell, order[: 3 if len(order) == 3 else 2]), *more]
+    order: list[int] = np.flatnonzero(far).tolist()
+    order.sort(key=lambda k: -np.inf if constant[k] else -abs(means[k]) / spread[k])
+
+    def tell(k: int) -> str:
+        if constant[k]:
+            return f"{labels[k]} is {number(float(means[k]))} in every {kind}"
+        beside, where = number(float(abs(means[k]) / spread[k])), " in the old rows" * (kind == "old row")
+        return f"{labels[k]} has mean {number(float(means[k]))}, {beside} of its standard deviations{where}"
+
+    if len(order) <= 3:
+        return list(map(tell, order))
+    return [*map(tell, order[:2]), f"and so have {len(order) - 2} more columns"]
 
 
 def _constant(columns: Array) -> Array:

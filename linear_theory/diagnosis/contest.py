@@ -23,7 +23,7 @@ from .words import number
 if TYPE_CHECKING:
     from .result import Diagnosis
 
-__all__ = ["WORTH", "Contender", "Contest", "Gain", "contested"]
+__all__ = ["UNSEEN", "WORTH", "Contender", "Contest", "Gain", "contested"]
 
 WORTH = 0.01
 """A total error lower by less than this share is not worth a change of method."""
@@ -33,6 +33,9 @@ SURE = 0.95
 
 TRIED = (*range(1, 11), 12, 14, 17, 20, 24, 28, 34, 40), np.linspace(0.033, 1.98, 60)
 """Numbers of steps, and steps 2ηλ_max, among which the best learning rate is looked for."""
+
+SAME = 1e-6
+"""A share of a total error below this is no difference."""
 
 UNSEEN = 1e-12
 """Total errors below this share of the start's are rounding."""
@@ -61,8 +64,8 @@ class Contender(NamedTuple):
 
 class Gain(NamedTuple):
     """How far one total error is below another, as a ``share`` of that, with its standard ``error`` (∞ where the rows
-    are too few to have one); and whether the logarithm of their ratio is within what 95 % of differences that are
-    none stay within (``noise``).
+    are too few to have one); and whether the lower one is below the other by no more than 95 % of differences that
+    are none (``noise``).
     """
 
     share: float
@@ -73,6 +76,11 @@ class Gain(NamedTuple):
     def tie(self) -> bool:
         """Within noise, or too little to matter."""
         return self.noise or abs(self.share) <= WORTH
+
+    @property
+    def none(self) -> bool:
+        """No difference at all, as far as anybody could see."""
+        return abs(self.share) < SAME and self.error < SAME
 
 
 class Contest(NamedTuple):
@@ -106,7 +114,8 @@ class Contest(NamedTuple):
             m = len(old)
             variance = variance + float(old @ old) / m / (m - 1) if m > 1 else math.inf
         error = math.sqrt(variance)  # of ln ratio, so that either may be compared with the other
-        noise = abs(math.log(ratio)) <= error * float(stats.t.ppf((1 + SURE) / 2, n - rank))
+        lower = min(ratio, 1 / ratio)  # the same answer, whichever of the two is asked about
+        noise = 1 - lower <= lower * error * float(stats.t.ppf((1 + SURE) / 2, n - rank))
         return Gain(1 - ratio, ratio * error, noise)
 
 
@@ -209,8 +218,11 @@ def _tuned(d: Diagnosis, paths: Paths, weighted: bool) -> Contender:
     left = moved + d.shift
     totals = price(d._sigma, moved) + (left * (left @ d.covariances[0])).sum(axis=-1)
     two_eta, steps = ways[int(np.argmax(totals <= totals.min() * (1 + NEAR)))]
-    rate = two_eta / 2 / (float(d.mean_weight) if weighted else 1.0)
-    named = f"{name} at the learning rate {number(rate)}"
+    with np.errstate(divide="ignore", over="ignore"):  # weights as they are may all underflow
+        rate = float(np.float64(two_eta) / 2 / (d.mean_weight if weighted else 1.0))
+    named = (
+        f"{name} at {f'the learning rate {number(rate)}' if rate < math.inf else 'its best learning rate'}"
+    )
     return _contender(d, named, weighted, *_stepped(two_eta, steps), float(steps), rate)
 
 

@@ -12,15 +12,15 @@ from scipy import stats
 from ..arrays import Array
 from .checks import equal_weights
 from .columns import remarks
-from .contest import WORTH, Contender, Contest, Gain
-from .paths import averaged, half_life, slowest
+from .contest import UNSEEN, WORTH, Contender, Contest, Gain
+from .paths import averaged, half_life, safe_step, slowest
 from .theory import rank_of, shift_ratio
 from .words import number, percent, plus_minus, some
 
 if TYPE_CHECKING:
     from .result import Diagnosis
 
-__all__ = ["doubts", "findings", "headline", "overlap_with"]
+__all__ = ["doubts", "findings", "headline", "overlap_with", "told_steps"]
 
 SAME = 1e-6
 """Optima this near to each other, beside the shift, are one."""
@@ -30,6 +30,9 @@ SLOWED = 0.8
 
 ALONG = 0.7
 """A direction of this overlap with the shift is the shift's."""
+
+FEW = 10
+"""With fewer rows to spare than this, two standard errors are too little: the noise is Student's."""
 
 CHANCE = 0.05
 """A shift that noise alone would make as often as this is none to learn from."""
@@ -110,7 +113,7 @@ def _ranking(contest: Contest) -> str:
     if gained.tie:
         return (
             f"A tie with the start: the best, {best.name}, lowers its total error by {_tell(gained)}, "
-            f"{_small(gained)}: no reason to fine-tune"
+            f"{_small(contest, gained)}: no reason to fine-tune"
         )
     other, third = sorted((early, average), key=lambda one: one.total)
     lead = contest.gain(flow, other)
@@ -125,11 +128,13 @@ def _ranking(contest: Contest) -> str:
         return f"FLOW gains {_tell(on_early)} on {early.name}, and averaging with the start gains as much"
     alike = [other, third] if contest.gain(flow, third).tie else [other]
     names = " and ".join([", ".join(["FLOW", *(one.name for one in alike[:-1])]), alike[-1].name])
+    if lead.none:
+        return f"A tie between {names}: their total errors are the same{_at_the_ends(contest)}"
     lower, higher = (flow, other) if lead.share > 0 else (other, flow)
     apart = contest.gain(lower, higher)
     return (
         f"A tie between {names}: {lower.name} has a total error {_tell(apart)} below that of {higher.name}, "
-        f"{_small(apart)}{_at_the_ends(contest)}"
+        f"{_small(contest, apart)}{_at_the_ends(contest)}"
     )
 
 
@@ -146,8 +151,10 @@ def _tell(gain: Gain) -> str:
     return plus_minus(gain.share, gain.error)
 
 
-def _small(gain: Gain) -> str:
-    return "within noise" if gain.noise else "too little to matter"
+def _small(contest: Contest, gain: Gain) -> str:
+    """Why it is a tie."""
+    few = " of so few rows" * (shift_ratio(contest.d)[2] < FEW)
+    return f"within the noise{few}" if gain.noise else "too little to matter"
 
 
 def _contest(d: Diagnosis) -> list[str]:
@@ -158,7 +165,8 @@ def _contest(d: Diagnosis) -> list[str]:
 
     def told(one: Contender, name: str) -> str:
         gain = contest.gain(one, contest.start)
-        return f"{name} {number(one.total)} ({plus_minus(-gain.share, gain.error, sign=True)})"
+        total = number(one.total if one.total > UNSEEN * contest.start.total else 0.0)
+        return f"{name} {total} ({plus_minus(-gain.share, gain.error, sign=True)})"
 
     return [
         f"Total error (forgetting + target), each method at its best, beside the start's "
@@ -192,8 +200,10 @@ def _to_the_end(d: Diagnosis) -> list[str]:
         else f"{number(ratio)} times as much as"
     )
     left = (
-        f"leaves {percent(kept)} of the start's target error unlearned, where standard fine-tuning leaves none"
-        if kept <= 1
+        "leaves as much to learn as the start, where standard fine-tuning leaves nothing"
+        if abs(kept - 1) < WORTH
+        else f"leaves {percent(kept)} of the start's target error unlearned, where standard fine-tuning leaves none"
+        if kept < 1
         else f"ends with {number(kept)} times the target error of the start"
     )
     return [
@@ -225,37 +235,46 @@ def _stall(d: Diagnosis) -> list[str]:
         ]
     if idle == len(v):
         return still
-    steps, without = (float(half_life(np.float64(two_eta))) for two_eta in (x, slowest(d, 0)[2]))
     that = " that moves" * bool(idle)
-    if steps <= 1 and without <= 1:
-        return [
-            *still,
-            f"Under FLOW every direction{that} halves its error within a step, as it does without weights.",
-        ]
-    tale = (
-        f"The slowest direction{that} halves its error in {_steps(steps)} under FLOW; without weights, in steps of the "
-        f"same size, the slowest takes {number(without)}"
-    )
-    plain, weighted = (float(v @ covariance @ v) for covariance in d.covariances)
+    steps, without = float(half_life(np.float64(x))), float(half_life(np.float64(slowest(d, 0)[2])))
+    beside = f"without weights, in steps of the same size, the slowest takes {number(without)}"
+    if steps <= 1:
+        as_well = ", as it does without weights" if without <= 1 else f"; {beside}"
+        return [*still, f"Under FLOW every direction{that} halves its error within a step{as_well}."]
+    return [
+        *still,
+        f"The slowest direction{that} halves its error in {told_steps(d)} under FLOW; {beside}: {_why(d, v, x)}.",
+    ]
+
+
+def _why(d: Diagnosis, v: Array, x: float) -> str:
+    """Whether it is the step, the weights or the features that make the slowest direction v slow."""
     if x > 1:
-        why = "the step overshoots it, the steepest of all, so that a smaller learning rate would be faster"
-    elif equal_weights(d) or weighted > SLOWED * plain:
-        why = (
-            f"it is not the weights that make it slow (curvature {number(weighted)} with them, {number(plain)} "
-            "without)"
+        return "the step overshoots it, the steepest of all, so that a smaller learning rate would be faster"
+    plain, weighted = float(v @ d.covariances[0] @ v), max(float(v @ d.covariances[1] @ v), 0.0)
+    told = f"below {number(_rounding(d))}" if weighted <= _rounding(d) else number(weighted)
+    if equal_weights(d) or weighted > SLOWED * plain:
+        return (
+            f"it is not the weights that make it slow (curvature {told} with them, {number(plain)} without)"
         )
-    else:
-        lapped = overlap_with(d, v)
-        stalled = "the shift" if lapped >= ALONG else "it, but it is not the direction of the shift"
-        why = (
-            f"the weights lower its curvature from {number(plain)} to {number(weighted)} and so stall {stalled} "
-            f"(overlap {number(lapped, 2)})"
-        )
-    return [*still, f"{tale}: {why}."]
+    lapped = overlap_with(d, v)
+    stalled = "the shift" if lapped >= ALONG else "it, but it is not the direction of the shift"
+    lowered = f"the weights lower its curvature from {number(plain)} to {told}"
+    return f"{lowered} and so stall {stalled} (overlap {number(lapped, 2)})"
 
 
-def _steps(count: float) -> str:
-    return f"{number(count)} step{'s' * (number(count) != '1')}"
+def _rounding(d: Diagnosis) -> float:
+    """Eigenvalues of C below this are known not to be larger, and no more."""
+    return 16 * len(d.shift) * float(np.finfo(float).eps) * float(d.spectrum[1, -1])
+
+
+def told_steps(d: Diagnosis) -> str:
+    """The half-life of the slowest direction that moves; at least that of an eigenvalue which is all rounding."""
+    x = slowest(d)[2]
+    unit = 2 * float(safe_step(d.spectrum))
+    known = x >= unit * _rounding(d)
+    count = number(float(half_life(np.float64(x if known else unit * _rounding(d)))))
+    return f"{'' if known else 'at least '}{count} step{'s' * (count != '1')}"
 
 
 def doubts(d: Diagnosis) -> list[str]:

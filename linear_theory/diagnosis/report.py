@@ -13,8 +13,8 @@ from ..arrays import Array, namespace, reject
 from ..weights import Flow
 from .checks import Check, at_the_median, equal_weights
 from .contest import WORTH
-from .findings import findings, overlap_with
-from .paths import METHODS, Paths, Point, averaged, gentle_best, half_life, joint_optimum, slowest
+from .findings import findings, overlap_with, told_steps
+from .paths import METHODS, Paths, Point, averaged, gentle_best, joint_optimum, slowest
 from .prior import median
 from .theory import compared
 from .words import column_names, number, percent, some
@@ -86,9 +86,10 @@ def _errors(d: Diagnosis, fill: Fill) -> tuple[str, str]:
         table_ = _points(d, points, ("", "step", "moved", "target"))
         notes = (
             learning_rates,
-            f"Moved is {d.forgetting_measure}, the mean square by which predictions on these rows move: those on the "
-            "old rows, of which nothing is known, may move more or less. Target is the mean squared error on these rows above "
-            "their best fit. Half learned: the first recorded step that leaves half of the start's; – where none does.",
+            f"Moved is {d.forgetting_measure}, the mean square by which predictions on these rows move; those on the "
+            "old rows, of which nothing is known, may move more or less. Target is the mean squared error on these "
+            "rows above their best fit. Half learned: the first recorded step that leaves half of the start's; – "
+            "where none does.",
         )
         return "What you gain, how far you move", "\n".join([table_, "", *map(fill, notes)])
     omega, average = averaged(d)
@@ -177,12 +178,11 @@ def _slowest(d: Diagnosis, labels: Sequence[str], width: int, fill: Fill) -> str
     lines = [table(spectra, "<" + ">" * (len(spectra[0]) - 1)), ""]
     if len(spectra[0]) <= len(d.shift):
         lines.append(fill(f"Some eigenvalues of {len(d.shift)}, the lowest and the highest among them."))
-    idle, direction, x = slowest(d)
+    idle, direction, _ = slowest(d)
     if idle:
         lines.append(fill(f"Nothing moves along {idle} of {some(len(d.shift), 'direction')}; of the others:"))
     if idle < len(d.shift):
-        steps = number(float(half_life(np.float64(x))))
-        lines.append(fill(f"Slowest direction: {_direction(direction, labels)}; half-life {steps} steps."))
+        lines.append(fill(f"Slowest direction: {_direction(direction, labels)}; half-life {told_steps(d)}."))
     if length > 0:
         lines.append(fill(f"Shift, of length {number(length)}: {_direction(d.shift / length, labels)}."))
         if idle < len(d.shift):
