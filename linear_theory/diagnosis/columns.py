@@ -99,8 +99,8 @@ def rounding_columns(X: Array) -> Array:
 
 
 def _rounding(X: Array, labels: Sequence[str]) -> list[str]:
-    few = np.flatnonzero(rounding_columns(X))
-    if not len(few):
+    few = np.flatnonzero(rounding_columns(X)).tolist()
+    if not few:
         return []
     named = _join([labels[k] for k in few[:3]]) + f" and {len(few) - 3} more" * (len(few) > 3)
     return [

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from ..arrays import Array
+from .bases import UNSEEN
 
 __all__ = ["SIGMAS", "as_deviate", "f_deviate", "kurtosis_deviate", "skewness_deviates", "threshold"]
 
@@ -68,7 +69,7 @@ def skewness_deviates(columns: Array, counts: Array) -> tuple[Array, Array]:
     centred = columns - share @ columns
     squares = centred**2
     second, third = share @ squares, share @ (squares * centred)
-    varies = second > 0
+    varies = abs(centred).max(axis=0) > UNSEEN * abs(columns).max(axis=0)
     skewness = np.where(varies, third / np.where(varies, second, 1.0) ** 1.5, 0.0)
     skewness = np.where(abs(skewness) > ROUNDING, skewness, 0.0)
     y = skewness * math.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))

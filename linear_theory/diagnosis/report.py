@@ -213,14 +213,15 @@ def _assumptions(d: Diagnosis, labels: Sequence[str], width: int, fill: Fill) ->
     rows = [
         (c.name, number(c.figure), _expected(c, width >= WIDE), _sigma(c.sigmas), c.verdict) for c in checks
     ]
-    lines = [table([header, *rows], "<>>><"), ""]
     limit = number(checks[0].limit, 2)
-    lines.append(
-        fill(
-            f"Sigma is the deviation in standard errors, or the normal deviate of an F test's probability; a check "
-            f"fails beyond {limit}, which is 4 for one check made fair to all of them."
-        )
-    )
+    fails = f"a check fails beyond {limit}, which is 4 for one check made fair to all of them."
+    if width >= WIDE:
+        lines = [table([header, *rows], "<>>><"), ""]
+        of = "Sigma is the deviation in standard errors, or the normal deviate of an F test's probability"
+        lines.append(fill(f"{of}; {fails}"))
+    else:
+        lines = [table([(*row[:3], row[4]) for row in (header, *rows)], "<>><"), ""]
+        lines.append(fill(f"Of deviations in standard errors {fails}"))
     equal = equal_weights(d)
     for check in checks:
         if check.verdict == "broken":
