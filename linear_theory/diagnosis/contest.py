@@ -31,8 +31,8 @@ WORTH = 0.01
 SURE = 0.95
 """The probability with which noise alone stays within what is called noise."""
 
-TRIED = (*range(1, 11), 12, 14, 17, 20, 24, 28, 34, 40), np.linspace(0.033, 1.98, 60)
-"""Numbers of steps, and steps 2ηλ_max, among which the best learning rate is looked for."""
+TRIED = range(1, 41), np.linspace(0.02, 1.9, 95)
+"""Numbers of steps, and steps 2ηλ_max (from 2 on they diverge), among which the best learning rate is looked for."""
 
 SAME = 1e-6
 """A share of a total error below this is no difference."""

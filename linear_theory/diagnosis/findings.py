@@ -14,6 +14,7 @@ from .checks import equal_weights
 from .columns import remarks
 from .contest import UNSEEN, WORTH, Contender, Contest, Gain
 from .paths import averaged, half_life, safe_step, slowest
+from .prior import mean
 from .theory import rank_of, shift_ratio
 from .words import number, percent, plus_minus, some
 
@@ -67,7 +68,7 @@ def headline(d: Diagnosis) -> str:
 def _nothing_to_learn(d: Diagnosis) -> str:
     if not d.spectrum[0, -1] > 0:
         return "Every feature is 0 in every row: there is nothing to learn from them"
-    if not d.target_errors[0] > 0 or _fits(d):
+    if not d.target_errors[0] > UNSEEN**2 * mean(d.sample_weight, d.rows.residual**2) or _fits(d):
         return "The start already fits these rows as well as any line: there is nothing to learn"
     ratio, above, below = shift_ratio(d)
     p = _tail(ratio, above, below)
@@ -153,6 +154,8 @@ def _tell(gain: Gain) -> str:
 
 def _small(contest: Contest, gain: Gain) -> str:
     """Why it is a tie."""
+    if not math.isfinite(gain.error):
+        return "with no telling how sure that is, as there is one old row"
     few = " of so few rows" * (shift_ratio(contest.d)[2] < FEW)
     return f"within the noise{few}" if gain.noise else "too little to matter"
 

@@ -138,9 +138,10 @@ def safe_step(spectrum: Array) -> Array:
 
     λ_max the larger of both covariances', so that the control with the same steps converges as well.
     """
-    xp = namespace(spectrum).xp
+    space = namespace(spectrum)
     largest = spectrum[:, -1].max()
-    return 0.5 / xp.where(largest < 2, 1.0, largest)
+    rounding = 16 * spectrum.shape[1] * space.eps  # of an eigenvalue that is 2: a step that never ends
+    return 0.5 / space.xp.where(largest < 2 * (1 - rounding), 1.0, largest)
 
 
 def kept(spectrum: Array) -> Array:
