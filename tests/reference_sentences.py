@@ -145,7 +145,7 @@ class Facts:
                     left = left - rate * A @ left
                     tried.append(end + left)
             if len(reached):
-                for time in np.geomspace(1e-3 / top, 10 / max(reached[0], 1e-12 * top), 60):
+                for time in np.geomspace(1e-3 / top, 10 / max(reached[0], 1e-12 * top), 150):
                     tried.append(end - expm(-2 * time * A) @ end)
             found[name] = min(map(self.total, tried))
         e = self.ends[0]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.arrays import namespace
 from linear_theory.diagnosis import contest
 from linear_theory.diagnosis.findings import headline
 from linear_theory.diagnosis.prior import median
@@ -31,9 +32,15 @@ NUMBERS = (
 )  # fmt: skip
 
 
-def alike(one, other, kappa=1e5):
+def condition(d):
+    """Of the normal equations, with weights and without, squared where the optima's errors are squares."""
+    return 1e3 * float((d.spectrum[:, -1] / d.spectrum[:, 0]).max()) ** 2
+
+
+def alike(one, other):
+    kappa = condition(other)
     for name in NUMBERS:
-        a, b = getattr(one, name), getattr(other, name)
+        a, b = map(np.nan_to_num, (getattr(one, name), getattr(other, name)))  # a rule has no temperature
         assert near(a, b, kappa, np.max(np.abs(b)) + 1e-300), name
     assert near(one.paths.learning_rates, other.paths.learning_rates, kappa)
     assert near(one.paths.forgetting[:, 1:6], other.paths.forgetting[:, 1:6], kappa, other.forgetting.max())
@@ -44,7 +51,7 @@ def alike(one, other, kappa=1e5):
             assert near(mine.sigmas, theirs.sigmas, 1e3 * kappa, 10.0), mine.name
 
 
-@given(SEEDS, st.integers(5, 40), st.sampled_from([None, 0.7, lt.weights.HardThreshold(3.0)]))
+@given(SEEDS, st.integers(5, 40), st.sampled_from([None, 7.0, lt.weights.HardThreshold(30.0)]))
 def test_a_row_of_weight_k_is_k_rows(seed, n, rule):
     """Every number, every check, every standard error; weight 0 is a row removed."""
     X, y, start = rows(seed, n)
@@ -57,8 +64,9 @@ def test_a_row_of_weight_k_is_k_rows(seed, n, rule):
     one, other = weighted._contest, repeated._contest
     for a, b in ((one.flow, one.early), (one.average, one.start)):
         mine, theirs = one.gain(a, b), other.gain(*(getattr(other, name) for name in _names(one, a, b)))
-        assert near(mine.share, theirs.share, 1e7, 1.0)
-        assert near(mine.error, theirs.error, 1e9, 1.0) or mine.error == theirs.error
+        assert near(mine.share, theirs.share, condition(repeated), 1.0)
+        if mine.error < np.inf:
+            assert near(mine.error, theirs.error, 100 * condition(repeated), 1.0)
 
 
 def _names(contested, *ones):
@@ -86,11 +94,7 @@ def test_the_median_of_counted_values_is_that_of_copies(seed, n):
     rng = np.random.default_rng(seed)
     values, counts = rng.integers(0, 9, n).astype(float), rng.integers(0, 4, n)
     counts[0] += counts.sum() == 0
-    space = (
-        lt.arrays.namespace()
-        if hasattr(lt, "arrays")
-        else __import__("linear_theory.arrays", fromlist=["x"]).namespace()
-    )
+    space = namespace()
     for unit in (1.0, 0.1, 1 / 3):
         assert median(space, values, unit * counts) == np.median(np.repeat(values, counts))
     assert median(space, values, np.ones(n)) == np.median(values)
@@ -243,13 +247,14 @@ def test_influences_are_derivatives_in_the_weights_of_the_rows(options):
 
 @pytest.mark.parametrize("which", ["early", "average", "start"])
 def test_standard_errors_are_the_spread_over_samples(which):
-    """300 samples of 250 rows, and of 150 old rows; twice or half the error would not do."""
+    """300 samples of 250 rows, and of 150 old rows, in small steps; twice or half the error would not do."""
     rng, found = np.random.default_rng(2), []
     for _ in range(300):
         X, old = rng.standard_normal((250, 2)) * [1.0, 0.6], rng.standard_normal((150, 2)) * [0.7, 1.2]
         y = X @ [1.0, 1.0] + 0.5 * rng.standard_normal(250)
         d = lt.diagnose(X, y, np.zeros(2), 1.0, pretrain_rows=old)
-        gain = d._contest.gain(d._contest.flow, getattr(d._contest, which))
+        other = contest._small(d, False) if which == "early" else getattr(d._contest, which)
+        gain = d._contest.gain(contest._small(d, True), other)
         found.append((gain.share, gain.error))
     shares, errors = np.array(found).T
     ratio = np.sqrt(np.mean(errors**2)) / shares.std(ddof=1)

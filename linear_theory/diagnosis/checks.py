@@ -202,7 +202,7 @@ def _along(d: Diagnosis, r: Array, w: Array, counts: Array) -> tuple[Any, ...]:
     except (ValueError, TypeError):  # a rule that has no Gaussian moments there
         return _not_judged(what, math.nan)
     figure = float(mean(counts, w * r**2) / (mean(counts, w) * s2))
-    return what, figure, expected, error, (figure - expected) / error if error > 0 else 0.0
+    return what, figure, expected, error, (figure - expected) / error if error > UNSEEN else 0.0
 
 
 def _along_error(d: Diagnosis, s2: float) -> float:

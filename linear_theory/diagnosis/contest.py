@@ -213,11 +213,13 @@ def _tuned(d: Diagnosis, paths: Paths, weighted: bool) -> Contender:
     name = "FLOW" if weighted else "early stopping"
     if not len(values):
         return _contender(d, name, weighted, *_stepped(0.0, 1), 0.0, math.nan)
-    ways = [(size / values[-1], k) for k in counts for size in sizes]
-    moved = np.stack([_stepped(*way)[0](values) * aim for way in ways]) @ vectors.T
+    keep = 1 - np.multiply.outer(sizes, values / values[-1])
+    shares = 1 - keep[:, None, :] ** np.array(counts)[:, None]
+    moved = (shares * aim).reshape(-1, len(values)) @ vectors.T
     left = moved + d.shift
     totals = price(d._sigma, moved) + (left * (left @ d.covariances[0])).sum(axis=-1)
-    two_eta, steps = ways[int(np.argmax(totals <= totals.min() * (1 + NEAR)))]
+    size, count = divmod(int(np.argmax(totals <= totals.min() * (1 + NEAR))), len(counts))
+    two_eta, steps = float(sizes[size] / values[-1]), counts[count]
     with np.errstate(divide="ignore", over="ignore"):  # weights as they are may all underflow
         rate = float(np.float64(two_eta) / 2 / (d.mean_weight if weighted else 1.0))
     named = (

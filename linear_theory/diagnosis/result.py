@@ -271,7 +271,7 @@ def diagnose(
     return Diagnosis(
         temperature=space.array(getattr(tau, "temperature", xp.nan if hasattr(tau, "log_weights") else tau)),
         mean_weight=mass,
-        effective_samples=both.sum() ** 2 / (both @ weights),
+        effective_samples=counts.sum() * mean(counts, weights) ** 2 / mean(counts, weights**2),
         covariances=xp.stack([unweighted, weighted]),
         spectrum=spectrum,
         shift=shift,
