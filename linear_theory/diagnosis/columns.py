@@ -55,8 +55,8 @@ def remarks(d: Diagnosis, labels: Sequence[str]) -> list[str]:
     old = [] if old is None else _far("old row", old, np.ones(len(old)), labels)
     said = [
         f"Far from centred: {found}. The theory is of rows around 0, and here a mean counts as one more direction. "
-        "Unless that is meant (an intercept), subtract the means of the new rows from X, from the old rows and from "
-        "y − X·start."
+        "Unless that is meant (an intercept), subtract their means from the columns of X, from y − X·start, and from "
+        "the old rows theirs."
         for found in [_join([*far, *old])]
         if found
     ]

@@ -196,8 +196,8 @@ def diagnose(
     pretrain_covariance : (d, d) array, optional
         Σ for the forgetting error, the second moment of the rows the start was trained on.
     pretrain_rows : (m, d) array, optional
-        Instead of Σ rows the start was trained on, without labels: Σ = (1/m) X_oldᵀX_old. They must have been centred
-        and scaled by the very numbers that X was. With neither, no total of forgetting and target error is told
+        Instead of Σ rows the start was trained on, without labels: Σ = (1/m) X_oldᵀX_old. Scaled as X was, and
+        centred, by their own means, if X was. With neither, no total of forgetting and target error is told
         and no method is called the best: that depends on Σ. Forgetting is then measured on X itself.
     sample_weight : (n,) array, optional
         Prior weights v ≥ 0: a row counts as v rows like it, in every sum, in the median, and in the number of rows by
