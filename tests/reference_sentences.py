@@ -1,4 +1,6 @@
-"""Whether a sentence of ``diagnose`` is true: every number in it by a literal route, from rows written out one by one."""
+"""Whether a sentence of ``diagnose`` is true: every number in it by a literal route, from rows written out."""
+
+# ruff: noqa: E501  (the pattern of a sentence is read in one piece)
 
 from __future__ import annotations
 
@@ -103,7 +105,7 @@ class Facts:
         if k == 0 or n <= k:
             return math.nan, k, n - k, 0.0
         F = explained / k / (noise / (n - k)) if noise > 1e-20 * explained else math.inf
-        return F, k, n - k, float(stats.f.sf(F, k, n - k)) if F < math.inf else 0.0
+        return F, k, n - k, float(stats.f.sf(F, k, n - k)) if math.inf > F else 0.0
 
     @cached_property
     def step(self):
@@ -145,8 +147,8 @@ class Facts:
                     left = left - rate * A @ left
                     tried.append(end + left)
             if len(reached):
-                for time in np.geomspace(1e-3 / top, 10 / max(reached[0], 1e-12 * top), 150):
-                    tried.append(end - expm(-2 * time * A) @ end)
+                times = np.geomspace(1e-3 / top, 10 / max(reached[0], 1e-12 * top), 150)
+                tried += [end - expm(-2 * time * A) @ end for time in times]
             found[name] = min(map(self.total, tried))
         e = self.ends[0]
         found["average"] = min(self.total(share * e) for share in np.linspace(0, 1, 2001))
@@ -175,7 +177,7 @@ def tied(share, error, facts):
 
 
 def contest(f, m):
-    _, flow, a, b, _, early, c, d, keep, _, average, g, h = m.groups()
+    _, flow, a, _, _, early, c, _, _, _, average, g, _ = m.groups()
     start = f.best["start"]
     shares = ((flow, a, "FLOW"), (early, c, "early"), (average, g, "average"))
     near = all(abs(value(T) - f.best[key]) <= 0.01 * f.best[key] + 1e-9 * start for T, _, key in shares)
@@ -185,7 +187,7 @@ def contest(f, m):
 
 
 def to_the_end(f, m):
-    moved, price, other, left, again = m.groups()
+    moved, price, other, left, _ = m.groups()
     forgot, kept = f.errors(f.ends[1])
     cost, _ = f.errors(f.ends[0])
     gain = f.errors(0 * f.start)[1]
@@ -334,7 +336,7 @@ SENTENCES = {
     ),
     rf"The slowest direction(?: that moves)? halves its error in {NUMBER} steps? under FLOW; without weights, in steps of the same "
     rf"size, the slowest takes {NUMBER}: (.*)": slow,
-    rf"Beware: sampling noise alone makes a shift as large as this one with probability (?P<p>\S+) \(F\((\S+), (\S+)\) = (\S+)\)": (
+    r"Beware: sampling noise alone makes a shift as large as this one with probability (?P<p>\S+) \(F\((\S+), (\S+)\) = (\S+)\)": (
         lambda f, m: 6e-5 < f.shift_test[3] <= 0.0501 and shown(m["p"], f.shift_test[3], 0.06)
     ),
 }

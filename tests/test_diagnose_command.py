@@ -255,6 +255,7 @@ FILES = {
     "fitted.csv": b"along,across,y\n1,0,1\n2,0,2\n3,1,9\n",
 }
 AT = ("--start", "theta.npy")
+OLDER = ("--pretrain-rows",)
 FAILURES = {
     "no rows file": (("none.csv", *AT), "none.csv: there is no such file"),
     "ragged line": (("ragged.csv", *AT), "ragged.csv: line 3 has 1 cells, the header names 2"),
@@ -282,12 +283,12 @@ FAILURES = {
         ("rows.csv", *AT, "--pretrain-covariance", "sigma.npy", "--pretrain-rows", "rows.csv"),
         "--pretrain-rows array of shape (150, 2): are there to make pretrain_covariance of; give one of the two",
     ),
-    "old without a feature": (("rows.csv", *AT, "--pretrain-rows", "old.csv"), "old.csv: has no column 'across' (feature)"),
-    "old with weights": (("rows.csv", *AT, "--pretrain-rows", "heavy.csv"), "heavy.csv: has a column 'weight'; drop it"),
+    "old without a feature": (("rows.csv", *AT, *OLDER, "old.csv"), "old.csv: has no column 'across' (feature)"),
+    "old with weights": (("rows.csv", *AT, *OLDER, "heavy.csv"), "heavy.csv: has a column 'weight'; drop it"),
     "old missing": (("rows.csv", *AT, "--pretrain-rows", "none.csv"), "none.csv: there is no such file"),
     "old of no rows": (("rows.csv", *AT, "--pretrain-rows", "header.csv"), "header.csv: holds no rows"),
     "no such weights": (("rows.csv", *AT, "--sample-weight", "many"), "has no column 'many' (sample weight)"),
-    "weights of the target": (("rows.csv", *AT, "--sample-weight", "y"), "'y' is asked for twice, as target, sample weight"),
+    "weights of the target": (("rows.csv", *AT, "--sample-weight", "y"), "'y' is asked for twice, as target, sample"),
     "negative weights": (("signed.csv", *AT, "--sample-weight", "k"), "--sample-weight array of shape"),
     "over old rows": (("rows.csv", *AT, "--pretrain-rows", "old.csv", "--weights-out", "old.csv"), "would overwrite"),
     "other size": (("rows.csv", *AT, "--pretrain-covariance", "three.npy"), "has shape (3, 3), must have (2, 2)"),

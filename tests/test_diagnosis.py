@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
-from linear_theory.diagnosis.findings import headline
 from linear_theory.diagnosis.paths import METHODS, half_life
+from linear_theory.diagnosis.verdict import headline
 from tests.strategies import SEEDS, data, log_uniform, orthogonal, random_covariance, random_data
 from tests.test_least_squares import extent, loss
 from tests.tolerances import near, not_above, spectral_condition

@@ -11,9 +11,9 @@ from scipy.linalg import expm, subspace_angles
 import linear_theory as lt
 from linear_theory.diagnosis import bases
 from linear_theory.diagnosis.contest import WORTH
-from linear_theory.diagnosis.findings import headline
 from linear_theory.diagnosis.paths import NEAR, half_life, slowest
 from linear_theory.diagnosis.picture import drawn
+from linear_theory.diagnosis.verdict import headline
 from linear_theory.diagnosis.words import percent
 from tests.strategies import random_data
 from tests.tolerances import EPS, near

@@ -172,7 +172,7 @@ def test_a_curvature_of_two_up_to_rounding_is_curtailed(d):
 def test_data_far_from_centred_are_said_first():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((60, 3))
-    shifted = X + [0, 10, 0]
+    shifted = X + np.array([0, 10, 0])
     for rows, first in ((X, False), (shifted, True)):
         short = (
             lt.diagnose(rows, rows @ np.ones(3), np.zeros(3))

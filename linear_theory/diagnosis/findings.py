@@ -1,4 +1,4 @@
-"""What the numbers come to, in a few sentences: does FLOW help here, by how much, what does it cost, what to doubt."""
+"""What the numbers come to, in a few sentences: the verdict, the price of the end, what is slow, what to doubt."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from scipy import stats
 from ..arrays import Array
 from .checks import equal_weights
 from .columns import remarks
-from .contest import UNSEEN, WORTH, Contender, Contest, Gain
-from .paths import averaged, half_life, safe_step, slowest
-from .prior import mean
+from .contest import WORTH
+from .paths import half_life, safe_step, slowest
 from .theory import rank_of, shift_ratio
-from .words import number, percent, plus_minus, some
+from .verdict import CHANCE, few, headline, nothing_to_learn, tail, totals
+from .words import number, percent, some
 
 if TYPE_CHECKING:
     from .result import Diagnosis
 
-__all__ = ["doubts", "findings", "headline", "overlap_with", "told_steps"]
+__all__ = ["doubts", "findings", "overlap_with", "told_steps"]
 
 SAME = 1e-6
 """Optima this near to each other, beside the shift, are one."""
@@ -31,12 +31,6 @@ SLOWED = 0.8
 
 ALONG = 0.7
 """A direction of this overlap with the shift is the shift's."""
-
-FEW = 10
-"""With fewer rows to spare than this, two standard errors are too little: the noise is Student's."""
-
-CHANCE = 0.05
-"""A shift that noise alone would make as often as this is none to learn from."""
 
 CERTAIN = 2 * float(stats.norm.sf(4.0))
 """A shift that noise alone would make so rarely needs no word."""
@@ -50,131 +44,10 @@ def findings(d: Diagnosis, labels: Sequence[str]) -> list[str]:
     return [
         *remarks(d, labels),
         *equal,
-        ". ".join([headline(d), *_contest(d)]) + ".",
+        ". ".join([headline(d), *totals(d)]) + ".",
         *_to_the_end(d),
         *_stall(d),
         *_beware(d),
-    ]
-
-
-# --------------------------------------------------------------------------------------------- the headline
-
-
-def headline(d: Diagnosis) -> str:
-    """What an engineer should do, and by how much that is better than the best alternative."""
-    return _nothing_to_learn(d) or _nothing_to_tell(d) or _ranking(d._contest)
-
-
-def _nothing_to_learn(d: Diagnosis) -> str:
-    if not d.spectrum[0, -1] > 0:
-        return "Every feature is 0 in every row: there is nothing to learn from them"
-    if not d.target_errors[0] > UNSEEN**2 * mean(d.sample_weight, d.rows.residual**2) or _fits(d):
-        return "The start already fits these rows as well as any line: there is nothing to learn"
-    ratio, above, below = shift_ratio(d)
-    p = _tail(ratio, above, below)
-    if p > CHANCE:
-        return (
-            f"A shift as large as this one may be sampling noise (F({number(above)}, {number(below)}) = "
-            f"{number(ratio)}, p = {number(p, 2)}): these rows give no reason to fine-tune"
-        )
-    return ""
-
-
-def _fits(d: Diagnosis) -> bool:
-    """Whether what the start leaves of y is rounding."""
-    size = float((abs(d.rows.X) @ abs(d.rows.start)).max())
-    return float(abs(d.rows.residual).max()) <= 8 * len(d.shift) * np.finfo(float).eps * size
-
-
-def _nothing_to_tell(d: Diagnosis) -> str:
-    if math.isnan(shift_ratio(d)[0]):
-        return f"Too few rows for a verdict: {_few(d)}"
-    if d.pretrain_covariance is None:
-        return (
-            "No verdict: which method is best depends on the old rows, and nothing is known of these; give "
-            "pretrain_rows, or pretrain_covariance"
-        )
-    return ""
-
-
-def _few(d: Diagnosis) -> str:
-    n, rank = float(d.sample_weight.sum()), rank_of(d)
-    counted = "" if (d.sample_weight == 1).all() else f" (of total weight {number(n)})"
-    return (
-        f"{some(int((d.sample_weight > 0).sum()), 'row')}{counted} for {some(rank, 'direction')}, so that none is left "
-        "over to tell shift from noise"
-    )
-
-
-def _ranking(contest: Contest) -> str:
-    """Who is ahead; a difference within noise, or of less than a hundredth, is a tie."""
-    start, flow, early, average = contest[:4]
-    best = min((flow, early, average), key=lambda one: one.total)
-    gained = contest.gain(best, start)
-    if gained.tie:
-        return (
-            f"A tie with the start: the best, {best.name}, lowers its total error by {_tell(gained)}, "
-            f"{_small(contest, gained)}: no reason to fine-tune"
-        )
-    other, third = sorted((early, average), key=lambda one: one.total)
-    lead = contest.gain(flow, other)
-    if not lead.tie and lead.share > 0:
-        return f"FLOW helps here: a total error {_tell(lead)} below the best alternative's, {other.name}"
-    if not lead.tie:
-        also = f", and {third.name} ties with it" if contest.gain(third, other).tie else ""
-        behind = contest.gain(other, flow)
-        return f"FLOW does not pay here: {other.name} has a total error {_tell(behind)} lower{also}"
-    on_early = contest.gain(flow, early)
-    if other is average and not on_early.tie and on_early.share > 0:
-        return f"FLOW gains {_tell(on_early)} on {early.name}, and averaging with the start gains as much"
-    alike = [other, third] if contest.gain(flow, third).tie else [other]
-    names = " and ".join([", ".join(["FLOW", *(one.name for one in alike[:-1])]), alike[-1].name])
-    if lead.none:
-        return f"A tie between {names}: their total errors are the same{_at_the_ends(contest)}"
-    lower, higher = (flow, other) if lead.share > 0 else (other, flow)
-    apart = contest.gain(lower, higher)
-    return (
-        f"A tie between {names}: {lower.name} has a total error {_tell(apart)} below that of {higher.name}, "
-        f"{_small(contest, apart)}{_at_the_ends(contest)}"
-    )
-
-
-def _at_the_ends(contest: Contest) -> str:
-    """What is left to say for FLOW where stopping in time is as good."""
-    lower, higher = sorted(contest.ends, key=lambda one: one.total)
-    gain = contest.gain(lower, higher)
-    if gain.tie or equal_weights(contest.d):
-        return ""
-    return f"; trained to the end, {lower.name} has one {_tell(gain)} below that of {higher.name}"
-
-
-def _tell(gain: Gain) -> str:
-    return plus_minus(gain.share, gain.error)
-
-
-def _small(contest: Contest, gain: Gain) -> str:
-    """Why it is a tie."""
-    if not math.isfinite(gain.error):
-        return "with no telling how sure that is, as there is one old row"
-    few = " of so few rows" * (shift_ratio(contest.d)[2] < FEW)
-    return f"within the noise{few}" if gain.noise else "too little to matter"
-
-
-def _contest(d: Diagnosis) -> list[str]:
-    """The totals behind the headline, where there are any."""
-    if d.pretrain_covariance is None or _nothing_to_learn(d):
-        return []
-    contest, keep = d._contest, percent(averaged(d)[0])
-
-    def told(one: Contender, name: str) -> str:
-        gain = contest.gain(one, contest.start)
-        total = number(one.total if one.total > UNSEEN * contest.start.total else 0.0)
-        return f"{name} {total} ({plus_minus(-gain.share, gain.error, sign=True)})"
-
-    return [
-        f"Total error (forgetting + target), each method at its best, beside the start's "
-        f"{number(contest.start.total)}: {told(contest.flow, contest.flow.name)}; "
-        f"{told(contest.early, contest.early.name)}; {told(contest.average, f'averaging (keep {keep} of the start)')}"
     ]
 
 
@@ -183,7 +56,7 @@ def _contest(d: Diagnosis) -> list[str]:
 
 def _to_the_end(d: Diagnosis) -> list[str]:
     gain, cost = float(d.target_errors[0]), float(d.forgetting[2])
-    if not (gain > 0 and cost > 0) or _nothing_to_learn(d):
+    if not (gain > 0 and cost > 0) or nothing_to_learn(d):
         return []
     kept, forgot = float(d.target_errors[1]) / gain, float(d.forgetting[1])
     ratio = forgot / cost
@@ -282,7 +155,7 @@ def told_steps(d: Diagnosis) -> str:
 
 def doubts(d: Diagnosis) -> list[str]:
     """What else stands between these rows and any claim about new ones."""
-    return [f"{_few(d)}: these errors say nothing of new rows."] if _overfitted(d) else _beware(d)
+    return [f"{few(d)}: these errors say nothing of new rows."] if _overfitted(d) else _beware(d)
 
 
 def _overfitted(d: Diagnosis) -> bool:
@@ -291,15 +164,10 @@ def _overfitted(d: Diagnosis) -> bool:
 
 def _beware(d: Diagnosis) -> list[str]:
     ratio, above, below = shift_ratio(d)
-    p = _tail(ratio, above, below)
+    p = tail(ratio, above, below)
     if not CERTAIN < p <= CHANCE:
         return []
     return [
         f"Beware: sampling noise alone makes a shift as large as this one with probability {number(p, 2)} "
         f"(F({number(above)}, {number(below)}) = {number(ratio)})."
     ]
-
-
-def _tail(ratio: float, above: float, below: float) -> float:
-    """How often noise alone makes a shift as large; 0 where there is no telling."""
-    return float(stats.f.sf(ratio, above, below)) if math.isfinite(ratio) else 0.0

@@ -17,8 +17,9 @@ from matplotlib.style import context as style_context
 from matplotlib.ticker import FuncFormatter
 
 from .checks import Check
-from .findings import doubts, headline
+from .findings import doubts
 from .paths import METHODS, Paths, gentle, gentle_best, joint_optimum
+from .verdict import headline
 from .words import number
 
 if TYPE_CHECKING:

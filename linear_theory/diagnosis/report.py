@@ -105,8 +105,8 @@ def _errors(d: Diagnosis, fill: Fill) -> tuple[str, str]:
         "oracle, the lowest": joint_optimum(d),
     }
     notes = (
-        f"{learning_rates[:-1]}; best, for at most 40 steps and within 95 % of where they diverge: standard {number(tuned[1].rate)}, FLOW "
-        f"{number(tuned[0].rate)}.",
+        f"{learning_rates[:-1]}; best, for at most 40 steps and within 95 % of where they diverge: standard "
+        f"{number(tuned[1].rate)}, FLOW {number(tuned[0].rate)}.",
         f"Forgetting is {d.forgetting_measure}{_source(d)}, target the mean squared error on these rows above their "
         "best fit, total their sum. Stopped: at the first step whose total is within a thousandth of the smallest. "
         "Small steps: too small to jump over the best place; their number is given in steps of the control. The "
