@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -44,7 +46,8 @@ STRIP = 50_000
 """Rows at once."""
 
 
-class Contender(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Contender:
     """A method where it is best: its ``name``, what that costs, the displacement δ (d,) from the start, whether it is
     ``weighted``, and the ``share`` λp(λ) of the way gone along eigenvalues λ, with its ``slope`` in λ.
     """
@@ -55,11 +58,17 @@ class Contender(NamedTuple):
     weighted: bool
     share: Callable[[Array], Array]
     slope: Callable[[Array], Array]
+    d: Diagnosis
     rate: float = math.nan
 
     @property
     def total(self) -> float:
         return self.point.total
+
+    @cached_property
+    def influence(self) -> tuple[Array, Array]:
+        """What each row (n,), and each old row (m,), adds to the total error: Σ v·influence is 0."""
+        return _influence(self.d, self)
 
 
 class Gain(NamedTuple):
@@ -107,7 +116,7 @@ class Contest(NamedTuple):
         n, rank = float(d.sample_weight.sum()), rank_of(d)
         if n <= rank:
             return Gain(1 - ratio, math.inf, True)
-        influences = zip(_influence(d, one), _influence(d, other), strict=True)
+        influences = zip(one.influence, other.influence, strict=True)
         rows, old = (a / max(one.total, floor) - b / max(other.total, floor) for a, b in influences)
         variance = float(d.sample_weight @ rows**2) / n / (n - rank)
         if d.pretrain_rows is not None:
@@ -134,7 +143,7 @@ def contested(d: Diagnosis, paths: Paths) -> Contest:
     flow = _simplest([*_recorded(d, paths, True), _small(d, True), tuned[0]])
     early = _simplest(
         [
-            start._replace(name="early stopping (before the first step)"),
+            replace(start, name="early stopping (before the first step)"),
             *_recorded(d, paths, False),
             _small(d, False),
             tuned[1],
@@ -161,7 +170,7 @@ def _contender(
     moved = vectors @ (share(values) * aim)
     left = moved + d.shift
     point = Point(steps, float(price(d._sigma, moved)), float(left @ d.covariances[0] @ left))
-    return Contender(name, point, moved, weighted, share, slope, rate)
+    return Contender(name, point, moved, weighted, share, slope, d, rate)
 
 
 def moving(d: Diagnosis, weighted: bool) -> tuple[Array, Array, Array]:

@@ -66,7 +66,7 @@ def drawn(d: Diagnosis, names: Sequence[str] | None) -> Figure:
         _judged(fig.add_subplot(grid[:, 2]), d.checks)
         _key(fig, d, known)
         title = headline(d)
-        lines = textwrap.wrap(title, max(100, (len(title) + 1) // 2 + 10))
+        lines = textwrap.wrap(title, math.ceil(len(title) / math.ceil(len(title) / 120)) + 8)
         size = min(20, 1800 / max(map(len, lines)))  # the longest must fit the width
         fig.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=size, fontweight="bold")
     return fig
