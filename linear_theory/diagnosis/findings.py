@@ -113,7 +113,8 @@ def _stall(d: Diagnosis) -> list[str]:
         return still
     that = " that moves" * bool(idle)
     steps, without = float(half_life(np.float64(x))), float(half_life(np.float64(slowest(d, 0)[2])))
-    beside = f"without weights, in steps of the same size, the slowest takes {number(without)}"
+    slow = f"the slowest takes {number(without)}" if without > 1 else "all do so within one"
+    beside = f"without weights, in steps of the same size, {slow}"
     if steps <= 1:
         as_well = ", as it does without weights" if without <= 1 else f"; {beside}"
         return [*still, f"Under FLOW every direction{that} halves its error within a step{as_well}."]
