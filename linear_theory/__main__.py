@@ -31,7 +31,7 @@ from .arrays import LinearTheoryError, short
 from .diagnosis import Diagnosis, diagnose
 from .diagnosis.files import FileError
 from .diagnosis.parameters import read_covariance, read_start
-from .diagnosis.readers import WEIGHTS, read_rows, write_weights
+from .diagnosis.readers import WEIGHTS, read_old_rows, read_rows, write_weights
 from .diagnosis.report import NARROWEST
 from .diagnosis.words import printable
 from .files import not_regular, written_whole
@@ -50,6 +50,8 @@ ARGUMENTS = {
     "temperature": "--temperature",
     "median of losses": "--temperature, by default the median loss of the start,",
     "pretrain_covariance": "--pretrain-covariance",
+    "pretrain_rows": "--pretrain-rows",
+    "sample_weight": "--sample-weight",
 }
 FILE = "FILE"  # readable=False beside it: whether it may be read is said by its reader
 
@@ -83,7 +85,7 @@ def diagnose_files(
     target: Annotated[str, typer.Option("--target", metavar="NAME", help="The column of labels.")] = "y",
     features: Annotated[
         str | None,
-        typer.Option("--features", metavar="A,B,…", help="Columns to use.  [default: all but the target]"),
+        typer.Option("--features", metavar="A,B,…", help="Columns to use.  [default: all the others]"),
     ] = None,
     temperature: Annotated[
         float | None,
@@ -93,13 +95,30 @@ def diagnose_files(
         Path | None,
         typer.Option(
             "--pretrain-covariance", metavar=FILE, readable=False,
-            help="Σ, by which forgetting is measured: .npy, .npz or .csv.  [default: the identity]",
+            help="Σ, by which forgetting is measured: .npy, .npz or .csv.  [default: none, and no verdict]",
+        ),
+    ] = None,
+    pretrain_rows: Annotated[
+        Path | None,
+        typer.Option(
+            "--pretrain-rows", metavar=FILE, readable=False,
+            help="Instead of Σ the rows the start was trained on: .csv, .parquet or .npz with the same features by "
+            "name. Labels are not needed.",
+        ),
+    ] = None,
+    sample_weight: Annotated[
+        str | None,
+        typer.Option(
+            "--sample-weight", metavar="NAME",
+            help="A column of prior weights: a row of weight 2 counts as two rows. (Of --pretrain-rows as well, if "
+            "the column is there.)  [default: all rows count alike]",
         ),
     ] = None,
     weights_out: Annotated[
         Path | None,
         typer.Option(
-            "--weights-out", metavar=FILE, readable=False, help="Write FLOW's weights: .npy, .csv or .parquet."
+            "--weights-out", metavar=FILE, readable=False,
+            help="Write FLOW's weights, --sample-weight not multiplied in: .npy, .csv or .parquet.",
         ),
     ] = None,
     out: Annotated[
@@ -112,16 +131,19 @@ def diagnose_files(
 ) -> None:  # fmt: skip
     """What FLOW's weights would do to these rows: what is gained, what is lost, when to stop."""
     picture = out or Path(f"{rows.stem}-diagnosis.png")
-    inputs = [path for path in (rows, start, pretrain_covariance) if path is not None]
+    inputs = [path for path in (rows, start, pretrain_covariance, pretrain_rows) if path is not None]
     _writable("--out", picture, PICTURES, inputs)
     if weights_out is not None:
         _writable("--weights-out", weights_out, WEIGHTS, [*inputs, picture])
     try:
         chosen = None if features is None else [name.strip() for name in features.split(",")]
-        table = read_rows(rows, target, chosen)
+        table = read_rows(rows, target, chosen, sample_weight)
         theta = read_start(start, table.names)
         sigma = None if pretrain_covariance is None else read_covariance(pretrain_covariance, table.names)
-        diagnosis = diagnose(table.X, table.y, theta, temperature, sigma)
+        old = None if pretrain_rows is None else read_old_rows(pretrain_rows, table.names, sample_weight)
+        diagnosis = diagnose(
+            table.X, table.y, theta, temperature, sigma, pretrain_rows=old, sample_weight=table.sample_weight
+        )
     except FileError as error:
         _refuse(str(error))
     except ImportError as error:

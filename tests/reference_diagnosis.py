@@ -32,14 +32,15 @@ def diagnosis(X, y, start, temperature=None, sigma=None, steps=()):
     weighted = heavy / mass
     values, vectors = mp.eigsy(weighted)
     order = sorted(range(d), key=lambda k: values[k])
-    slow, direction = values[order[0]], vectors[:, order[0]]
     target = mp.lu_solve(plain, slope)  # displacements from the start
     limit = mp.lu_solve(heavy, pull)
-    Sigma = mp.eye(d) if sigma is None else rows.exact_matrix(sigma)
+    Sigma = plain if sigma is None else rows.exact_matrix(sigma)
     both = lambda delta: (quadratic(Sigma, delta), quadratic(plain, delta - target))
     plain_values = sorted(mp.eigsy(plain, eigvals_only=True))
     steepest = max(plain_values[-1], values[order[-1]])
     step = mp.mpf(1) / 2 if steepest < 2 else 1 / (2 * steepest)
+    slowest = max(order, key=lambda k: abs(1 - 2 * step * values[k]))
+    slow, direction = values[slowest], vectors[:, slowest]
     flow_rate = step / mass
     standard = flow_rate if flow_rate * plain_values[-1] < 1 else max(step, 1 / (2 * plain_values[-1]))
     paths = {}

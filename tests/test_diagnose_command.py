@@ -100,12 +100,79 @@ def test_options_reach_the_diagnosis(here):
 
 def test_it_says_which_forgetting_it_is(here):
     for more, said, other in (
-        ((), "‖θ − θ*‖² (no pre-training covariance given: Σ = I)", "(θ − θ*)ᵀΣ(θ − θ*)"),
-        (("--pretrain-covariance", "sigma.npy"), "Forgetting is (θ − θ*)ᵀΣ(θ − θ*)", "‖θ − θ*‖²"),
+        ((), "Moved is (θ − θ*)ᵀG(θ − θ*)", "(θ − θ*)ᵀΣ(θ − θ*)"),
+        (("--pretrain-covariance", "sigma.npy"), "Forgetting is (θ − θ*)ᵀΣ(θ − θ*)", "No verdict"),
     ):
         flat = " ".join(command("rows.npz", "--start", "theta.npy", *more).stdout.split())
         assert said in flat
         assert other not in flat
+
+
+OLD = RNG.standard_normal((40, 2)) * [2.0, 0.5]
+COUNTS = RNG.integers(0, 4, 150).astype(float)
+
+
+def table(path, columns):
+    lines = [
+        ",".join(columns),
+        *(",".join(map(repr, row)) for row in np.column_stack([*columns.values()]).tolist()),
+    ]
+    Path(path).write_text("\n".join(lines), encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npz"])
+def test_old_rows_by_name(here, kind):
+    """In any order, with labels or without, beside other columns."""
+    columns = {"y": OLD[:, 0], "across": OLD[:, 1], "other": OLD[:, 0], "along": OLD[:, 0]}
+    {
+        "csv": lambda: table("old.csv", columns),
+        "parquet": lambda: parquet.write_table(pyarrow.table(columns), "old.parquet"),
+        "npz": lambda: np.savez("old.npz", **columns),
+    }[kind]()
+    result = command("rows.csv", *AT, "--pretrain-rows", f"old.{kind}")
+    assert result.exit_code == 0, result.output
+    want = lt.diagnose(X, Y, START, pretrain_rows=OLD)
+    assert want.report(80, NAMES) in result.stdout
+    assert "on the 40 old rows" in " ".join(result.stdout.split())
+    assert near(want.forgetting[2], np.mean((OLD @ want.shift) ** 2), 1e6)
+
+
+def test_a_column_of_prior_weights(here):
+    """Neither a feature nor ignored; of old rows as well, where they have the column."""
+    columns = {"along": X[:, 0], "many": COUNTS, "across": X[:, 1], "y": Y}
+    table("counted.csv", columns)
+    counted = command("counted.csv", *AT, "--sample-weight", "many")
+    weighted = lt.diagnose(X, Y, START, sample_weight=COUNTS)
+    assert weighted.report(80, NAMES) in counted.stdout
+    assert f"150 rows of total weight {COUNTS.sum():.0f} and 2 columns" in counted.stdout
+    table("old.csv", {"along": OLD[:, 0], "across": OLD[:, 1], "many": COUNTS[:40]})
+    both = command("counted.csv", *AT, "--sample-weight", "many", "--pretrain-rows", "old.csv")
+    second = (OLD.T * COUNTS[:40]) @ OLD / COUNTS[:40].sum()
+    want = lt.diagnose(X, Y, START, None, second, sample_weight=COUNTS)
+    line = next(line for line in want.report(80, NAMES).splitlines() if line.startswith("oracle"))
+    assert line in both.stdout
+
+
+@pytest.mark.parametrize("name", ["weight", "Weights", "sample_weight", "sample weight", "case_weights"])
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_a_column_named_like_weights_is_decided_upon(here, name, kind):
+    columns = {"along": X[:, 0], "across": X[:, 1], "y": Y, name: COUNTS}
+    if kind == "csv":
+        table("w.csv", columns)
+    else:
+        np.savez("w.npz", X=X, y=Y, **{name: COUNTS})
+        columns = {"x0": X[:, 0], "x1": X[:, 1]}
+    np.save("three.npy", np.zeros(3))
+    file = f"w.{kind}"
+    assert f"has a column {name!r}: a weight of rows? Give --sample-weight {name}" in refused(file, *AT)
+    weighted = command(file, *AT, "--sample-weight", name)
+    assert "of total weight" in weighted.stdout
+    features = ",".join([*columns][:2])
+    assert "150 rows and 2 columns" in command(file, *AT, "--features", features).stdout
+    assert (
+        "150 rows and 3 columns"
+        in command(file, "--start", "three.npy", "--features", f"{features},{name}").stdout
+    )
 
 
 @pytest.mark.parametrize("kind", ["npy", "NPY", "csv", "parquet"])
@@ -132,11 +199,11 @@ def test_the_picture_is_what_its_name_says(here, name, magic):
     assert Path(name).read_bytes().startswith(magic)
 
 
-@pytest.mark.parametrize("columns", [60, 80, 300])
-def test_lines_are_at_most_72_or_the_terminal_or_100(here, monkeypatch, columns):
+@pytest.mark.parametrize("columns", [40, 60, 80, 300])
+def test_lines_are_at_most_60_or_the_terminal_or_100(here, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     lines = command("rows.csv", "--start", "theta.npy").stdout.splitlines()
-    allowed = max(72, min(columns, 100))
+    allowed = max(60, min(columns, 100))
     assert allowed - 12 < max(map(len, lines)) <= allowed
 
 
@@ -160,7 +227,7 @@ def test_a_process_of_its_own_says_the_same(here):
 def test_a_stream_that_knows_no_greek_is_served_too(here):
     done = process("diagnose", "rows.npz", "--start", "theta.npy", PYTHONIOENCODING="ascii", FORCE_COLOR="1")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert b"Forgetting is ?? ? ?*??" in done.stdout
+    assert b"Moved is (? ? ?*)?G(? ? ?*)" in done.stdout
     assert b"\x1b[1;31mbroken\x1b[0m" in done.stdout
     none = process(
         "diagnose", "no-\u03c4.csv", "--start", "theta.npy", PYTHONIOENCODING="ascii", NO_COLOR="1"
@@ -176,6 +243,10 @@ FILES = {
     "word.csv": b"a,y\n1,2\n1,x\n",
     "hole.csv": b"a,y\n,2\n",
     "bare.csv": b"1,2\n3,4\n",
+    "old.csv": b"along\n1\n",
+    "heavy.csv": b"along,across,weight\n1,2,3\n",
+    "header.csv": b"along,across\n",
+    "signed.csv": b"along,across,y,k\n" + b"1,2,3,-1\n2,1,1,2\n" * 8,
     "empty.csv": b"",
     "no.parquet": b"a,y\n1,2\n",
     "cut.npz": b"PK\x03\x04",
@@ -185,6 +256,7 @@ FILES = {
     "fitted.csv": b"along,across,y\n1,0,1\n2,0,2\n3,1,9\n",
 }
 AT = ("--start", "theta.npy")
+OLDER = ("--pretrain-rows",)
 FAILURES = {
     "no rows file": (("none.csv", *AT), "none.csv: there is no such file"),
     "ragged line": (("ragged.csv", *AT), "ragged.csv: line 3 has 1 cells, the header names 2"),
@@ -208,6 +280,18 @@ FAILURES = {
     "warm": (("rows.csv", *AT, "--temperature", "warm"), "Invalid value for '--temperature'"),
     "skew": (("rows.csv", *AT, "--pretrain-covariance", "skew.npy"), "--pretrain-covariance"),
     "indefinite": (("rows.csv", *AT, "--pretrain-covariance", "minus.npy"), "--pretrain-covariance"),
+    "two of Σ": (
+        ("rows.csv", *AT, "--pretrain-covariance", "sigma.npy", "--pretrain-rows", "rows.csv"),
+        "--pretrain-rows array of shape (150, 2): are there to make pretrain_covariance of; give one of the two",
+    ),
+    "old without a feature": (("rows.csv", *AT, *OLDER, "old.csv"), "old.csv: has no column 'across' (feature)"),
+    "old with weights": (("rows.csv", *AT, *OLDER, "heavy.csv"), "heavy.csv: has a column 'weight'; drop it"),
+    "old missing": (("rows.csv", *AT, "--pretrain-rows", "none.csv"), "none.csv: there is no such file"),
+    "old of no rows": (("rows.csv", *AT, "--pretrain-rows", "header.csv"), "header.csv: holds no rows"),
+    "no such weights": (("rows.csv", *AT, "--sample-weight", "many"), "has no column 'many' (sample weight)"),
+    "weights of the target": (("rows.csv", *AT, "--sample-weight", "y"), "'y' is asked for twice, as target, sample"),
+    "negative weights": (("signed.csv", *AT, "--sample-weight", "k"), "--sample-weight array of shape"),
+    "over old rows": (("rows.csv", *AT, "--pretrain-rows", "old.csv", "--weights-out", "old.csv"), "would overwrite"),
     "other size": (("rows.csv", *AT, "--pretrain-covariance", "three.npy"), "has shape (3, 3), must have (2, 2)"),
     "picture": (("rows.csv", *AT, "--out", "p.jpg"), "--out p.jpg: must end in .png, .pdf, .svg"),
     "nowhere": (("rows.csv", *AT, "--out", "none/p.png"), "there is no directory none"),
@@ -268,7 +352,8 @@ def test_a_missing_terminal_library_too(here, missing):
 
 def test_help_names_every_option(here):
     said = CliRunner().invoke(app, ["diagnose", "--help"]).stdout
-    for option in ("target", "start", "features", "temperature", "pretrain-covariance", "weights-out", "out"):
+    more = ("pretrain-covariance", "pretrain-rows", "sample-weight", "weights-out", "out")
+    for option in ("target", "start", "features", "temperature", *more):
         assert f"--{option}" in said
 
 

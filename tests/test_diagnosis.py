@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
-from linear_theory.diagnosis.findings import headline
 from linear_theory.diagnosis.paths import METHODS, half_life
+from linear_theory.diagnosis.verdict import headline
 from tests.strategies import SEEDS, data, log_uniform, orthogonal, random_covariance, random_data
 from tests.test_least_squares import extent, loss
 from tests.tolerances import near, not_above, spectral_condition
@@ -47,9 +48,9 @@ def test_it_is_made_of_the_public_parts(problem, warmth):
     excess = [np.mean((X @ (theta - plain)) ** 2) for theta in (start, weighted, plain)]
     scale = np.linalg.norm(X) ** 2 * extent(problem) ** 2
     assert near(d.target_errors, excess, kappa, scale)
-    moved = [0.0, ((weighted - start) ** 2).sum(), ((plain - start) ** 2).sum()]
-    assert near(d.forgetting, moved, kappa, extent(problem) ** 2 * kappa**0.5)
-    assert d.forgetting_measure == "‖θ − θ*‖²"
+    moved = [np.mean((X @ (theta - start)) ** 2) for theta in (start, weighted, plain)]
+    assert near(d.forgetting, moved, kappa, scale)
+    assert d.forgetting_measure == "(θ − θ*)ᵀG(θ − θ*)"
 
 
 @given(TALL, WARMTH)
@@ -62,12 +63,14 @@ def test_spectra_and_stalled_direction(problem, warmth):
         assert (np.diff(row) >= 0).all()
     v = d.stalled_direction
     assert near(v @ v, 1.0)
-    assert near(gram @ v, d.spectrum[1, 0] * v, 10 * gram.shape[0], np.linalg.norm(gram, 2))
+    step = 1.0 if d.spectrum.max() < 2 else 1 / d.spectrum.max()
+    kept = abs(1 - step * d.spectrum[1])
+    slow = d.spectrum[1, np.argmax(kept)]
+    assert near(gram @ v, slow * v, 10 * gram.shape[0], np.linalg.norm(gram, 2))
     assert not_above(d.overlap, 1.0)
     assert near(d.overlap * np.linalg.norm(d.shift), abs(v @ d.shift), 10, np.linalg.norm(d.shift))
-    slow = d.spectrum[1, 0]
-    if 0 < slow < 1:
-        assert near(d.half_life * math.log1p(-slow), -math.log(2))
+    if 0 < step * slow < 1:
+        assert near(d.half_life * math.log1p(-step * slow), -math.log(2))
 
 
 def test_the_half_life_rejects_another_unit():
@@ -103,9 +106,7 @@ def test_a_pretraining_covariance_weighs_the_forgetting(problem, warmth, seed):
     dim = len(problem.start)
     sigma = random_covariance(dim, 10.0, 3.0, seed)
     with_sigma, _ = diagnosed(problem, warmth, pretrain_covariance=sigma)
-    identity, _ = diagnosed(problem, warmth, pretrain_covariance=np.eye(dim))
-    without, _ = diagnosed(problem, warmth)
-    assert np.array_equal(identity.forgetting, without.forgetting)
+    without, _ = diagnosed(problem, warmth, pretrain_covariance=np.eye(dim))
     assert with_sigma.forgetting_measure == "(θ − θ*)ᵀΣ(θ − θ*)"
     kappa = spectral_condition(sigma)
     assert not_above(with_sigma.forgetting, 3.0 * without.forgetting, kappa)
@@ -151,7 +152,7 @@ def test_order_and_units(problem, warmth, seed, factor):
         assert near(other.spectrum, one.spectrum, kappa, one.spectrum.max())
         assert near(other.effective_samples, one.effective_samples, kappa)
         assert near(other.target_errors, square * one.target_errors, kappa, size)
-        assert near(other.forgetting, square * one.forgetting, kappa, size * kappa)
+        assert near(other.forgetting, square * one.forgetting, kappa, size)
     default = lt.diagnose(X, y, start), lt.diagnose(X, factor * y, factor * start)
     assert near(default[1].temperature, factor**2 * default[0].temperature, 1e3 * (1 + extent(problem) ** 2))
 
@@ -207,19 +208,32 @@ def test_half_lives():
 
 
 def verdict(d, sigma, grid=400):
-    """Who is best, by brute force over times (by scipy's matrix exponential) and shares."""
+    """Who is best, by brute force over times (by scipy's matrix exponential), rates, steps and shares."""
     from scipy.linalg import expm
 
     gram, weighted = d.covariances
     total = lambda moved: float(moved @ sigma @ moved + (moved + d.shift) @ gram @ (moved + d.shift))
     times = np.geomspace(1e-3 / d.spectrum.max(), 10 / d.spectrum[:, 0].min(), grid)
+
+    def stepped(matrix, end):
+        """Gradient descent at many rates, up to 40 steps."""
+        best = math.inf
+        for rate in np.linspace(0, 2, 120)[1:-1] / np.linalg.eigvalsh(matrix)[-1]:
+            left = -end
+            for _ in range(40):
+                left = left - rate * matrix @ left
+                best = min(best, total(end + left))
+        return best
+
     flow = lambda t: expm(-2 * t * weighted) @ d.weighted_shift - d.weighted_shift
     plain = lambda t: expm(-2 * t * gram) @ d.shift - d.shift
     shares = np.linspace(0, 1, grid)
     return {
         "start": total(np.zeros_like(d.shift)),
-        "FLOW": min(min(total(flow(t)) for t in times), d.paths.total[1].min()),
-        "stop": min(min(total(plain(t)) for t in times), d.paths.total[[0, 2]].min()),
+        "FLOW": min(
+            *(total(flow(t)) for t in times), d.paths.total[1].min(), stepped(weighted, -d.weighted_shift)
+        ),
+        "stop": min(*(total(plain(t)) for t in times), d.paths.total[[0, 2]].min(), stepped(gram, -d.shift)),
         "average": min(total(-share * d.shift) for share in shares),
     }
 
@@ -232,49 +246,54 @@ def gaussian_rows(seed, n, covariance, shift, noise, mean=0.0):
 
 CORRELATED = np.array([[1.0, 0.6], [0.6, 1.0]])
 SAYINGS = {
-    "FLOW helps here": gaussian_rows(3, 2000, np.array([[1, 0.9], [0.9, 1]]), np.array([1.0, 0.0]), 0.05),
-    "FLOW helps here, as much as averaging": gaussian_rows(1, 2000, CORRELATED, np.array([1.0, 0.0]), 0.05),
+    "FLOW helps here": gaussian_rows(3, 80_000, np.array([[1, 0.9], [0.9, 1]]), np.array([1.0, 0.0]), 0.05),
+    "averaging with the start gains as much": gaussian_rows(1, 2000, CORRELATED, np.array([1.0, 0.0]), 0.05),
     "early stopping": gaussian_rows(1, 500, np.diag([2.0, 0.05]), np.array([0.5, 1.0]), 0.3, mean=3.0),
-    "do not fine-tune": gaussian_rows(1, 500, 1e-4 * np.eye(2), np.ones(2), 1.0),
-    "come to the same": gaussian_rows(1, 2000, 0.25 * np.eye(2), np.array([1.0, 0.0]), 0.3),
+    "A tie with the start": gaussian_rows(1, 500, 1e-4 * np.eye(2), 10 * np.ones(2), 0.01),
+    "A tie between": gaussian_rows(1, 2000, 0.25 * np.eye(2), np.array([1.0, 0.0]), 0.3),
 }
 
 
 PRETRAINING = {  # from the table of best errors in the plane: where FLOW beats early stopping
     "FLOW helps here": np.array([[1.5, -1.3], [-1.3, 5.0]]),
-    "FLOW helps here, as much as averaging": np.array([[2.0, 0.9], [0.9, 2.0]]),
+    "averaging with the start gains as much": np.array([[2.0, 0.9], [0.9, 2.0]]),
 }
 
 
 @pytest.mark.parametrize(("saying", "rows"), SAYINGS.items())
 def test_the_headline_is_what_brute_force_finds(saying, rows):
     sigma = PRETRAINING.get(saying, np.eye(2))
-    d = lt.diagnose(*rows, None, sigma)
-    said, total = headline(d, d.paths), verdict(d, sigma)
+    d = lt.diagnose(*rows, 1.5 if saying.startswith("FLOW helps") else None, sigma)
+    said, total = headline(d), verdict(d, sigma)
     assert saying in said, (said, total)
-    best = min(total.values())
-    winners = {name for name, value in total.items() if value <= 1.01 * best}
-    if "do not" in said:
-        assert "start" in winners
-    elif said.startswith("FLOW helps"):
-        assert "FLOW" in winners
-        assert "stop" not in winners
-        assert ("average" in winners) == ("averaging" in said)
+    flow, stop, average, start = (total[name] for name in ("FLOW", "stop", "average", "start"))
+    size = re.search(r"([\d.]+)( ±|) ", said)
+    below = lambda one, other: size and abs(float(size[1]) - 100 * (1 - one / other)) < 0.2
+    if said.startswith("FLOW helps"):
+        assert flow < 0.99 * min(stop, average)
+        assert below(flow, min(stop, average))
+    elif "gains as much" in said:
+        assert flow < 0.99 * stop
+        assert below(flow, stop)
+        assert abs(average / flow - 1) < 0.01
     elif said.startswith("FLOW does not"):
-        assert "FLOW" not in winners
-        assert ("stop" in winners) == ("early stopping" in said)
+        assert min(stop, average) < 0.99 * flow
+        assert below(min(stop, average), flow)
+        assert ("early stopping" in said) == (stop < 1.01 * average)
+    elif said.startswith("A tie with the start"):
+        assert min(total.values()) > 0.99 * start
     else:
-        assert {"FLOW", "stop"} <= winners
+        assert abs(flow / min(stop, average) - 1) < 0.01
 
 
 def test_nothing_to_learn():
     rows = random_data(30, 3, 3, seed=2)
     best = np.linalg.lstsq(rows.X, rows.y, rcond=None)[0]
     report = lt.diagnose(rows.X, rows.X @ best, best + 0.0, 1.0).report()
-    assert "nothing to learn" in report or "do not fine-tune" in report
+    assert "there is nothing to learn" in " ".join(report.split())
 
 
-@pytest.mark.parametrize("width", [72, 80, 120])
+@pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_report_fits_and_says_what_it_measures(width):
     X, y, start = gaussian_rows(1, 200, CORRELATED, np.array([1.0, 0.0]), 0.3)
     d = lt.diagnose(X, y, start)
@@ -282,8 +301,9 @@ def test_the_report_fits_and_says_what_it_measures(width):
     assert max(map(len, report.splitlines())) <= width
     flat = " ".join(report.split())
     assert "200 rows and 2 columns" in flat
-    assert "‖θ − θ*‖² (no pre-training covariance given: Σ = I)" in flat
-    assert "step-matched control, stopped" in flat
+    assert "Moved is (θ − θ*)ᵀG(θ − θ*), the mean square by which predictions on these rows move" in flat
+    assert "No verdict" in flat
+    assert " total " not in flat
     assert "speed" in flat
     assert "column 0" not in flat
     with_sigma = " ".join(lt.diagnose(X, y, start, None, np.eye(2)).report().split())
@@ -292,8 +312,8 @@ def test_the_report_fits_and_says_what_it_measures(width):
     for number in (d.temperature, d.mean_weight, d.half_life, d.overlap):
         assert f"{float(number):.3g}" in flat.replace("−", "-")
     for check in d.checks:
-        assert (check.meaning in flat) == (check.verdict == "broken")
-    with pytest.raises(lt.InvalidValueError, match="at least 72"):
+        assert (" ".join(check.meaning.split()) in flat) == (check.verdict == "broken")
+    with pytest.raises(lt.InvalidValueError, match="at least 60"):
         d.report(20)
     with pytest.raises(lt.InvalidValueError, match="one a column"):
         d.report(80, ["speed"])
@@ -302,11 +322,11 @@ def test_the_report_fits_and_says_what_it_measures(width):
 def test_noise_alone_is_doubted():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((50, 5))
-    assert "could be sampling noise" in " ".join(
+    assert "may be sampling noise" in " ".join(
         str(lt.diagnose(X, rng.standard_normal(50), np.zeros(5))).split()
     )
     y = X @ np.ones(5) + rng.standard_normal(50)
-    assert "could be sampling noise" not in " ".join(str(lt.diagnose(X, y, np.zeros(5))).split())
+    assert "sampling noise" not in " ".join(str(lt.diagnose(X, y, np.zeros(5))).split())
 
 
 HARD = {
@@ -333,7 +353,7 @@ def test_the_picture_states_the_finding(name):
     rows = HARD[name] if name in HARD else random_data(60, 3, 3, seed=4)
     d = lt.diagnose(rows.X, rows.y, rows.start)
     figure = d.picture()
-    assert figure.get_suptitle() == headline(d, d.paths)
+    assert figure.get_suptitle().replace("\n", " ") == headline(d)
     top, _, plane, judged = figure.axes
     shown = {text.get_text() for text in judged.texts}
     assert {check.name for check in d.checks} <= shown

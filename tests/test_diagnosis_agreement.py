@@ -153,7 +153,8 @@ def test_average_oracle_and_theory_are_the_public_functions_fed_with_the_rows(ar
     d = lt.diagnose(*arguments)
     optimum = np.linalg.lstsq(X, y, rcond=None)[0]
     gram, noise = X.T @ X / 14, float(np.mean((y - X @ optimum) ** 2))
-    problem = lt.FineTuningProblem(start, optimum, (gram + gram.T) / 2, sigma, noise)
+    gram = (gram + gram.T) / 2
+    problem = lt.FineTuningProblem(start, optimum, gram, gram if sigma is None else sigma, noise)
     loss = 100 * np.linalg.cond(gram) * max(1.0, np.linalg.norm(start) / np.linalg.norm(start - optimum))
     omega, average = package.averaged(d)
     assert near(omega, lt.best_average_weight(problem), loss)
@@ -200,7 +201,7 @@ def test_small_steps_are_many_small_steps(weighted):
     moved = lt.descend(X, y, start, w, lt.descent.GradientDescent(rate), counts).theta - start
     left = (moved + d.shift) @ X.T
     order = 1e-4 * 4 + 0.5 / np.array(counts)  # η λ, and the rounding of the count
-    assert (abs((moved**2).sum(-1) - forgetting[some]) <= 2 * order * d.forgetting.max()).all()
+    assert (abs(((moved @ X.T) ** 2).mean(-1) - forgetting[some]) <= 2 * order * d.forgetting.max()).all()
     assert (abs((left**2).mean(-1) - target[some]) <= 2 * order * d.target_errors.max()).all()
     best = package.gentle_best(d, weighted)
     assert best.total <= (1 + package.NEAR) * (forgetting + target).min()

@@ -200,7 +200,7 @@ def test_one_column_is_scipys_kurtosis_and_skewness():
         _, error, deviate = kurtosis_deviate(float((z**4).mean()), n, 1)
         assert near(deviate, stats.kurtosistest(column).statistic, 1e4)
         assert near(error, math.sqrt(24 * n * (n - 2) * (n - 3) / ((n + 1) ** 2 * (n + 3) * (n + 5))), 10)
-        skewness, deviates = skewness_deviates(column[:, None])
+        skewness, deviates = skewness_deviates(column[:, None], np.ones(n))
         assert near(deviates[0], stats.skewtest(column).statistic, 1e4)
         assert near(skewness[0], stats.skew(column), 1e4)
 
@@ -306,7 +306,7 @@ def test_the_standard_error_along_the_residual_is_that_of_samples(rule):
 def _along_alone(d):
     from linear_theory.diagnosis.checks import _along
 
-    return _along(d, d.rows.residual)[1:4]
+    return _along(d, d.rows.residual, d.rows.weights, d.sample_weight)[1:4]
 
 
 # -------------------------------------------------------------------------------------------- invariances

@@ -38,7 +38,8 @@ SIGNATURES = {
     "solve": "(X, y, start, weights=None, ridge=0.0)",
     "temperature_path": "(X, y, start, temperatures, ridge=0.0, accuracy=1e-08)",
     "linearize": "(predict, params, X, y)",
-    "diagnose": "(X, y, start, temperature=None, pretrain_covariance=None)",
+    "diagnose": "(X, y, start, temperature=None, pretrain_covariance=None, *, pretrain_rows=None, "
+    "sample_weight=None)",
     "NormalEquations.of": "(X, y, start, weights=None)",
 }
 """The list of DESIGN.md, word for word, and what has joined it."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ..arrays import Array
 from ..least_squares.blocks import blocks, over_strips
+from .prior import mean, scaled
 
 __all__ = ["UNSEEN", "basis", "gram", "whitened"]
 
@@ -34,6 +33,8 @@ def basis(A: Array, sizes: Array | None = None) -> Array:
     """An orthonormal basis (n, rank) of the columns of A; ``sizes`` are the lengths, by default their own,
     beside which a column or what is left of it may be rounding.
     """
+    if not len(A):
+        return A[:, :0]
     lengths = np.linalg.norm(A, axis=0) if sizes is None else sizes
     scaled = A / np.where(lengths > 0, lengths, 1.0)
     values, vectors = np.linalg.eigh(gram(scaled))
@@ -43,8 +44,11 @@ def basis(A: Array, sizes: Array | None = None) -> Array:
     return left[:, values > UNSEEN * max(values[0], 1.0)]
 
 
-def whitened(A: Array, sizes: Array | None = None) -> Array:
-    """The centred rows (n, rank) in coordinates in which their covariance is the identity."""
-    centred = A - A.mean(axis=0)
+def whitened(A: Array, counts: Array, sizes: Array | None = None) -> Array:
+    """The rows (n, rank), each counted so often, centred and in coordinates in which their covariance is the
+    identity; every count above 0.
+    """
+    centred = A - mean(counts, A)
     constant = abs(centred).max(axis=0) <= UNSEEN * abs(A).max(axis=0)
-    return math.sqrt(len(A)) * basis(np.where(constant, 0.0, centred), sizes)
+    left = basis(scaled(counts, np.where(constant, 0.0, centred)), sizes)
+    return scaled(counts.sum() / counts, left)

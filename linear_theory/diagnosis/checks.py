@@ -20,11 +20,12 @@ from ..tilting import residual_tilt
 from ..weights import Flow
 from .bases import UNSEEN, basis, whitened
 from .deviates import SIGMAS, as_deviate, f_deviate, kurtosis_deviate, skewness_deviates, threshold
+from .prior import mean, median, scaled
 
 if TYPE_CHECKING:
     from .result import Diagnosis
 
-__all__ = ["Check", "judged"]
+__all__ = ["Check", "at_the_median", "equal_weights", "judged"]
 
 NUMPY = namespace()
 
@@ -32,21 +33,29 @@ MEANING = {
     "centred rows": "A mean is one more direction, along which rows are no Gaussian around 0. Centre X and y.",
     "Gaussian residuals": "The mean weight, the effective sample size and the stall's depth follow the tails of "
     "the residual; the theory's values of these are for a Gaussian.",
-    "Gaussian features": "Long rows have large residuals, so that the weights drop long rows: they lower the "
-    "curvature in every direction and not along the shift alone (short tails: the other way round).",
-    "symmetric rows": "Given the residual the mean of the features bends: the stalled direction turns away "
-    "from the shift.",
-    "weights along the residual": "The stall along the shift is deeper or shallower than Lemma F.1 says. "
+    "Gaussian features": "Where long rows have large residuals, weights that fall with the loss drop long rows (where "
+    "tails are short, keep more of them): they change the curvature in every direction and not along the shift alone.",
+    "symmetric rows": "Given the residual the mean of the features may bend: the direction that the weights stall "
+    "then turns away from the shift.",
+    "weights along the residual": "The curvature along the shift is not what Lemma F.1 says. "
     "Trust the paths, which are computed from the rows.",
     "weights across the residual": "Lemma F.1 leaves the other directions alone; here the weights change their "
     "curvature too, so that part of what looks like a stall is a change of step.",
-    "noise even along the shift": "Easy rows are then the quiet ones: FLOW's end is no model average, and κ is "
-    "not τ/(τ + 2σ²).",
-    "noise even across rows": "Easy rows are then the quiet ones, among short rows or among long ones: the "
+    "noise even along the shift": "Where easy rows are the quiet ones FLOW's end need be no model average, nor κ "
+    "τ/(τ + 2σ²).",
+    "noise even across rows": "Where easy rows are the quiet ones, among short rows or among long ones, the "
     "weights tilt the features' covariance as well.",
-    "labels without noise": "Theorem 7.2 has none. With it FLOW trained to the end does not reach the new "
-    "optimum but stops at the model average that keeps the share 1 − κ of the start.",
+    "labels without noise": "Theorem 7.2 has none. With Gaussian noise FLOW trained to the end does not reach the new "
+    "optimum but tends to the model average that keeps the share 1 − κ of the start.",
 }  # fmt: skip
+
+EQUAL = 1e-9
+"""Weights that differ by no more, beside the largest, are equal: what is left is rounding of the losses."""
+
+
+def equal_weights(d: Diagnosis) -> bool:
+    """Whether FLOW's weights are the same for every row that counts: they then do nothing but scale the loss."""
+    return float(np.ptp(d.rows.weights[d.sample_weight > 0])) <= EQUAL
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,11 @@ class Check:
         return MEANING[self.name]
 
 
+def at_the_median(d: Diagnosis) -> bool:
+    """Whether the temperature is the median loss of the start."""
+    return float(d.temperature) == float(median(NUMPY, d.rows.residual**2, d.sample_weight))
+
+
 def judged(d: Diagnosis) -> tuple[Check, ...]:
     """Every check of a diagnosis in NumPy."""
     limit = threshold(len(MEANING) - 1)  # labels have noise or have none: no error to allow for
@@ -89,27 +103,29 @@ def judged(d: Diagnosis) -> tuple[Check, ...]:
 
 
 def _found(d: Diagnosis) -> Iterator[tuple[Any, ...]]:
-    X, r = d.rows.X, d.rows.residual
+    counted = d.sample_weight > 0
+    X, r, w, v = (array[counted] for array in (d.rows.X, d.rows.residual, d.rows.weights, d.sample_weight))
     aim = X @ d.shift  # −E[r | x]
     noise = r + aim
-    silent = not noise @ noise > UNSEEN**2 * (r @ r)
-    joint, means = np.column_stack([X, r]), np.append(X.mean(axis=0), r.mean())
-    yield "centred rows", *_centred(joint, means)
+    left, all_of_it = float(v @ noise**2), float(v @ r**2)
+    silent = not left > UNSEEN**2 * all_of_it
+    joint = np.column_stack([X, r])
+    yield "centred rows", *_centred(joint, v)
     yield (
         "Gaussian residuals",
-        *_kurtosis(whitened(r[:, None]), "kurtosis of the residual, over a Gaussian's,"),
+        *_kurtosis(r[:, None], v, "kurtosis of the residual, over a Gaussian's,"),
     )
-    yield "Gaussian features", *_kurtosis(whitened(X), "kurtosis of the features, over a Gaussian's,")
-    yield "symmetric rows", *_skewness(joint)
-    yield "weights along the residual", *_along(d, r)
-    yield "weights across the residual", *_across(d.rows.weights, X, r)
-    size = (basis(X) ** 2).sum(axis=1)
+    yield "Gaussian features", *_kurtosis(X, v, "kurtosis of the features, over a Gaussian's,")
+    yield "symmetric rows", *_skewness(joint, v)
+    yield "weights along the residual", *_along(d, r, w, v)
+    yield "weights across the residual", *_across(w, X, r, v)
+    size = (basis(scaled(v, X)) ** 2).sum(axis=1) / v
     for name, what, order in (
         ("noise even along the shift", "noise variance, strongly against weakly shifted rows", abs(aim)),
         ("noise even across rows", "noise variance, long rows against short ones", size),
     ):
-        yield name, *(_not_judged(what, 1.0) if silent else _evenness(X, noise, order, what))
-    share = 0.0 if silent else float(noise @ noise / (r @ r))
+        yield name, *(_not_judged(what, 1.0) if silent else _evenness(X, noise, order, v, what))
+    share = 0.0 if silent else left / all_of_it
     yield (
         "labels without noise",
         "share of the start's loss that no line explains",
@@ -127,41 +143,43 @@ def _not_judged(what: str, expected: float) -> tuple[Any, ...]:
 # ------------------------------------------------------------------------------------- the law of the rows
 
 
-def _centred(joint: Array, means: Array) -> tuple[Any, ...]:
+def _centred(joint: Array, counts: Array) -> tuple[Any, ...]:
     """Hotelling's T²/n = mᵀS⁻¹m against its exact F distribution."""
     what = "distance of the rows' mean from 0, in standard deviations"
-    n, span = len(joint), basis(joint)
+    n, span = float(counts.sum()), basis(scaled(counts, joint))
     k = span.shape[1]
-    # T²/(T² + n − 1) is the squared length of the direction 1/√n within the span of the columns.
-    inside = float((span.mean(axis=0) ** 2).sum() * n)
+    # T²/(T² + n − 1) is the squared length of the direction √v/√n within the span of the columns.
+    inside = float(((np.sqrt(counts) @ span) ** 2).sum() / n)
     if n <= k + 2:
         return _not_judged(what, 0.0)
-    spread = joint.std(axis=0)
+    means = mean(counts, joint)
+    spread = np.sqrt(mean(counts, (joint - means) ** 2))
     culprit = int(np.argmax(abs(means) / np.where(spread > UNSEEN * abs(means), spread, 1e-300)))
     ratio = inside / max(1 - inside, 1e-300)
-    sigmas = math.inf if 1 - inside < UNSEEN else f_deviate(ratio * (n - k) / k, k, n - k)
+    sigmas = math.inf if 1 - inside < UNSEEN else f_deviate(ratio * (n - k) / k, k, n - k) if k else 0.0
     # As a distance; its mean under the assumption, k/(n − k − 2), is what sampling alone makes of it.
     distance, sampling = math.sqrt(ratio), math.sqrt(k / (n - k - 2))
     distance = distance if distance > UNSEEN else 0.0
     return what, distance, sampling, math.nan, sigmas, culprit if culprit < joint.shape[1] - 1 else -1
 
 
-def _kurtosis(z: Array, what: str) -> tuple[Any, ...]:
+def _kurtosis(A: Array, counts: Array, what: str) -> tuple[Any, ...]:
     """mean ‖z‖⁴ over d(d + 2): 1 for Gaussian rows, more where tails are heavy (Mardia)."""
-    n, d = z.shape
+    z, n = whitened(A, counts), float(counts.sum())
+    d = z.shape[1]
     if d == 0 or n < 3 * (d + 1) or n < 20:
         return _not_judged(what, 1.0)
-    moment, unit = float(((z**2).sum(axis=1) ** 2).mean()), d * (d + 2)
-    mean, error, sigmas = kurtosis_deviate(moment, n, d)
-    return what, moment / unit, mean / unit, error / unit, sigmas
+    moment, unit = float(mean(counts, (z**2).sum(axis=1) ** 2)), d * (d + 2)
+    expected, error, sigmas = kurtosis_deviate(moment, n, d)
+    return what, moment / unit, expected / unit, error / unit, sigmas
 
 
-def _skewness(joint: Array) -> tuple[Any, ...]:
+def _skewness(joint: Array, counts: Array) -> tuple[Any, ...]:
     """The most skewed of the columns of (x, r), made fair to as many."""
-    what, (n, columns) = "largest skewness of a column", joint.shape
+    what, n, columns = "largest skewness of a column", float(counts.sum()), joint.shape[1]
     if n < 20:
         return _not_judged(what, 0.0)
-    skewness, z = skewness_deviates(joint)
+    skewness, z = skewness_deviates(joint, counts)
     worst = int(np.argmax(abs(z)))
     fair = stats.norm.logsf(abs(z[worst])) + math.log(2 * columns)
     sigmas = math.copysign(as_deviate(float(fair)), skewness[worst])
@@ -172,10 +190,10 @@ def _skewness(joint: Array) -> tuple[Any, ...]:
 # ------------------------------------------------------------------------------- what Lemma F.1 says of Σ'
 
 
-def _along(d: Diagnosis, r: Array) -> tuple[Any, ...]:
+def _along(d: Diagnosis, r: Array, w: Array, counts: Array) -> tuple[Any, ...]:
     """h = E[w r²]/(E[w] E[r²]) against the Gaussian's, its error by the delta method."""
     what = "curvature that the weights leave along the residual"
-    n, w, s2 = len(r), d.rows.weights, float((r**2).mean())
+    n, s2 = float(counts.sum()), float(mean(counts, r**2))
     if n < 20 or s2 == 0:
         return _not_judged(what, math.nan)
     try:
@@ -183,8 +201,8 @@ def _along(d: Diagnosis, r: Array) -> tuple[Any, ...]:
         error = _along_error(d, s2) / math.sqrt(n)
     except (ValueError, TypeError):  # a rule that has no Gaussian moments there
         return _not_judged(what, math.nan)
-    figure = float((w * r**2).sum() / (w.sum() * s2))
-    return what, figure, expected, error, (figure - expected) / error if error > 0 else 0.0
+    figure = float(mean(counts, w * r**2) / (mean(counts, w) * s2))
+    return what, figure, expected, error, (figure - expected) / error if error > UNSEEN else 0.0
 
 
 def _along_error(d: Diagnosis, s2: float) -> float:
@@ -197,33 +215,37 @@ def _along_error(d: Diagnosis, s2: float) -> float:
     law = stats.norm.pdf(z) * (z[1] - z[0])
     r2 = s2 * z**2
     w = np.exp(d.rule.log_weights(r2))
-    mean = lambda values: float(law @ values)
-    mass, second = mean(w), mean(w * r2)
+    average = lambda values: float(law @ values)
+    mass, second = average(w), average(w * r2)
     h = second / (mass * s2)
     predicted = lambda variance: float(residual_tilt(d.rule, np.float64(variance), NUMPY).ratio)
     nudge = 1e-5
     slope = (predicted(s2 * math.exp(nudge)) - predicted(s2 * math.exp(-nudge))) / (2 * nudge)  # by ln s²
     influence = h * (w * r2 / second - w / mass) - (h + slope) * (z**2 - 1)
-    if isinstance(d.rule, Flow) and float(d.temperature) == float(np.median(d.rows.residual**2)):
+    if isinstance(d.rule, Flow) and at_the_median(d):
         tau, a = float(d.temperature), math.sqrt(float(d.temperature) / s2)
         # d ln τ of the median; w changes by w r²/τ of it, and the prediction by −slope, being one of s²/τ.
         moved = (0.5 - (r2 <= tau)) / (a * stats.norm.pdf(a))
-        change = h * (mean(w * r2**2) / second - mean(w * r2) / mass) / tau + slope
+        change = h * (average(w * r2**2) / second - average(w * r2) / mass) / tau + slope
         influence = influence + change * moved
-    return math.sqrt(mean((influence - mean(influence)) ** 2))
+    return math.sqrt(average((influence - average(influence)) ** 2))
 
 
-def _across(w: Array, X: Array, r: Array) -> tuple[Any, ...]:
+def _across(w: Array, X: Array, r: Array, counts: Array) -> tuple[Any, ...]:
     """What the weights make of the features less their part along r: by permutations, mean 0 and 1/√(n − 1)."""
-    what, n = "curvature that the weights leave across the residual", len(r)
-    rest = X - np.outer(r, (r @ X) / max(float(r @ r), 1e-300))
-    rest = whitened(rest, np.linalg.norm(X, axis=0))  # where r is in the span of X, one direction is rounding
+    what, n = "curvature that the weights leave across the residual", float(counts.sum())
+    rest = X - np.outer(r, (counts * r @ X) / max(float(counts @ r**2), 1e-300))
+    # Where r is in the span of X, one direction is rounding.
+    rest = whitened(rest, counts, np.linalg.norm(scaled(counts, X), axis=0))
     k = rest.shape[1]
     if k == 0 or n < 3 * (k + 1) or n < 20 or not np.ptp(w) > 0:
         return _not_judged(what, 1.0)
     q = (rest**2).mean(axis=1)
-    figure = float((w @ q) / (w.sum() * q.mean()))
-    error = float(w.std() / w.mean() * q.std() / q.mean() / math.sqrt(n - 1))
+    spread = lambda values: math.sqrt(mean(counts, (values - mean(counts, values)) ** 2))
+    figure = float(mean(counts, w * q) / (mean(counts, w) * mean(counts, q)))
+    error = float(spread(w) / mean(counts, w) * spread(q) / mean(counts, q) / math.sqrt(n - 1))
+    if not error > 0:  # every row as long as any other
+        return _not_judged(what, 1.0)
     correlation = (figure - 1) / (error * math.sqrt(n - 1))
     student = correlation * math.sqrt((n - 2) / max(1 - correlation**2, 1e-300))
     sigmas = f_deviate(student**2, 1, n - 2)
@@ -233,19 +255,21 @@ def _across(w: Array, X: Array, r: Array) -> tuple[Any, ...]:
 # ------------------------------------------------------------------------------------------------ the noise
 
 
-def _evenness(X: Array, noise: Array, order: Array, what: str) -> tuple[Any, ...]:
+def _evenness(X: Array, noise: Array, order: Array, counts: Array, what: str) -> tuple[Any, ...]:
     """Goldfeld and Quandt: the residual variances of two fits, one to each half, under their exact F.
 
     ``order`` may depend on X and on the fitted shift, of which Gaussian noise's residuals are independent.
     """
-    n = len(noise)
+    n = float(counts.sum())
     ranks = np.argsort(order, kind="stable")
-    halves = ranks[: n // 2], ranks[n - n // 2 :]
+    up_to = np.cumsum(counts[ranks])
     means, freedoms = [], []
-    for rows in halves:
-        span = basis(X[rows])
-        left = noise[rows] - span @ (span.T @ noise[rows])
-        freedoms.append(len(rows) - span.shape[1])
+    for above in (up_to, n - up_to + counts[ranks]):  # a row across the middle counts in part on either side
+        part = np.clip(n // 2 - (above - counts[ranks]), 0.0, counts[ranks])
+        rows, part = ranks[part > 0], part[part > 0]
+        span, left = basis(scaled(part, X[rows])), scaled(part, noise[rows])
+        left = left - span @ (span.T @ left)
+        freedoms.append(n // 2 - span.shape[1])
         means.append(float(left @ left) / max(freedoms[-1], 1))
     if min(freedoms) < 5 or n < 20 or min(means) <= 0:
         return _not_judged(what, 1.0)

@@ -8,11 +8,16 @@ import numpy as np
 from scipy import stats
 
 from ..arrays import Array
+from .bases import UNSEEN
 
 __all__ = ["SIGMAS", "as_deviate", "f_deviate", "kurtosis_deviate", "skewness_deviates", "threshold"]
 
 SIGMAS = 4.0
 """A deviation that a single check may reach: two-sided probability 6e-5."""
+
+
+ROUNDING = 1e-12
+"""A skewness below this is that of rounding."""
 
 
 def threshold(checks: int) -> float:
@@ -36,7 +41,7 @@ def f_deviate(ratio: float, above: float, below: float, two_sided: bool = False)
     return as_deviate(tail)
 
 
-def kurtosis_deviate(moment: float, n: int, d: int) -> tuple[float, float, float]:
+def kurtosis_deviate(moment: float, n: float, d: int) -> tuple[float, float, float]:
     """(mean, standard error, z) of mean ‖zᵢ‖⁴ for n rows z of whitened Gaussian d-vectors.
 
     Mardia's exact mean and variance; z by Anscombe and Glynn's transformation, from d = 1 to every d by the
@@ -56,14 +61,17 @@ def kurtosis_deviate(moment: float, n: int, d: int) -> tuple[float, float, float
     return mean, error, (1 - small - float(np.cbrt((1 - 2 / freedom) / spread))) / math.sqrt(small)
 
 
-def skewness_deviates(columns: Array) -> tuple[Array, Array]:
-    """(skewness, z) of each column of (n, m), by D'Agostino's transformation; 0 for a constant column."""
-    n = len(columns)
-    centred = columns - columns.mean(axis=0)
+def skewness_deviates(columns: Array, counts: Array) -> tuple[Array, Array]:
+    """(skewness, z) of each column of (n, m), each row counted so often, by D'Agostino's transformation; 0 for a
+    constant column.
+    """
+    n, share = float(counts.sum()), counts / counts.sum()
+    centred = columns - share @ columns
     squares = centred**2
-    second, third = squares.mean(axis=0), (squares * centred).mean(axis=0)
-    varies = second > 0
+    second, third = share @ squares, share @ (squares * centred)
+    varies = abs(centred).max(axis=0) > UNSEEN * abs(columns).max(axis=0)
     skewness = np.where(varies, third / np.where(varies, second, 1.0) ** 1.5, 0.0)
+    skewness = np.where(abs(skewness) > ROUNDING, skewness, 0.0)
     y = skewness * math.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))
     kurtosis = 3 * (n * n + 27 * n - 70) * (n + 1) * (n + 3) / ((n - 2) * (n + 5) * (n + 7) * (n + 9))
     w2 = math.sqrt(2 * (kurtosis - 1)) - 1

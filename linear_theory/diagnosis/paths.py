@@ -25,6 +25,7 @@ __all__ = [
     "gentle_best",
     "half_life",
     "joint_optimum",
+    "kept",
     "price",
     "safe_step",
     "slowest",
@@ -57,9 +58,10 @@ class Paths:
     """Both errors along gradient descent from the start, exactly, for the three ``METHODS``.
 
     ``steps`` (k,) from 0, all of the first and then evenly in the logarithm, until the slowest direction has
-    come to rest (at most 10¹²); ``learning_rates`` (3,) on the user's own losses, FLOW's on weights as they
-    are, not normalised; ``forgetting`` and ``target_errors`` (3, k). ``curtailed`` (3,): whether 1/(2 mean w),
-    or for standard fine-tuning FLOW's learning rate, would diverge, so that a safe one is shown.
+    come to rest (at most 10¹²); ``learning_rates`` (3,) on the user's own losses, (1/Σv) Σ v·loss, FLOW's on
+    weights as they are, (1/Σv) Σ vw·loss, not normalised; ``forgetting`` and ``target_errors`` (3, k).
+    ``curtailed`` (3,): whether 1/(2 mean w), or for standard fine-tuning FLOW's learning rate, would diverge, so that
+    a safe one is shown.
     """
 
     learning_rates: Array
@@ -100,7 +102,7 @@ def gentle(d: Diagnosis, weighted: bool) -> tuple[Array, Array, Array]:
     moved = (-np.expm1(-2 * times[:, None] * np.where(moving, values, 0.0)) * aim) @ vectors.T
     left = moved + d.shift
     target = (left * (left @ d.covariances[0])).sum(axis=-1)
-    return times / float(safe_step(d.spectrum)), price(d.pretrain_covariance, moved), target
+    return times / float(safe_step(d.spectrum)), price(d._sigma, moved), target
 
 
 def gentle_best(d: Diagnosis, weighted: bool) -> Point:
@@ -120,16 +122,14 @@ def averaged(d: Diagnosis) -> tuple[float, Point]:
 def joint_optimum(d: Diagnosis) -> Point:
     """The oracle, −(Σ + G)⁺Ge away from the start: nobody is below its total error on these rows."""
     gram, unit = d.covariances[0], np.eye(len(d.shift))
-    both = gram + (unit if d.pretrain_covariance is None else d.pretrain_covariance.apply(unit))
+    both = gram + d._sigma.apply(unit)
     moved = -np.linalg.lstsq(both, gram @ d.shift, rcond=None)[0]
     left = moved + d.shift
-    return Point(math.nan, float(price(d.pretrain_covariance, moved)), float(left @ gram @ left))
+    return Point(math.nan, float(price(d._sigma, moved)), float(left @ gram @ left))
 
 
-def price(covariance: Covariance | None, displacement: Array) -> Array:
-    """err₁ = δᵀΣδ of displacements (…, d) from the start; ``None`` is the identity."""
-    if covariance is None:
-        return (displacement**2).sum(axis=-1)
+def price(covariance: Covariance, displacement: Array) -> Array:
+    """err₁ = δᵀΣδ of displacements (…, d) from the start."""
     return covariance.quadratic(displacement)
 
 
@@ -138,9 +138,15 @@ def safe_step(spectrum: Array) -> Array:
 
     λ_max the larger of both covariances', so that the control with the same steps converges as well.
     """
-    xp = namespace(spectrum).xp
+    space = namespace(spectrum)
     largest = spectrum[:, -1].max()
-    return 0.5 / xp.where(largest < 2, 1.0, largest)
+    rounding = 16 * spectrum.shape[1] * space.eps  # of an eigenvalue that is 2: a step that never ends
+    return 0.5 / space.xp.where(largest < 2 * (1 - rounding), 1.0, largest)
+
+
+def kept(spectrum: Array) -> Array:
+    """``|1 − 2ηλ|`` (d,): what FLOW's step leaves of the error along each eigenvector of C."""
+    return abs(1 - 2 * safe_step(spectrum) * spectrum[1])
 
 
 def half_life(x: Array) -> Array:
@@ -155,14 +161,15 @@ def half_life(x: Array) -> Array:
         )
 
 
-def slowest(d: Diagnosis) -> tuple[int, Array, float]:
-    """How many directions no row with any weight reaches, the slowest of the others (unit), and its half-life."""
-    idle = int((d.spectrum[1] <= 0).sum())
-    if idle == 0:
-        return 0, d.stalled_direction, float(d.half_life)
-    k = min(idle, len(d.shift) - 1)
-    direction = np.linalg.eigh(d.covariances[1])[1][:, k]
-    return idle, direction, float(half_life(2 * safe_step(d.spectrum) * d.spectrum[1, k]))
+def slowest(d: Diagnosis, row: int = 1) -> tuple[int, Array, float]:
+    """How many directions no row with any weight reaches; the slowest of the others, a unit vector, and 2ηλ there.
+
+    The slowest keeps most of its error in a step: its ``|1 − 2ηλ|`` is the largest. Of C, or for ``row`` 0 of G.
+    """
+    idle = int((d.spectrum[row] <= 0).sum())
+    x = 2 * float(safe_step(d.spectrum)) * d.spectrum[row]
+    k = idle + int(np.argmax(abs(1 - x[idle:]))) if idle < len(x) else len(x) - 1
+    return idle, np.linalg.eigh(d.covariances[row])[1][:, k], float(x[k])
 
 
 def followed(d: Diagnosis) -> Paths:
@@ -172,15 +179,17 @@ def followed(d: Diagnosis) -> Paths:
         flow_rate = float(np.float64(step) / mass)
         converges = 0 < flow_rate < math.inf and flow_rate * steepest < 1
         standard_rate = flow_rate if converges else max(step, 0.5 / steepest) if steepest > 0 else step
-    weights = d.rows.weights / d.rows.weights.mean()  # FLOW's step on mean weight 1, whatever underflows
-    runs = ((None, standard_rate, 0), (weights, step, 1), (None, step, 0))
+    count = d.sample_weight / d.sample_weight.mean()
+    weights = count * d.rows.weights
+    weights = weights / weights.mean()  # FLOW's step on mean weight 1, whatever underflows
+    runs = ((count, standard_rate, 0), (weights, step, 1), (count, step, 0))
     steps = _steps(max(_slowest(2 * rate * d.spectrum[row]) for _, rate, row in runs))
     still = np.zeros_like(d.shift)
     errors = []
     for w, rate, _ in runs:
         moved = descend(d.rows.X, d.rows.residual, still, w, GradientDescent(rate), steps).theta
         left = moved + d.shift
-        errors.append((price(d.pretrain_covariance, moved), (left * (left @ d.covariances[0])).sum(axis=-1)))
+        errors.append((price(d._sigma, moved), (left * (left @ d.covariances[0])).sum(axis=-1)))
     forgetting, target = np.stack(errors, axis=1)
     return Paths(
         np.array([standard_rate, flow_rate, step]),

@@ -17,8 +17,9 @@ from matplotlib.style import context as style_context
 from matplotlib.ticker import FuncFormatter
 
 from .checks import Check
-from .findings import doubts, headline
+from .findings import doubts
 from .paths import METHODS, Paths, gentle, gentle_best, joint_optimum
+from .verdict import headline
 from .words import number
 
 if TYPE_CHECKING:
@@ -45,25 +46,29 @@ STYLE = {
 }
 
 
+MOVED = "How far predictions on these rows move"
+
 PLAIN = FuncFormatter(lambda value, _: number(value))
 
 
-def drawn(d: Diagnosis, paths: Paths, checks: Sequence[Check], names: Sequence[str] | None) -> Figure:
+def drawn(d: Diagnosis, names: Sequence[str] | None) -> Figure:
     """Left: target error and forgetting, step by step. Middle: one against the other. Right: the assumptions."""
     style: Any = STYLE
+    paths, known = d.paths, d.pretrain_covariance is not None
     with style_context(["default", style]):
         fig = Figure(figsize=(16, 8), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
         FigureCanvasAgg(fig)
         grid = fig.add_gridspec(2, 3, width_ratios=(1.2, 1.2, 0.8))
         top = fig.add_subplot(grid[0, 0])
         below = fig.add_subplot(grid[1, 0], sharex=top)
-        _steps(top, below, paths)
+        _steps(top, below, paths, known)
         _plane(fig.add_subplot(grid[:, 1]), d, paths)
-        _judged(fig.add_subplot(grid[:, 2]), checks)
-        _key(fig, paths, doubts(d))
-        title = headline(d, paths)
-        size = min(20, 1800 / len(title))  # the longest must fit the width
-        fig.suptitle(title, x=0.01, ha="left", fontsize=size, fontweight="bold")
+        _judged(fig.add_subplot(grid[:, 2]), d.checks)
+        _key(fig, d, known)
+        title = headline(d)
+        lines = textwrap.wrap(title, math.ceil(len(title) / math.ceil(len(title) / 120)) + 8)
+        size = min(20, 1800 / max(map(len, lines)))  # the longest must fit the width
+        fig.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=size, fontweight="bold")
     return fig
 
 
@@ -93,7 +98,7 @@ def _shown(paths: Paths) -> int:
     return min(len(paths.steps), max(last, 11))
 
 
-def _steps(top: Any, below: Any, paths: Paths) -> None:
+def _steps(top: Any, below: Any, paths: Paths, known: bool) -> None:
     shown = _shown(paths)
     steps = np.where(paths.steps == 0, 0.5, paths.steps)[:shown]  # the start, left of the first step
     for k in (2, 0, 1):
@@ -103,7 +108,7 @@ def _steps(top: Any, below: Any, paths: Paths) -> None:
         for ax, errors in ((top, paths.target_errors[k]), (below, paths.forgetting[k])):
             ax.plot(steps, errors[:shown], color=colour, ls=dash)
         best = int(np.searchsorted(paths.steps, paths.best(METHODS[k]).steps))
-        if best < shown:
+        if known and best < shown:
             for ax, errors in ((top, paths.target_errors[k]), (below, paths.forgetting[k])):
                 ax.plot(steps[best], errors[best], "o", color=colour, ms=9, mec="white", zorder=5)
     for ax in (top, below):
@@ -118,21 +123,21 @@ def _steps(top: Any, below: Any, paths: Paths) -> None:
         ax.minorticks_off()
     top.set_title("Target error left to learn")
     top.tick_params(labelbottom=False)
-    below.set_title("Forgetting")
-    below.set_xlabel("step\ndot: where to stop, with steps of this size")
+    below.set_title("Forgetting" if known else MOVED)
+    below.set_xlabel("step\ndot: where to stop, with steps of this size" if known else "step")
 
 
-def _key(fig: Figure, paths: Paths, warnings: Sequence[str]) -> None:
+def _key(fig: Figure, d: Diagnosis, known: bool) -> None:
     """The names in their colours, once for all panels, below whatever there is to doubt."""
+    paths, warnings = d.paths, doubts(d)
     control = "standard = step-matched control" if _same(paths) else METHODS[0]
     line = lambda colour, label, **how: Line2D([], [], color=colour, label=label, **how)
     handles = [line(STANDARD, control), line(FLOW, METHODS[1])]
     if not _same(paths):
         handles.insert(1, line(STANDARD, METHODS[2], ls=LINES[2][1]))
-    handles += [
-        line(AVERAGING, "averaging with the start", ls=DASHED),
-        line(ORACLE, "the lowest total possible", marker="D", ls=""),
-    ]
+    handles.append(line(AVERAGING, "averaging with the start", ls=DASHED))
+    if known:
+        handles.append(line(ORACLE, "the lowest total possible", marker="D", ls=""))
     fig.legend(
         handles=handles, loc="outside lower left", ncols=len(handles), labelcolor="linecolor", frameon=False,
         title=textwrap.fill(" ".join(warnings), 130) or None, alignment="left",
@@ -142,7 +147,7 @@ def _key(fig: Figure, paths: Paths, warnings: Sequence[str]) -> None:
 
 def _plane(ax: Any, d: Diagnosis, paths: Paths) -> None:
     """Lines: small steps. Dots: the steps of FLOW and of the control; the largest: where to stop."""
-    share = np.linspace(0, 1, 101)
+    share, known = np.linspace(0, 1, 101), d.pretrain_covariance is not None
     ax.plot(
         share**2 * d.forgetting[2],
         (1 - share) ** 2 * d.target_errors[0],
@@ -155,17 +160,25 @@ def _plane(ax: Any, d: Diagnosis, paths: Paths) -> None:
         _, *errors = gentle(d, weighted)
         ax.plot(*errors, color=colour, zorder=3)
         ax.plot(paths.forgetting[row], paths.target_errors[row], "o", color=colour, ms=5, zorder=4)
-        best = gentle_best(d, weighted)
-        ax.plot(best.forgetting, best.target_error, "o", color=colour, ms=13, mec="white", mew=1.5, zorder=5)
-    oracle = joint_optimum(d)
-    ax.plot(oracle.forgetting, oracle.target_error, "D", color=ORACLE, ms=7, mec="white", zorder=6)
+        if known:
+            best = gentle_best(d, weighted)
+            ax.plot(
+                best.forgetting, best.target_error, "o", color=colour, ms=13, mec="white", mew=1.5, zorder=5
+            )
+    if known:
+        oracle = joint_optimum(d)
+        ax.plot(oracle.forgetting, oracle.target_error, "D", color=ORACLE, ms=7, mec="white", zorder=6)
     right = float(max(paths.forgetting.max(), d.forgetting.max())) or 1.0
     high = float(max(paths.target_errors.max(), d.target_errors.max())) or 1.0
     ax.set(xlim=(-0.03 * right, 1.1 * right), ylim=(-0.04 * high, 1.1 * high))
-    ax.set(xlabel=f"forgetting  {d.forgetting_measure}", ylabel="target error left to learn")
+    ax.set(
+        xlabel=f"{'forgetting' if known else 'moved'}  {d.forgetting_measure}",
+        ylabel="target error left to learn",
+    )
     mark = lambda label, **how: Line2D([], [], color=GREY, label=label, **how)
     how = (mark("small steps"), mark("steps", marker="o", ls="", ms=5))
-    ax.legend(handles=[*how, mark("where to stop", marker="o", ls="", ms=13)], loc="best", labelcolor=GREY)
+    stop = [mark("where to stop", marker="o", ls="", ms=13)] if known else []
+    ax.legend(handles=[*how, *stop], loc="best", labelcolor=GREY)
     ax.xaxis.set_major_formatter(PLAIN)
     ax.yaxis.set_major_formatter(PLAIN)
     ax.set_title("What is gained, what is lost")

@@ -16,6 +16,7 @@ import numpy as np
 from ..arrays import Array, LinearTheoryError
 from ..streaming.parquet import column_names, numbers
 from ..streaming.sources import features_of
+from .columns import weight_like
 from .files import (
     FileError,
     as_finite,
@@ -28,8 +29,9 @@ from .files import (
     npz_arrays,
     quoted,
 )
+from .prior import scaled
 
-__all__ = ["ROWS", "WEIGHTS", "Table", "read_rows", "write_weights"]
+__all__ = ["ROWS", "WEIGHTS", "Table", "read_old_rows", "read_rows", "write_weights"]
 
 ROWS = (".csv", ".parquet", ".npz")
 WEIGHTS = (".npy", ".csv", ".parquet")
@@ -39,58 +41,107 @@ BATCH = 65_536
 
 @dataclass(frozen=True)
 class Table:
-    """Features X (n, d), their names, and the target y (n,)."""
+    """Features X (n, d), their names, the target y (n,), and the prior weights (n,) if there are any."""
 
     X: Array
     names: tuple[str, ...]
     y: Array
+    sample_weight: Array | None
 
 
 # ------------------------------------------------------------------------------------------------- the rows
 
 
-def read_rows(path: Path, target: str, features: Sequence[str] | None = None) -> Table:
+def read_rows(
+    path: Path, target: str, features: Sequence[str] | None = None, sample_weight: str | None = None
+) -> Table:
     """Rows from a .csv, .parquet or .npz file.
 
     A .csv is UTF-8 text as in RFC 4180, with commas and a line of names; its numbers are of the digits 0 to 9,
     with a point. An .npz holds a matrix X, its columns then called x0, x1, …, and the target (vectors beside
-    them only by ``features``); or one vector a column. ``features`` default to every column but the target (and
-    the row labels that pandas marks), in the order of the file.
+    them only by ``features``); or one vector a column. ``features`` default to every column but the target and the
+    prior weights (and the row labels that pandas marks), in the order of the file; a column named like weights must
+    then be one of these two.
 
     Raises
     ------
     FileError
         Naming the line and column, the column or the array that is at fault.
     """
+    taken = {"target": target} | ({} if sample_weight is None else {"sample weight": sample_weight})
+    choose = lambda names, own=None: _chosen(path, names, taken, features, own)
+    names, (y, *rest) = _columns(path, choose)
+    weights = None if sample_weight is None else np.asarray(rest.pop(0), dtype=float)
+    return Table(np.column_stack(rest), tuple(names[len(taken) :]), np.asarray(y, dtype=float), weights)
+
+
+def read_old_rows(path: Path, features: Sequence[str], sample_weight: str | None = None) -> Array:
+    """The features of old rows, each by its name, (m, d); where they have the column of prior weights, by the square
+    root of these over their mean, so that the second moments are weighted. All other columns are left alone.
+    """
+
+    def choose(names: Sequence[str], own: Sequence[str] | None = None) -> list[str]:
+        taken = (
+            {} if sample_weight is None or sample_weight not in names else {"sample weight": sample_weight}
+        )
+        undecided = [name for name in weight_like(names) if name not in {*features, sample_weight}]
+        if undecided:
+            raise FileError(
+                path, f"has a column {undecided[0]!r}; drop it, or give --sample-weight for both files"
+            )
+        return _chosen(path, names, taken, features, own)
+
+    names, columns = _columns(path, choose)
+    if len(names) == len(features):
+        return np.column_stack(columns)
+    weights, *columns = columns
+    if not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
+        raise FileError(path, f"column {sample_weight!r} must hold weights ≥ 0, not all 0")
+    return scaled(weights / weights.mean(), np.column_stack(columns))
+
+
+def _columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
+    """The columns that ``choose`` picks of the names in a file with rows."""
     reader = {".csv": _csv_columns, ".parquet": _parquet_columns, ".npz": _npz_columns}[kind_of(path, ROWS)]
-    names, columns = reader(path, lambda names, own=None: _chosen(path, names, target, features, own))
-    y, *rest = columns
-    if not len(y):
+    names, columns = reader(path, choose)
+    if not len(columns[0]):
         raise FileError(path, "holds no rows")
-    return Table(np.column_stack(rest), tuple(names[1:]), np.asarray(y, dtype=float))
+    return names, columns
 
 
 def _chosen(
-    path: Path, names: Sequence[str], target: str, features: Sequence[str] | None, own: Sequence[str] | None
+    path: Path,
+    names: Sequence[str],
+    taken: dict[str, str],
+    features: Sequence[str] | None,
+    own: Sequence[str] | None,
 ) -> list[str]:
-    """The target, then the features (by default ``own``, or all), each of them a column of the file, once."""
+    """What is taken for target and weights, then the features (by default ``own``, or all), each a column, once."""
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise FileError(path, f"has more than one column named {quoted(doubled)}")
+    special = list(taken.values())
+    undecided = [name for name in weight_like(names) if features is None and name not in special]
+    if undecided:
+        remedy = (
+            f"a weight of rows? Give --sample-weight {undecided[0]}; else name the features by --features"
+        )
+        raise FileError(path, f"has a column {undecided[0]!r}: {remedy}")
     if features is None:
         with _said_of(path):
-            features = features_of(names if own is None else own, [target])
-    wanted = [target, *features]
+            features = features_of(names if own is None else own, special)
+    wanted = [*special, *features]
     for k, name in enumerate(wanted):
         if name not in names:
-            kind = "target" if k == 0 else "feature"
+            kind = [*taken, *["feature"] * len(wanted)][k]
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"its columns are {quoted(names)}"
             raise FileError(path, f"has no column {name!r} ({kind}); {hint}")
         if name in wanted[:k]:
-            raise FileError(path, f"{name!r} is asked for twice, as target or feature")
-    if len(wanted) == 1:
-        raise FileError(path, f"has no column beside the target {target!r}; it needs at least one feature")
+            raise FileError(path, f"{name!r} is asked for twice, as {', '.join(taken)} or feature")
+    if len(wanted) == len(special):
+        beside = " and the ".join(f"{kind} {name!r}" for kind, name in taken.items())
+        raise FileError(path, f"has no column beside the {beside}; it needs at least one feature")
     return wanted
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..arrays import reject
 
-__all__ = ["column_names", "number", "percent", "printable"]
+__all__ = ["column_names", "number", "percent", "plus_minus", "printable", "some"]
 
 
 def number(value: float, digits: int = 3, absent: str = "–") -> str:
@@ -26,8 +26,29 @@ def number(value: float, digits: int = 3, absent: str = "–") -> str:
 
 
 def percent(share: float) -> str:
-    """A share in percents: two digits of it, three where it is nearly all."""
-    return f"{number(100 * share, 2 if abs(share) < 0.995 else 3)} %"
+    """A share in percents: two digits of it, and where it is nearly all as many as tell it from all."""
+    short = 1 - share if 0.99 < share < 1 else 1.0
+    digits = min(6, 1 - math.floor(math.log10(short))) if share >= 0.995 and short < 1 else 2
+    return f"{number(100 * share, max(digits, 3 if abs(share) >= 0.995 else 2))} %"
+
+
+def plus_minus(share: float, error: float, sign: bool = False) -> str:
+    """A share and its standard error in percents, to two digits of the error: 1.52 ± 0.41 %; without the error where
+    there is none to tell (∞, or below a two-hundredth percent).
+    """
+    value = 100 * share
+    if not math.isfinite(error) or 100 * error < 0.005:
+        text = percent(share if abs(value) >= 0.005 else 0.0)
+        return f"+{text}" if sign and value >= 0.005 else text
+    decimals = min(max(0, 1 - math.floor(math.log10(100 * error))), 4)
+    value = round(value, decimals) + 0.0  # not −0
+    head = f"{value:+.{decimals}f}" if sign and value else f"{value:.{decimals}f}"
+    return f"{head} ± {100 * error:.{decimals}f} %".replace("-", "−")
+
+
+def some(count: int, noun: str) -> str:
+    """1 row, 2 rows."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def column_names(count: int, names: Sequence[str] | None) -> list[str]:

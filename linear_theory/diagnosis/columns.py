@@ -1,0 +1,113 @@
+"""Columns that are not what they seem: weights among the features, means beside spreads, rounding for values."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..arrays import Array
+from .prior import mean
+from .words import number
+
+if TYPE_CHECKING:
+    from .result import Diagnosis
+
+__all__ = ["FAR", "remarks", "warn_of_weights", "weight_like"]
+
+FAR, SURE = 0.5, 4.0
+"""A mean this many standard deviations from 0 is far, if it is beyond so many standard errors."""
+
+TINY = 1e-12
+"""A column this small beside the largest may be what rounding left of it; honest units may be as small."""
+
+ROUNDINGS = 8
+"""A spread of so many units in the last place is none."""
+
+WEIGHT = re.compile(
+    r"((sample|case|prior|row|obs(ervation)?|freq(uency)?|importance)[ _.-]?)?weights?", re.IGNORECASE
+)
+
+
+def weight_like(names: Sequence[Any]) -> list[str]:
+    """Names under which people keep weights of rows: weight, weights, sample_weight, ..."""
+    return [name for name in map(str, names) if WEIGHT.fullmatch(name.strip())]
+
+
+def warn_of_weights(argument: str, given: Any) -> None:
+    """Say that a named column of an array's is a feature, whatever its name."""
+    names = getattr(given, "columns", None)
+    for name in [] if names is None else weight_like(list(names)):
+        told = "is taken for a feature; if it is a weight of rows, drop it and pass it as sample_weight="
+        warnings.warn(f"the column {name!r} of {argument} {told}", stacklevel=4)
+
+
+def remarks(d: Diagnosis, labels: Sequence[str]) -> list[str]:
+    """What to know of the columns before anything else is read."""
+    v = d.sample_weight
+    counted = v > 0
+    joint = np.column_stack([d.rows.X, d.rows.residual])[counted]
+    far = _far("row", joint, v[counted], [*labels, "the residual y − X·start"])
+    old = d.pretrain_rows
+    old = [] if old is None else _far("old row", old, np.ones(len(old)), labels)
+    said = [
+        f"Far from centred: {found}. The theory is of rows around 0, and here a mean counts as one more direction. "
+        "Unless that is meant (an intercept), subtract their means from the columns of X, from y − X·start, and from "
+        "the old rows theirs."
+        for found in [_join([*far, *old])]
+        if found
+    ]
+    return [*said, *_rounding(joint[:, :-1], labels)]
+
+
+def _far(kind: str, columns: Array, counts: Array, labels: Sequence[str]) -> list[str]:
+    """The columns whose mean is far from 0, the furthest first; one row alone has a mean, but no spread."""
+    if len(columns) < 2:
+        return []
+    n = float(counts.sum())
+    means = mean(counts, columns)
+    spread = np.sqrt(mean(counts, (columns - means) ** 2))
+    constant = _constant(columns)
+    far = np.where(constant, means != 0, (abs(means) > FAR * spread) & (abs(means) * n**0.5 > SURE * spread))
+    order: list[int] = np.flatnonzero(far).tolist()
+    order.sort(key=lambda k: -np.inf if constant[k] else -abs(means[k]) / spread[k])
+
+    def tell(k: int) -> str:
+        if constant[k]:
+            return f"{labels[k]} is {number(float(means[k]))} in every {kind}"
+        beside, where = number(float(abs(means[k]) / spread[k])), " in the old rows" * (kind == "old row")
+        return f"{labels[k]} has mean {number(float(means[k]))}, {beside} of its standard deviations{where}"
+
+    if len(order) <= 3:
+        return list(map(tell, order))
+    return [*map(tell, order[:2]), f"and so have {len(order) - 2} more columns"]
+
+
+def _constant(columns: Array) -> Array:
+    """Whether each column is one number, as far as rounding lets it."""
+    size = abs(columns).max(axis=0)
+    return np.ptp(columns, axis=0) <= ROUNDINGS * np.finfo(float).eps * size
+
+
+def rounding_columns(X: Array) -> Array:
+    """Whether each column of X may be nothing but rounding: 0 < max ``|x|`` ≤ 1e-12 of the largest column's."""
+    size = abs(X).max(axis=0)
+    return (size > 0) & (size <= TINY * size.max())
+
+
+def _rounding(X: Array, labels: Sequence[str]) -> list[str]:
+    few = np.flatnonzero(rounding_columns(X)).tolist()
+    if not few:
+        return []
+    named = _join([labels[k] for k in few[:3]]) + f" and {len(few) - 3} more" * (len(few) > 3)
+    return [
+        f"{named}: no entry is beyond {number(TINY)} of the largest of the other columns. If that is what centring "
+        "left of a constant, drop it: it is fitted like any other, and its parameter is rounding over rounding."
+    ]
+
+
+def _join(parts: Sequence[str]) -> str:
+    return ", ".join(parts)

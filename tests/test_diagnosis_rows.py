@@ -1,0 +1,287 @@
+"""Old rows, prior weights, and the standard errors of what is ahead of what."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import linear_theory as lt
+from linear_theory.arrays import namespace
+from linear_theory.diagnosis import contest
+from linear_theory.diagnosis.prior import median
+from linear_theory.diagnosis.verdict import headline
+from tests.strategies import SEEDS
+from tests.tolerances import SIGMAS, near
+
+
+def rows(seed, n=40, d=3, noise=1.0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d)) @ (np.eye(d) + 0.4 * rng.standard_normal((d, d)))
+    return X, X @ (1 + rng.standard_normal(d)) + noise * rng.standard_normal(n), rng.standard_normal(d)
+
+
+# --------------------------------------------------------------------------------------------- prior weights
+
+NUMBERS = (
+    "temperature", "mean_weight", "effective_samples", "covariances", "spectrum", "shift", "weighted_shift",
+    "overlap", "half_life", "target_errors", "forgetting",
+)  # fmt: skip
+
+
+def condition(d):
+    """Of the normal equations, with weights and without, squared where the optima's errors are squares."""
+    return 1e3 * float((d.spectrum[:, -1] / d.spectrum[:, 0]).max()) ** 2
+
+
+def alike(one, other):
+    kappa = condition(other)
+    for name in NUMBERS:
+        a, b = map(np.nan_to_num, (getattr(one, name), getattr(other, name)))  # a rule has no temperature
+        assert near(a, b, kappa, np.max(np.abs(b)) + 1e-300), name
+    assert near(one.paths.learning_rates, other.paths.learning_rates, kappa)
+    assert near(one.paths.forgetting[:, 1:6], other.paths.forgetting[:, 1:6], kappa, other.forgetting.max())
+    for mine, theirs in zip(one.checks, other.checks, strict=True):
+        assert mine.verdict == theirs.verdict
+        assert near(np.nan_to_num(mine.figure), np.nan_to_num(theirs.figure), kappa, 1.0), mine.name
+        if np.isfinite(mine.sigmas):
+            assert near(mine.sigmas, theirs.sigmas, 1e3 * kappa, 10.0), mine.name
+
+
+@given(SEEDS, st.integers(5, 40), st.sampled_from([None, 7.0, lt.weights.HardThreshold(30.0)]))
+def test_a_row_of_weight_k_is_k_rows(seed, n, rule):
+    """Every number, every check, every standard error; weight 0 is a row removed."""
+    X, y, start = rows(seed, n)
+    counts = np.random.default_rng(seed).integers(0, 4, n)
+    counts[:4] = 1
+    sigma = np.diag([1.0, 2.0, 3.0])
+    weighted = lt.diagnose(X, y, start, rule, sigma, sample_weight=counts.astype(float))
+    repeated = lt.diagnose(np.repeat(X, counts, 0), np.repeat(y, counts), start, rule, sigma)
+    alike(weighted, repeated)
+    one, other = weighted._contest, repeated._contest
+    for a, b in ((one.flow, one.early), (one.average, one.start)):
+        mine, theirs = one.gain(a, b), other.gain(*(getattr(other, name) for name in _names(one, a, b)))
+        assert near(mine.share, theirs.share, condition(repeated), 1.0)
+        if mine.error < np.inf:
+            assert near(mine.error, theirs.error, 100 * condition(repeated), 1.0)
+
+
+def _names(contested, *ones):
+    return [
+        next(name for name in ("flow", "early", "average", "start") if getattr(contested, name) is one)
+        for one in ones
+    ]
+
+
+@given(SEEDS, st.sampled_from([0.1, 3.0, 1e-200, 1e200]))
+def test_only_what_counts_rows_sees_the_size_of_the_weights(seed, factor):
+    X, y, start = rows(seed)
+    v = np.random.default_rng(seed).uniform(0.1, 2, 40)
+    one, other = (lt.diagnose(X, y, start, sample_weight=w) for w in (v, factor * v))
+    for name in NUMBERS:
+        if name != "effective_samples":
+            assert near(getattr(one, name), getattr(other, name), 1e5, np.max(np.abs(getattr(one, name)))), (
+                name
+            )
+    assert not near(one.spectrum, lt.diagnose(X, y, start).spectrum, 1e5)
+
+
+@given(SEEDS, st.integers(1, 30))
+def test_the_median_of_counted_values_is_that_of_copies(seed, n):
+    rng = np.random.default_rng(seed)
+    values, counts = rng.integers(0, 9, n).astype(float), rng.integers(0, 4, n)
+    counts[0] += counts.sum() == 0
+    space = namespace()
+    for unit in (1.0, 0.1, 1 / 3):
+        assert median(space, values, unit * counts) == np.median(np.repeat(values, counts))
+    assert median(space, values, np.ones(n)) == np.median(values)
+
+
+BAD = {
+    "negative": (-np.ones(40), "must be finite and ≥ 0"),
+    "NaN": (np.full(40, np.nan), "must be finite"),
+    "none": (np.zeros(40), "sum that is above 0"),
+    "huge": (np.full(40, 1e308), "and finite"),
+    "short": (np.ones(39), "one a row of X"),
+    "square": (np.ones((40, 1)), "must be a vector"),
+}
+
+
+@pytest.mark.parametrize(("weights", "said"), BAD.values(), ids=BAD.keys())
+def test_bad_weights_are_named(weights, said):
+    with pytest.raises(lt.InvalidValueError, match=said) as caught:
+        lt.diagnose(*rows(1), sample_weight=weights)
+    assert caught.value.argument == "sample_weight"
+
+
+def test_weights_and_old_rows_in_jax():
+    X, y, start = rows(3)
+    v, old = np.arange(40.0), rows(4)[0]
+    inside = jax.jit(lambda X, v, old: lt.diagnose(X, y, start, pretrain_rows=old, sample_weight=v))
+    traced, plain = (
+        inside(jnp.asarray(X), jnp.asarray(v), jnp.asarray(old)),
+        lt.diagnose(X, y, start, pretrain_rows=old, sample_weight=v),
+    )
+    for name in NUMBERS:
+        assert near(getattr(traced, name), getattr(plain, name), 1e5, np.max(np.abs(getattr(plain, name)))), (
+            name
+        )
+    assert traced.report() == plain.report()
+
+
+def test_a_column_named_like_weights_is_a_feature_and_that_is_said():
+    class Frame:
+        columns = ("age", "sample_weight")
+
+        def __init__(self, values):
+            self.values = values
+
+        def __array__(self, dtype=None, copy=None):
+            return np.asarray(self.values, dtype=dtype)
+
+    X, y, start = rows(1, d=2)
+    with pytest.warns(UserWarning, match="'sample_weight' of X is taken for a feature"):
+        lt.diagnose(Frame(X), y, start)
+    with pytest.warns(UserWarning, match="of pretrain_rows"):
+        lt.diagnose(X, y, start, pretrain_rows=Frame(X))
+
+
+# -------------------------------------------------------------------------------------------------- old rows
+
+
+def diabetes():
+    """scikit-learn's rows, centred in each sex: pre-trained on one, fine-tuned on the other."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    given = datasets.load_diabetes()
+    one = given.data[:, 1] > 0
+    X, y = np.delete(given.data, 1, 1), given.target
+    for old, new in ((one, ~one), (~one, one)):
+        (X_old, y_old), (X_new, y_new) = ((X[k] - X[k].mean(0), y[k] - y[k].mean()) for k in (old, new))
+        yield X_old, X_new, y_new, np.linalg.lstsq(X_old, y_old, rcond=None)[0]
+
+
+def test_without_old_rows_there_is_no_advice_that_old_rows_could_turn_round():
+    for old, X, y, start in diabetes():
+        without, with_rows = lt.diagnose(X, y, start), lt.diagnose(X, y, start, pretrain_rows=old)
+        with_sigma = lt.diagnose(X, y, start, None, old.T @ old / len(old))
+        assert headline(without).startswith("No verdict")
+        flat = " ".join(without.report().split())
+        assert "do not fine-tune" not in flat
+        assert "total" not in flat.split("The weights, on these rows")[0]
+        assert near(
+            without.forgetting,
+            without.target_errors[0] * np.array([0, 0, 1]) + [0, without.forgetting[1], 0],
+            1e6,
+        )
+        assert headline(with_rows).startswith(("FLOW does not pay", "A tie", "FLOW"))
+        assert "No verdict" not in headline(with_sigma)
+        assert near(with_rows.forgetting, with_sigma.forgetting, 1e3)
+        assert near(with_rows.forgetting[2], np.mean((old @ with_rows.shift) ** 2), 1e8)
+
+
+def test_the_units_of_the_parameters_change_no_advice():
+    """Forgetting by ‖θ − θ*‖² did: with columns in other units it is another number."""
+    X, y, start = rows(5, 200)
+    units = np.array([1e-3, 1.0, 1e3])
+    old = rows(6, 100)[0]
+    for options, scaled in (({}, {}), ({"pretrain_rows": old}, {"pretrain_rows": old * units})):
+        one, other = lt.diagnose(X, y, start, **options), lt.diagnose(X * units, y, start / units, **scaled)
+        assert near(one.forgetting, other.forgetting, 1e6)
+        average = one._contest.average.total, other._contest.average.total
+        assert near(*average, 1e6)
+
+
+def test_old_rows_are_checked():
+    X, y, start = rows(1)
+    for old, said in (
+        (np.ones((3, 2)), "must have \\(m, 3\\), m ≥ 1"),
+        (np.ones((0, 3)), "must have \\(m, 3\\), m ≥ 1"),
+        (np.full((2, 3), np.nan), "must be finite"),
+        (np.full((2, 3), 1e200), "squares beyond the largest float"),
+        (np.ones(3), "must be a matrix"),
+    ):
+        with pytest.raises(lt.InvalidValueError, match=said) as caught:
+            lt.diagnose(X, y, start, pretrain_rows=old)
+        assert caught.value.argument == "pretrain_rows"
+    with pytest.raises(lt.InvalidValueError, match="give one of the two"):
+        lt.diagnose(X, y, start, None, np.eye(3), pretrain_rows=X)
+
+
+# ------------------------------------------------------------------------------------------- standard errors
+
+
+def kinds(d):
+    """One contender of each kind."""
+    found = d._contest
+    for weighted in (True, False):
+        yield from contest._recorded(d, d.paths, weighted)
+        yield contest._small(d, weighted)
+    yield from (*found.tuned, found.average, *found.ends)
+
+
+@pytest.mark.parametrize("options", ["covariance", "rows", "weights"])
+def test_influences_are_derivatives_in_the_weights_of_the_rows(options):
+    """By central differences: a little more of one row, the temperature and the share of the way held."""
+    X, y, start = rows(7, 14)
+    v, old = np.ones(14), rows(8, 6)[0]
+    if options == "weights":
+        v = np.random.default_rng(0).uniform(0.5, 2, 14)
+    extra = {"pretrain_rows": old} if options == "rows" else {"pretrain_covariance": np.diag([1.0, 2.0, 0.5])}
+    d = lt.diagnose(X, y, start, 1.3, **extra, sample_weight=v)
+    for one in kinds(d):
+        influence, _ = contest._influence(d, one)
+        assert near(v @ influence, 0.0, 1e4, abs(v * influence).sum())
+        slopes = []
+        for k in range(14):
+            totals = []
+            for h in (1e-4, -1e-4):
+                other = lt.diagnose(X, y, start, 1.3, **extra, sample_weight=v + h * (np.arange(14) == k))
+                totals.append(contest._contender(other, one.name, one.weighted, one.share, one.slope).total)
+            slopes.append((totals[0] - totals[1]) / 2e-4 * v.sum())
+        assert abs(np.array(slopes) - influence).max() <= 1e-5 * abs(influence).max(), one.name
+        assert abs(np.array(slopes) - 1.02 * influence).max() > 1e-3 * abs(influence).max()
+
+
+@pytest.mark.parametrize("which", ["early", "average", "start"])
+def test_standard_errors_are_the_spread_over_samples(which):
+    """300 samples of 250 rows, and of 150 old rows, in small steps; twice or half the error would not do."""
+    rng, found = np.random.default_rng(2), []
+    for _ in range(300):
+        X, old = rng.standard_normal((250, 2)) * [1.0, 0.6], rng.standard_normal((150, 2)) * [0.7, 1.2]
+        y = X @ [1.0, 1.0] + 0.5 * rng.standard_normal(250)
+        d = lt.diagnose(X, y, np.zeros(2), 1.0, pretrain_rows=old)
+        other = contest._small(d, False) if which == "early" else getattr(d._contest, which)
+        gain = d._contest.gain(contest._small(d, True), other)
+        found.append((gain.share, gain.error))
+    shares, errors = np.array(found).T
+    ratio = np.sqrt(np.mean(errors**2)) / shares.std(ddof=1)
+    allowed = SIGMAS / np.sqrt(2 * 300) + 0.05  # the spread's own error, and what is of higher order in 1/√n
+    assert abs(ratio - 1) <= allowed, ratio
+    assert min(abs(2 * ratio - 1), abs(ratio / 2 - 1)) > allowed
+
+
+def test_a_difference_within_noise_is_a_tie():
+    """The same population, few rows and many: what is a tie of few is told apart by many."""
+    told = {}
+    for n in (60, 20_000):
+        rng = np.random.default_rng(1)
+        X = rng.standard_normal((n, 2)) @ np.linalg.cholesky([[1.0, 0.6], [0.6, 1.0]]).T
+        y = -X[:, 0] + 0.1 * rng.standard_normal(n)
+        told[n] = headline(lt.diagnose(X, y, np.zeros(2), None, np.array([[2.0, 0.9], [0.9, 2.0]])))
+    assert "A tie between" in told[60]
+    assert "within the noise" in told[60]
+    assert "FLOW gains 1." in told[20_000]
+    assert "averaging with the start gains as much" in told[20_000]
+
+
+def test_nothing_beats_the_start_stands_above_no_table_where_something_does():
+    """Gains of less than a hundredth are told with their size."""
+    rng = np.random.default_rng(0)
+    X = 0.01 * rng.standard_normal((500, 2))
+    d = lt.diagnose(X, X @ [100.0, 50.0] + 0.1 * rng.standard_normal(500), np.zeros(2), None, np.eye(2))
+    said = headline(d)
+    assert said.startswith("A tie with the start: the best, ")
+    assert "too little to matter: no reason to fine-tune" in said
