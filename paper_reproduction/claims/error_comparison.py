@@ -85,7 +85,9 @@ def _table_checks(d: xr.Dataset) -> tuple[Check, ...]:
     grid = (d.table_search_error.sel(approach=d.family.values).values - d.table_package_grid.values).max()
     infima = _infimum(d).values != d.table_printed_infimum.values.astype(bool)
     return (
-        Check.at_least("THEORY §5's table: nearest a value is to other digits, in its accuracies", nearest, 1.0),
+        Check.at_least(
+            "THEORY §5's table: nearest a value is to other digits, in its accuracies", nearest, 1.0
+        ),
         Check.at_least("a wrong sign of ρ in (9) would move the table by", flipped.min(), 20 * HALF_DIGIT),
         Check("cells wrongly said, or not said, to be an infimum", infima[:PARALLEL].sum(), 0),
         Check("package against search at the same parameters, in units of 64 ε κ", routes, 1.0),

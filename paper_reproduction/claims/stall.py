@@ -204,7 +204,9 @@ def verdict(dataset: xr.Dataset) -> Verdict:
             (np.abs(d.half_life / d.from_eigenvalue - 1) / gap_unit).max(),
             ROUNDINGS,
         ),
-        Check("counted first step past one half against the half-life rounded up, in rounding bounds", off, 1),
+        Check(
+            "counted first step past one half against the half-life rounded up, in rounding bounds", off, 1
+        ),
         Check.at_least("‖e‖ for ‖e‖² would show, in the same units", unsquared, POWER),
     ]
     checks += [

@@ -39,8 +39,12 @@ def test_reads_every_route(dataset, array):
 @pytest.mark.parametrize("steps", [-1, 1])
 def test_a_count_one_step_off_shows(dataset, steps):
     counted = dataset.counted + steps * (dataset.ratio == dataset.ratio[-1])
-    failing = [check.name for check in stall.verdict(dataset.assign(counted=counted)).checks if not check.holds]
-    assert failing == ["counted first step past one half against the half-life rounded up, in rounding bounds"]
+    failing = [
+        check.name for check in stall.verdict(dataset.assign(counted=counted)).checks if not check.holds
+    ]
+    assert failing == [
+        "counted first step past one half against the half-life rounded up, in rounding bounds"
+    ]
 
 
 @pytest.mark.parametrize("name", ["iterate", "half_life", "stall_direction"])

@@ -150,7 +150,9 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     keeps = near.network.isel(decile=-1).sel(path="flow-matched") - near.network.isel(decile=-1).sel(
         path="standard"
     )
-    order = (DISTANCES[0] / DISTANCES[1]) ** 0.5  # half-way between a gap of first order in δ and one of order zero
+    order = (
+        DISTANCES[0] / DISTANCES[1]
+    ) ** 0.5  # half-way between a gap of first order in δ and one of order zero
     checks = (
         Check("teacher: gap to the linearization by tenths at the small δ over that at the large", low / high, order),
         *(
