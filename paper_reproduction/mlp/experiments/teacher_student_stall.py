@@ -105,7 +105,8 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     # The gap to the linearization is of first order in δ, that to a wrong path of order zero: half-way between the two.
     order = (SMALL[0] / SMALL[1]) ** 0.5
     checks = (
-        Check(f"gap to the linearization at δ = {SMALL[0]:g}, over that at {SMALL[1]:g}", _gap(low) / _gap(high), order),
+        Check(f"gap to the linearization at δ = {SMALL[0]:g}, over that at {SMALL[1]:g}",
+              _gap(low) / _gap(high), order),
         Check.at_least("the same if the step were η for 2η", _wrong_gap(low) / _wrong_gap(high), order),
         Check(f"gap to the linearization at δ = {SMALL[0]:g}, share of the shift", _gap(low), 0.005),
         *(
