@@ -114,6 +114,8 @@ def table(settings: Settings) -> xr.Dataset:
     dataset["printed_infimum"] = (dims, np.array(infimum, dtype=int))
     corners = [_corners(_problem(plane)) for plane in planes]
     dataset["corner"] = (("problem", "end"), corners, {"long_name": "total error at the two solutions"})
+    # A cell is known to its rounding, and where averaging is FLOW's infimum to what τ > 0 leaves.
+    dataset["accuracy"] = dataset.search_error * dataset["bound"] + _infimum_allowance(dataset)
     dataset["flipped"] = (
         dims,
         [_flipped(plane) for plane in planes],
@@ -152,6 +154,20 @@ def _package_grid(problem: lt.FineTuningProblem, quick: bool) -> tuple[float, fl
     return float(discrete), float(flow)
 
 
+def _infimum_allowance(dataset: xr.Dataset) -> xr.DataArray:
+    """How far above averaging FLOW's search may end, where averaging is its infimum.
+
+    As τ → 0 what is left beside the average is −βρω ē⊥, first order in β. In continuous time the search ends at the
+    smallest μ² ≈ β(1−ρ²), by descent at the largest K, where λ₁^K = ω.
+    """
+    average = dataset.search_error.sel(approach="averaging", drop=True)
+    omega = dataset.left.sel(approach="averaging", drop=True)
+    smallest = np.maximum(search.SMALLEST, -np.log(omega) / search.LARGEST_STEPS) / (1 - dataset.rho**2)
+    slope = 2 * abs(dataset.c * (omega - 1) + dataset.rho * omega)
+    rounding = average * dataset["bound"].sel(approach="averaging", drop=True)
+    return 2 * smallest * dataset.rho * omega * slope + rounding
+
+
 # ------------------------------------------------------------------------------------- a random ensemble
 
 
@@ -164,14 +180,7 @@ def ensemble(rng: np.random.Generator, size: int) -> xr.Dataset:
         a, b = 1 + d1 * cos**2 + d2 * sin**2, 1 + d1 * sin**2 + d2 * cos**2
         planes.append(Plane(rng.uniform(0.0, 0.95), a, b, (d1 - d2) * cos * sin))
     dataset = measure(planes, "draw")
-    average = dataset.search_error.sel(approach="averaging", drop=True)
-    omega = dataset.left.sel(approach="averaging", drop=True)
-    # As τ → 0 what is left beside the average is −βρω ē⊥, first order in β. In continuous time the search
-    # ends at the smallest μ² ≈ β(1−ρ²), by descent at the largest K, where λ₁^K = ω.
-    smallest = np.maximum(search.SMALLEST, -np.log(omega) / search.LARGEST_STEPS) / (1 - dataset.rho**2)
-    slope = 2 * abs(dataset.c * (omega - 1) + dataset.rho * omega)
-    rounding = average * dataset["bound"].sel(approach="averaging", drop=True)
-    dataset["infimum_allowance"] = 2 * smallest * dataset.rho * omega * slope + rounding
+    dataset["infimum_allowance"] = _infimum_allowance(dataset)
     dataset["corner"] = (("draw", "end"), [_corners(_problem(plane)) for plane in planes])
     return dataset.drop_vars("end", errors="ignore")
 

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 import linear_theory as lt
 from paper_reproduction import registry
 from paper_reproduction.claim import Settings
+from paper_reproduction.claims import model_averaging
+from tests.verdicts import as_stored, close
 
 ENTRIES = {entry.name: entry for entry in registry.discover()}
 
@@ -24,13 +26,17 @@ def test_holds(name):
     verdict = ENTRIES[name].verdict(computed(name))
     assert [(c.name, c.figure, c.sense.value, c.bound) for c in verdict.checks if not c.holds] == []
     assert all("nan" not in text for text in verdict.findings)
+    assert close(verdict) == []
 
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_says_the_same_of_the_stored_arrays(name, tmp_path):
     computed(name).to_netcdf(tmp_path / "claim.nc", engine="h5netcdf")
     with xr.open_dataset(tmp_path / "claim.nc", engine="h5netcdf") as stored:
-        assert ENTRIES[name].verdict(stored.load()) == ENTRIES[name].verdict(computed(name))
+        loaded = stored.load()
+    here = as_stored(computed(name))
+    xr.testing.assert_equal(loaded, here)
+    assert ENTRIES[name].verdict(loaded) == ENTRIES[name].verdict(here)
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -65,6 +71,12 @@ MUTANTS = [
 def test_fails_where_a_formula_is_off(name, function, monkeypatch):
     monkeypatch.setattr(lt, function, spoiled(getattr(lt, function), scaled))
     assert not ENTRIES[name].verdict(ENTRIES[name].compute(Settings(quick=True))).holds
+
+
+def test_a_path_stopped_one_step_too_late_does_not_meet_the_average(monkeypatch):
+    monkeypatch.setattr(model_averaging, "round", lambda steps: round(steps) + 1, raising=False)
+    verdict = model_averaging.verdict(model_averaging.compute(Settings(quick=True)))
+    assert any(not check.holds for check in verdict.checks if "off ω by more than half a step" in check.name)
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -31,11 +31,6 @@ def test_it_holds_and_draws(dataset: xr.Dataset) -> None:
     assert len(draw(dataset).axes) == 2
 
 
-def test_it_survives_the_disk(dataset: xr.Dataset, tmp_path) -> None:
-    dataset.to_netcdf(tmp_path / "d.nc", engine="h5netcdf")
-    assert claim.verdict(xr.load_dataset(tmp_path / "d.nc", engine="h5netcdf")) == claim.verdict(dataset)
-
-
 @pytest.mark.parametrize("exponent", [-0.4, -0.6])
 def test_it_sees_a_wrong_exponent(dataset: xr.Dataset, exponent: float) -> None:
     bent = dataset.squared * (dataset.n / 1e4) ** (2 * exponent + 1)

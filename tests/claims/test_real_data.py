@@ -30,11 +30,6 @@ def test_it_holds_and_draws(dataset: xr.Dataset) -> None:
     assert len(draw(dataset).axes) == 3
 
 
-def test_it_survives_the_disk(dataset: xr.Dataset, tmp_path) -> None:
-    dataset.to_netcdf(tmp_path / "d.nc", engine="h5netcdf")
-    assert claim.verdict(xr.load_dataset(tmp_path / "d.nc", engine="h5netcdf")) == claim.verdict(dataset)
-
-
 @pytest.mark.parametrize(
     ("name", "factor", "part"),
     [

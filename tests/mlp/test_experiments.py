@@ -19,6 +19,7 @@ from paper_reproduction.claim import Claim, Settings, Verdict
 from paper_reproduction.mlp import teacher
 from paper_reproduction.mlp.experiments import lazy_limit
 from paper_reproduction.mlp.paper_numbers import TABLES
+from tests.verdicts import as_stored, close
 
 ENTRIES = {entry.name: entry for entry in registry.experiments()}
 NAMES = {
@@ -83,6 +84,7 @@ def test_holds(name):
     assert verdict.headline
     assert verdict.findings
     assert all("nan" not in text.lower() for text in (verdict.headline, *verdict.findings))
+    assert close(verdict) == []
 
 
 @each
@@ -90,8 +92,10 @@ def test_says_the_same_of_the_stored_arrays(name, tmp_path):
     computed(name).to_netcdf(tmp_path / "claim.nc", engine="h5netcdf")
     with xr.open_dataset(tmp_path / "claim.nc", engine="h5netcdf") as stored:
         loaded = stored.load()
-    assert ENTRIES[name].verdict(loaded) == judged(name)
-    assert ENTRIES[name].tables(loaded) == ENTRIES[name].tables(computed(name))
+    here = as_stored(computed(name))
+    xr.testing.assert_equal(loaded, here)
+    assert ENTRIES[name].verdict(loaded) == ENTRIES[name].verdict(here)
+    assert ENTRIES[name].tables(loaded) == ENTRIES[name].tables(here)
 
 
 @each
@@ -133,7 +137,7 @@ def test_orders_have_no_ties():
 
 def test_budgets():
     claims = [entry.claim for entry in ENTRIES.values()]
-    assert sum(claim.quick_seconds for claim in claims) <= 100
+    assert sum(claim.quick_seconds for claim in claims) <= 110
     assert all(0 < claim.quick_seconds <= claim.seconds for claim in claims)
 
 
@@ -235,7 +239,7 @@ def swapped(dataset: xr.Dataset, dim: str, one: str, other: str, only: str = "")
     names = {one: other, other: one}
     order = [list(dataset[dim].values).index(names.get(name, name)) for name in dataset[dim].values]
     moved = {
-        key: (values.dims, values.isel({dim: order}).values)
+        key: (values.dims, values.isel({dim: order}).values, values.attrs)
         for key, values in dataset.data_vars.items()
         if dim in values.dims and key in (only or key,)
     }
@@ -257,9 +261,10 @@ SWAPS = [
 
 @pytest.mark.parametrize(("name", "dim", "one", "other", "only", "check"), SWAPS)
 def test_fails_where_two_runs_are_swapped(name, dim, one, other, only, check):
-    verdict = ENTRIES[name].verdict(swapped(computed(name), dim, one, other, only))
-    assert any(found[0].startswith(check) for found in failing(verdict))
-    assert ENTRIES[name].verdict(swapped(computed(name), dim, one, one)) == judged(name)
+    broken = swapped(computed(name), dim, one, other, only)
+    assert any(found[0].startswith(check) for found in failing(ENTRIES[name].verdict(broken)))
+    # The names are what is wrong, and nothing else: swapped back, every number is where it was.
+    xr.testing.assert_identical(swapped(broken, dim, one, other, only), computed(name))
 
 
 def reversed_epochs(dataset: xr.Dataset) -> xr.Dataset:

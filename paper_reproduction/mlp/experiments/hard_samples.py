@@ -150,8 +150,11 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     keeps = near.network.isel(decile=-1).sel(path="flow-matched") - near.network.isel(decile=-1).sel(
         path="standard"
     )
+    order = (
+        DISTANCES[0] / DISTANCES[1]
+    ) ** 0.5  # half-way between a gap of first order in δ and one of order zero
     checks = (
-        Check("teacher: gap to the linearization by tenths at the small δ over that at the large", low / high, 0.5),
+        Check("teacher: gap to the linearization by tenths at the small δ over that at the large", low / high, order),
         *(
             Check.at_least(f"teacher: the closed form's tenths, {path}: the gap without m(q) over the gap with it",
                            _shape(near, path), least)
