@@ -23,12 +23,14 @@ def tests(results: dict[str, Any]) -> Lines:
     total = lambda what: sum(suite["ours"].get(what, 0) for suite in suites.values())
     new = [failure for suite in suites.values() for failure in suite["failures"]]
     unexplained = [failure for failure in new if failure["reason"] is None]
-    error = next(iter(suites.values()))["wrong"]["error"]
+    error = f"{next(iter(suites.values()))['wrong']['error']:g}".replace("e-0", "e-")
+    summed = lambda what: _spaced(sum(suite[what] for suite in suites.values()))
     lines = [
-        f"{_spaced(total('passed'))} of the peers' tests pass with `lt.solve` put in. Pass with the peer's solver and "
-        f"not with ours: {len(new)}; of these for no reason that we know: {len(unexplained)}.",
+        f"{_spaced(total('passed'))} of the peers' tests pass with `lt.solve` put in; it was called {summed('calls')} "
+        f"times, from {summed('callers')} of them. Pass with the peer's solver and not with ours: {len(new)}; of these "
+        f"for no reason that we know: {len(unexplained)}.",
         "",
-        f"| tests of | pass, theirs | pass, ours | calls | tests that call | notice an error of {error:g} |",
+        f"| tests of | pass, theirs | pass, ours | calls | tests that call | notice an error of {error} |",
         "|---|---|---|---|---|---|",
     ]
     for name, suite in suites.items():
