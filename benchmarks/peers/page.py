@@ -27,7 +27,7 @@ def tests(results: dict[str, Any]) -> Lines:
     summed = lambda what: _spaced(sum(suite[what] for suite in suites.values()))
     lines = [
         f"{_spaced(total('passed'))} of the peers' tests pass with `lt.solve` put in; it was called {summed('calls')} "
-        f"times, from {summed('callers')} of them. Pass with the peer's solver and not with ours: {len(new)}; of these "
+        f"times, by {summed('callers')} tests. Pass with the peer's solver and not with ours: {len(new)}; of these "
         f"for no reason that we know: {len(unexplained)}.",
         "",
         f"| tests of | pass, theirs | pass, ours | calls | tests that call | notice an error of {error} |",
