@@ -135,6 +135,11 @@ def wide() -> Rows:
     return plain(powers(x, 8), np.exp(x))._replace(start=np.arange(1.0, 10.0))
 
 
+def wide_in_units() -> Rows:
+    """Two rows that both fit, and a column in a unit 1e8 times as large: the rows' inner products hide it."""
+    return plain([[1, 0, 1e8], [0, 1, 1]], [1, 1])
+
+
 def dependent() -> Rows:
     """A third column that is the sum of two others, exactly."""
     rng = np.random.default_rng(10)
@@ -160,6 +165,7 @@ PROBLEMS: dict[str, Callable[[], Rows]] = {
     "weights over 60 decades": cold_weights,
     "columns from 1 to 1e-30": column_scales,
     "wide, 5 × 9": wide,
+    "wide, a column of 1e8": wide_in_units,
     DEPENDENT: dependent,
     "Gaussian, 200 × 5": well_conditioned,
     "Norris from a start 1e9 away": far_start,
