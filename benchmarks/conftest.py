@@ -19,7 +19,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 
 from .goals import FULL, QUICK, Sizes, goals
-from .race import Products, Race, Spread
+from .race import Products, Race, Spread, processor
 from .report import PICTURE, RESULTS, write
 
 VERSIONS = ("numpy", "scipy", "jax", "scikit-learn", "statsmodels", "lineax")
@@ -58,7 +58,7 @@ class Results:
         if not present:
             return None
         machine = {
-            "processor": _processor(),
+            "processor": processor(),
             "cores": products.count,
             "side": products.side,
             "rate": Spread.of(self.rates),
@@ -66,13 +66,6 @@ class Results:
             "versions": {name: version(name) for name in VERSIONS},
         }
         return self.parts | {"machine": machine, "goals": {name: self.measured[name] for name in self.goals}}
-
-
-def _processor() -> str:
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text().splitlines() if described.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 RESULTS_KEY = pytest.StashKey[tuple[Results, Products]]()

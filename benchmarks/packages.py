@@ -48,7 +48,7 @@ def wls(rows: Rows) -> Call:
 
 def lstsq(rows: Rows) -> Call:
     start = _without_ridge(rows).start
-    return lambda: start + np.linalg.lstsq(*_scaled(rows), rcond=None)[0]
+    return lambda: start + np.linalg.lstsq(*scaled(rows), rcond=None)[0]
 
 
 def lsqr(rows: Rows) -> Call:
@@ -56,7 +56,7 @@ def lsqr(rows: Rows) -> Call:
 
     damp = np.sqrt(len(rows.y) * rows.ridge)
     run = lambda A, b: linalg.lsqr(A, b, damp=damp, atol=TIGHT, btol=TIGHT)[0]
-    return lambda: rows.start + run(*_scaled(rows))
+    return lambda: rows.start + run(*scaled(rows))
 
 
 def lsmr(rows: Rows) -> Call:
@@ -64,7 +64,7 @@ def lsmr(rows: Rows) -> Call:
 
     damp = np.sqrt(len(rows.y) * rows.ridge)
     run = lambda A, b: linalg.lsmr(A, b, damp=damp, atol=TIGHT, btol=TIGHT)[0]
-    return lambda: rows.start + run(*_scaled(rows))
+    return lambda: rows.start + run(*scaled(rows))
 
 
 def lineax_qr(rows: Rows) -> Call:
@@ -79,6 +79,13 @@ def lineax_normal(rows: Rows) -> Call:
     import lineax  # pyright: ignore[reportMissingImports]
 
     return _lineax(rows, lineax.Normal(lineax.Cholesky()))
+
+
+def lineax_svd(rows: Rows) -> Call:
+    """What lineax advises where the rank may be deficient."""
+    import lineax  # pyright: ignore[reportMissingImports]
+
+    return _lineax(rows, lineax.AutoLinearSolver(well_posed=False))
 
 
 def _lineax(rows: Rows, solver: Any) -> Call:
@@ -102,7 +109,7 @@ def _lineax(rows: Rows, solver: Any) -> Call:
     return call
 
 
-def _scaled(rows: Rows) -> tuple[Array, Array]:
+def scaled(rows: Rows) -> tuple[Array, Array]:
     """√w X and √w (y − X·start)."""
     root = np.sqrt(rows.weights)
     return rows.X * root[:, None], root * (rows.y - rows.X @ rows.start)

@@ -184,7 +184,7 @@ def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, shape: _Shape) ->
     moving = [at for at in range(known, len(primals)) if _moves(tangents[at])]
     terms += [_bind(shape, (*primals[:at], tangents[at], *primals[at + 1 :])) for at in moving]
     value = _bind(shape, primals)
-    return value, sum(terms[1:], terms[0]) if terms else ad.Zero.from_primal_value(value)
+    return value, sum(terms, jnp.zeros_like(value))
 
 
 def _scaled(

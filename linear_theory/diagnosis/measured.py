@@ -88,7 +88,10 @@ def diagnose(
         X, y, start, None, temperature, pretrain_covariance, pretrain_rows, sample_weight
     )
     same_labels(
-        "parameters", X=(X, 1), pretrain_covariance=(pretrain_covariance, 0, 1), pretrain_rows=(pretrain_rows, 1)
+        "parameters",
+        X=(X, 1),
+        pretrain_covariance=(pretrain_covariance, 0, 1),
+        pretrain_rows=(pretrain_rows, 1),
     )
     same_rows(X=X, y=y, sample_weight=sample_weight)
     xp, start = space.xp, rows.start

@@ -86,7 +86,9 @@ def _table_checks(d: xr.Dataset) -> tuple[Check, ...]:
     infima = _infimum(d).values != d.table_printed_infimum.values.astype(bool)
     return (
         Check.at_least(
-            "the table worked out beforehand: nearest a value is to other digits, in its accuracies", nearest, 1.0
+            "the table worked out beforehand: nearest a value is to other digits, in its accuracies",
+            nearest,
+            1.0,
         ),
         Check.at_least("a wrong sign of ρ in (9) would move the table by", flipped.min(), 20 * HALF_DIGIT),
         Check("cells wrongly said, or not said, to be an infimum", infima[:PARALLEL].sum(), 0),
