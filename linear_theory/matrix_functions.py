@@ -78,8 +78,8 @@ class Kernel:
 def _polynomial_difference(coefficients: Array, points: list[Array]) -> Array:
     """p[x₀, …, xₙ] of p(x) = Σ cₖ xᵏ: Horner's scheme at x₀, and at each further point on the quotient of the last."""
     xp = namespace(coefficients, points).xp
-    x = xp.stack(points)
-    carry = 0.0 * (x + coefficients[0])
+    x = xp.stack([x + 0.0 * coefficients[0] for x in points])
+    carry = 0.0 * x
 
     def horner(sums: Array, coefficient: Array) -> tuple[Array, None]:
         return x * sums + xp.concatenate([(coefficient + 0.0 * sums[0])[None], sums[:-1]]), None

@@ -60,7 +60,7 @@ class Power(Kernel):
     def taylor(self, x: Array, count: int) -> Array:
         """(−1)^j C(K, j) (1 − x)^(K−j)."""
         space, steps = namespace(x, self.steps.count), self.steps.per_row()
-        j = np.arange(count).reshape(-1, *[1] * max(np.ndim(x), 1))
+        j = np.arange(count).reshape(-1, *[1] * max(np.ndim(x), steps.count.ndim))
         # C(K, j) is 0 beyond j = K, where the power would have a negative exponent.
         factors = space.array(-1.0 / np.maximum(j, 1)) * (steps.count - space.array(j - 1))
         binomial = space.xp.cumprod(space.xp.where(j == 0, 1.0, factors), axis=0)

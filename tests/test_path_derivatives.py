@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -221,10 +222,7 @@ def confluent(function, points):
         xs = [mp.mpf(x) + k * mp.mpf(10) ** -40 for k, x in enumerate(points)]
         table = [function(x) for x in xs]
         for order in range(1, len(xs)):
-            table = [
-                (b - a) / (xs[i + order] - xs[i])
-                for i, (a, b) in enumerate(zip(table, table[1:], strict=False))
-            ]
+            table = [(b - a) / (xs[i + order] - xs[i]) for i, (a, b) in enumerate(pairwise(table))]
         return table[0]
 
 

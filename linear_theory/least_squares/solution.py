@@ -75,7 +75,7 @@ class Solution:
 
         Wedin's bound in equilibrated coordinates, cⱼθⱼ with c the ``columns``, read coordinate by coordinate:
 
-            |θⱼ − θⱼ exact| ≤ 32 ε (κ‖√w·r‖(1 + κ) + κ(‖c∘δ‖ + Σ c|start|))/cⱼ + ε|θⱼ|,    r = y − Xθ:
+            abs(θⱼ − θⱼ exact) ≤ 32 ε (κ‖√w·r‖(1 + κ) + κ(‖c∘δ‖ + Σ c·abs(start)))/cⱼ + ε·abs(θⱼ),    r = y − Xθ:
 
         of first order, for X, y and weights with errors of a few ε of their own. A direction the rows do not
         determine has no part in it; infinite where κ is. In a column that is small beside the others it is
