@@ -28,6 +28,8 @@ OPTIONAL = {
     "learning_rate": np.array(0.1),
     "tolerance": np.array(1e-3),
     "momentum": np.array(0.5),
+    "column_scale": np.array([0.5, 0.25]),
+    "sample_weight": np.array([1.0, 2.0, 1.0]),
 }
 
 OBJECTS = {"problem", "predict", "params", "solver", "source", "rule", "space", "product"}

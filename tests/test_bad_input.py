@@ -88,6 +88,7 @@ WEIGHTS = [
     [1, 1, math.inf],
     [[1, 1, 1]],
 ]
+COLUMN_SCALE = [*OPTIONAL(NOT_NUMBERS), 1.0, [], [1.0], [-1.0, 1.0], [math.nan, 1.0], [math.inf, 1.0], [[1.0, 1.0]]]
 RHO = [*NOT_NUMBERS, -0.1, 1.0, 1.5, math.nan, -math.inf]
 BETA = [*NOT_NUMBERS, 0.0, -1.0, 2.01, math.inf, math.nan]
 NORM = [*NOT_NUMBERS, 0.0, -1.0, math.inf, math.nan]
@@ -236,7 +237,10 @@ TABLE = [
     (
         lt.solve,
         DATA,
-        {"X": ROWS, "y": LABELS, "start": VECTOR, "weights": WEIGHTS, "ridge": NON_NEGATIVE},
+        {
+            "X": ROWS, "y": LABELS, "start": VECTOR, "weights": WEIGHTS, "ridge": NON_NEGATIVE,
+            "column_scale": COLUMN_SCALE,
+        },  # fmt: skip
     ),
     (
         lt.temperature_path,
@@ -248,12 +252,13 @@ TABLE = [
             "temperatures": [*NOT_NUMBERS, 1.0, [], [0.0], [1.0, -1.0], [math.nan], [[1.0]]],
             "ridge": NON_NEGATIVE,
             "accuracy": [*NOT_SCALARS, 0.0, 1.0, -1e-8],
+            "column_scale": COLUMN_SCALE,
         },
     ),
     (
         lt.NormalEquations.of,
         DATA,
-        {"X": ROWS, "y": LABELS, "start": VECTOR, "weights": WEIGHTS},
+        {"X": ROWS, "y": LABELS, "start": VECTOR, "weights": WEIGHTS, "column_scale": COLUMN_SCALE},
     ),
     (lt.NormalEquations.empty, {"start": START}, {"start": [*NOT_NUMBERS, 1.0, [math.nan], [[[1.0]]]]}),
     (
@@ -266,6 +271,7 @@ TABLE = [
             "weights": WEIGHTS,
             "solver": ["cg", 3, GradientDescent, {}],
             "steps": [*NOT_INTEGERS, [], [2, 1], [1, 1], [[1]], 2**31, np.array([0.0, 1.0])],
+            "column_scale": COLUMN_SCALE,
         },
     ),
     (
@@ -320,6 +326,8 @@ TABLE = [
             "start": VECTOR,
             "temperature": OPTIONAL(TEMPERATURE),
             "pretrain_covariance": OPTIONAL(MATRIX),
+            "pretrain_rows": [rows for rows in OPTIONAL(ROWS) if getattr(rows, "shape", None) != (4, 2)],
+            "sample_weight": [*WEIGHTS, [0.0, 0.0, 0.0]],
         },
     ),
     *(

@@ -305,7 +305,7 @@ def by_arrow_alone(path):
     table = csv.read_csv(
         path, convert_options=csv.ConvertOptions(column_types=dict.fromkeys("yab", pyarrow.float64()))
     )
-    return Table(np.column_stack([table["a"], table["b"]]), ("a", "b"), np.asarray(table["y"]))
+    return Table(np.column_stack([table["a"], table["b"]]), ("a", "b"), np.asarray(table["y"]), None)
 
 
 def by_python_floats(path):
@@ -313,7 +313,7 @@ def by_python_floats(path):
     with path.open(encoding="utf-8", newline="") as file:
         _, *rows = csv.reader(file)
     values = np.array([list(map(float, row)) for row in rows if row])
-    return Table(values[:, 1:], ("a", "b"), values[:, 0])
+    return Table(values[:, 1:], ("a", "b"), values[:, 0], None)
 
 
 @pytest.mark.parametrize(("reader", "body"), [(by_arrow_alone, '"3"4,1,2\n'), (by_arrow_alone, "nan,1,2\n"),
