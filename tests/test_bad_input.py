@@ -88,7 +88,16 @@ WEIGHTS = [
     [1, 1, math.inf],
     [[1, 1, 1]],
 ]
-COLUMN_SCALE = [*OPTIONAL(NOT_NUMBERS), 1.0, [], [1.0], [-1.0, 1.0], [math.nan, 1.0], [math.inf, 1.0], [[1.0, 1.0]]]
+COLUMN_SCALE = [
+    *OPTIONAL(NOT_NUMBERS),
+    1.0,
+    [],
+    [1.0],
+    [-1.0, 1.0],
+    [math.nan, 1.0],
+    [math.inf, 1.0],
+    [[1.0, 1.0]],
+]
 RHO = [*NOT_NUMBERS, -0.1, 1.0, 1.5, math.nan, -math.inf]
 BETA = [*NOT_NUMBERS, 0.0, -1.0, 2.01, math.inf, math.nan]
 NORM = [*NOT_NUMBERS, 0.0, -1.0, math.inf, math.nan]
@@ -238,7 +247,11 @@ TABLE = [
         lt.solve,
         DATA,
         {
-            "X": ROWS, "y": LABELS, "start": VECTOR, "weights": WEIGHTS, "ridge": NON_NEGATIVE,
+            "X": ROWS,
+            "y": LABELS,
+            "start": VECTOR,
+            "weights": WEIGHTS,
+            "ridge": NON_NEGATIVE,
             "column_scale": COLUMN_SCALE,
         },  # fmt: skip
     ),

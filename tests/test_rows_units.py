@@ -9,7 +9,7 @@ import pytest
 
 import linear_theory as lt
 from tests.strategies import random_data
-from tests.tolerances import VACUOUS, near
+from tests.tolerances import EPS, VACUOUS, near
 
 SOLVERS = {
     "gradient descent": lt.descent.GradientDescent(),
@@ -189,3 +189,12 @@ def test_a_start_far_away_costs_no_digits(far, ridge):
     found = lt.solve(data.X, data.y, away, data.weights, ridge)
     near_by = lt.solve(data.X, data.y, away if ridge else np.zeros(3), data.weights, ridge)
     assert near(found.theta, near_by.theta, 100.0)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e4, 1e8, 1e12])
+def test_wide_rows_are_met_whatever_the_units_of_a_column(unit):
+    """The inner products of rows hide that one column is large; what it costs a second look regains."""
+    X = np.array([[1.0, 0.0, unit], [0.0, 1.0, 1.0]])
+    theta = lt.solve(X, np.ones(2), np.zeros(3)).theta
+    terms = np.abs(X) @ np.abs(theta)
+    assert np.all(np.abs(X @ theta - 1) <= 8 * EPS * terms)

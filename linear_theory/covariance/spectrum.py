@@ -149,7 +149,9 @@ class _Origins(NamedTuple):
 
 def _weighted(space: Namespace, given: Spectrum, ratio: Array) -> Spectrum:
     xp, (values, vectors, coordinates, reached) = space.xp, given
-    ratio = xp.maximum(ratio, 4 * float(jnp.finfo(space.dtype).tiny))  # nothing above 0 is as small, and 0 has no 1/κ
+    ratio = xp.maximum(
+        ratio, 4 * float(jnp.finfo(space.dtype).tiny)
+    )  # nothing above 0 is as small, and 0 has no 1/κ
     largest = xp.max(values)
     unit = xp.where(largest > 0, largest, 1.0)
     seen = xp.where(reached, coordinates, 0.0)

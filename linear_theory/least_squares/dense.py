@@ -235,7 +235,8 @@ def _by_inner_products(sample: Sample, pull: float) -> Fit | None:
         return None
     multiplier, way, count, previous = factor.solve(b), DUAL, 0, np.inf
     displacement = A.T @ multiplier
-    while factor.condition > DIRECT and count < MAX_REFINEMENTS:
+    # At least once: the inner products do not see in which units a column is, and its rounding is that of the largest.
+    while count == 0 or (factor.condition > DIRECT and count < MAX_REFINEMENTS):
         change = factor.solve(b - A @ displacement - pull * multiplier)
         size = _relative(change, multiplier, factor.scale)
         if size > previous / 2:
