@@ -95,21 +95,28 @@ def _polynomial_difference(coefficients: Array, points: list[Array]) -> Array:
 class _Shape(NamedTuple):
     """What Fₙ is taken of, besides numbers: static, so that JAX can compare it."""
 
-    structure: Any  # of (kernel, scale, covariance)
+    structure: Any  # of ((kernel, basis), scale, covariance)
     order: int  # the number of directions that are operands
     own: int  # of directions that are the covariance itself
     axes: tuple[tuple[int | None, ...], ...]  # of vmap, outermost first: for each operand 0 or None
 
 
 def derivative(
-    kernel: Kernel, scale: Array, covariance: Any, directions: Sequence[Array] = (), own: int = 0
+    kernel: Kernel,
+    scale: Array,
+    covariance: Any,
+    directions: Sequence[Array] = (),
+    own: int = 0,
+    basis: tuple[Array, Array] | None = None,
 ) -> Array:
     """The derivative of φ(X), X = scale · covariance, in these directions, (m, m) as they are; φ(X) for none.
 
     ``own`` times also in the direction of the covariance itself: what φ does when ``scale`` changes. That direction is
-    diagonal where X is, with zeros where eigenvalues are, which its rounded matrix would not be.
+    diagonal where X is, with zeros where eigenvalues are, which its rounded matrix would not be. ``basis`` is the
+    covariance's eigenvalues and vectors, where they are known already; no derivative passes through them.
     """
-    leaves, structure = jax.tree.flatten((kernel, scale, covariance))
+    basis = jax.lax.stop_gradient(covariance.eigh() if basis is None else basis)
+    leaves, structure = jax.tree.flatten(((kernel, basis), scale, covariance))
     return _bind(_Shape(structure, len(directions), own, ()), (*leaves, *directions))
 
 
@@ -118,8 +125,7 @@ _derivative = Primitive("matrix_function_derivative")
 
 def _compute(shape: _Shape, *operands: Array) -> Array:
     """The formula, in the eigenbasis."""
-    kernel, scale, covariance, directions = _parts(shape, operands)
-    values, vectors = covariance.eigh()
+    (kernel, (values, vectors)), scale, directions = _parts(shape, operands)
     x, n = scale * values, shape.order + shape.own
     along = lambda axis: x.reshape((-1,) + (1,) * (n - axis))
     # Where φ overflows, so may its differences; they may still meet a direction that is 0.
@@ -137,10 +143,11 @@ def _contracted(table: Array, directions: Sequence[Array]) -> Array:
     return table.sum(axis=tuple(range(1, n)))
 
 
-def _parts(shape: _Shape, operands: Sequence[Array]) -> tuple[Kernel, Array, Any, list[Array]]:
+def _parts(shape: _Shape, operands: Sequence[Array]) -> tuple[Any, Array, list[Array]]:
+    """What no derivative passes through, the scale, and the directions."""
     known = len(operands) - shape.order
-    kernel, scale, covariance = jax.tree.unflatten(shape.structure, operands[:known])
-    return kernel, scale, covariance, list(operands[known:])
+    held, scale, _ = jax.tree.unflatten(shape.structure, operands[:known])
+    return held, scale, list(operands[known:])
 
 
 def _batched(shape: _Shape, *operands: Array) -> Array:

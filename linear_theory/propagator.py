@@ -18,6 +18,7 @@ from scipy.special import factorial
 
 from .arrays import Array, namespace, pytree
 from .covariance import Covariance, Downdated, Reach, anything, beside, settles
+from .covariance.spectrum import Spectrum
 from .matrix_functions import Kernel, derivative, differentiable_once, fixed
 from .powers import Steps, one_minus_power, power, signed_power
 
@@ -161,9 +162,8 @@ class Spread(NamedTuple):
         return main * self.vector + ((self.factors - main) * self.coordinates) @ self.vectors.T
 
 
-def _spread(kernel: Kernel, scale: Array, reach: Reach) -> Spread:
+def _spread(kernel: Kernel, scale: Array, reach: Reach, found: Spectrum) -> Spread:
     """φ is 0 where it would only blow up rounding."""
-    found = reach.covariance.spectrum(reach.coordinates)
     x = scale[..., None] * found.values
     factors = kernel.value(x)
     kept = found.reached | (abs(factors) <= 1)
@@ -176,7 +176,7 @@ def reach_of(kernel: Kernel, scale: Array, covariance: Covariance, vector: Array
 
     def wanted(reach: Reach) -> tuple[Array, Array]:
         """φ(X)v, and what rounding the eigenvalues, by ε of the largest, does to it."""
-        spread = _spread(kernel, scale, reach)
+        spread = _spread(kernel, scale, reach, reach.covariance.spectrum(reach.coordinates))
         slopes = np.where(spread.factors == 0, 0.0, kernel.divided_difference(spread.x, spread.x))
         moved = abs(spread.factors).max() + spread.x.max() * abs(slopes).max()
         return spread.result, math.sqrt(spread.factors.size) * moved * abs(vector).max()
@@ -186,7 +186,8 @@ def reach_of(kernel: Kernel, scale: Array, covariance: Covariance, vector: Array
 
 def _propagate(kernel: Kernel, scale: Array, covariance: Covariance, vector: Array | None) -> Array:
     reach = reach_of(kernel, scale, covariance, _start(covariance, vector))
-    return reach.embed(_spread(kernel, scale, reach).result)
+    found = reach.covariance.spectrum(reach.coordinates)
+    return reach.embed(_spread(kernel, scale, reach, found).result)
 
 
 def _start(covariance: Any, vector: Array | None) -> Array:
@@ -194,21 +195,25 @@ def _start(covariance: Any, vector: Array | None) -> Array:
     return covariance.direction if vector is None else vector
 
 
-_propagate_jax = jax.custom_jvp(_propagate)
+@jax.custom_jvp
+def _propagate_jax(kernel: Kernel, scale: Array, covariance: Any, vector: Any, found: Spectrum) -> Array:
+    """The same from a spectrum that is known, in JAX, where every reach is large enough."""
+    reach = covariance.reach(_start(covariance, vector), anything)
+    return reach.embed(_spread(kernel, scale, reach, found).result)
 
 
 @_propagate_jax.defjvp
 def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
     """dφ(X) v + φ(X) dv in the reach, whose basis is held; outside it A is one eigenvalue, ``rest``."""
-    kernel, scale, covariance, vector = primals
+    kernel, scale, covariance, vector, found = primals
 
     def inside(covariance: Any, vector: Any) -> tuple[Array, Array]:
         reach = covariance.reach(_start(covariance, vector), anything)
         return reach.covariance.dense(), reach.coordinates
 
-    (_, start), (d_matrix, d_start) = jax.jvp(inside, primals[2:], tangents[2:])
+    (_, start), (d_matrix, d_start) = jax.jvp(inside, primals[2:4], tangents[2:4])
     reach = covariance.reach(_start(covariance, vector), anything)
-    of = partial(derivative, kernel, scale, reach.covariance)
+    of = partial(derivative, kernel, scale, reach.covariance, basis=(found.values, found.vectors))
     change = of((scale * d_matrix,)) @ start + tangents[1] * (of(own=1) @ start) + of() @ d_start
     change = reach.embed(change)
     if reach.rest is not None:
@@ -217,7 +222,7 @@ def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
         into = jnp.zeros((m + 1, m + 1), dtype=start.dtype).at[:m, m].set(start)
         leaving = derivative(kernel, scale, beside(reach.covariance, reach.rest), (into,))[:m, m]
         _, image = jax.jvp(lambda c: scale * c.apply(reach.embed(leaving)), (covariance,), (tangents[2],))
-        _, d_vector = jax.jvp(_start, (covariance, vector), tangents[2:])
+        _, d_vector = jax.jvp(_start, (covariance, vector), tangents[2:4])
         left = reach.outside(image + kernel.value(rest[None]) * d_vector)
         change = change + fixed(_outer(covariance, vector), LOW_RANK) * left
     return _propagate_jax(*primals), change
@@ -254,29 +259,28 @@ class Indicator(Kernel):
         return abs(x - self.at) <= 64 * x.size * namespace(x).eps * abs(self.at)
 
 
-def steepest(covariance: Covariance) -> tuple[Array, Array, Reach]:
+def steepest(covariance: Covariance) -> tuple[Array, Array, tuple[Array, Array]]:
     """Of the eigenvalues along which a path from e, the direction A is weighted along, moves at all the largest (0 for
-    none), with its vector in the reach.
+    none), with its vector in the reach; and all values and vectors there.
     """
 
-    def top(reach: Reach) -> tuple[Array, Array]:
+    def top(reach: Reach) -> tuple[Array, Array, tuple[Array, Array]]:
         found = reach.covariance.spectrum(reach.coordinates)
         values = namespace(found.values).xp.where(found.reached, found.values, 0.0)
-        return values.max(), found.vectors[:, values.argmax()]
+        return values.max(), found.vectors[:, values.argmax()], (found.values, found.vectors)
 
     settled = settles(lambda reach: (top(reach)[0][None], top(reach)[0]))
-    reach = covariance.reach(_start(covariance, None), settled)
-    return *top(reach), reach
+    return top(covariance.reach(_start(covariance, None), settled))
 
 
 def largest_reached(covariance: Covariance) -> Array:
     """The eigenvalue of :func:`steepest`, with its derivatives."""
     if namespace(covariance).xp is np:
         return steepest(covariance)[0]
-    value, vector, _ = steepest(jax.lax.stop_gradient(covariance))
+    value, vector, basis = steepest(jax.lax.stop_gradient(covariance))
     reach = covariance.reach(_start(covariance, None), anything)
     # The Rayleigh quotient of the projected vector is the eigenvalue also after a small change of A.
-    projected = derivative(Indicator(value), jnp.ones_like(value), reach.covariance) @ vector
+    projected = derivative(Indicator(value), jnp.ones_like(value), reach.covariance, basis=basis) @ vector
     quotient = projected @ (reach.covariance.dense() @ vector) / (projected @ vector)
     if reach.rest is not None:
         quotient = quotient * differentiable_once(_outer(covariance, None), LOW_RANK)
@@ -291,7 +295,9 @@ def propagate(kernel: Kernel, scale: Array, covariance: Covariance, vector: Arra
     """
     if namespace(kernel, scale, covariance, vector).xp is np:
         return _propagate(kernel, scale, covariance, vector)
-    one = lambda kernel, scale: _propagate_jax(kernel, scale, covariance, vector)
+    reach = covariance.reach(_start(covariance, vector), anything)
+    found = jax.lax.stop_gradient(reach.covariance.spectrum(reach.coordinates))
+    one = lambda kernel, scale: _propagate_jax(kernel, scale, covariance, vector, found)
     axes = jax.tree.map(lambda leaf: 0 if leaf.ndim else None, (kernel, scale))
     several = any(leaf.ndim for leaf in jax.tree.leaves((kernel, scale)))
     return jax.vmap(one, in_axes=axes)(kernel, scale) if several else one(kernel, scale)
