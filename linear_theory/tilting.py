@@ -31,7 +31,8 @@ from .arrays import (
     quotient,
     require,
 )
-from .covariance import Downdated, IdentityPlusLowRank, Operator, WeightedLowRank
+from .covariance import Downdated, IdentityPlusLowRank, Operator
+from .covariance.low_rank import WeightedLowRank
 from .problem import FineTuningProblem, checked_problem
 from .rules import KLDRO, Flow, HardThreshold, Uniform, WeightRule, as_rule, parameter
 from .units import binary_unit, share

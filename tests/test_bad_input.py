@@ -253,7 +253,7 @@ TABLE = [
             "weights": WEIGHTS,
             "ridge": NON_NEGATIVE,
             "column_scale": COLUMN_SCALE,
-        },  # fmt: skip
+        },
     ),
     (
         lt.temperature_path,

@@ -44,7 +44,9 @@ def exact(steps, order, tau, rho=0.6):
     return float(mp.diff(along, mp.mpf(tau), order))
 
 
-@pytest.mark.parametrize("nesting", NESTINGS)
+@pytest.mark.parametrize(
+    "nesting", [pytest.param(n, marks=pytest.mark.deep if n == "jacfwd of jacfwd" else ()) for n in NESTINGS]
+)
 def test_in_the_temperature(nesting):
     f = lambda t: lt.iterate(lt.paper_problem(0.6), 5, temperature=t)[0]
     curvature = jax.jit(NESTINGS[nesting](f))
@@ -117,7 +119,9 @@ def second_difference(value, step=1e-3):
     return (4 * central(step) - central(2 * step)) / 3
 
 
-@pytest.mark.parametrize("dim", [1, 2, 4])  # each dimension is compiled anew
+@pytest.mark.parametrize(
+    "dim", [pytest.param(d, marks=() if d == 4 else pytest.mark.deep) for d in range(1, 9)]
+)
 def test_in_every_argument(dim):
     """At Σ̃ = I (ρ = 0), at its repeated 1 from d = 3, at β = 1, at τ = ∞."""
     curvature = jax.jit(lambda p, d, tau: jax.jacfwd(jax.jacrev(lambda h: answers(along(p, d, h), tau)))(0.0))
@@ -168,12 +172,16 @@ def test_of_a_linearised_model():
 # ---------------------------------------- the low rank beyond a matrix
 
 
-def test_a_low_rank_in_many_dimensions():
-    """Second derivatives in ρ and τ are those of the plane; where e leaves the plane there is only a first, said so."""
+@pytest.mark.deep
+def test_second_derivatives_of_a_low_rank_in_many_dimensions():
+    """In ρ and τ they are those of the plane."""
     large = lambda rho, tau: lt.iterate(lt.paper_problem(rho, dim=500), 5, temperature=tau)[:2].sum()
     small = lambda rho, tau: lt.iterate(lt.paper_problem(rho), 5, temperature=tau).sum()
     both = [float(jax.jit(jax.grad(jax.grad(f), 1))(0.3, 0.8)) for f in (large, small)]
     assert both[0] == pytest.approx(both[1], rel=1e-10)
+
+
+def test_where_the_shift_leaves_a_low_rank_there_is_a_first_derivative_only():
     problem = to_jax(lt.paper_problem(0.3, dim=500))
 
     def moved(h):

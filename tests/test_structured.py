@@ -286,8 +286,18 @@ def moves(problem, seed):
     return jax.tree.unflatten(structure, made)
 
 
-@pytest.mark.parametrize("kind", FACTORS)
-@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "inside"),
+    [
+        pytest.param(
+            kind,
+            inside,
+            marks=() if (kind, inside) in {("general", False), ("repeated", True)} else pytest.mark.deep,
+        )
+        for kind in FACTORS
+        for inside in (False, True)
+    ],
+)
 def test_gradients_leave_the_space(kind, inside):
     """Against differences of the NumPy answer, in every entry of e, U, C, the scale, the noise and Σ."""
     sigma = low_rank(7, 2, 3, kind)

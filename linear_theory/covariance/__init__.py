@@ -6,8 +6,8 @@ from a vector stays, with an eigenbasis in which an eigenvalue that is zero to r
 """
 
 from .checked import as_covariance, checked_covariance, total
-from .dense import Dense, Downdated, beside
-from .low_rank import IdentityPlusLowRank, WeightedLowRank
+from .dense import Dense, Downdated
+from .low_rank import IdentityPlusLowRank
 from .operator import Operator
 from .reach import Covariance, Enough, Reach, anything, settles
 
@@ -19,10 +19,8 @@ __all__ = [
     "IdentityPlusLowRank",
     "Operator",
     "Reach",
-    "WeightedLowRank",
     "anything",
     "as_covariance",
-    "beside",
     "checked_covariance",
     "settles",
     "total",

@@ -150,16 +150,7 @@ class Downdated:
 
 
 def beside(covariance: Any, value: Array) -> Any:
-    """A with one more dimension, orthogonal to all others, in which it is ``value``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import linear_theory as lt
-    >>> print(lt.covariance.beside(lt.covariance.Dense(np.array([[2.0]])), 3.0).dense())
-    [[2. 0.]
-     [0. 3.]]
-    """
+    """A with one more dimension, orthogonal to all others, in which it is ``value``."""
     space = namespace(covariance, value)
     m = covariance.dim
     if isinstance(covariance, Downdated):
