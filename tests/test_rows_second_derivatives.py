@@ -76,9 +76,16 @@ def four_hessians(function):
     ]
 
 
+def forward_difference(value, h=1e-4):
+    """Where a weight is 0, which may grow and not shrink: h⁴ and ε/h stay."""
+    weights = (-25.0, 48.0, -36.0, 16.0, -3.0)
+    return sum(w * value(k * h) for k, w in enumerate(weights)) / (12 * h)
+
+
 def complaints(value, gradient, hessians, third, at, numpy_value=None):
     """What a derivative and the differences of the one below disagree about."""
-    along = lambda function, k: differences(lambda h: np.asarray(function(at + h * np.eye(2)[k])))
+    slope = differences if numpy_value is not None else forward_difference
+    along = lambda function, k: slope(lambda h: np.asarray(function(at + h * np.eye(2)[k])))
     stacked = lambda function: np.stack([along(function, k) for k in range(2)], axis=-1)
     if numpy_value is not None and not close(np.asarray(gradient(at)), stacked(numpy_value)):
         yield "gradient"
@@ -117,6 +124,10 @@ def test_derivatives(function, shape):
     at = jnp.zeros(2)
     numpy_value = lambda v: function(arguments(np.asarray(v), np))
     inside = numpy_value if "weight" not in shape else None  # a difference would make weights negative
+    if (
+        function is cooled
+    ):  # in NumPy its weightings share sums, to 1e-8, of which a difference would be noise
+        inside = lambda v: np.asarray(compiled[0](v))
     assert not list(complaints(*compiled[:2], compiled[2:6], compiled[6], at, inside))
 
 
@@ -160,4 +171,5 @@ def test_derivatives_of_descent(name):
         return jnp.sin(lt.descend(X, labels, start, w, solver=solver, steps=steps).theta[-1]).sum()
 
     compiled = [jax.jit(f) for f in (value, jax.grad(value), *four_hessians(value))]
-    assert not list(complaints(*compiled[:2], compiled[2:], None, jnp.zeros(2)))
+    held = lambda v: np.asarray(value(v))
+    assert not list(complaints(*compiled[:2], compiled[2:], None, jnp.zeros(2), held))
