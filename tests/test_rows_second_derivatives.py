@@ -173,3 +173,17 @@ def test_derivatives_of_descent(name):
     compiled = [jax.jit(f) for f in (value, jax.grad(value), *four_hessians(value))]
     held = lambda v: np.asarray(value(v))
     assert not list(complaints(*compiled[:2], compiled[2:], None, jnp.zeros(2), held))
+
+
+def test_temperatures_one_after_another():
+    """Reverse over reverse through the loop over temperatures: there rules were lost, and 0.19 came out for −0.16."""
+    rng = np.random.default_rng(0)
+    X, y, start = (jnp.asarray(rng.standard_normal(shape)) for shape in ((4, 2), 4, 2))
+
+    def by_hand(v):
+        rows = X * (1 + v)
+        return lt.solve(rows, y, start, jnp.exp(-((y - rows @ start) ** 2) / (2.0 + v))).theta.sum()
+
+    together = lambda v: lt.temperature_path(X * (1 + v), y, start, jnp.array([2.0]) + v).theta.sum()
+    want = float(jax.jit(jax.jacfwd(jax.jacfwd(by_hand)))(0.1))
+    assert close(np.asarray(jax.jit(jax.grad(jax.grad(together)))(0.1)), want)

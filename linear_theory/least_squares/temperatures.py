@@ -8,6 +8,7 @@ one pass over the rows, and every other Gram matrix is a combination of these (`
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -116,9 +117,8 @@ def temperature_path(
 
 
 def _each(space: Namespace, sample: Sample, taus: Array, ridge: Array) -> TemperaturePath:
-    losses = sample.residual**2
-
-    def one(tau: Array) -> tuple[Array, Array]:
+    def one(tau: Array, sample: Sample, ridge: Array) -> tuple[Array, Array]:
+        losses = sample.residual**2
         # The largest weight is 1, so that none of this underflows; the ridge keeps its proportion.
         least = jax.lax.stop_gradient(jnp.min(losses))
         weights = jnp.exp(-(losses - least) / tau)
@@ -127,7 +127,16 @@ def _each(space: Namespace, sample: Sample, taus: Array, ridge: Array) -> Temper
         fit = traced.fit(space, rows, ridge * jnp.exp(jnp.minimum(least / tau, most)))
         return (sample.start + fit.displacement) + fit.rest, weights.mean() * jnp.exp(-least / tau)
 
-    theta, mass = jax.lax.map(one, taus)
+    @jax.custom_jvp
+    def path(taus: Array, sample: Sample, ridge: Array) -> tuple[Array, Array]:
+        return jax.lax.map(lambda tau: one(tau, sample, ridge), taus)
+
+    @path.defjvp
+    def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
+        # A loop that JAX transposes forgets the rules of what it repeats, and a second derivative would be wrong.
+        return path(*primals), jax.jvp(jax.vmap(one, (0, None, None)), primals, tangents)[1]
+
+    theta, mass = path(taus, sample, ridge)
     return TemperaturePath(taus, theta, mass, taus.shape[0], space.array(0.0))
 
 
