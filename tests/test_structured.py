@@ -110,7 +110,15 @@ def same(function, one, other, tau, slack=1.0):
     """Whether a function says the same of two problems, to the rounding of the worse conditioned part of it."""
     got, want = function(one, tau), function(other, tau)
     loss = slack * spectral_condition(other.target_covariance) * (1 + abs(other.target).max())
-    return near(got, want, 8 * loss)
+    return near(got, want, 8 * loss * cancelled(one.target_covariance))
+
+
+def cancelled(covariance):
+    """How much larger the terms of U C Uᵀ are than what they add up to: nearly dependent columns of U."""
+    if not isinstance(covariance, IdentityPlusLowRank):
+        return 1.0
+    terms = np.abs(covariance.factor) @ np.abs(covariance.core) @ np.abs(covariance.factor).T
+    return 1.0 + float(terms.max(initial=0.0) / np.abs(covariance.dense()).max())
 
 
 def defined(problem, name):
