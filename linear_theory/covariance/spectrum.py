@@ -98,18 +98,18 @@ def _separated(space: Namespace, matrix: Array, given: Spectrum) -> Spectrum:
     label = xp.cumsum(first)
     same = label[:, None] == label[None, :]
     members = space.array(same.sum(axis=1))
+    several = members > 1
     seen = xp.where(reached, coordinates, 0.0)
     # A Householder reflection in every eigenspace of more than one dimension, e's part there to its first vector.
     length = xp.sqrt(xp.where(same, seen[None, :] ** 2, 0.0).sum(axis=1))
     sign = xp.where(seen < 0, -1.0, 1.0)
-    normal = xp.where(members > 1, seen + xp.where(first, sign * length, 0.0), 0.0)
+    normal = xp.where(several, seen + xp.where(first, sign * length, 0.0), 0.0)
     square = xp.where(same, normal[None, :] ** 2, 0.0).sum(axis=1)
     reflection = xp.where(same & (square > 0)[:, None], normal[:, None] * normal[None, :], 0.0)
     turn = (
         xp.eye(values.shape[0], dtype=space.dtype)
         - 2 * reflection / xp.where(square > 0, square, 1.0)[:, None]
     )
-    several = members > 1
     kept = xp.where(several, first & (length > 0), reached)
     along = xp.where(several, -sign * length, coordinates)
     return Spectrum(
@@ -149,9 +149,8 @@ class _Origins(NamedTuple):
 
 def _weighted(space: Namespace, given: Spectrum, ratio: Array) -> Spectrum:
     xp, (values, vectors, coordinates, reached) = space.xp, given
-    ratio = xp.maximum(
-        ratio, 4 * float(jnp.finfo(space.dtype).tiny)
-    )  # nothing above 0 is as small, and 0 has no 1/κ
+    # A ratio of 0 has no κ; nothing above 0 is as small as this.
+    ratio = xp.maximum(ratio, 4 * float(jnp.finfo(space.dtype).tiny))
     largest = xp.max(values)
     unit = xp.where(largest > 0, largest, 1.0)
     seen = xp.where(reached, coordinates, 0.0)
@@ -166,12 +165,7 @@ def _weighted(space: Namespace, given: Spectrum, ratio: Array) -> Spectrum:
     poles = _Poles(lam, c, update, strengths, xp.where(update, variance / below, inverse_kappa))
     origins = _origins(space, poles, reached, ratio)
     y = _roots(space, poles, origins)
-    offset = origins.side * y * origins.size
-    root = origins.value - offset
-
-    m = lam.shape[0]
-    own = xp.arange(m)[:, None] == origins.index[None, :]
-    gaps = lam[:, None] - origins.value[None, :] + offset[None, :]
+    root, own, gaps = _distances(xp, poles, origins, y)
     gaps = xp.where(own | (gaps == 0), 1.0, gaps)  # a gap of 0 is one of no strength
     scaled = lam * c
     measure = xp.where(origins.index >= 0, origins.side * y * scaled[origins.index], 1.0)
@@ -179,7 +173,7 @@ def _weighted(space: Namespace, given: Spectrum, ratio: Array) -> Spectrum:
     components = xp.where(own, 1.0, scaled[:, None] * measure[None, :] / gaps) * corrections[:, None]
     norms = xp.sqrt((components**2).sum(axis=0))
     norms = xp.where(norms > 0, norms, 1.0)
-    inside = xp.where(reached[None, :], components / norms, xp.eye(m, dtype=space.dtype))
+    inside = xp.where(reached[None, :], components / norms, xp.eye(lam.shape[0], dtype=space.dtype))
     positive = xp.where(reached & (root > 0), root, 1.0)
     return Spectrum(
         xp.where(reached, root * unit, values),
@@ -189,15 +183,21 @@ def _weighted(space: Namespace, given: Spectrum, ratio: Array) -> Spectrum:
     )
 
 
-def _others(xp: Any, poles: _Poles, origins: _Origins, y: Array) -> tuple[Array, Array, Array, Array]:
-    """λ', Σ strengthᵢ/(λᵢ − λ') without the pole that λ' is measured from, its derivative by λ', and Σ|…|."""
+def _distances(xp: Any, poles: _Poles, origins: _Origins, y: Array) -> tuple[Array, Array, Array]:
+    """λ'; which pole each is measured from; and λᵢ − λ', by its distance from that pole."""
     offset = origins.side * y * origins.size
     own = xp.arange(poles.values.shape[0])[:, None] == origins.index[None, :]
-    gaps = (poles.values[:, None] - origins.value[None, :]) + offset[None, :]
+    gaps = poles.values[:, None] - origins.value[None, :] + offset[None, :]
+    return origins.value - offset, own, gaps
+
+
+def _others(xp: Any, poles: _Poles, origins: _Origins, y: Array) -> tuple[Array, Array, Array, Array]:
+    """λ', Σ strengthᵢ/(λᵢ − λ') without the pole that λ' is measured from, its derivative by λ', and Σ|…|."""
+    root, own, gaps = _distances(xp, poles, origins, y)
     counted = ~own & (poles.strengths[:, None] != 0)
     terms = xp.where(counted, poles.strengths[:, None] / xp.where(counted, gaps, 1.0), 0.0)
     slopes = terms / xp.where(counted, gaps, 1.0)
-    return origins.value - offset, terms.sum(axis=0), slopes.sum(axis=0), abs(terms).sum(axis=0)
+    return root, terms.sum(axis=0), slopes.sum(axis=0), abs(terms).sum(axis=0)
 
 
 def _origins(space: Namespace, poles: _Poles, reached: Array, ratio: Array) -> _Origins:
