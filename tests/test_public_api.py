@@ -194,6 +194,7 @@ def test_importing_costs_nothing_but_the_mathematics():
         "pyarrow",
         "dask",
         "distributed",
+        "scipy.stats",  # as long to import as JAX
     )
     check = f"import sys, linear_theory; print([m for m in {foreign!r} if m in sys.modules])"
     assert in_a_fresh_interpreter(check) == "[]"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ..arrays import Array, namespace
 from ..tilting import residual_tilt
@@ -181,7 +181,7 @@ def _skewness(joint: Array, counts: Array) -> tuple[Any, ...]:
         return _not_judged(what, 0.0)
     skewness, z = skewness_deviates(joint, counts)
     worst = int(np.argmax(abs(z)))
-    fair = stats.norm.logsf(abs(z[worst])) + math.log(2 * columns)
+    fair = special.log_ndtr(-abs(z[worst])) + math.log(2 * columns)
     sigmas = math.copysign(as_deviate(float(fair)), skewness[worst])
     error = math.sqrt(6 * (n - 2) / ((n + 1) * (n + 3)))
     return what, float(skewness[worst]), 0.0, error, sigmas, worst if worst < columns - 1 else -1
@@ -212,7 +212,8 @@ def _along_error(d: Diagnosis, s2: float) -> float:
     The standard deviation of the sum of these influences is an integral over the normal law.
     """
     z = np.linspace(-9, 9, 36_001)
-    law = stats.norm.pdf(z) * (z[1] - z[0])
+    density = lambda z: np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    law = density(z) * (z[1] - z[0])
     r2 = s2 * z**2
     w = np.exp(d.rule.log_weights(r2))
     average = lambda values: float(law @ values)
@@ -225,7 +226,7 @@ def _along_error(d: Diagnosis, s2: float) -> float:
     if isinstance(d.rule, Flow) and at_the_median(d):
         tau, a = float(d.temperature), math.sqrt(float(d.temperature) / s2)
         # d ln τ of the median; w changes by w r²/τ of it, and the prediction by −slope, being one of s²/τ.
-        moved = (0.5 - (r2 <= tau)) / (a * stats.norm.pdf(a))
+        moved = (0.5 - (r2 <= tau)) / (a * density(a))
         change = h * (average(w * r2**2) / second - average(w * r2) / mass) / tau + slope
         influence = influence + change * moved
     return math.sqrt(average((influence - average(influence)) ** 2))

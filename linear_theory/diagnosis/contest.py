@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ..arrays import Array
 from .paths import METHODS, NEAR, Paths, Point, averaged, gentle, price, safe_step
@@ -124,7 +124,7 @@ class Contest(NamedTuple):
             variance = variance + float(old @ old) / m / (m - 1) if m > 1 else math.inf
         error = math.sqrt(variance)  # of ln ratio, so that either may be compared with the other
         lower = min(ratio, 1 / ratio)  # the same answer, whichever of the two is asked about
-        noise = 1 - lower <= lower * error * float(stats.t.ppf((1 + SURE) / 2, n - rank))
+        noise = 1 - lower <= lower * error * float(special.stdtrit(n - rank, (1 + SURE) / 2))
         return Gain(1 - ratio, ratio * error, noise)
 
 

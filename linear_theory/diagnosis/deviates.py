@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ..arrays import Array
 from .bases import UNSEEN
@@ -22,23 +22,22 @@ ROUNDING = 1e-12
 
 def threshold(checks: int) -> float:
     """What the largest of so many ``|deviates|`` reaches as rarely as one reaches 4 (Bonferroni)."""
-    return float(stats.norm.isf(stats.norm.sf(SIGMAS) / max(1, checks)))
+    return -float(special.ndtri(special.ndtr(-SIGMAS) / max(1, checks)))
 
 
 def as_deviate(log_tail: float) -> float:
     """``|z|`` of the two-sided probability exp(log_tail); beyond the smallest float by its leading term."""
     if log_tail < -650:
         return math.sqrt(-2 * log_tail)
-    return float(stats.norm.isf(math.exp(min(log_tail, 0.0)) / 2))
+    return -float(special.ndtri(math.exp(min(log_tail, 0.0)) / 2))
 
 
 def f_deviate(ratio: float, above: float, below: float, two_sided: bool = False) -> float:
     """``|z|`` of a ratio under F(above, below); of its upper tail, or of the smaller tail twice."""
-    law = stats.f(above, below)
-    tail = float(law.logsf(ratio))
+    tail = float(special.fdtrc(above, below, ratio))
     if two_sided:
-        tail = min(tail, float(law.logcdf(ratio))) + math.log(2)
-    return as_deviate(tail)
+        tail = 2 * min(tail, float(special.fdtr(above, below, ratio)))
+    return as_deviate(math.log(tail) if tail > 0 else -math.inf)
 
 
 def kurtosis_deviate(moment: float, n: float, d: int) -> tuple[float, float, float]:

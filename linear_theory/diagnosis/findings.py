@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ..arrays import Array
 from .checks import equal_weights
@@ -32,7 +32,7 @@ SLOWED = 0.8
 ALONG = 0.7
 """A direction of this overlap with the shift is the shift's."""
 
-CERTAIN = 2 * float(stats.norm.sf(4.0))
+CERTAIN = 2 * float(special.ndtr(-4.0))
 """A shift that noise alone would make so rarely needs no word."""
 
 

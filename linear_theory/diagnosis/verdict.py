@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from .checks import equal_weights
 from .contest import UNSEEN, Contender, Contest, Gain
@@ -147,4 +147,4 @@ def totals(d: Diagnosis) -> list[str]:
 
 def tail(ratio: float, above: float, below: float) -> float:
     """How often noise alone makes a shift as large; 0 where there is no telling."""
-    return float(stats.f.sf(ratio, above, below)) if math.isfinite(ratio) else 0.0
+    return float(special.fdtrc(above, below, ratio)) if math.isfinite(ratio) else 0.0
