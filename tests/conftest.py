@@ -9,10 +9,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # Every test compiles its own small functions and calls each once, so nearly all its time would be XLA's optimisation:
 # it is switched off, unless the caller's XLA_FLAGS say otherwise (XLA_FLAGS= for what users get; .ci/run does both).
 # The second flag is one of an experiment in jaxlib, and a process that meets a flag it does not know is aborted.
-_flags = ["--xla_backend_optimization_level=0"]
-if importlib.metadata.version("jaxlib").startswith(("0.8.", "0.9.", "0.10.")):
-    _flags.append("--xla_cpu_use_fusion_emitters=false")
-os.environ.setdefault("XLA_FLAGS", " ".join(_flags))
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    if importlib.metadata.version("jaxlib").startswith(("0.8.", "0.9.", "0.10."))
+    else "--xla_backend_optimization_level=0",
+)
 
 import jax
 from hypothesis import HealthCheck, settings
