@@ -6,21 +6,28 @@ import importlib.metadata
 import os
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Every test compiles its own small functions and calls each once, so nearly all its time would be XLA's optimisation:
-# it is switched off, unless the caller's XLA_FLAGS say otherwise (XLA_FLAGS= for what users get; .ci/run does both).
-# The second flag is one of an experiment in jaxlib, and a process that meets a flag it does not know is aborted.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    if importlib.metadata.version("jaxlib").startswith(("0.8.", "0.9.", "0.10."))
-    else "--xla_backend_optimization_level=0",
-)
-
 import jax
+import pytest
 from hypothesis import HealthCheck, settings
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# Every test compiles its own small functions and calls each once, so most of its time would be XLA's optimisation: it
+# is switched off, unless the caller's XLA_FLAGS say otherwise (empty ones ask for what users get; .ci/run does both).
+# The second flag belongs to an experiment in jaxlib, and a process that meets a flag it does not know is aborted.
+_quick = "--xla_backend_optimization_level=1"
+if importlib.metadata.version("jaxlib").startswith(("0.8.", "0.9.", "0.10.")):
+    _quick += " --xla_cpu_use_fusion_emitters=false"
+_compiles_quickly = os.environ.setdefault("XLA_FLAGS", _quick) == _quick  # read when JAX first compiles
+
+
+@pytest.fixture(autouse=True)
+def _optimised_where_networks_train(request):
+    """Networks run long enough for some optimisation to pay."""
+    trains = "mlp" in request.path.parts
+    jax.config.update("jax_disable_most_optimizations", _compiles_quickly and not trains)
+
 
 # No deadline: the first call of a jitted function compiles.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}

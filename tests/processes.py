@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+
 ROOT = Path(__file__).parent.parent
 
 LIMIT = 240
@@ -20,9 +22,16 @@ TAKEN = "address already in use", "failed to add port"
 
 def launched(log, command, folder=ROOT, devices=1):
     """Python with this command line in ``folder``, on as many simulated devices; what it says goes to ``log``."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     seen = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = dict(os.environ, XLA_FLAGS=flags, JAX_PLATFORMS="cpu", PYTHONPATH=seen)
+    quick = str(int(jax.config.read("jax_disable_most_optimizations")))
+    environment = dict(
+        os.environ,
+        XLA_FLAGS=flags,
+        JAX_DISABLE_MOST_OPTIMIZATIONS=quick,
+        JAX_PLATFORMS="cpu",
+        PYTHONPATH=seen,
+    )
     said = open(log, "w+", encoding="utf-8")  # noqa: SIM115 - closed by `finished`
     line = [sys.executable, *map(str, command)]
     return subprocess.Popen(line, cwd=folder, env=environment, stdout=said, stderr=said), said

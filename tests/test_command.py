@@ -24,6 +24,7 @@ from paper_reproduction.registry import Entry
 from paper_reproduction.runner import Started
 from paper_reproduction.store import Store
 from paper_reproduction.terminal import Board, say
+from tests.processes import LIMIT
 from tests.workshop import BREAKS, NAN, Page, Workshop, wait_for
 
 
@@ -145,7 +146,7 @@ def test_a_blown_budget_is_told_and_recorded_but_no_failure(shop: Workshop) -> N
 
 def test_a_pipe_gets_one_plain_table(pair: Workshop) -> None:
     process = pair.start("--quick")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, err
     assert err == ""
     assert "\x1b" not in out
@@ -255,7 +256,7 @@ def test_an_interruption_loses_nothing_that_was_finished(shop: Workshop) -> None
     process = shop.start()
     wait_for(lambda: shop.log.exists() and "second" in shop.log.read_text())
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
     assert "--resume" in err
     assert "Traceback" not in err

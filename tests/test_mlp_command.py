@@ -22,6 +22,7 @@ from paper_reproduction.command import app
 from paper_reproduction.progress import CellBoard, left
 from paper_reproduction.runner import Started
 from paper_reproduction.store import Store
+from tests.processes import LIMIT
 from tests.workshop import Page, Workshop, wait_for
 
 EXPERIMENT = """
@@ -123,7 +124,7 @@ def test_an_experiment_runs_and_says_on_what(lab: Workshop) -> None:
 
 def test_a_pipe_gets_the_device_and_one_plain_table(lab: Workshop) -> None:
     process = lab.start("mlp", "--quick")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=LIMIT)
     assert (process.returncode, err) == (0, "")
     assert "\x1b" not in out
     assert "\r" not in out
@@ -174,7 +175,7 @@ def test_an_interruption_loses_the_cell_under_way_alone(lab: Workshop) -> None:
     process = lab.start("mlp")
     wait_for(lambda: lab.log.exists() and "high" in lab.log.read_text())
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
     assert "interrupted after 0 of 1 experiments; --resume goes on from there" in err
     assert "Traceback" not in err

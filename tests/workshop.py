@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from paper_reproduction import registry, shipped
 from paper_reproduction.command import app
+from tests.processes import LIMIT
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -146,7 +147,7 @@ class Workshop:
         return {record["name"]: record for record in summary["claims"]}
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = LIMIT) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
