@@ -16,7 +16,10 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+from paper_reproduction import registry
+
 ROOT = Path(__file__).parent.parent
+STATEMENT = re.compile(r"\(\d+\)|(?:Proposition|Theorem|Lemma|Remark) [F\d.]+\d")
 DOCS = ROOT / "docs"
 BLOCK = re.compile(
     r"(?P<mark><!-- run: \w+ -->\n)?^```python\n(?P<code>.*?)^```$(?:\n+^```text\n(?P<shown>.*?)^```$)?",
@@ -82,3 +85,17 @@ def test_linked_files_exist(page):
             ROOT / f"{place.name.upper()}.md",  # CONTRIBUTING and CHANGELOG have copies in /project
         )
         assert place.with_name(f"{place.name}.md").exists() or any(map(Path.exists, others)), path
+
+
+def test_the_theory_has_every_statement_that_is_checked():
+    """Every number of the paper that a claim names stands in the page and in its table; the project's own run on."""
+    page = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
+    text, table = page.split("## Where each statement is computed, derived and drawn")
+    named = {number for entry in registry.discover() for number in STATEMENT.findall(entry.claim.equation)}
+    assert len(named) > 10
+    for number in named:
+        assert number in text, number
+        assert number in table, number
+    own = re.findall(r"\\text\{\((T\d+)\)\}", text)
+    assert own == [f"T{k}" for k in range(1, len(own) + 1)]
+    assert set(own) == set(re.findall(r"\bT\d+\b", table))
