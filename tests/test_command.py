@@ -6,6 +6,7 @@ import io
 import math
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -374,3 +375,14 @@ def test_formulas_become_mathml_or_say_why_not() -> None:
         with pytest.raises(FormulaError):
             formula(latex)
     assert "<code>" in prose(r"see $\nonsense$")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["mlp", "--help"]])
+def test_help_does_not_wait_for_what_it_does_not_need(words: list[str]) -> None:
+    check = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom paper_reproduction.command import app\n"
+        f"assert CliRunner().invoke(app, {words}).exit_code == 0\n"
+        "print([name for name in ('jax', 'scipy', 'matplotlib', 'xarray') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=LIMIT)
+    assert done.stdout.strip() == "[]", done.stderr

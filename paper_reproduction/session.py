@@ -1,0 +1,209 @@
+"""What the command does once its words are understood: which claims, from where, and what the user sees of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import typer
+
+from paper_reproduction import (
+    explorer,
+    network_report,
+    progress,
+    provenance,
+    registry,
+    report,
+    runner,
+    shipped,
+    sources,
+    terminal,
+)
+from paper_reproduction.claim import Settings
+from paper_reproduction.options import Options
+from paper_reproduction.outcome import Outcome
+from paper_reproduction.registry import Entry
+from paper_reproduction.sources import Source
+from paper_reproduction.store import Store
+
+
+@dataclass(frozen=True)
+class Work:
+    """Claims to settle in a store, from which sources, and what is said of them."""
+
+    chosen: Sequence[Entry]
+    store: Store
+    sources: Sequence[Source]
+    page: Callable[[Store], object] = report.write
+    noun: str = "claims"
+    heading: str = ""
+    then: Callable[[Entry, Outcome], None] = lambda entry, outcome: None  # once a record is on disk
+
+    @property
+    def done(self) -> list[Entry]:
+        """What has been settled so far."""
+        return [entry for entry in self.chosen if entry.name in self.store.settled]
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything chosen was settled and holds."""
+        return len(self.done) == len(self.chosen) and all(self.store.records[e.name].holds for e in self.done)
+
+
+def run_everything(options: Options) -> NoReturn:
+    """All claims, then the stored network results."""
+    claims, experiments = _claims_work(_claims(), None, options), _experiments()
+    _perform(claims)
+    networks = _stored_networks(experiments, options)
+    if networks.chosen:
+        _perform(networks)
+        report.write(claims.store)  # now that there is a page to link to
+    _leave(claims, networks)
+
+
+def run_claims(names: Sequence[str], options: Options) -> NoReturn:
+    """The claims of these names."""
+    work = _claims_work(_claims(), names, options)
+    _perform(work)
+    _leave(work)
+
+
+def list_everything() -> None:
+    """Every claim and every network experiment."""
+    terminal.show_claims(_claims())
+    if experiments := _experiments():
+        terminal.show_claims(experiments, "network experiments, for the word mlp")
+
+
+def run_networks(names: Sequence[str] | None, options: Options, seeds: int | None, publish: bool) -> NoReturn:
+    """Train the networks of these experiments, or of all."""
+    if publish and options.quick:
+        _refuse("--publish is for full runs; leave out --quick")
+    entries = _experiments() or _refuse("there are no network experiments to run")
+    chosen = _named(entries, names, "experiment") if names else list(entries)
+    terminal.say(f"on {provenance.device()}, jax {provenance.versions()['jax']}")
+    store = Store(options.directory / "mlp", entries, _settings(options, seeds), provenance.network_stamp())
+    board = progress.CellBoard(chosen)
+
+    def keep(entry: Entry, outcome: Outcome) -> None:
+        if not publish or outcome.error:
+            return
+        try:
+            shipped.publish(entry, store, provenance.backend())
+        except OSError as error:
+            _refuse(f"cannot publish {entry.name}: {error.strerror or error}")
+
+    compute = sources.Checkpointed(options.resume, board.watch)
+    work = Work(chosen, store, _sources(options, compute), network_report.write, "experiments", then=keep)
+    _perform(work, board)
+    _leave(work)
+
+
+def write_explorer(options: Options) -> None:
+    """The page of sliders."""
+    page = options.directory / "explorer.html"
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        explorer.write(page)
+    except OSError as error:
+        _refuse(f"cannot write to --out {page.parent}: {error.strerror or error}")
+    terminal.say(f"open {page} in a browser")
+
+
+def _settings(options: Options, seeds: int | None = None) -> Settings:
+    """What the claims are told."""
+    return Settings(seed=options.seed or 0, quick=options.quick, seeds=seeds)
+
+
+def _sources(options: Options, compute: Source) -> tuple[Source, ...]:
+    """Where arrays come from: kept where that is wanted and possible, else computed."""
+    return (sources.kept, compute) if options.resume else (compute,)
+
+
+def _claims() -> tuple[Entry, ...]:
+    return _discovered(registry.discover) or _refuse("there are no claims to run")
+
+
+def _experiments() -> tuple[Entry, ...]:
+    return _discovered(registry.experiments)
+
+
+def _discovered(discover: Callable[[], tuple[Entry, ...]]) -> tuple[Entry, ...]:
+    runner.prepare_process()
+    try:
+        return discover()
+    except registry.RegistryError as error:
+        _refuse(str(error))
+
+
+def _named(entries: Sequence[Entry], names: Sequence[str], noun: str) -> list[Entry]:
+    """The entries of these names, each once, in the order of the tables."""
+    known = [entry.name for entry in entries]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name.replace("_", "-"), known, n=3, cutoff=0.5)
+            near += [other for other in known if name in other and other not in near]
+            hint = f"did you mean {' or '.join(near)}?" if near else f"the {noun}s are {', '.join(known)}"
+            _refuse(f"no {noun} is named {name!r}; {hint}")
+    return [entry for entry in entries if entry.name in names]
+
+
+def _claims_work(entries: Sequence[Entry], names: Sequence[str] | None, options: Options) -> Work:
+    """The claims of these names, or all."""
+    chosen = entries if names is None else _named(entries, names, "claim")
+    store = Store(options.directory, entries, _settings(options))
+    return Work(chosen, store, _sources(options, sources.computed))
+
+
+def _stored_networks(entries: Sequence[Entry], options: Options) -> Work:
+    """What there is of network results without computing: the user's own, else those of the repository."""
+    store = Store(options.directory / "mlp", entries, _settings(options), provenance.network_stamp())
+    there = [e for e in entries if sources.earlier(e, store) or shipped.path(e, "cpu").is_file()]
+    known = (sources.earlier, sources.stored)
+    return Work(there, store, known, network_report.write, "network results", "stored network results")
+
+
+def _perform(work: Work, board: progress.CellBoard | None = None) -> None:
+    """Settle the work before the user's eyes; leave with 2 if it cannot start, 130 if interrupted."""
+    try:
+        work.store.open()
+        interrupted = _watch(work, board or terminal.Board(work.chosen, work.store))
+    except OSError as error:
+        _refuse(f"cannot write to --out {work.store.directory}: {error.strerror or error}")
+    done = work.done
+    terminal.show_result(done, work.store, work.heading)
+    terminal.show_troubles(done, work.store)
+    if interrupted:
+        terminal.complain(
+            f"interrupted after {len(done)} of {len(work.chosen)} {work.noun}; --resume goes on from there"
+        )
+        raise typer.Exit(130)
+
+
+def _watch(work: Work, board: terminal.Board | progress.CellBoard) -> bool:
+    """Let the claims run before the board; True if the user stopped them."""
+    with board:
+        try:
+            for event in runner.run(work.chosen, work.store, work.sources, work.page):
+                board.update(event)
+                if isinstance(event, runner.Finished):
+                    work.then(event.entry, event.outcome)
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def _leave(*works: Work) -> NoReturn:
+    """Say where the pages are; 0 if everything holds, 1 if not."""
+    for work in works:
+        if work.chosen:
+            terminal.show_place(work.store)
+    raise typer.Exit(0 if all(work.holds for work in works) else 1)
+
+
+def _refuse(reason: str) -> NoReturn:
+    """One clear sentence, no traceback, exit status 2."""
+    terminal.complain(f"error: {reason}")
+    raise typer.Exit(2)
