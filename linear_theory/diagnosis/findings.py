@@ -11,7 +11,7 @@ from scipy import stats
 
 from ..arrays import Array
 from .checks import equal_weights
-from .columns import remarks
+from .columns import remarks, rounding_columns
 from .contest import WORTH
 from .paths import half_life, safe_step, slowest
 from .theory import rank_of, shift_ratio
@@ -106,6 +106,7 @@ def _stall(d: Diagnosis) -> list[str]:
     if idle:
         whose = "row" if int((d.spectrum[0] <= 0).sum()) == idle else "row with any weight"
         them = "it" if idle == 1 else "them"
+        them += " beyond rounding" * bool(rounding_columns(d.rows.X).any())
         still = [
             f"Along {idle} of {some(len(v), 'direction')} nothing moves at all: no {whose} reaches {them}."
         ]
