@@ -566,3 +566,11 @@ def test_a_file_name_that_is_no_text_is_read_and_written(here):
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode().endswith("\npicture: r\\udcffws-diagnosis.png\n")
     assert os.path.getsize(name + b"-diagnosis.png") > 10_000
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize(("option", "name"), [("--out", "pipe.png"), ("--weights-out", "pipe.csv")])
+def test_a_pipe_to_write_to_is_no_file(here, option, name):
+    """And gets no advice on reading it."""
+    os.mkfifo(name)
+    assert refused("rows.csv", *AT, option, name) == f"error: {option} {name}: is a pipe, not a file\n"

@@ -240,3 +240,11 @@ def test_nothing_is_cut_off_and_no_words_overlap(name, monkeypatch):
         .get_title(loc="right")
         .startswith(f"{sum(c.verdict == 'broken' for c in d.checks)} of ")
     )
+
+
+def test_where_nothing_moves_there_are_no_others():
+    text = lt.diagnose(np.zeros((4, 2)), np.arange(4.0), np.zeros(2)).report()
+    assert "Nothing moves along 2 of 2 directions.\n" in text
+    assert "of the others" not in text
+    text = lt.diagnose(np.eye(4, 2) * [1, 0], np.arange(4.0) + 1, np.zeros(2)).report()
+    assert "Nothing moves along 1 of 2 directions; of the others:\n" in text

@@ -49,7 +49,7 @@ def remarks(d: Diagnosis, labels: Sequence[str]) -> list[str]:
     """What to know of the columns before anything else is read."""
     v = d.sample_weight
     counted = v > 0
-    X, residual = d.rows.X[counted], d.rows.residual[counted]
+    X, residual = (rows if counted.all() else rows[counted] for rows in (d.rows.X, d.rows.residual))
     far = _far("row", X, residual, v[counted], [*labels, "the residual y − X·start"])
     old = d.pretrain_rows
     old = [] if old is None else _far("old row", old, None, np.ones(len(old)), labels)
@@ -67,11 +67,12 @@ def _far(kind: str, X: Array, residual: Array | None, counts: Array, labels: Seq
     """The columns whose mean is far from 0, the furthest first; one row alone has a mean, but no spread."""
     if len(X) < 2:
         return []
-    columns = X if residual is None else np.column_stack([X, residual])
+    parts = [X] if residual is None else [X, residual[:, None]]  # one by one, without a copy of all rows
+    of_each = lambda figure: np.concatenate([figure(part) for part in parts])
     n = float(counts.sum())
-    means = mean(counts, columns)
-    spread = np.sqrt(mean(counts, (columns - means) ** 2))
-    constant = _constant(columns)
+    means = of_each(lambda part: mean(counts, part))
+    spread = of_each(lambda part: np.sqrt(mean(counts, (part - mean(counts, part)) ** 2)))
+    constant = of_each(_constant)
     far = np.where(constant, means != 0, (abs(means) > FAR * spread) & (abs(means) * n**0.5 > SURE * spread))
     far[: X.shape[1]] &= ~rounding_columns(X)  # of these something else is said
     order: list[int] = np.flatnonzero(far).tolist()
