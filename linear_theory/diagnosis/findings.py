@@ -63,6 +63,8 @@ def _to_the_end(d: Diagnosis) -> list[str]:
     known = d.pretrain_covariance is not None
     verb = "forgets" if known else "moves its predictions on these rows by a mean square of"
     if kept < SAME**2 and abs(ratio - 1) < SAME:
+        if slowest(d)[0] > slowest(d, 0)[0]:  # by weights so small that no number of steps gets there
+            return []
         both = "forget" if known else "move their predictions on these rows by a mean square of"
         way = ": the weights change the way, not the end" if _another_way(d) else ""
         return [
