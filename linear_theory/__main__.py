@@ -52,6 +52,7 @@ ARGUMENTS = {
     "pretrain_covariance": "--pretrain-covariance",
     "pretrain_rows": "--pretrain-rows",
     "sample_weight": "--sample-weight",
+    "column_scale": "--column-scale",
 }
 FILE = "FILE"  # readable=False beside it: whether it may be read is said by its reader
 
@@ -114,6 +115,14 @@ def diagnose_files(
             "the column is there.)  [default: all rows count alike]",
         ),
     ] = None,
+    column_scale: Annotated[
+        Path | None,
+        typer.Option(
+            "--column-scale", metavar=FILE, readable=False,
+            help="The magnitude each column was made from, before it was centred, one a feature as in --start: what "
+            "is only rounding of it counts as zero.  [default: every column counts]",
+        ),
+    ] = None,
     weights_out: Annotated[
         Path | None,
         typer.Option(
@@ -131,7 +140,9 @@ def diagnose_files(
 ) -> None:  # fmt: skip
     """What FLOW's weights would do to these rows: what is gained, what is lost, when to stop."""
     picture = out or Path(f"{rows.stem}-diagnosis.png")
-    inputs = [path for path in (rows, start, pretrain_covariance, pretrain_rows) if path is not None]
+    inputs = [
+        path for path in (rows, start, pretrain_covariance, pretrain_rows, column_scale) if path is not None
+    ]
     _writable("--out", picture, PICTURES, inputs)
     if weights_out is not None:
         _writable("--weights-out", weights_out, WEIGHTS, [*inputs, picture])
@@ -141,8 +152,16 @@ def diagnose_files(
         theta = read_start(start, table.names)
         sigma = None if pretrain_covariance is None else read_covariance(pretrain_covariance, table.names)
         old = None if pretrain_rows is None else read_old_rows(pretrain_rows, table.names, sample_weight)
+        scale = None if column_scale is None else read_start(column_scale, table.names)
         diagnosis = diagnose(
-            table.X, table.y, theta, temperature, sigma, pretrain_rows=old, sample_weight=table.sample_weight
+            table.X,
+            table.y,
+            theta,
+            temperature,
+            sigma,
+            pretrain_rows=old,
+            sample_weight=table.sample_weight,
+            column_scale=scale,
         )
     except FileError as error:
         _refuse(str(error))

@@ -29,7 +29,7 @@ __all__ = [
 NPY, ZIP = b"\x93NUMPY", b"PK"
 KINDS = (
     (stat.S_ISDIR, "is a directory, not a file"),
-    (stat.S_ISFIFO, "is a pipe, which can be read only once; save what comes out of it as a file"),
+    (stat.S_ISFIFO, "is a pipe, not a file"),
     (stat.S_ISSOCK, "is a socket, not a file"),
     (stat.S_ISCHR, "is a device, not a file"),
     (stat.S_ISBLK, "is a device, not a file"),
@@ -67,7 +67,8 @@ def first_bytes(path: Path, count: int = 8) -> bytes:
     try:
         wrong = not_regular(path)
         if wrong:
-            raise Unreadable(wrong)
+            once = ", and can be read only once; save what comes out of it as a file"
+            raise Unreadable(wrong + once * path.is_fifo())
         with path.open("rb") as file:
             return file.read(count)
     except (OSError, ValueError) as error:

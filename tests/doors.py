@@ -41,10 +41,10 @@ X, Y, START = (next(good for f, good, _ in TABLE if f is lt.solve)[name] for nam
 SUMS = lt.NormalEquations.of(X, Y, START)
 
 
-def _streamed(function, **others):
+def _streamed(function):
     """A function of a source, of the arrays that are its one chunk."""
 
-    def call(X, y, start, weights):
+    def call(X, y, start, weights, **others):
         return function([(X, y, weights)], start, **others)
 
     call.__qualname__ = f"streaming.{function.__name__}"
@@ -84,7 +84,11 @@ MORE = [
     (_of_own_rule, {"losses": np.array([-0.5, -1.0, -2.0])}),
     (as_rule, {"temperature": np.array(1.0)}),
     (lt.streaming.from_arrays, {"X": X, "y": Y, "weights": OPTIONAL["weights"]}),
-    *((_streamed(getattr(lt.streaming, name)), DATA) for name in ("solve", "normal_equations", "median_loss")),
+    *(
+        (_streamed(getattr(lt.streaming, name)), DATA | {"column_scale": OPTIONAL["column_scale"]})
+        for name in ("solve", "normal_equations")
+    ),
+    (_streamed(lt.streaming.median_loss), DATA),
     (_streamed(_listed), DATA),
     (IdentityPlusLowRank, {"factor": np.eye(3, 2), "core": np.eye(2), "scale": np.array(1.0)}),
     (Dense, {"matrix": np.eye(2)}),

@@ -341,6 +341,7 @@ TABLE = [
             "pretrain_covariance": OPTIONAL(MATRIX),
             "pretrain_rows": [rows for rows in OPTIONAL(ROWS) if getattr(rows, "shape", None) != (4, 2)],
             "sample_weight": [*WEIGHTS, [0.0, 0.0, 0.0]],
+            "column_scale": COLUMN_SCALE,
         },
     ),
     *(

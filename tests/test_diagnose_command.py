@@ -153,6 +153,28 @@ def test_a_column_of_prior_weights(here):
     assert line in both.stdout
 
 
+def test_a_column_that_is_only_rounding(here):
+    """Told what it was made from, it is a column of zeros: in the rows and in the old ones."""
+    left = 0.1 - np.nextafter(0.1, 1.0)
+    rounding = np.where(np.arange(150) % 2, left, 0.0)
+    table("centred.csv", {"along": X[:, 0], "one": rounding, "across": X[:, 1], "y": Y})
+    table("old.csv", {"along": OLD[:, 0], "one": rounding[:40], "across": OLD[:, 1]})
+    Path("start.csv").write_text("across,0.5\none,3\nalong,1.0\n", encoding="utf-8")
+    Path("scale.csv").write_text("along,0\none,0.1\nacross,0\n", encoding="utf-8")
+    call = "centred.csv", "--start", "start.csv", "--pretrain-rows", "old.csv"
+    untold, told = command(*call), command(*call, "--column-scale", "scale.csv")
+    assert told.exit_code == 0, told.output
+    joined = " ".join(untold.stdout.split())
+    assert "- one: no entry is beyond 1e−12" in joined
+    assert "or give column_scale" in joined
+    assert "one has mean" not in joined  # said once
+    assert "one is −" not in joined
+    assert "one: no entry" not in told.stdout
+    zeros = np.insert(X, 1, 0.0, axis=1), np.insert(OLD, 1, 0.0, axis=1)
+    want = lt.diagnose(zeros[0], Y, np.insert(START, 1, 3.0), pretrain_rows=zeros[1])
+    assert want.report(80, ["along", "one", "across"]) in told.stdout
+
+
 @pytest.mark.parametrize("name", ["weight", "Weights", "sample_weight", "sample weight", "case_weights"])
 @pytest.mark.parametrize("kind", ["csv", "npz"])
 def test_a_column_named_like_weights_is_decided_upon(here, name, kind):
@@ -291,6 +313,9 @@ FAILURES = {
     "no such weights": (("rows.csv", *AT, "--sample-weight", "many"), "has no column 'many' (sample weight)"),
     "weights of the target": (("rows.csv", *AT, "--sample-weight", "y"), "'y' is asked for twice, as target, sample"),
     "negative weights": (("signed.csv", *AT, "--sample-weight", "k"), "--sample-weight array of shape"),
+    "scale of another size": (("rows.csv", *AT, "--column-scale", "three.npy"), "has shape (3, 3), must have (2,)"),
+    "negative scale": (("rows.csv", *AT, "--column-scale", "minus1.npy"), "--column-scale array([ 1., -1.]): must be"),
+    "no such scale": (("rows.csv", *AT, "--column-scale", "none.npy"), "none.npy: there is no such file"),
     "over old rows": (("rows.csv", *AT, "--pretrain-rows", "old.csv", "--weights-out", "old.csv"), "would overwrite"),
     "other size": (("rows.csv", *AT, "--pretrain-covariance", "three.npy"), "has shape (3, 3), must have (2, 2)"),
     "picture": (("rows.csv", *AT, "--out", "p.jpg"), "--out p.jpg: must end in .png, .pdf, .svg"),
@@ -312,6 +337,7 @@ def test_a_failure_is_one_sentence_and_exit_2(here, arguments, said):
     np.save("skew.npy", [[1.0, 0.5], [0.0, 1.0]])
     np.save("minus.npy", [[1.0, 0.0], [0.0, -1.0]])
     np.save("three.npy", np.eye(3))
+    np.save("minus1.npy", [1.0, -1.0])
     Path("folder.png").mkdir()
     Path("link.npy").symlink_to("theta.npy")
     assert said in refused(*arguments)
@@ -352,7 +378,7 @@ def test_a_missing_terminal_library_too(here, missing):
 
 def test_help_names_every_option(here):
     said = CliRunner().invoke(app, ["diagnose", "--help"]).stdout
-    more = ("pretrain-covariance", "pretrain-rows", "sample-weight", "weights-out", "out")
+    more = ("pretrain-covariance", "pretrain-rows", "sample-weight", "column-scale", "weights-out", "out")
     for option in ("target", "start", "features", "temperature", *more):
         assert f"--{option}" in said
 
@@ -540,3 +566,11 @@ def test_a_file_name_that_is_no_text_is_read_and_written(here):
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode().endswith("\npicture: r\\udcffws-diagnosis.png\n")
     assert os.path.getsize(name + b"-diagnosis.png") > 10_000
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize(("option", "name"), [("--out", "pipe.png"), ("--weights-out", "pipe.csv")])
+def test_a_pipe_to_write_to_is_no_file(here, option, name):
+    """And gets no advice on reading it."""
+    os.mkfifo(name)
+    assert refused("rows.csv", *AT, option, name) == f"error: {option} {name}: is a pipe, not a file\n"

@@ -350,7 +350,7 @@ def linked(path, to):
 
 
 ODD = {
-    "a pipe": (fifo, "is a pipe, which can be read only once"),
+    "a pipe": (fifo, "is a pipe, not a file, and can be read only once"),
     "a device": (lambda path: linked(path, "/dev/zero"), "is a device, not a file"),
     "a terminal": (lambda path: linked(path, "/dev/tty"), "is a device, not a file"),
     "a socket": (listening, "is a socket, not a file"),
@@ -720,3 +720,14 @@ def test_a_covariance_is_matched_by_name(tmp_path):
     for content, said in wrong.items():
         with pytest.raises(FileError, match=said):
             read_covariance(written(tmp_path / "w.csv", content), NAMES)
+
+
+@pytest.mark.parametrize("after", ["", "\n", "\n\n", "\r\n \r\n"])
+def test_of_no_rows_pyarrow_is_not_asked(tmp_path, monkeypatch, after):
+    """It leaves a thread behind where there are none, and then the process may abort at its end."""
+    from pyarrow import csv
+
+    monkeypatch.setattr(csv, "read_csv", None)
+    (tmp_path / "header.csv").write_text("a,y" + after, encoding="utf-8")
+    with pytest.raises(FileError, match=r"holds no rows|has 1 cells"):
+        read_rows(tmp_path / "header.csv", "y")

@@ -240,3 +240,26 @@ def test_nothing_is_cut_off_and_no_words_overlap(name, monkeypatch):
         .get_title(loc="right")
         .startswith(f"{sum(c.verdict == 'broken' for c in d.checks)} of ")
     )
+
+
+def test_where_nothing_moves_there_are_no_others():
+    text = lt.diagnose(np.zeros((4, 2)), np.arange(4.0), np.zeros(2)).report()
+    assert "Nothing moves along 2 of 2 directions.\n" in text
+    assert "of the others" not in text
+    text = lt.diagnose(np.eye(4, 2) * [1, 0], np.arange(4.0) + 1, np.zeros(2)).report()
+    assert "Nothing moves along 1 of 2 directions; of the others:\n" in text
+
+
+@pytest.mark.parametrize("rows", [4, 400, 4004, 40_000])
+@pytest.mark.parametrize("turn", [0.0, 0.3, 1.0])
+def test_a_curvature_of_two_is_two_however_its_sum_was_rounded(rows, turn):
+    """A ±1 factorial in units (1, √2): at ½ the second direction would swing for ever, so a safe step is taken."""
+    signs = np.tile([[1, 1], [1, -1], [-1, 1], [-1, -1]], (rows // 4, 1)).astype(float)
+    spin = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+    X = signs * [1, math.sqrt(2)] @ spin
+    d = lt.diagnose(X, X @ np.ones(2), np.zeros(2), np.inf)
+    # 2ηλ is then ½ and 1: the first direction halves its error in one step, the second is there at once.
+    assert near(d.half_life, 1.0, 1e4)
+    assert d.paths.curtailed[1]
+    slow = np.array([1.0, 0.0]) @ spin
+    assert near(abs(d.stalled_direction @ slow), 1.0, 1e4)

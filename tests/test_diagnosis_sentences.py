@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 import linear_theory as lt
 from linear_theory.diagnosis import findings as package
@@ -65,6 +65,7 @@ def said(X, y, start, tau, options, counts):
     )
 
 
+@example(1307)  # a row of weight 1e-19 decides where FLOW ends, and no number of steps gets there
 @given(SEEDS)
 def test_every_sentence_is_true(seed):
     rows = drawn(seed)

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from tests.reference_rational import closest
 from tests.strategies import SEEDS, Data, data, random_data
 from tests.tolerances import EPS, near
 
@@ -246,3 +247,45 @@ def test_what_does_not_merge():
         part + lt.NormalEquations.empty(np.zeros(3))
     with pytest.raises(lt.InvalidValueError, match="no rows yet"):
         lt.NormalEquations.empty(START).solve()
+
+
+UNITS = st.sampled_from([0, -13, -26, -50, -100])
+
+
+def in_jax(function):
+    """As arrays of JAX, in double precision."""
+
+    def call(*arrays):
+        with jax.enable_x64(True):
+            return np.asarray(function(*map(jnp.asarray, arrays)))
+
+    return call
+
+
+WITH_NULL_SPACE = {
+    "sums": lambda X, y, start: lt.NormalEquations.of(X, y, start).solve().theta,
+    "sums in JAX": in_jax(lambda X, y, start: lt.NormalEquations.of(X, y, start).solve().theta),
+    "rows in JAX": in_jax(lambda X, y, start: lt.solve(X, y, start).theta),
+    "rows": lambda X, y, start: lt.solve(X, y, start).theta,
+}
+
+
+@pytest.mark.parametrize("name", WITH_NULL_SPACE)
+@settings(max_examples=25)
+@given(
+    st.lists(st.sampled_from([None, 0, 1, 2]), min_size=2, max_size=6),
+    st.lists(UNITS, min_size=6, max_size=6),
+    SEEDS,
+)
+def test_what_depends_in_one_unit_leaves_columns_of_another_alone(name, copied, units, seed):
+    """Columns of zeros, and copies of three columns, each in a unit of its own (a power of two): against fractions."""
+    data = random_data(9, 3, 3, condition=2.0, seed=seed)
+    copies = np.array([np.zeros(9) if k is None else data.X[:, k] for k in copied]).T
+    scale = np.array(units[: len(copied)])
+    X, start = np.ldexp(copies, scale), np.ldexp(np.arange(1.0, 1 + len(copied)), -scale)
+    want = start + np.array(list(map(float, closest(X, data.y, start).displacement)))
+    found = WITH_NULL_SPACE[name](X, data.y, start)
+    room = np.ldexp(abs(np.ldexp(want, scale)).max() + len(copied), -scale)
+    assert near(found / room, want / room, 400.0, 1.0)
+    idle = np.array([k is None for k in copied])
+    assert np.array_equal(found[idle], start[idle])

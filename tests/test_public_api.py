@@ -40,7 +40,9 @@ SIGNATURES = {
     "temperature_path": "(X, y, start, temperatures, ridge=0.0, accuracy=1e-08, *, column_scale=None)",
     "linearize": "(predict, params, X, y)",
     "diagnose": "(X, y, start, temperature=None, pretrain_covariance=None, *, pretrain_rows=None, "
-    "sample_weight=None)",
+    "sample_weight=None, column_scale=None)",
+    "streaming.solve": "(source, start, temperature=inf, ridge=0.0, *, column_scale=None)",
+    "streaming.normal_equations": "(source, start, temperature=inf, *, column_scale=None)",
     "NormalEquations.of": "(X, y, start, weights=None, *, column_scale=None)",
 }
 """The list of DESIGN.md, word for word, and what has joined it."""

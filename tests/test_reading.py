@@ -306,6 +306,13 @@ def test_weights_streams_and_covariances_too():
     with pytest.raises(lt.InvalidValueError, match=r"y = .*other labels than X.*chunk 0"):
         lt.streaming.solve([(FRAME, SHUFFLED)], START)
     theta = pd.Series([1.0, 0.0], index=["dose", "age"])
+    chunks = [(FRAME, Y), (FRAME[["age", "dose"]], Y)]
+    for function in (lt.streaming.solve, lt.streaming.normal_equations, lt.streaming.median_loss):
+        with pytest.raises(lt.InvalidValueError, match=r"X = .*other labels than start.*chunk 1"):
+            function(chunks, theta)
+    lt.streaming.solve(chunks[:1], theta)
+    with pytest.raises(lt.InvalidValueError, match=r"column_scale = .*other labels than start"):
+        lt.streaming.solve(chunks[:1], theta, column_scale=theta[::-1])
     with pytest.raises(lt.InvalidValueError, match=r"target = .*other labels than pretrained"):
         lt.FineTuningProblem(theta, theta[::-1], SIGMA)
     with pytest.raises(lt.InvalidValueError, match=r"target_covariance = .*its other axis"):

@@ -35,12 +35,13 @@ def basis(A: Array, sizes: Array | None = None) -> Array:
     """
     if not len(A):
         return A[:, :0]
-    lengths = np.linalg.norm(A, axis=0) if sizes is None else sizes
-    scaled = A / np.where(lengths > 0, lengths, 1.0)
-    values, vectors = np.linalg.eigh(gram(scaled))
+    products = gram(A)
+    lengths = np.sqrt(products.diagonal()) if sizes is None else sizes
+    units = np.where(lengths > 0, lengths, 1.0)
+    values, vectors = np.linalg.eigh(products / units / units[:, None])
     if values[0] > STEADY * max(values[-1], 1.0):
-        return scaled @ (vectors / np.sqrt(values))
-    left, values, _ = np.linalg.svd(scaled, full_matrices=False)
+        return A @ (vectors / np.sqrt(values) / units[:, None])
+    left, values, _ = np.linalg.svd(A / units, full_matrices=False)
     return left[:, values > UNSEEN * max(values[0], 1.0)]
 
 

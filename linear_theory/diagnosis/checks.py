@@ -20,7 +20,7 @@ from ..tilting import residual_tilt
 from ..weights import Flow
 from .bases import UNSEEN, basis, whitened
 from .deviates import SIGMAS, as_deviate, f_deviate, kurtosis_deviate, skewness_deviates, threshold
-from .prior import mean, median, scaled
+from .prior import mean, scaled
 
 if TYPE_CHECKING:
     from .result import Diagnosis
@@ -92,7 +92,7 @@ class Check:
 
 def at_the_median(d: Diagnosis) -> bool:
     """Whether the temperature is the median loss of the start."""
-    return float(d.temperature) == float(median(NUMPY, d.rows.residual**2, d.sample_weight))
+    return float(d.temperature) == d._median
 
 
 def judged(d: Diagnosis) -> tuple[Check, ...]:
@@ -104,7 +104,8 @@ def judged(d: Diagnosis) -> tuple[Check, ...]:
 
 def _found(d: Diagnosis) -> Iterator[tuple[Any, ...]]:
     counted = d.sample_weight > 0
-    X, r, w, v = (array[counted] for array in (d.rows.X, d.rows.residual, d.rows.weights, d.sample_weight))
+    every = d.rows.X, d.rows.residual, d.rows.weights, d.sample_weight
+    X, r, w, v = every if counted.all() else (array[counted] for array in every)
     aim = X @ d.shift  # −E[r | x]
     noise = r + aim
     left, all_of_it = float(v @ noise**2), float(v @ r**2)

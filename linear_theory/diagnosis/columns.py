@@ -16,7 +16,7 @@ from .words import number
 if TYPE_CHECKING:
     from .result import Diagnosis
 
-__all__ = ["FAR", "remarks", "warn_of_weights", "weight_like"]
+__all__ = ["FAR", "remarks", "rounding_columns", "warn_of_weights", "weight_like"]
 
 FAR, SURE = 0.5, 4.0
 """A mean this many standard deviations from 0 is far, if it is beyond so many standard errors."""
@@ -49,10 +49,10 @@ def remarks(d: Diagnosis, labels: Sequence[str]) -> list[str]:
     """What to know of the columns before anything else is read."""
     v = d.sample_weight
     counted = v > 0
-    joint = np.column_stack([d.rows.X, d.rows.residual])[counted]
-    far = _far("row", joint, v[counted], [*labels, "the residual y − X·start"])
+    X, residual = (rows if counted.all() else rows[counted] for rows in (d.rows.X, d.rows.residual))
+    far = _far("row", X, residual, v[counted], [*labels, "the residual y − X·start"])
     old = d.pretrain_rows
-    old = [] if old is None else _far("old row", old, np.ones(len(old)), labels)
+    old = [] if old is None else _far("old row", old, None, np.ones(len(old)), labels)
     said = [
         f"Far from centred: {found}. The theory is of rows around 0, and here a mean counts as one more direction. "
         "Unless that is meant (an intercept), subtract their means from the columns of X, from y − X·start, and from "
@@ -60,18 +60,21 @@ def remarks(d: Diagnosis, labels: Sequence[str]) -> list[str]:
         for found in [_join([*far, *old])]
         if found
     ]
-    return [*said, *_rounding(joint[:, :-1], labels)]
+    return [*said, *_rounding(X, labels)]
 
 
-def _far(kind: str, columns: Array, counts: Array, labels: Sequence[str]) -> list[str]:
+def _far(kind: str, X: Array, residual: Array | None, counts: Array, labels: Sequence[str]) -> list[str]:
     """The columns whose mean is far from 0, the furthest first; one row alone has a mean, but no spread."""
-    if len(columns) < 2:
+    if len(X) < 2:
         return []
+    parts = [X] if residual is None else [X, residual[:, None]]  # one by one, without a copy of all rows
+    of_each = lambda figure: np.concatenate([figure(part) for part in parts])
     n = float(counts.sum())
-    means = mean(counts, columns)
-    spread = np.sqrt(mean(counts, (columns - means) ** 2))
-    constant = _constant(columns)
+    means = of_each(lambda part: mean(counts, part))
+    spread = of_each(lambda part: np.sqrt(mean(counts, (part - mean(counts, part)) ** 2)))
+    constant = of_each(_constant)
     far = np.where(constant, means != 0, (abs(means) > FAR * spread) & (abs(means) * n**0.5 > SURE * spread))
+    far[: X.shape[1]] &= ~rounding_columns(X)  # of these something else is said
     order: list[int] = np.flatnonzero(far).tolist()
     order.sort(key=lambda k: -np.inf if constant[k] else -abs(means[k]) / spread[k])
 
@@ -105,7 +108,8 @@ def _rounding(X: Array, labels: Sequence[str]) -> list[str]:
     named = _join([labels[k] for k in few[:3]]) + f" and {len(few) - 3} more" * (len(few) > 3)
     return [
         f"{named}: no entry is beyond {number(TINY)} of the largest of the other columns. If that is what centring "
-        "left of a constant, drop it: it is fitted like any other, and its parameter is rounding over rounding."
+        "left of a constant, drop it, or give column_scale, the magnitudes before centring. Left as it is it is "
+        "fitted like any other, and its parameter is rounding over rounding."
     ]
 
 

@@ -11,7 +11,7 @@ from scipy import special
 
 from ..arrays import Array
 from .checks import equal_weights
-from .columns import remarks
+from .columns import remarks, rounding_columns
 from .contest import WORTH
 from .paths import half_life, safe_step, slowest
 from .theory import rank_of, shift_ratio
@@ -63,6 +63,8 @@ def _to_the_end(d: Diagnosis) -> list[str]:
     known = d.pretrain_covariance is not None
     verb = "forgets" if known else "moves its predictions on these rows by a mean square of"
     if kept < SAME**2 and abs(ratio - 1) < SAME:
+        if slowest(d)[0] > slowest(d, 0)[0]:  # by weights so small that no number of steps gets there
+            return []
         both = "forget" if known else "move their predictions on these rows by a mean square of"
         way = ": the weights change the way, not the end" if _another_way(d) else ""
         return [
@@ -106,6 +108,7 @@ def _stall(d: Diagnosis) -> list[str]:
     if idle:
         whose = "row" if int((d.spectrum[0] <= 0).sum()) == idle else "row with any weight"
         them = "it" if idle == 1 else "them"
+        them += " beyond rounding" * bool(rounding_columns(d.rows.X).any())
         still = [
             f"Along {idle} of {some(len(v), 'direction')} nothing moves at all: no {whose} reaches {them}."
         ]

@@ -10,6 +10,7 @@ import numpy as np
 from ..arrays import Array, finite, is_concrete, meshed, namespace, reject
 from ..covariance import Dense, checked_covariance
 from ..least_squares import Rows, Solution, checked_rows, solve
+from ..least_squares.rows import checked_scale, largest_entries, without_rounding
 from ..losses import checked_log_weights
 from ..tables import same_labels, same_rows
 from ..weights import as_rule
@@ -32,6 +33,7 @@ def diagnose(
     *,
     pretrain_rows: Array | None = None,
     sample_weight: Array | None = None,
+    column_scale: Array | None = None,
 ) -> Diagnosis:
     """What FLOW will stall on the rows X (n, d), y (n,) from ``start`` (d,), how long, at what price.
 
@@ -52,6 +54,9 @@ def diagnose(
     sample_weight : (n,) array, optional
         Prior weights v ≥ 0: a row counts as v rows like it, in every sum, in the median, and in the number of rows by
         which standard errors and checks go. Integers are counts; others should have mean 1. FLOW's w multiplies them.
+    column_scale : (d,) array, optional
+        The magnitude each column was made from, as in :func:`linear_theory.solve`: of X, and of ``pretrain_rows``.
+        Columns of which centring has left no more than rounding are then taken for zeros; nothing moves along them.
 
     Returns
     -------
@@ -85,7 +90,15 @@ def diagnose(
     for name, array in (("X", X), ("pretrain_rows", pretrain_rows)):
         warn_of_weights(name, array)
     space, rows = checked_rows(
-        X, y, start, None, temperature, pretrain_covariance, pretrain_rows, sample_weight
+        X,
+        y,
+        start,
+        None,
+        temperature,
+        pretrain_covariance,
+        pretrain_rows,
+        sample_weight,
+        column_scale=column_scale,
     )
     same_labels(
         "parameters",
@@ -112,11 +125,13 @@ def diagnose(
     if is_concrete(largest) and float(largest) == -math.inf:
         reject("temperature", tau, "leaves no row with any weight; raise it")
     weights = xp.exp(log_weights - largest)  # scale-free, so that none of this underflows
-    old, sigma = _remembered(space, start.shape[0], pretrain_covariance, pretrain_rows)
+    old, sigma = _remembered(space, start.shape[0], pretrain_covariance, pretrain_rows, column_scale)
     still = xp.zeros_like(start)  # solved for the displacement: the start's size costs no digits
     both = counts * weights
-    plain = solve(rows.X, rows.residual, still, None if sample_weight is None else counts)
-    flow = solve(rows.X, rows.residual, still, both)
+    plain = solve(
+        rows.X, rows.residual, still, None if sample_weight is None else counts, column_scale=column_scale
+    )
+    flow = solve(rows.X, rows.residual, still, both, column_scale=column_scale)
     displaced, shift = xp.stack([still, flow.theta, plain.theta]), -plain.theta
     weighted = gram(rows.X, both / both.sum())
     values, vectors = xp.linalg.eigh(weighted)
@@ -146,7 +161,7 @@ def diagnose(
     )
 
 
-def _remembered(space: Any, dim: int, sigma: Any, old: Any) -> tuple[Array | None, Any]:
+def _remembered(space: Any, dim: int, sigma: Any, old: Any, scale: Any) -> tuple[Array | None, Any]:
     """The old rows, checked, and Σ: theirs, or the one given."""
     if old is None:
         if sigma is None:
@@ -158,6 +173,9 @@ def _remembered(space: Any, dim: int, sigma: Any, old: Any) -> tuple[Array | Non
     rows = finite(space, "pretrain_rows", old, ndim=2)
     if rows.shape[0] == 0 or rows.shape[1] != dim:
         reject("pretrain_rows", old, f"has shape {rows.shape}, must have (m, {dim}), m ≥ 1: the columns of X")
+    if scale is not None:
+        made_from, largest = checked_scale(space, scale, dim), largest_entries(space, rows)
+        rows, _ = without_rounding(space, rows, made_from, largest, rows.shape[0])
     with np.errstate(over="ignore"):
         second = gram(rows) / rows.shape[0]
     _representable("pretrain_rows", old, second)

@@ -140,8 +140,12 @@ def safe_step(spectrum: Array) -> Array:
     """
     space = namespace(spectrum)
     largest = spectrum[:, -1].max()
-    rounding = 16 * spectrum.shape[1] * space.eps  # of an eigenvalue that is 2: a step that never ends
-    return 0.5 / space.xp.where(largest < 2 * (1 - rounding), 1.0, largest)
+    return 0.5 / space.xp.where(largest < 2 * _edge(spectrum), 1.0, largest)
+
+
+def _edge(spectrum: Array) -> float:
+    """How near to 1 ηλ may be: nearer, it may be 1 but for the rounding of sums over many rows, and never end."""
+    return 1 - spectrum.shape[1] * namespace(spectrum).eps ** 0.5
 
 
 def kept(spectrum: Array) -> Array:
@@ -177,7 +181,7 @@ def followed(d: Diagnosis) -> Paths:
     step, mass, steepest = float(safe_step(d.spectrum)), float(d.mean_weight), float(d.spectrum[0, -1])
     with np.errstate(divide="ignore", over="ignore"):
         flow_rate = float(np.float64(step) / mass)
-        converges = 0 < flow_rate < math.inf and flow_rate * steepest < 1
+        converges = 0 < flow_rate < math.inf and flow_rate * steepest < _edge(d.spectrum)
         standard_rate = flow_rate if converges else max(step, 0.5 / steepest) if steepest > 0 else step
     count = d.sample_weight / d.sample_weight.mean()
     weights = count * d.rows.weights

@@ -162,7 +162,9 @@ def _csv_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
     names = [name.strip() for name in header]
     wanted = choose(names)
     places = [names.index(name) for name in wanted]
-    columns = _by_arrow(data, end, len(names), places) if WELL_QUOTED.fullmatch(data, end) else None
+    # Of no rows at all pyarrow makes an error, and a thread that may abort the process as it ends.
+    plain = data[end:].strip() and WELL_QUOTED.fullmatch(data, end)
+    columns = _by_arrow(data, end, len(names), places) if plain else None
     return wanted, columns or _by_cell(path, data, end, names, places)
 
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arrays import Array, namespace, reject
+from ..arrays import Array, reject
 from ..weights import Flow
 from .checks import Check, at_the_median, equal_weights
 from .contest import WORTH
 from .findings import findings, overlap_with, told_steps
 from .paths import METHODS, Paths, Point, averaged, gentle_best, joint_optimum, slowest
-from .prior import median
 from .theory import compared
 from .words import column_names, number, percent, some
 
@@ -28,8 +27,6 @@ NARROWEST = 60
 
 WIDE = 76
 """From here on tables have room for the standard errors of what is expected."""
-
-NUMPY = namespace()
 
 Fill = Callable[[str], str]  # a paragraph, broken into lines
 
@@ -157,7 +154,7 @@ def _reasons(paths: Paths) -> tuple[str, str, str]:
 
 def _weights(d: Diagnosis, fill: Fill) -> str:
     tau, n = float(d.temperature), len(d.rows.residual)
-    middle = float(median(NUMPY, d.rows.residual**2, d.sample_weight))
+    middle = d._median
     kind = ", the median loss of the start" if at_the_median(d) else ""
     if not kind and middle > 0 and tau < math.inf:
         kind = f", {number(tau / middle)} times the median loss of the start"
@@ -180,7 +177,8 @@ def _slowest(d: Diagnosis, labels: Sequence[str], width: int, fill: Fill) -> str
         lines.append(fill(f"Some eigenvalues of {len(d.shift)}, the lowest and the highest among them."))
     idle, direction, _ = slowest(d)
     if idle:
-        lines.append(fill(f"Nothing moves along {idle} of {some(len(d.shift), 'direction')}; of the others:"))
+        others = "; of the others:" if idle < len(d.shift) else "."
+        lines.append(fill(f"Nothing moves along {idle} of {some(len(d.shift), 'direction')}{others}"))
     if idle < len(d.shift):
         lines.append(fill(f"Slowest direction: {_direction(direction, labels)}; half-life {told_steps(d)}."))
     if length > 0:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ..arrays import Array, InvalidTypeError, is_concrete, pytree
+from ..arrays import Array, InvalidTypeError, is_concrete, namespace, pytree
 from ..covariance import Covariance, Dense
 from ..least_squares import Rows
 from .checks import Check, judged
 from .contest import Contest, contested
 from .paths import Paths, followed
+from .prior import median
 
 if TYPE_CHECKING:
     from .picture import Figure
@@ -96,6 +97,11 @@ class Diagnosis:
             return self
         move = lambda leaf: np.asarray(leaf, dtype=float) if isinstance(leaf, jax.Array) else leaf
         return jax.tree.map(move, self)
+
+    @cached_property
+    def _median(self) -> float:
+        """The median loss of the start; of a diagnosis in NumPy."""
+        return float(median(namespace(), self.rows.residual**2, self.sample_weight))
 
     @cached_property
     def _contest(self) -> Contest:

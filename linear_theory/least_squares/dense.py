@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg.lapack
 
-from ..arrays import Array, Namespace, reject
+from ..arrays import Array, Namespace, namespace, reject
 from . import pivoted
 from .blocks import BLOCK_ENTRIES, calm_blas, one_root, residual_products, weighted_products
 from .fit import CHOLESKY, CONTRACTION, DIRECT, DUAL, DUAL_REFINED, IDLE, NOISY, REFINED, Fit, far_from
-from .rows import Sample, refuse_infinite
+from .rows import Sample, largest_entries, refuse_infinite
 
 lapack: Any = scipy.linalg.lapack
 
@@ -109,10 +109,12 @@ def _fit(space: Namespace, sample: Sample, pull: float) -> Fit:
 
 def noisy(sample: Sample) -> bool:
     """Whether so little is left of some column that combinations of it may be rounding."""
-    if sample.noise is None:
-        return False
-    left = np.maximum(sample.X.max(axis=0), -sample.X.min(axis=0))
-    return bool((sample.noise > NOISY * left).any())
+    return sample.noise is not None and drowned(sample.noise, largest_entries(namespace(), sample.X))
+
+
+def drowned(noise: Array, largest: Array) -> bool:
+    """The same from the columns' noise and largest entries."""
+    return bool((noise > NOISY * largest).any())
 
 
 def _in_units(sample: Sample, unit: float) -> Sample | None:

@@ -22,7 +22,16 @@ from ..arrays import (
 from ..tables import same_labels, same_rows
 from .blocks import blocks, strips
 
-__all__ = ["Rows", "Sample", "checked_rows", "checked_sample", "refuse_infinite"]
+__all__ = [
+    "Rows",
+    "Sample",
+    "checked_rows",
+    "checked_sample",
+    "checked_scale",
+    "largest_entries",
+    "refuse_infinite",
+    "without_rounding",
+]
 
 
 @pytree
@@ -96,19 +105,31 @@ def checked_sample(
         weights = shaped("weights", weights, (n,), "one a row of X")
     noise = None
     if column_scale is not None:
-        matrix, noise = _without_rounding(space, matrix, column_scale)
+        scale = checked_scale(space, column_scale, d)
+        matrix, noise = without_rounding(space, matrix, scale, largest_entries(space, matrix), n)
     return space, Sample(matrix, labels, origin, weights, noise)
 
 
-def _without_rounding(space: Namespace, X: Array, column_scale: object) -> tuple[Array, Array]:
-    """X with those columns set to zero that are no more than centring n rows leaves of a constant; and the noise
-    of the others.
-    """
-    n, d = X.shape
+# ------------------------------------------------------------------------------------- columns that are rounding
+
+
+def checked_scale(space: Namespace, column_scale: object, d: int) -> Array:
+    """The magnitude (d,) that each column was made from, finite and ≥ 0."""
     accept = lambda c: (c >= 0) & (c < math.inf)
     scale = bounded(space, "column_scale", column_scale, accept, "must be finite and ≥ 0", ndim=1)
-    scale = shaped("column_scale", scale, (d,), "one entry a column of X, the magnitude it was made from")
-    rounding = space.xp.maximum(X.max(axis=0), -X.min(axis=0)) <= n * space.eps * scale
+    return shaped("column_scale", scale, (d,), "one entry a column of X, the magnitude it was made from")
+
+
+def largest_entries(space: Namespace, X: Array) -> Array:
+    """The largest ``|x|`` of each column (d,)."""
+    return space.xp.maximum(X.max(axis=0), -X.min(axis=0))
+
+
+def without_rounding(space: Namespace, X: Array, scale: Array, largest: Array, n: int) -> tuple[Array, Array]:
+    """X with those columns set to zero that are no more than centring n rows leaves of a constant; and the noise
+    of the others. ``largest`` (d,): the largest ``|x|`` of each column among all n rows, of which X may be some.
+    """
+    rounding = largest <= n * space.eps * scale
     if not is_concrete(rounding) or bool(rounding.any()):
         X = space.xp.where(rounding, 0.0, X)
     return X, space.xp.where(rounding, 0.0, scale)
@@ -128,10 +149,15 @@ def refuse_infinite(space: Namespace, X: Array) -> None:
 
 
 def checked_rows(
-    X: object, y: object, start: object, weights: object | None, *others: object
+    X: object,
+    y: object,
+    start: object,
+    weights: object | None,
+    *others: object,
+    column_scale: object | None = None,
 ) -> tuple[Namespace, Rows]:
     """The engine of all the arguments, and the rows in it, checked; ``weights=None`` is all ones."""
-    space, sample = checked_sample(X, y, start, weights, *others)
+    space, sample = checked_sample(X, y, start, weights, *others, column_scale=column_scale)
     if sample.y.ndim == 2:
         reject("y", y, f"must be a vector, not an array of shape {sample.y.shape}")
     refuse_infinite(space, sample.X)

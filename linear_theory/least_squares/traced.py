@@ -183,11 +183,18 @@ def _by_svd(space: Namespace, rows: Weighted, offset: Array, noise: Array) -> Fo
     tall = jnp.concatenate([seen[:, :d], jnp.sqrt(pull) * jnp.eye(d, dtype=space.dtype)])
     aim = seen[:, d:].reshape(-1, *residual.shape[1:])
     aim = jnp.concatenate([aim, -jnp.sqrt(pull) * offset])
-    scale = jnp.maximum(column_sizes(space, (tall**2).sum(axis=0)), noise)
-    left, sizes, right = jnp.linalg.svd(tall / scale, full_matrices=False)
-    kept = sizes > (n + d) * space.eps * jnp.maximum(sizes[0], 1.0)
-    inverse = spectral_inverse(space, sizes, right.T, kept, scale)
-    return inverse, inverse.root @ (left.T @ aim), jnp.asarray(SVD), jnp.asarray(0)
+    squares = (tall**2).sum(axis=0)
+    scale = jnp.maximum(column_sizes(space, squares), noise)
+    # A column of zeros gets a singular value that no other can have, so that it is nobody's part.
+    idle, apart = squares == 0, 2.0 * d**0.5
+    both = jnp.concatenate([tall / scale, apart * jnp.diag(idle.astype(space.dtype))])
+    left, sizes, right = jnp.linalg.svd(both, full_matrices=False)
+    gone = sizes > 0.75 * apart
+    sizes = jnp.where(gone, 0.0, sizes)
+    kept = sizes > (n + d) * space.eps * jnp.maximum(jnp.max(sizes), 1.0)
+    right = jnp.where(idle[:, None] | gone, 0.0, right.T)
+    inverse = spectral_inverse(space, sizes, right, kept, scale, idle, power=1)
+    return inverse, inverse.root @ (left[: len(tall)].T @ aim), jnp.asarray(SVD), jnp.asarray(0)
 
 
 def _triangle(rows: Array) -> Array:
@@ -209,10 +216,14 @@ def fit_equations(space: Namespace, equations: NormalEquations, ridge: Array) ->
     stop = jax.lax.stop_gradient if xp is jnp else lambda value: value
     matrix, squares = stop(gram + pull * xp.eye(d, dtype=space.dtype)), stop(xp.diagonal(gram))
     scale = column_sizes(space, xp.diagonal(matrix))
-    values, vectors = xp.linalg.eigh(matrix / scale / scale[:, None])
-    values, vectors = values[::-1], vectors[:, ::-1]
-    kept = values > d * space.eps * xp.maximum(values[0], 0.0)
-    inverse = spectral_inverse(space, xp.sqrt(xp.where(kept, values, 0.0)), vectors, kept, scale)
+    # A column of zeros gets an eigenvalue that no other can have, so that it is nobody's part.
+    idle = xp.diagonal(matrix) == 0
+    values, vectors = xp.linalg.eigh(matrix / scale / scale[:, None] - xp.diag(idle.astype(space.dtype)))
+    vectors = xp.where(idle[:, None] | (values < -0.5), 0.0, vectors)
+    kept = values > d * space.eps * xp.maximum(values[-1], 0.0)
+    inverse = spectral_inverse(
+        space, xp.sqrt(xp.where(kept, values, 0.0)), vectors, kept, scale, idle, power=2
+    )
     displacement = inverse.root @ (inverse.root.T @ stop(moment))
     if xp is jnp:
         known = Split.of(inverse.root @ inverse.root.T, inverse.unseen)

@@ -26,7 +26,11 @@ TWICE = 1e-6
 
 
 def normal_equations(
-    source: Source, start: Array, temperature: float | WeightRule = math.inf
+    source: Source,
+    start: Array,
+    temperature: float | WeightRule = math.inf,
+    *,
+    column_scale: Array | None = None,
 ) -> NormalEquations:
     """Σ wᵢxᵢxᵢᵀ, Σ wᵢxᵢrᵢ, Σ wᵢrᵢ² with rᵢ = yᵢ − ⟨xᵢ, start⟩, in one pass and flat memory.
 
@@ -37,11 +41,15 @@ def normal_equations(
     temperature : float or weight rule
         wᵢ = exp(−rᵢ²/τ), or the rule's, times the weight in the source if it has any; ``inf`` (the default)
         leaves those alone. For the paper's default: ``median_loss(source, start).value``.
+    column_scale : (d,) array, optional
+        The magnitude each column was made from, as in :meth:`linear_theory.NormalEquations.of`. How large the
+        columns are shows in all rows only: this takes one pass more, before the others.
 
     Raises
     ------
     InvalidValueError, InvalidTypeError
-        For a bad chunk or row (named), no rows, weights that all underflow, or sums that overflow.
+        For a bad chunk or row (named), no rows, weights that all underflow, or sums that overflow; for a
+        ``column_scale`` beside a source that can be gone through only once.
 
     Examples
     --------
@@ -51,7 +59,7 @@ def normal_equations(
     >>> print(lt.streaming.normal_equations(chunks, np.zeros(1)).moment)
     [12.]
     """
-    stream, rule = Stream(source, start), as_rule(temperature)
+    stream, rule = Stream(source, start, column_scale), as_rule(temperature)
     with kept_threads():
         total = _summed(stream, rule)
     if not np.isfinite(total.gram).all() or not np.isfinite(total.energy):
@@ -91,7 +99,12 @@ class Solution(InMemory):
 
 
 def solve(
-    source: Source, start: Array, temperature: float | WeightRule = math.inf, ridge: float = 0.0
+    source: Source,
+    start: Array,
+    temperature: float | WeightRule = math.inf,
+    ridge: float = 0.0,
+    *,
+    column_scale: Array | None = None,
 ) -> Solution:
     """The minimiser of (1/n) Σ wᵢ(yᵢ − ⟨xᵢ,θ⟩)² + ridge·‖θ − start‖² closest to ``start``, in flat memory.
 
@@ -103,12 +116,15 @@ def solve(
         As for :func:`normal_equations`.
     ridge : float
         ≥ 0, on the scale of the mean loss.
+    column_scale : (d,) array, optional
+        The magnitude each column was made from: columns, and combinations of columns, of which no more than
+        rounding is left say nothing, as in :func:`linear_theory.solve`. One pass more, before the others.
 
     Raises
     ------
     InvalidValueError, InvalidTypeError
         For a bad chunk or row (named), no rows, weights that all underflow, a source that changes between
-        passes, or a negative ridge.
+        passes, a negative ridge, or a ``column_scale`` beside a source that can be gone through only once.
 
     Notes
     -----
@@ -130,11 +146,12 @@ def solve(
     >>> print(lt.solve(X, y, start, lt.flow_weights(y**2)).theta.round(4))  # the same in memory
     [1.6421]
     """
-    stream, rule = Stream(source, start), as_rule(temperature)
+    stream, rule = Stream(source, start, column_scale), as_rule(temperature)
     accept = lambda v: (v >= 0) & (v < math.inf)
     ridge = float(bounded(namespace(), "ridge", ridge, accept, "must be finite and ≥ 0"))
     with kept_threads():
-        found = None if stream.once else _by_equations(stream, rule, ridge)
+        by_sums = not stream.once and (stream.columns is None or not stream.columns.noisy)
+        found = _by_equations(stream, rule, ridge) if by_sums else None
         triangle = found is None
         if found is None:
             found = _by_triangle(stream, rule, ridge)
@@ -163,7 +180,7 @@ def _samples(stream: Stream, rule: WeightRule) -> Iterator[tuple[Part, Sample]]:
         if not plain:
             weights = _weights(part, rule)
             heaviest = max(heaviest, float(weights.max()))
-            sample = Sample(sample.X, sample.y, sample.start, weights)
+            sample = sample.weighted(weights)
         yield part, sample
     if not plain and heaviest == 0:
         reject("temperature", rule, "all weights underflow to 0; raise it towards the smallest loss")
@@ -217,9 +234,10 @@ def _by_equations(stream: Stream, rule: WeightRule, ridge: float) -> Fit | None:
 
 def _by_triangle(stream: Stream, rule: WeightRule, ridge: float) -> Fit:
     """The displacement from R of the QR factorisation of √w (X, r): d + 1 rows with the same minimiser."""
-    tree = Triangles()
+    tree, mass = Triangles(), 0.0
     with np.errstate(over="ignore", invalid="ignore"):  # looked for in every part
         for part, sample in _samples(stream, rule):
+            mass += len(sample.X) if sample.weights is None else float(sample.weights.sum())
             for triangle in of_strips(sample):
                 if not np.isfinite(triangle).all():
                     part.refuse_infinite()
@@ -227,7 +245,8 @@ def _by_triangle(stream: Stream, rule: WeightRule, ridge: float) -> Fit:
                         "source", stream.source, "has rows so large that they overflow; rescale the columns"
                     )
                 tree.add(triangle)
-    seen, unexplained = independent_rows(tree.whole(), stream.rows)
+    noise = None if stream.columns is None else stream.columns.noise * math.sqrt(mass)
+    seen, unexplained = independent_rows(tree.whole(), stream.rows, noise)
     if len(seen.X) == 0:
         rank = stream.start.size if ridge > 0 else 0
         return Fit(

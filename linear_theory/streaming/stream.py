@@ -19,8 +19,9 @@ from ..arrays import (
     reject,
     shaped,
 )
-from ..least_squares.rows import Sample
-from ..tables import same_rows
+from ..least_squares import dense
+from ..least_squares.rows import Sample, checked_scale, largest_entries, without_rounding
+from ..tables import same_labels, same_rows
 from .sources import Chunks
 
 Source = Iterable[Sequence[Any]] | Callable[[], Iterable[Sequence[Any]]]
@@ -59,10 +60,37 @@ def _refuse(name: str, good: Array, values: Array, place: Callable[[int], str], 
         reject(name, values[(row, *column)], f"{remedy}: {where}")
 
 
-class Stream:
-    """A source seen from a start (d,), as often as it can be gone through; counts its passes and rows."""
+class Columns(NamedTuple):
+    """What each column was made from (d,), and the largest entries of n rows: which columns are rounding."""
 
-    def __init__(self, source: Source, start: Array) -> None:
+    scale: Array
+    largest: Array
+    n: int
+
+    def without_rounding(self, X: Array) -> tuple[Array, Array]:
+        """Some of the rows with these columns set to zero, and the noise of the others."""
+        return without_rounding(_NUMPY, X, self.scale, self.largest, self.n)
+
+    @property
+    def noise(self) -> Array:
+        """The scale of those that say something, 0 for the others."""
+        return self.without_rounding(self.largest[None])[1]
+
+    @property
+    def noisy(self) -> bool:
+        """Whether so little is left of some column that combinations of it may be rounding."""
+        return dense.drowned(self.noise, self.largest)
+
+
+class Stream:
+    """A source seen from a start (d,), as often as it can be gone through; counts its passes and rows.
+
+    With a ``column_scale`` (d,) a pass of its own comes first, for the columns' largest entries.
+    """
+
+    def __init__(self, source: Source, start: Array, column_scale: Array | None = None) -> None:
+        same_labels("parameters", start=(start, 0), column_scale=(column_scale, 0))
+        self.given_start, self.columns = start, None
         # Contiguous: an inner product with every other number of an array rounds otherwise.
         self.start = np.ascontiguousarray(finite(_NUMPY, "start", start, ndim=1))
         if self.start.size == 0:
@@ -77,6 +105,11 @@ class Stream:
         self.source = source
         self.once = isinstance(source, Iterator)
         self.passes, self.rows, self.labels = 0, 0, 0
+        if column_scale is not None:
+            scale = checked_scale(_NUMPY, column_scale, len(self.start))
+            self.need_passes("column_scale takes a pass of its own")
+            largest = [largest_entries(_NUMPY, part.sample.X) for part in self]
+            self.columns = Columns(scale, np.max(largest, axis=0), self.rows)
 
     def need_passes(self, purpose: str) -> None:
         """Raise for a source that can be gone through only once, before anything of it is lost."""
@@ -142,6 +175,7 @@ class Stream:
         """The chunk with its shapes checked, in NumPy; its values are looked at later."""
         space, d = _NUMPY, len(self.start)
         same_rows(X=X, y=y, weights=weights)
+        same_labels("parameters", start=(self.given_start, 0), X=(X, 1))
         matrix = numeric(space, "X", X, ndim=2)
         if matrix.shape[1] != d:
             reject("X", matrix, f"has {matrix.shape[1]} columns, start has {d} entries")
@@ -149,7 +183,10 @@ class Stream:
         labels = shaped("y", numeric(space, "y", y, ndim=1), size, "one entry a row of X")
         if weights is not None:
             weights = shaped("weights", numeric(space, "weights", weights, ndim=1), size, "one a row of X")
-        return Sample(matrix, labels, self.start, weights)
+        noise = None
+        if self.columns is not None:
+            matrix, noise = self.columns.without_rounding(matrix)
+        return Sample(matrix, labels, self.start, weights, noise)
 
 
 _NUMPY: Namespace = namespace()
@@ -179,10 +216,11 @@ def _gathered(parts: Iterator[Part]) -> Iterator[Part]:
 
     def together() -> Part:
         X, y, *weights = (buffer[:size] for buffer in buffers)
-        return Part(Sample(X, y, start, weights[0] if weights else None), chunks[0][1], chunks)
+        return Part(Sample(X, y, start, weights[0] if weights else None, noise), chunks[0][1], chunks)
 
     for part in parts:
-        X, y, start, weights = part.sample.X, part.sample.y, part.sample.start, part.sample.weights
+        X, y, weights = part.sample.X, part.sample.y, part.sample.weights
+        start, noise = part.sample.start, part.sample.noise
         room = GATHERED // len(start)
         if size and size + len(X) > room:
             yield together()

@@ -57,19 +57,22 @@ def of_strips(sample: Sample) -> Iterator[Array]:
     return over_strips(reduced, *X.shape, work=4.0 * X.size * X.shape[1])
 
 
-def independent_rows(triangle: Array, rows: int) -> tuple[Sample, Array]:
+def independent_rows(triangle: Array, rows: int, noise: Array | None = None) -> tuple[Sample, Array]:
     """As many rows as the rank of X, with the same minimisers, and the energy that none of them explains.
 
     What rounding has left of zero is dropped: columns equilibrated and pivoted, the rows of R whose diagonal
-    is below the tolerance of :func:`solve` in memory, times √ of the roundings on the way, log₂(rows).
+    is below the tolerance of :func:`solve` in memory, times √ of the roundings on the way, log₂(rows). Columns of
+    ``noise`` (d,), the length of what each was made from, are known to rows·ε of it: in its units, what is below
+    that is dropped as well.
     """
     k, d = triangle.shape[0], triangle.shape[1] - 1
     X, residual = triangle[:, :d], triangle[:, d:]
-    shift = np.frexp(np.abs(X).max(axis=0))[1]
+    units = np.abs(X).max(axis=0)
+    shift = np.frexp(units if noise is None else np.maximum(units, noise))[1]
     factor = pivoted.qr(np.ldexp(X, -shift))
     sizes = np.abs(factor.triangle.diagonal())
-    tolerance = pivoted.rank_tolerance(k, d) * math.sqrt(1 + math.log2(rows))
-    rank = int((sizes > tolerance * sizes.max()).sum())
+    tolerance = sizes.max() * pivoted.rank_tolerance(k, d) * math.sqrt(1 + math.log2(rows))
+    rank = int((sizes > max(tolerance, 0.0 if noise is None else rows * pivoted.EPS)).sum())
     seen = np.empty((rank, d))
     seen[:, factor.columns] = factor.triangle[:rank]
     turned = factor.turn(residual, transpose=True)[:, 0]
