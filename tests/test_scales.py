@@ -419,6 +419,65 @@ def test_a_parameter_lost_in_a_lower_precision_is_refused():
                 lt.weight_mass(lt.paper_problem(jnp.array(0.6)), rule)
 
 
+# -------------------------------------------------------------------------------------------------- where paths end
+
+
+@pytest.mark.parametrize("xp", [np, jnp], ids=["numpy", "jax"])
+@given(
+    warmth=log_uniform(1e-307, 1e300),
+    size=log_uniform(1e-140, 1e140),
+    norm=log_uniform(1e-70, 1e70),
+    dim=st.integers(1, 3),
+)
+def test_without_noise_the_limit_is_the_target(xp, warmth, size, norm, dim):
+    """κ = 1 at every τ > 0: however slow the stalled direction, in infinite time it has been gone along.
+
+    A mass μ in the exponent would make it a null space, where the path stays: τ^1.5 is no float below 1e-205.
+    """
+    with jax.enable_x64(True):
+        covariance = size * (np.eye(dim) + 0.1)
+        form = covariance[0, 0] * norm * norm
+        temperature = warmth * form
+        if not (1e-290 < form < 1e290 and 1e-307 < temperature < 1e307):
+            return
+        problem = lt.FineTuningProblem(norm * xp.eye(dim)[0], xp.zeros(dim), xp.asarray(covariance))
+        limit = lt.fixed_point(problem, temperature)
+        assert np.abs(limit).max() <= RELATIVE * norm
+
+
+@pytest.mark.parametrize("longest", [1.7e308, math.inf])
+def test_the_longest_time_is_no_step_in_a_null_space(longest):
+    """∞·0 is no number; what does not move has not moved after any time."""
+    problem = lt.FineTuningProblem([1.0, 2.0], [0.0, 0.0], np.diag([0.0, 3.0]))
+    for rule in (math.inf, 1e-3, KLDRO(100.0)):
+        assert lt.gradient_flow(problem, longest, rule).tolist() == [1.0, 0.0]
+
+
+def test_the_longest_step():
+    """θ₁ = e − 2ηΣ'e: a float where the weights are small, and one clear error where it is none."""
+    problem = lt.paper_problem(0.6)
+    longest, cold = 1.7e308, 1e-290
+    assert lt.iterate(problem, 0, longest).tolist() == [1.0, 0.0]
+    exact = Exact(lt.paper_problem(0.6, pretrain_covariance=np.eye(2)), cold)
+    want = -2 * mp.mpf(longest) * exact.mass() ** 3 * mp.mpf(0.6)  # Σ'e = μ³Σ̃e
+    assert judged(lt.iterate(problem, 1, longest, cold)[1], want)
+    for call in (lambda: lt.iterate(problem, 1, longest), lambda: lt.model_average(problem, 1e308 * 2)):
+        with pytest.raises(lt.InvalidValueError):
+            call()
+    with pytest.raises(lt.InvalidValueError, match=r"omega.*beyond the largest float"):
+        lt.model_average(lt.paper_problem(0.6, 1e10), 1e308)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 200])
+def test_nothing_to_learn_has_no_largest_step(dim):
+    """e = 0, or in the null space of Σ̃: infinity in NumPy and in JAX, as it stands and under ``jit``."""
+    still = [lt.paper_problem(0.0, 0.0, dim), lt.paper_problem(jnp.array(0.0), 0.0, dim)]
+    for problem in still:
+        for temperature in (math.inf, 0.5):
+            assert lt.stable_learning_rate(problem, temperature) == math.inf
+    assert jax.jit(lt.stable_learning_rate)(still[1]) == math.inf
+
+
 # ------------------------------------------------------------------------------------------- what is refused, and how
 
 
