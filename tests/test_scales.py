@@ -624,3 +624,37 @@ def test_a_tiny_correlation_keeps_its_component(rho):
     want = -b * r * (lambda1 - lambda2) / (1 + b**2 * r**2)
     got = lt.closed_form(beta, rho, 1)[1]
     assert abs(mp.mpf(float(got)) - want) <= RELATIVE * abs(want)
+
+
+@given(
+    st.one_of(log_uniform(1e-16, 0.5).map(lambda gap: 1 - gap), log_uniform(1e-300, 0.5)),
+    st.one_of(log_uniform(1e-16, 0.5).map(lambda gap: 1 - gap), log_uniform(1e-300, 1.0), st.just(1.0)),
+)
+def test_the_spectrum_has_all_digits_near_every_corner(rho, beta):
+    """λ₂ and μ² by their fractions in 1400 digits, for β ≤ 1; the naive 1 − βρ² has lost them near ρ = β = 1."""
+    b, r = mp.mpf(beta), mp.mpf(rho)
+    pole = 1 - b * r**2
+    lambda2 = r**2 * (1 - b) / pole
+    mass = b * (1 - r**2) / ((1 + b) * pole)
+    assert judged(lt.stall_spectrum(beta, rho)[1], lambda2)
+    assert judged(lt.squared_mass(beta, rho), mass)
+    temperature = 2 * b * (1 - r**2) / (1 - (b * r) ** 2)
+    if mp.mpf(2) ** -1020 < temperature:
+        assert judged(lt.stall_temperature(beta, rho), temperature)
+        assert judged(lt.stall_parameter(math.inf, rho), 1 / r) or 1 / r > mp.mpf(2) ** 1023
+
+
+def test_the_naive_pole_is_rejected():
+    """μ² at β = 1 is ½ for every ρ; with ρ² rounded before it is taken from 1 it is not."""
+    rho = 0.999999860664771
+    naive = (1 - rho) * (1 + rho) / (2 * (1 - rho**2))
+    assert not judged(naive, mp.mpf(0.5))
+    assert judged(lt.squared_mass(1.0, rho), mp.mpf(0.5))
+
+
+@pytest.mark.parametrize("rho", [1e-155, 1e-200, 1e-300])
+def test_at_vanilla_a_tiny_correlation_is_the_spectrum(rho):
+    """β = 1/ρ: λ = ±ρ, also where ρ² is no float."""
+    beta = 1 / rho
+    for got, want in zip(lt.stall_spectrum(beta, rho), (rho, -rho), strict=True):
+        assert near(got, want)
