@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import math
 import numbers
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any, TypeVar, dataclass_transform
@@ -69,17 +70,21 @@ class Namespace:
 
     def refuse_half(self, name: str, value: object) -> None:
         """Refuse JAX's 16 bits and less: sums, products and factorisations have no digits left in them."""
-        for leaf in jax.tree.leaves(value) if self.half else ():
+        for leaf in leaves(value) if self.half else ():
             if is_half(leaf):
                 raise InvalidTypeError(
                     name, value, f"must be float32 or float64, not {leaf.dtype}; use .astype"
                 )
 
 
+def leaves(tree: object) -> list[Any]:
+    """Whatever is in these arguments; an iterator, which is no array and of which JAX would warn, whole."""
+    return jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, Iterator))
+
+
 def namespace(*values: object) -> Namespace:
     """The engine of these arguments (pytrees allowed): JAX if any leaf is a JAX array, else NumPy."""
-    held = [value for value in values if not isinstance(value, Iterator)]  # no array, and JAX would warn
-    traced = [leaf for leaf in jax.tree.leaves(held) if isinstance(leaf, jax.Array)]
+    traced = [leaf for leaf in leaves(values) if isinstance(leaf, jax.Array)]
     if not traced:
         return Namespace(np, scipy.special, np.dtype(np.float64))
     floats = [leaf.dtype for leaf in traced if jnp.issubdtype(leaf.dtype, jnp.floating)]
@@ -98,7 +103,7 @@ def is_half(leaf: object) -> bool:
 
 def is_concrete(*values: object) -> bool:
     """Whether every leaf has a value that can be looked at now."""
-    return not any(is_traced(leaf) for leaf in jax.tree.leaves(values))
+    return not any(is_traced(leaf) for leaf in leaves(values))
 
 
 def numeric(space: Namespace, name: str, value: object, ndim: int | tuple[int, ...] = 0) -> Array:
@@ -160,14 +165,14 @@ def meshed(function: Callable[..., T]) -> Callable[..., T]:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> T:
-        leaves = jax.tree.leaves((args, kwargs))
-        places = [place for leaf in leaves if (place := _explicit(leaf))]
+        given = leaves((args, kwargs))
+        places = [place for leaf in given if (place := _explicit(leaf))]
         if not places:
             return function(*args, **kwargs)
         mesh: Any = places[0][1].mesh
         reshard = jax.sharding.reshard
         automatic = mesh.update(axis_types=(AxisType.Auto,) * len(mesh.axis_names))
-        devices = next((leaf.sharding.mesh for leaf in leaves if _explicit(leaf) and is_concrete(leaf)), None)
+        devices = next((leaf.sharding.mesh for leaf in given if _explicit(leaf) and is_concrete(leaf)), None)
         lies = {shape: place.spec for shape, place in places}
 
         def enter(leaf: Any) -> Any:  # no spec: automatic axes keep what lies there
@@ -219,6 +224,16 @@ def whole_or_nan(space: Namespace, parts: dict[str, T], valid: Array | bool = Tr
     for leaf in jax.tree.leaves(parts):
         valid = valid & ~space.xp.isnan(leaf).any()
     return jax.tree.map(lambda leaf: space.xp.where(valid, leaf, space.xp.nan), parts)
+
+
+def integer(name: str, value: Any, remedy: str) -> int:
+    """``value`` as Python's integer: of any kind, also a known array without axes, but no bool and no float."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise InvalidTypeError(name, value, remedy) from None
 
 
 def finite(space: Namespace, name: str, value: object, ndim: int | tuple[int, ...] = 0) -> Array:

@@ -30,7 +30,10 @@ def model_average(problem: FineTuningProblem, omega: float | Array) -> Array:
     space = namespace(problem, omega)
     problem = checked_problem(space, problem)
     weight = finite(space, "omega", omega, ndim=(0, 1))
-    return problem.target + weight[..., None] * problem.shift
+    with np.errstate(over="ignore", invalid="ignore"):
+        average = problem.target + weight[..., None] * problem.shift
+    remedy = "is so large that the average is beyond the largest float"
+    return require(space, "omega", average, space.xp.isfinite(average), remedy, omega)
 
 
 def best_average_weight(problem: FineTuningProblem) -> Array:

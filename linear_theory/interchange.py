@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -63,7 +63,9 @@ def framework(value: object) -> ModuleType | None:
 
 
 def _holds_jax(value: object) -> bool:
-    return any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value))
+    return not isinstance(value, Iterator) and any(
+        isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)
+    )
 
 
 def from_framework(name: str, value: Any) -> np.ndarray:

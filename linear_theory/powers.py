@@ -52,10 +52,8 @@ class Steps:
 def count_steps(space: Namespace, steps: Any, ndim: tuple[int, ...] = (0, 1)) -> Steps:
     """``steps`` (a Python int of any size, an integer array or a sequence of ints), checked and split."""
     remedy = "must be an integer ≥ 0, or an array of them"
-    steps = read("steps", steps, dtype=object)
+    steps = _integers(steps, remedy)
     if isinstance(steps, jax.Array):
-        if not jnp.issubdtype(steps.dtype, jnp.integer):
-            raise InvalidTypeError("steps", steps, remedy)
         counts = numeric(space, "steps", steps, ndim)
         if is_traced(steps):
             return Steps(jnp.where(steps >= 0, counts, jnp.nan), steps % 2 == 1)
@@ -82,6 +80,15 @@ def count_steps(space: Namespace, steps: Any, ndim: tuple[int, ...] = (0, 1)) ->
         counts[index] = min(exact, largest)  # beyond it every λ^K is 0, 1 or ∞; infinity has no derivative
         odd[index] = exact % 2
     return Steps(space.array(counts), space.xp.asarray(odd))
+
+
+def _integers(steps: Any, remedy: str) -> Any:
+    """An array of integers, or of objects that may be."""
+    array = read("steps", steps, dtype=object)
+    whole = jnp.issubdtype(array.dtype, np.integer) and not jnp.issubdtype(array.dtype, np.timedelta64)
+    if not (whole or array.dtype == object):
+        raise InvalidTypeError("steps", steps, remedy)
+    return array
 
 
 def _log_magnitude(xp: Any, x: Array) -> Array:
@@ -150,7 +157,7 @@ def listed_steps(steps: Any, remedy: str) -> tuple[tuple[int, ...], bool]:
     """
     if is_traced(steps):
         raise InvalidTypeError("steps", steps, "must be known when this is traced; pass it as static")
-    table = np.array(np.asarray(read("steps", steps, dtype=object)), dtype=object)
+    table = np.array(np.asarray(_integers(steps, remedy)), dtype=object)
     if table.ndim > 1 or table.size == 0:
         raise InvalidValueError("steps", steps, remedy)
     numbers = []

@@ -40,7 +40,8 @@ def _rounded(exact: Any, dtype: Any) -> Any:
     if not isinstance(exact, jax.Array) or exact.dtype != jnp.float32:
         return exact
     found = exact.astype(dtype)
-    over = (found == jnp.inf) & (exact < jnp.inf)
+    # Some of the shortest floats have no infinity: there it is NaN.
+    over = (jnp.isinf(found) & jnp.isfinite(exact)) | (jnp.isnan(found) & ~jnp.isnan(exact))
     under = (jnp.max(exact, initial=0.0) > 0) & (jnp.max(found, initial=0.0) == 0)
     lost = over | under
     if not is_concrete(lost):

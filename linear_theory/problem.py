@@ -25,6 +25,7 @@ from .arrays import (
     whole_or_nan,
 )
 from .covariance import Covariance, IdentityPlusLowRank, Operator, as_covariance, checked_covariance
+from .covariance.operator import checked_dim
 from .tables import same_labels
 from .units import binary_unit
 
@@ -258,10 +259,7 @@ def paper_problem(
     space.refuse_half("noise_variance", noise_variance)
     rho = shaped("rho", checked_rho(rho, shift_norm, pretrain_covariance, noise_variance), (), "one number")
     shift_norm = bounded(space, "shift_norm", shift_norm, lambda v: (v >= 0) & (v < math.inf), "must be ≥ 0")
-    if isinstance(dim, bool) or not isinstance(dim, int | np.integer):
-        raise InvalidTypeError("dim", dim, "must be an integer ≥ 1")
-    if dim < 1:
-        reject("dim", dim, "must be an integer ≥ 1")
+    dim = checked_dim(dim)
     if dim == 1 and (not is_concrete(rho) or float(rho) != 0):
         reject("rho", rho, "must be the number 0 in one dimension, where there is no second direction")
     origin = xp.zeros(dim, dtype=space.dtype)

@@ -165,7 +165,8 @@ class Spread(NamedTuple):
 
 def _spread(kernel: Kernel, scale: Array, reach: Reach, found: Spectrum) -> Spread:
     """φ is 0 where it would only blow up rounding."""
-    x = scale[..., None] * found.values
+    with np.errstate(over="ignore"):  # a step or a time beyond the floats, along what is steep
+        x = scale[..., None] * found.values
     factors = kernel.value(x)
     kept = found.reached | (abs(factors) <= 1)
     factors = namespace(factors).xp.where(kept, factors, 0.0)
@@ -282,7 +283,9 @@ def largest_reached(covariance: Covariance) -> Array:
     reach = covariance.reach(_start(covariance, None), anything)
     # The Rayleigh quotient of the projected vector is the eigenvalue also after a small change of A.
     projected = derivative(Indicator(value), jnp.ones_like(value), reach.covariance, basis=basis) @ vector
-    quotient = projected @ (reach.covariance.dense() @ vector) / (projected @ vector)
+    length = projected @ vector
+    length = jnp.where(value > 0, length, 1.0)  # where nothing is reached there is no eigenvalue to follow
+    quotient = projected @ (reach.covariance.dense() @ vector) / length
     if reach.rest is not None:
         quotient = quotient * differentiable_once(_outer(covariance, None), LOW_RANK)
     return value + (quotient - jax.lax.stop_gradient(quotient))

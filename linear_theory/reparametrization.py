@@ -16,7 +16,15 @@ import numpy as np
 from .arrays import Array, Namespace, bounded, broadcast, namespace, numeric, quotient, require, short
 from .problem import checked_rho
 
-__all__ = ["ANY", "complement", "coordinates", "squared_mass", "stall_parameter", "stall_temperature"]
+__all__ = [
+    "ANY",
+    "complement",
+    "coordinates",
+    "poles",
+    "squared_mass",
+    "stall_parameter",
+    "stall_temperature",
+]
 
 ANY = tuple(range(33))
 
@@ -42,6 +50,13 @@ def coordinates(
 
 def complement(rho: Array) -> Array:
     return (1 - rho) * (1 + rho)  # 1 − ρ² without cancellation
+
+
+def poles(p: Array, q: Array, rho: Array) -> tuple[Array, Array]:
+    """q − pρ and q − pρ², as sums of terms ≥ 0: near ρ = 1 and β = 1 a product rounded first would leave no digits."""
+    xp = namespace(p, q, rho).xp
+    first = xp.where(p <= q, (q - p) + p * (1 - rho), q - p * rho)  # where p > q, p is 1
+    return first, first + p * rho * (1 - rho)
 
 
 def stall_parameter(temperature: float | Array, rho: float | Array, shift_norm: float | Array = 1.0) -> Array:
@@ -108,7 +123,10 @@ def stall_temperature(beta: float | Array, rho: float | Array, shift_norm: float
     """
     norm = _norm(namespace(beta, rho, shift_norm), shift_norm)
     space, p, q, rho = coordinates(beta, rho, shift_norm, shift_norm=norm)
-    below, above = q - p * rho, quotient(space, q, q + p * rho, 1.0)  # no square of q, which at ρ = 0 is 1/β
+    below, above = (
+        poles(p, q, rho)[0],
+        quotient(space, q, q + p * rho, 1.0),
+    )  # no square of q, which at ρ = 0 is 1/β
     with np.errstate(over="ignore"):
         found = p * norm * quotient(space, 2 * above * complement(rho), below, math.inf) * norm
     remedy = "is so large or so small that τ is beyond the floats; leave it out for τ in units of ‖e‖²"
@@ -127,4 +145,4 @@ def squared_mass(beta: float | Array, rho: float | Array) -> Array:
     0.2000
     """
     space, p, q, rho = coordinates(beta, rho)
-    return quotient(space, p * q * complement(rho), (p + q) * (q - p * rho**2), 1.0)[()]
+    return quotient(space, p * q * complement(rho), (p + q) * poles(p, q, rho)[1], 1.0)[()]

@@ -79,7 +79,7 @@ def sgd_error(
     learning_rate = positive(space, "learning_rate", learning_rate)
     if is_traced(steps):
         raise InvalidTypeError("steps", steps, "must be known when sgd_error is traced; pass it as static")
-    counts = count_steps(namespace(), np.asarray(steps) if isinstance(steps, jax.Array) else steps).count
+    counts = count_steps(namespace(), steps).count
     if counts.max(initial=0) >= 2**31:
         raise InvalidValueError("steps", steps, "is too large: the SGD recursion is run step by step")
     if isinstance(problem.target_operator, Operator):

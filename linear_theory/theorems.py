@@ -18,7 +18,7 @@ import numpy as np
 
 from .arrays import Array, Namespace, blockwise, namespace, quotient
 from .powers import Steps, count_steps, one_minus_power, power
-from .reparametrization import ANY, complement, coordinates
+from .reparametrization import ANY, complement, coordinates, poles
 
 __all__ = [
     "closed_form",
@@ -45,11 +45,11 @@ def _slow_power(space: Namespace, p: Array, q: Array, rho: Array, count: Steps) 
 
 def _fast(space: Namespace, p: Array, q: Array, rho: Array) -> tuple[Array, Array, Array]:
     """λ₂, λ₁ − λ₂ and λ₁ + λ₂, none of them by subtraction of nearly equal numbers."""
-    pole = q - p * rho**2
-    lambda2 = quotient(space, rho**2 * (q - p), pole, 0.0)
+    first, pole = poles(p, q, rho)
+    lambda2 = rho * quotient(space, rho * (q - p), pole, 0.0)  # no square of a small ρ
     one, other = quotient(space, q, pole, 0.0), quotient(space, p * rho, pole, 0.0)  # no square of a small q
     difference = complement(rho) * (q * one + p * rho * other) / (p + q)
-    total = (1 + rho**2) * (q - p * rho) * (one + other) / (p + q)
+    total = (1 + rho**2) * first * (one + other) / (p + q)
     return lambda2, difference, total
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .arrays import Array, DivergenceError, Namespace, bounded, is_concrete, namespace, positive, require
@@ -80,7 +81,8 @@ def iterate(
     if learning_rate is None:
         rate = _unit_rate(space, moments)
     else:
-        rate = 2 * positive(space, "learning_rate", learning_rate) * moments.mass
+        with np.errstate(over="ignore"):  # a step so long that the iterate is beyond the floats, too
+            rate = positive(space, "learning_rate", learning_rate) * moments.mass * 2
     with np.errstate(over="ignore", invalid="ignore"):
         theta = _path(problem, moments, Power(count_steps(space, steps)), rate)
     if is_concrete(theta) and not bool(space.xp.isfinite(theta).all()):
@@ -178,7 +180,9 @@ def gradient_flow(
     time = bounded(space, "time", time, lambda v: v >= 0, "must be ≥ 0 (inf is the limit)", ndim=(0, 1))
     limit = space.xp.isinf(time)  # whatever the mass, and without a derivative
     with np.errstate(over="ignore"):
-        rate = 2 * space.xp.where(limit, 1.0, time) * moments.mass
+        rate = space.xp.where(limit, 1.0, 2 * moments.mass * space.xp.where(limit, 1.0, time))
+    # A time of which no product is a float any more has still not been long in a null space.
+    rate = space.xp.minimum(rate, float(jnp.finfo(space.dtype).max))
     return _path(problem, moments, Decay(limit), rate)
 
 

@@ -24,7 +24,20 @@ Y = np.array([1.0, 2.0, 3.0])
 START = np.zeros(2)
 LOSSES = np.array([0.5, 1.0, 2.0])
 
-NOT_NUMBERS = ["one", None, 1j, True, [[1], [1, 2]], np.array([1, None], dtype=object), {}, {1.0}]
+DURATION = np.timedelta64(3, "ns")
+NOT_NUMBERS = [
+    "one",
+    None,
+    1j,
+    True,
+    [[1], [1, 2]],
+    np.array([1, None], dtype=object),
+    {},
+    {1.0},
+    DURATION,
+    iter([1.0]),
+    jax.random.key(0),
+]
 NOT_SCALARS = [*NOT_NUMBERS, [1.0, 2.0], math.nan]
 POSITIVE = [*NOT_SCALARS, 0.0, -1.0, -math.inf]
 FINITE_POSITIVE = [*POSITIVE, math.inf]
@@ -44,6 +57,10 @@ NOT_INTEGERS = [
     [3, -1],
     np.array([1.5]),
     math.nan,
+    DURATION,
+    np.array([3], dtype="m8[ns]"),
+    iter([1]),
+    jax.random.key(0),
 ]
 STEPS = [*NOT_INTEGERS, [[1]]]
 RATE = OPTIONAL(FINITE_POSITIVE)
@@ -171,7 +188,7 @@ TABLE = [
         {
             "rho": [*RHO, [0.1, 0.2]],
             "shift_norm": NON_NEGATIVE,
-            "dim": [0, -1, 2.0, "2", None, True, [2]],
+            "dim": [0, -1, 2.0, "2", None, True, [2], DURATION, 2**60, 10**400, jax.random.key(0)],
             "pretrain_covariance": OPTIONAL(MATRIX),
             "noise_variance": NON_NEGATIVE,
         },

@@ -393,3 +393,14 @@ def test_near_the_largest_float(n, share, seed):
     chunks = lt.streaming.from_arrays(np.ones((n, 1)), np.sqrt(losses), rows=2)
     assert close(lt.streaming.median_loss(chunks, [0.0]).value, want, 8)
     assert close(lt.effective_sample_size(losses), lt.effective_sample_size(losses / top), 8)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float8_e4m3fn, jnp.float8_e5m2, jnp.float16, jnp.bfloat16])
+def test_no_weight_at_all_is_said_or_refused(dtype):
+    """A weight of 0 has the logarithm −∞, which the floats that have no infinity would call NaN."""
+    rule, losses = lt.weights.HardThreshold(1.0), jnp.array([0.5, 2.0]).astype(dtype)
+    if jnp.isnan(jnp.array(-jnp.inf).astype(dtype)):
+        with pytest.raises(lt.InvalidValueError, match="pass a higher precision"):
+            rule.log_weights(losses)
+    else:
+        assert np.asarray(rule.log_weights(losses), dtype=float).tolist() == [0.0, -np.inf]

@@ -419,6 +419,65 @@ def test_a_parameter_lost_in_a_lower_precision_is_refused():
                 lt.weight_mass(lt.paper_problem(jnp.array(0.6)), rule)
 
 
+# -------------------------------------------------------------------------------------------------- where paths end
+
+
+@pytest.mark.parametrize("xp", [np, jnp], ids=["numpy", "jax"])
+@given(
+    warmth=log_uniform(1e-307, 1e300),
+    size=log_uniform(1e-140, 1e140),
+    norm=log_uniform(1e-70, 1e70),
+    dim=st.integers(1, 3),
+)
+def test_without_noise_the_limit_is_the_target(xp, warmth, size, norm, dim):
+    """κ = 1 at every τ > 0: however slow the stalled direction, in infinite time it has been gone along.
+
+    A mass μ in the exponent would make it a null space, where the path stays: τ^1.5 is no float below 1e-205.
+    """
+    with jax.enable_x64(True):
+        covariance = size * (np.eye(dim) + 0.1)
+        form = covariance[0, 0] * norm * norm
+        temperature = warmth * form
+        if not (1e-290 < form < 1e290 and 1e-307 < temperature < 1e307):
+            return
+        problem = lt.FineTuningProblem(norm * xp.eye(dim)[0], xp.zeros(dim), xp.asarray(covariance))
+        limit = lt.fixed_point(problem, temperature)
+        assert np.abs(limit).max() <= RELATIVE * norm
+
+
+@pytest.mark.parametrize("longest", [1.7e308, math.inf])
+def test_the_longest_time_is_no_step_in_a_null_space(longest):
+    """∞·0 is no number; what does not move has not moved after any time."""
+    problem = lt.FineTuningProblem([1.0, 2.0], [0.0, 0.0], np.diag([0.0, 3.0]))
+    for rule in (math.inf, 1e-3, KLDRO(100.0)):
+        assert lt.gradient_flow(problem, longest, rule).tolist() == [1.0, 0.0]
+
+
+def test_the_longest_step():
+    """θ₁ = e − 2ηΣ'e: a float where the weights are small, and one clear error where it is none."""
+    problem = lt.paper_problem(0.6)
+    longest, cold = 1.7e308, 1e-290
+    assert lt.iterate(problem, 0, longest).tolist() == [1.0, 0.0]
+    exact = Exact(lt.paper_problem(0.6, pretrain_covariance=np.eye(2)), cold)
+    want = -2 * mp.mpf(longest) * exact.mass() ** 3 * mp.mpf(0.6)  # Σ'e = μ³Σ̃e
+    assert judged(lt.iterate(problem, 1, longest, cold)[1], want)
+    for call in (lambda: lt.iterate(problem, 1, longest), lambda: lt.model_average(problem, 1e308 * 2)):
+        with pytest.raises(lt.InvalidValueError):
+            call()
+    with pytest.raises(lt.InvalidValueError, match=r"omega.*beyond the largest float"):
+        lt.model_average(lt.paper_problem(0.6, 1e10), 1e308)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 200])
+def test_nothing_to_learn_has_no_largest_step(dim):
+    """e = 0, or in the null space of Σ̃: infinity in NumPy and in JAX, as it stands and under ``jit``."""
+    still = [lt.paper_problem(0.0, 0.0, dim), lt.paper_problem(jnp.array(0.0), 0.0, dim)]
+    for problem in still:
+        for temperature in (math.inf, 0.5):
+            assert lt.stable_learning_rate(problem, temperature) == math.inf
+    assert jax.jit(lt.stable_learning_rate)(still[1]) == math.inf
+
+
 # ------------------------------------------------------------------------------------------- what is refused, and how
 
 
@@ -565,3 +624,37 @@ def test_a_tiny_correlation_keeps_its_component(rho):
     want = -b * r * (lambda1 - lambda2) / (1 + b**2 * r**2)
     got = lt.closed_form(beta, rho, 1)[1]
     assert abs(mp.mpf(float(got)) - want) <= RELATIVE * abs(want)
+
+
+@given(
+    st.one_of(log_uniform(1e-16, 0.5).map(lambda gap: 1 - gap), log_uniform(1e-300, 0.5)),
+    st.one_of(log_uniform(1e-16, 0.5).map(lambda gap: 1 - gap), log_uniform(1e-300, 1.0), st.just(1.0)),
+)
+def test_the_spectrum_has_all_digits_near_every_corner(rho, beta):
+    """λ₂ and μ² by their fractions in 1400 digits, for β ≤ 1; the naive 1 − βρ² has lost them near ρ = β = 1."""
+    b, r = mp.mpf(beta), mp.mpf(rho)
+    pole = 1 - b * r**2
+    lambda2 = r**2 * (1 - b) / pole
+    mass = b * (1 - r**2) / ((1 + b) * pole)
+    assert judged(lt.stall_spectrum(beta, rho)[1], lambda2)
+    assert judged(lt.squared_mass(beta, rho), mass)
+    temperature = 2 * b * (1 - r**2) / (1 - (b * r) ** 2)
+    if mp.mpf(2) ** -1020 < temperature:
+        assert judged(lt.stall_temperature(beta, rho), temperature)
+        assert judged(lt.stall_parameter(math.inf, rho), 1 / r) or 1 / r > mp.mpf(2) ** 1023
+
+
+def test_the_naive_pole_is_rejected():
+    """μ² at β = 1 is ½ for every ρ; with ρ² rounded before it is taken from 1 it is not."""
+    rho = 0.999999860664771
+    naive = (1 - rho) * (1 + rho) / (2 * (1 - rho**2))
+    assert not judged(naive, mp.mpf(0.5))
+    assert judged(lt.squared_mass(1.0, rho), mp.mpf(0.5))
+
+
+@pytest.mark.parametrize("rho", [1e-155, 1e-200, 1e-300])
+def test_at_vanilla_a_tiny_correlation_is_the_spectrum(rho):
+    """β = 1/ρ: λ = ±ρ, also where ρ² is no float."""
+    beta = 1 / rho
+    for got, want in zip(lt.stall_spectrum(beta, rho), (rho, -rho), strict=True):
+        assert near(got, want)

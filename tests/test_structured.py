@@ -193,6 +193,26 @@ def test_operators_of_every_make():
         assert near(lt.joint_optimum(both), e / 2, 30)
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-140, 1.0, 1e140])
+@pytest.mark.parametrize("unit", [1e-150, 1e-10, 1.0, 1e150])
+def test_an_operator_of_any_size_and_a_vector_of_none(size, unit):
+    """A space that grows from nothing is as good as any; the square of a product need not be a float."""
+    matrix = unit * np.diag([1.0, 2.0, 3.0])
+    e = size * np.array([1.0, -2.0, 0.5])
+    if size and not 1e-290 < unit * size**2 < 1e290:
+        return
+    given = [
+        lt.FineTuningProblem(e, 0 * e, covariance, unit * np.eye(3))
+        for covariance in (matrix, Operator(lambda v: matrix @ v, 3))
+    ]
+    rate = 0.1 / unit
+    for function in (lt.joint_optimum, lt.best_model_average, lambda p: lt.iterate(p, 5, rate)):
+        want, got = map(function, given)
+        assert near(got, want, 10, scale=size)
+    want, got = (lt.gap_closed(problem, 0.5 * e) for problem in given)
+    assert near(got, want, 100) or (size == 0 and np.isnan(want) and np.isnan(got))
+
+
 def test_a_krylov_space_takes_few_products():
     """Three eigenvalues in 5000 dimensions: three products, whatever K; a spread-out spectrum: more, until settled."""
     calls = []
@@ -366,6 +386,18 @@ def test_what_a_low_rank_covariance_must_be():
         with pytest.raises(lt.InvalidValueError, match=rf"(?s){message}"):
             IdentityPlusLowRank(*arguments)
     assert IdentityPlusLowRank(U, -np.eye(2)).reach(U[:, 0], lambda reach: True).covariance.eigh()[0][0] == 0
+
+
+@pytest.mark.parametrize("size", [1e160, 1e308])
+def test_a_low_rank_beyond_the_floats_is_refused(size):
+    for factor, core, name in (
+        (np.full((3, 2), size), np.eye(2), "factor"),
+        (np.full((3, 2), 2.0), size * np.array([[1.0, -1.0], [1.0, 1.0]]), "core"),
+    ):
+        with pytest.raises(lt.InvalidValueError, match=name):
+            IdentityPlusLowRank(factor, core)
+    small = IdentityPlusLowRank(np.full((3, 1), 1e160), np.array([[1e-320]]))
+    assert np.isfinite(small.ceiling)
 
 
 def test_nobody_can_change_it_afterwards():

@@ -86,7 +86,8 @@ class IdentityPlusLowRank:
         core = shaped("core", core, (rank, rank), "one row and column for each column of factor")
         parts = {"factor": factor, "core": core, "scale": finite(space, "scale", self.scale)}
         held = parts if space.xp is np else jax.lax.stop_gradient(parts)
-        valid = unchecked(**held)._check(space)
+        with np.errstate(over="ignore", invalid="ignore"):
+            valid = unchecked(**held)._check(space)
         for name, part in whole_or_nan(space, parts, valid).items():
             object.__setattr__(self, name, frozen(part))
 
@@ -100,6 +101,9 @@ class IdentityPlusLowRank:
                 "core", core, f"is not symmetric (largest difference {gap:.3g}); pass (C + C.T)/2 if meant"
             )
         matrix = self._within(self._orthonormal()[1])
+        sized = xp.isfinite(matrix).all()
+        if is_concrete(sized) and not sized:
+            reject("factor", self.factor, "makes a U C Uᵀ that is beyond the largest float; rescale x")
         values = xp.linalg.eigvalsh(matrix)
         outside = scale if self.dim > len(values) else space.array(math.inf)
         smallest = xp.minimum(xp.min(values, initial=math.inf), outside)
@@ -108,7 +112,7 @@ class IdentityPlusLowRank:
             name = "scale" if smallest == outside else "core"
             remedy = f"scale·I + U C Uᵀ is not positive semi-definite (smallest eigenvalue {smallest:.3g})"
             reject(name, getattr(self, name), remedy)
-        return symmetric & semidefinite
+        return symmetric & semidefinite & sized
 
     @property
     def dim(self) -> int:
@@ -173,7 +177,8 @@ class IdentityPlusLowRank:
         """Whether U's columns are orthonormal to rounding already, as in eq. (3)."""
         if not is_concrete(self.factor):
             return False
-        gap = abs(self.factor.T @ self.factor - space.xp.eye(self.core.shape[0], dtype=space.dtype))
+        with np.errstate(over="ignore"):
+            gap = abs(self.factor.T @ self.factor - space.xp.eye(self.core.shape[0], dtype=space.dtype))
         return float(space.xp.max(gap, initial=0.0)) <= 4 * space.eps
 
     def _cutoff(self, space: Namespace, matrix: Array) -> Array:

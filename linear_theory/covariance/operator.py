@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
 import numpy as np
 
-from ..arrays import Array, InvalidTypeError, namespace, numeric, reject
+from ..arrays import Array, InvalidTypeError, integer, namespace, numeric, reject
 from .dense import Dense
 from .reach import Enough, Reach
 
-__all__ = ["Operator"]
+__all__ = ["Operator", "checked_dim"]
 
 FIRST = 16
 """Products before it is first asked whether the space is large enough; then at every doubling."""
+
+LARGEST_DIM = sys.maxsize // 8
+"""Numbers in the longest vector that there can be."""
 
 MOST = 2048
 """Products after which a space that has not settled is given up."""
@@ -61,10 +65,7 @@ class Operator:
     def __post_init__(self) -> None:
         if not callable(self.product):
             raise InvalidTypeError("product", self.product, "must be a function v → A v")
-        if isinstance(self.dim, bool) or not isinstance(self.dim, int | np.integer):
-            raise InvalidTypeError("dim", self.dim, "must be an integer ≥ 1")
-        if self.dim < 1:
-            reject("dim", self.dim, "must be an integer ≥ 1")
+        object.__setattr__(self, "dim", checked_dim(self.dim))
         u, v = np.random.default_rng(0).standard_normal((2, self.dim))
         left, right = self._times(u), self._times(v)
         gap, size = abs(u @ right - left @ v), np.abs(u) @ np.abs(right) + np.abs(left) @ np.abs(v)
@@ -104,14 +105,17 @@ class Operator:
 
     def reach(self, vector: Array, enough: Enough) -> Reach:
         """The Krylov space span(v, Av, A²v, …), grown until ``enough`` or until A no longer leaves it."""
-        size = np.linalg.norm(vector)
-        rows, diagonal, beside = [vector / (size if size > 0 else 1.0)], [], []
+        size = _length(vector)
+        start = (
+            vector / size if size > 0 else np.eye(1, self.dim)[0]
+        )  # nothing reaches nothing, from anywhere
+        rows, diagonal, beside = [start], [], []
         most = min(self.dim, MOST)
         while True:
             image = self._times(rows[-1])
             diagonal.append(rows[-1] @ image)
             image = _orthogonal(image, rows)
-            norm = np.linalg.norm(image)
+            norm = _length(image)
             steepest = max(map(abs, (*diagonal, *beside)))
             closed = norm <= 16 * self.dim * np.finfo(float).eps * steepest
             if closed or len(rows) in _checks(most):
@@ -139,6 +143,22 @@ class Operator:
 def _checks(most: int) -> set[int]:
     """When to ask: 16, 32, 64, … and at the end."""
     return {FIRST * 2**k for k in range(most.bit_length()) if FIRST * 2**k < most} | {most}
+
+
+def _length(vector: Array) -> float:
+    """‖v‖, also where its square is no float."""
+    size = float(np.abs(vector).max(initial=0.0))
+    return size * float(np.linalg.norm(vector / size)) if size > 0 else 0.0
+
+
+def checked_dim(dim: object) -> int:
+    """``dim``, a number of parameters of which a vector can be."""
+    number = integer("dim", dim, "must be an integer ≥ 1")
+    if number < 1:
+        reject("dim", dim, "must be an integer ≥ 1")
+    if number > LARGEST_DIM:
+        reject("dim", dim, f"is more than memory can address, {LARGEST_DIM}")
+    return number
 
 
 def _orthogonal(vector: Array, rows: list[Array]) -> Array:

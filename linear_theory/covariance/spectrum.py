@@ -149,8 +149,9 @@ class _Origins(NamedTuple):
 
 def _weighted(space: Namespace, given: Spectrum, ratio: Array) -> Spectrum:
     xp, (values, vectors, coordinates, reached) = space.xp, given
-    # A ratio of 0 has no κ; nothing above 0 is as small as this.
-    ratio = xp.maximum(ratio, 4 * float(jnp.finfo(space.dtype).tiny))
+    # A ratio of 0 has no κ, and an eigenvalue of 0 would be a null space; nothing above 0 is as small as this.
+    least = float(jnp.finfo(space.dtype).tiny)
+    ratio = xp.maximum(ratio, 4 * least)
     largest = xp.max(values)
     unit = xp.where(largest > 0, largest, 1.0)
     seen = xp.where(reached, coordinates, 0.0)
@@ -176,7 +177,7 @@ def _weighted(space: Namespace, given: Spectrum, ratio: Array) -> Spectrum:
     inside = xp.where(reached[None, :], components / norms, xp.eye(lam.shape[0], dtype=space.dtype))
     positive = xp.where(reached & (root > 0), root, 1.0)
     return Spectrum(
-        xp.where(reached, root * unit, values),
+        xp.where(reached, xp.maximum(root * unit, least), values),
         vectors @ inside,
         xp.where(reached, inverse_kappa * measure / (positive * norms) * length, coordinates),
         reached,
