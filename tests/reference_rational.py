@@ -129,9 +129,10 @@ class Sensitivity:
     rows: list[list[Fraction]]
 
 
-def sensitivity(X, y, start, weights=None, ridge=0.0):
+def sensitivity(X, y, start, weights=None, ridge=0.0, *, entries=False):
     """Every xᵢⱼ is moved by ρᵢsⱼ, its row's and its column's size, and every residual by the terms it is the
-    difference of: what a row-wise stable method may do, whatever the scales of rows and columns.
+    difference of: what a row-wise stable method may do, whatever the scales of rows and columns. With ``entries``
+    every xᵢⱼ by its own size, so that zeros stay: the least that any method may do.
 
     X = BC is moved within its rank: B, and C, where it is not 0, by what a moved B and X make of B⁺X. The
     answer is δ = C⁺z with z the fit of B, so that dδ = C⁺(dz − dC δ) + (I − C⁺C) dCᵀ(CCᵀ)⁻¹z. With a ridge
@@ -148,7 +149,7 @@ def sensitivity(X, y, start, weights=None, ridge=0.0):
     aim = [a - b for a, b in zip(labels, product(rows, first), strict=True)]
     terms = _plus(map(abs, labels), product(_absolute(rows), list(map(abs, first))))
     across, along = _sizes(rows)
-    E = [[a * s for s in along] for a in across]
+    E = _absolute(rows) if entries else [[a * s for s in along] for a in across]
     if ridge:
         one = [[Fraction(int(i == j)) for j in range(d)] for i in range(d)]
         rows, E, across = rows + one, E + one, across + [Fraction(1)] * d
@@ -189,6 +190,8 @@ def sensitivity(X, y, start, weights=None, ridge=0.0):
     return Sensitivity(moved, product(_absolute(B[:n]), moved_z), rows[:n])
 
 
+ROUNDING = Fraction(2) ** -52
+
 UNDERFLOW = Fraction(2) ** -1060
 """Below it a float has few digits left: 2^14 of the smallest."""
 
@@ -200,14 +203,22 @@ def excess(theta, start, exact, allowed):
     − start − δ)|ᵢ in units ε(``allowed.fit``ᵢ + Σⱼ|xᵢⱼ|(|startⱼ| + |δⱼ|)). The first says which minimiser, the
     second that it is one; a coordinate in a unit so large that the first does not see it is seen by the second.
     """
-    eps, first = Fraction(2) ** -52, rational(start)
+    first = rational(start)
     off = [t - s - e for t, s, e in zip(rational(theta), first, exact.displacement, strict=True)]
     terms = _plus(map(abs, first), map(abs, exact.displacement))
     top = max(allowed.displacement)
-    units = [(abs(o), eps * (top + v) + UNDERFLOW) for o, v in zip(off, terms, strict=True)]
+    units = [(abs(o), ROUNDING * (top + v) + UNDERFLOW) for o, v in zip(off, terms, strict=True)]
     fits = zip(product(allowed.rows, off), allowed.fit, product(_absolute(allowed.rows), terms), strict=True)
     largest = [max(map(abs, row)) for row in allowed.rows]
     units += [
-        (abs(o), eps * (f + v) + UNDERFLOW * (1 + m)) for (o, f, v), m in zip(fits, largest, strict=True)
+        (abs(o), ROUNDING * (f + v) + UNDERFLOW * (1 + m)) for (o, f, v), m in zip(fits, largest, strict=True)
     ]
     return float(min(max(o / u for o, u in units), Fraction(10) ** 300))
+
+
+def each_excess(theta, start, exact, allowed):
+    """The same with every coordinate in its own unit, ε(``allowed.displacement``ⱼ + |startⱼ| + |δⱼ|)."""
+    first = rational(start)
+    off = [abs(t - s - e) for t, s, e in zip(rational(theta), first, exact.displacement, strict=True)]
+    terms = _plus(allowed.displacement, map(abs, first), map(abs, exact.displacement))
+    return float(min(max(o / (ROUNDING * v + UNDERFLOW) for o, v in zip(off, terms, strict=True)), 10**300))
