@@ -12,45 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-
-def rational(values):
-    """A vector or matrix of floats as the rational numbers they are, in nested lists."""
-    return [rational(row) if getattr(row, "ndim", 0) else Fraction(float(row)) for row in values]
+from benchmarks.peers.exact import dot, echelon, rational, solved, transposed
 
 
 def product(rows, right):
     """Rows times a vector."""
-    return [sum((a * b for a, b in zip(row, right, strict=True)), Fraction(0)) for row in rows]
-
-
-def transposed(rows):
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def echelon(rows):
-    """The nonzero rows of the reduced row echelon form, and which columns their leading ones stand in."""
-    rows, leading = [row[:] for row in rows], []
-    for column in range(len(rows[0]) if rows else 0):
-        at = len(leading)
-        found = next((i for i in range(at, len(rows)) if rows[i][column]), None)
-        if found is None:
-            continue
-        rows[at], rows[found] = rows[found], rows[at]
-        lead = rows[at][column]
-        rows[at] = [entry / lead for entry in rows[at]]
-        for i, row in enumerate(rows):
-            if i != at and row[column]:
-                factor = row[column]
-                rows[i] = [a - factor * b for a, b in zip(row, rows[at], strict=True)]
-        leading.append(column)
-    return rows[: len(leading)], leading
-
-
-def solved(matrix, right):
-    """The solution of a regular system."""
-    reduced, leading = echelon([[*row, entry] for row, entry in zip(matrix, right, strict=True)])
-    assert leading == list(range(len(matrix)))
-    return [row[-1] for row in reduced]
+    return [dot(row, right) for row in rows]
 
 
 @dataclass(frozen=True)

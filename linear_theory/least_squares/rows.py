@@ -110,7 +110,7 @@ def _without_rounding(space: Namespace, X: Array, column_scale: object) -> tuple
     scale = shaped("column_scale", scale, (d,), "one entry a column of X, the magnitude it was made from")
     rounding = space.xp.maximum(X.max(axis=0), -X.min(axis=0)) <= n * space.eps * scale
     if not is_concrete(rounding) or bool(rounding.any()):
-        X = space.xp.where(rounding, 0.0, X)
+        X = space.xp.where(rounding, 0.0, space.xp.where(space.xp.isnan(scale), space.xp.nan, X))
     return X, space.xp.where(rounding, 0.0, scale)
 
 
