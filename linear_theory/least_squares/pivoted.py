@@ -2,7 +2,8 @@
 
 Columns that depend on others are written in terms of them, X = X_B [I T]; the basic ones give z, the fitted
 combination; and among all δ with [I T] δ = z the shortest is taken, in the coordinates given. A ridge pulls on
-the length of that one: as rows in z, so that what the data do not determine never meets rounding.
+the length of that one: as rows in z, so that what the data do not determine never meets rounding. T, z and δ are
+corrected by what they leave of the rows.
 """
 
 from __future__ import annotations
