@@ -14,10 +14,11 @@ PASSES = 60
 """Every one regains some 2^50, of the floats' 2^2100."""
 
 
-def left_over(matrix: Array, right: Array, found: Array) -> Array:
-    """right − matrix·found where it is more than the rounding of an equation's own terms, else 0."""
+def left_over(matrix: Array, right: Array, found: Array, sizes: Array | None = None) -> Array:
+    """right − matrix·found where it is more than rounding of an equation's own terms, else 0; ``sizes`` is |matrix|."""
     missing = right - matrix @ found
-    rounding = EPS * matrix.shape[1] * (np.abs(right) + np.abs(matrix) @ np.abs(found))
+    sizes = np.abs(matrix) if sizes is None else sizes
+    rounding = EPS * matrix.shape[1] * (np.abs(right) + sizes @ np.abs(found))
     return np.where(np.abs(missing) > rounding, missing, 0.0)
 
 
@@ -30,13 +31,12 @@ def refined(
     equation counts only if it is more than the rounding of its own terms: so an entry that none but small terms tell
     gets its digits too.
     """
-    found = inverse(right)
+    found, sizes = inverse(right), np.abs(matrix)
     left, before = right - matrix @ found, np.full(right.shape, np.inf)
     for count in range(passes):
-        if not (np.abs(left) < before / 2)[
-            left != 0
-        ].any():  # nothing is left, or what rounding does not let go
+        shrinks = (left != 0) & (np.abs(left) < before / 2)
+        if not shrinks.any():  # nothing is left, or what rounding does not let go
             return found, count
         found, before = found + inverse(left), np.abs(left)
-        left = left_over(matrix, right, found)
+        left = left_over(matrix, right, found, sizes)
     return found, passes
