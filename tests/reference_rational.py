@@ -12,45 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-
-def rational(values):
-    """A vector or matrix of floats as the rational numbers they are, in nested lists."""
-    return [rational(row) if getattr(row, "ndim", 0) else Fraction(float(row)) for row in values]
+from benchmarks.peers.exact import dot, echelon, rational, solved, transposed
 
 
 def product(rows, right):
     """Rows times a vector."""
-    return [sum((a * b for a, b in zip(row, right, strict=True)), Fraction(0)) for row in rows]
-
-
-def transposed(rows):
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def echelon(rows):
-    """The nonzero rows of the reduced row echelon form, and which columns their leading ones stand in."""
-    rows, leading = [row[:] for row in rows], []
-    for column in range(len(rows[0]) if rows else 0):
-        at = len(leading)
-        found = next((i for i in range(at, len(rows)) if rows[i][column]), None)
-        if found is None:
-            continue
-        rows[at], rows[found] = rows[found], rows[at]
-        lead = rows[at][column]
-        rows[at] = [entry / lead for entry in rows[at]]
-        for i, row in enumerate(rows):
-            if i != at and row[column]:
-                factor = row[column]
-                rows[i] = [a - factor * b for a, b in zip(row, rows[at], strict=True)]
-        leading.append(column)
-    return rows[: len(leading)], leading
-
-
-def solved(matrix, right):
-    """The solution of a regular system."""
-    reduced, leading = echelon([[*row, entry] for row, entry in zip(matrix, right, strict=True)])
-    assert leading == list(range(len(matrix)))
-    return [row[-1] for row in reduced]
+    return [dot(row, right) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -129,9 +96,10 @@ class Sensitivity:
     rows: list[list[Fraction]]
 
 
-def sensitivity(X, y, start, weights=None, ridge=0.0):
+def sensitivity(X, y, start, weights=None, ridge=0.0, *, entries=False):
     """Every xᵢⱼ is moved by ρᵢsⱼ, its row's and its column's size, and every residual by the terms it is the
-    difference of: what a row-wise stable method may do, whatever the scales of rows and columns.
+    difference of: what a row-wise stable method may do, whatever the scales of rows and columns. With ``entries``
+    every xᵢⱼ by its own size, so that zeros stay: the least that any method may do.
 
     X = BC is moved within its rank: B, and C, where it is not 0, by what a moved B and X make of B⁺X. The
     answer is δ = C⁺z with z the fit of B, so that dδ = C⁺(dz − dC δ) + (I − C⁺C) dCᵀ(CCᵀ)⁻¹z. With a ridge
@@ -148,7 +116,7 @@ def sensitivity(X, y, start, weights=None, ridge=0.0):
     aim = [a - b for a, b in zip(labels, product(rows, first), strict=True)]
     terms = _plus(map(abs, labels), product(_absolute(rows), list(map(abs, first))))
     across, along = _sizes(rows)
-    E = [[a * s for s in along] for a in across]
+    E = _absolute(rows) if entries else [[a * s for s in along] for a in across]
     if ridge:
         one = [[Fraction(int(i == j)) for j in range(d)] for i in range(d)]
         rows, E, across = rows + one, E + one, across + [Fraction(1)] * d
@@ -189,6 +157,8 @@ def sensitivity(X, y, start, weights=None, ridge=0.0):
     return Sensitivity(moved, product(_absolute(B[:n]), moved_z), rows[:n])
 
 
+ROUNDING = Fraction(2) ** -52
+
 UNDERFLOW = Fraction(2) ** -1060
 """Below it a float has few digits left: 2^14 of the smallest."""
 
@@ -200,14 +170,22 @@ def excess(theta, start, exact, allowed):
     − start − δ)|ᵢ in units ε(``allowed.fit``ᵢ + Σⱼ|xᵢⱼ|(|startⱼ| + |δⱼ|)). The first says which minimiser, the
     second that it is one; a coordinate in a unit so large that the first does not see it is seen by the second.
     """
-    eps, first = Fraction(2) ** -52, rational(start)
+    first = rational(start)
     off = [t - s - e for t, s, e in zip(rational(theta), first, exact.displacement, strict=True)]
     terms = _plus(map(abs, first), map(abs, exact.displacement))
     top = max(allowed.displacement)
-    units = [(abs(o), eps * (top + v) + UNDERFLOW) for o, v in zip(off, terms, strict=True)]
+    units = [(abs(o), ROUNDING * (top + v) + UNDERFLOW) for o, v in zip(off, terms, strict=True)]
     fits = zip(product(allowed.rows, off), allowed.fit, product(_absolute(allowed.rows), terms), strict=True)
     largest = [max(map(abs, row)) for row in allowed.rows]
     units += [
-        (abs(o), eps * (f + v) + UNDERFLOW * (1 + m)) for (o, f, v), m in zip(fits, largest, strict=True)
+        (abs(o), ROUNDING * (f + v) + UNDERFLOW * (1 + m)) for (o, f, v), m in zip(fits, largest, strict=True)
     ]
     return float(min(max(o / u for o, u in units), Fraction(10) ** 300))
+
+
+def each_excess(theta, start, exact, allowed):
+    """The same with every coordinate in its own unit, ε(``allowed.displacement``ⱼ + |startⱼ| + |δⱼ|)."""
+    first = rational(start)
+    off = [abs(t - s - e) for t, s, e in zip(rational(theta), first, exact.displacement, strict=True)]
+    terms = _plus(allowed.displacement, map(abs, first), map(abs, exact.displacement))
+    return float(min(max(o / (ROUNDING * v + UNDERFLOW) for o, v in zip(off, terms, strict=True)), 10**300))

@@ -14,7 +14,7 @@ from tests.test_bad_input import TABLE
 
 SETTINGS = ("GradientDescent", "HeavyBall", "Nesterov", "ConjugateGradient", "StochasticGradient")
 LOOKED_AT = {"solve", "temperature_path", "descend", "diagnose"}
-"""Their counts and estimates of condition say nothing of the answer; what they answer is asked for below."""
+"""Their counts say nothing of the answer; what they answer is asked for below."""
 
 
 STEPS_TRACED = {"iterate", "closed_form", "stall_approximation"}
@@ -57,6 +57,8 @@ def answers(function, result):
         names = (
             "theta",
             "residual",
+            "condition",
+            "error_bound",
             "loss",
             "shift",
             "weighted_shift",

@@ -211,6 +211,16 @@ def test_numpy_and_jax_parts_merge():
         assert not near(both.gram, there.gram, 50)
 
 
+def test_a_traced_ridge_on_numpy_sums():
+    """The sums can be looked at, and are; a bad ridge gives NaN, also of the condition."""
+    sums = lt.NormalEquations.of(np.ones((2, 1)), np.array([1.0, 3.0]), np.zeros(1))
+    solve = jax.jit(lambda ridge: sums.solve(ridge))
+    assert np.allclose(solve(1.0).theta, sums.solve(1.0).theta)
+    for bad in (-1.0, np.nan, np.inf):
+        found = solve(bad)
+        assert np.isnan([found.theta[0], found.condition, found.residual]).all()
+
+
 def test_sums_that_overflow_together_are_refused():
     """Each part alone is finite; Σ is not, and no singular value of it converges."""
     for xp in (np, jnp):

@@ -233,14 +233,14 @@ def test_residual(shape, decade, noise):
 
 
 def test_refinements():
-    """None where Cholesky is enough or QR was taken; some where they are needed, and the answer needs them."""
+    """None where Cholesky is enough; some where they are needed, and one at least after QR."""
     seen = set()
     for decade in (0, 1, 2, 4, 5, 8):
         for shape in SHAPES:
             problem = rows(shape, decade, 1e-3, 1)
             solution = lt.solve(*problem)
             refined = "refined" in solution.method
-            assert (solution.refinements > 0) == refined
+            assert (solution.refinements > 0) == (refined or "QR" in solution.method)
             assert solution.refinements <= 8
             seen.add((shape, refined))
     assert seen == {(shape, refined) for shape in SHAPES for refined in (False, True)}

@@ -47,7 +47,7 @@ def product(left: Rows, right: Rows) -> Rows:
 def echelon(rows: Rows) -> tuple[Rows, list[int]]:
     """The nonzero rows of the reduced row echelon form, and the columns of their leading ones."""
     rows, leading = [row[:] for row in rows], []
-    for column in range(len(rows[0])):
+    for column in range(len(rows[0]) if rows else 0):
         at = len(leading)
         found = next((i for i in range(at, len(rows)) if rows[i][column]), None)
         if found is None:
@@ -64,5 +64,6 @@ def echelon(rows: Rows) -> tuple[Rows, list[int]]:
 
 def solved(matrix: Rows, right: Rationals) -> Rationals:
     """The solution of a regular system."""
-    reduced, _ = echelon([[*row, entry] for row, entry in zip(matrix, right, strict=True)])
+    reduced, leading = echelon([[*row, entry] for row, entry in zip(matrix, right, strict=True)])
+    assert leading == list(range(len(matrix)))
     return [row[-1] for row in reduced]

@@ -7,7 +7,7 @@ from typing import Any
 from ..arrays import Array, namespace, pytree, quotient
 from ..reading import read
 from .reach import Enough, Reach
-from .spectrum import Spectrum, downdated_spectrum, spectrum
+from .spectrum import Spectrum, downdated_spectrum, eigenbasis, spectrum
 
 __all__ = ["Dense", "Downdated", "beside"]
 
@@ -50,8 +50,7 @@ class Dense:
 
     def eigh(self) -> tuple[Array, Array]:
         """Ascending eigenvalues (d,) and eigenvectors (d, d) in columns."""
-        found = self.spectrum(self.matrix[0])
-        return found.values, found.vectors
+        return eigenbasis(namespace(self), self.matrix, self.cutoff)
 
     def spectrum(self, vector: Array) -> Spectrum:
         """The eigenbasis, and the vector's coordinates in it."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..arrays import Array, Namespace, namespace
 
-__all__ = ["Spectrum", "downdated_spectrum", "rank_cutoff", "spectrum"]
+__all__ = ["Spectrum", "downdated_spectrum", "eigenbasis", "rank_cutoff", "spectrum"]
 
 
 class Spectrum(NamedTuple):
@@ -45,11 +45,16 @@ def rank_cutoff(space: Namespace, scale: Array) -> Array:
     return scale.shape[0] * space.eps * space.xp.max(space.xp.abs(scale), initial=0.0)
 
 
-def spectrum(space: Namespace, matrix: Array, vector: Array, cutoff: Array | None = None) -> Spectrum:
-    """Of a matrix: eigenvalues up to ``cutoff``, by default rounding, are 0."""
+def eigenbasis(space: Namespace, matrix: Array, cutoff: Array | None = None) -> tuple[Array, Array]:
+    """Eigenvalues (m,), those up to ``cutoff``, by default rounding, being 0, and eigenvectors (m, m) in columns."""
     values, vectors = space.xp.linalg.eigh(matrix)
     cutoff = rank_cutoff(space, values) if cutoff is None else cutoff
-    values = space.xp.where(values <= cutoff, 0.0, values)
+    return space.xp.where(values <= cutoff, 0.0, values), vectors
+
+
+def spectrum(space: Namespace, matrix: Array, vector: Array, cutoff: Array | None = None) -> Spectrum:
+    """Of a matrix and a vector."""
+    values, vectors = eigenbasis(space, matrix, cutoff)
     return Spectrum(values, vectors, vector, values > 0).of(space, vector)
 
 

@@ -8,15 +8,12 @@ import jax
 import numpy as np
 
 from ..arrays import Array
-from ..covariance import Dense
 from ..least_squares.blocks import BLOCK_ENTRIES, single_threaded_blas
-from ..powers import count_steps
-from ..propagator import Displacement, propagate
 from .limit import Spectrum, length
-from .linear import GradientDescent, Linear
+from .linear import Linear
 from .objective import Objective
 from .record import Record
-from .transfer import Response, respond
+from .transfer import Response
 
 __all__ = ["exact", "exact_traced"]
 
@@ -55,13 +52,7 @@ def exact_traced(objective: Objective, solver: Linear, chosen: tuple[int, ...]) 
     xp, rows = space.xp, sample.X * objective.weights[:, None]
     gram = rows.T @ sample.X if objective.equations is None else objective.equations.gram
     moment = objective.residual @ rows if objective.equations is None else objective.equations.moment
-    rate, momentum, lookahead = solver.constants(objective)
-    scale = 2 * rate / objective.count
-    if isinstance(solver, GradientDescent):
-        kernel = Displacement(count_steps(space, chosen))
-        displacement = propagate(kernel, scale, Dense(gram), scale * moment)
-    else:
-        displacement = respond(Response((momentum, lookahead), chosen), scale * gram, scale * moment)
+    displacement = solver.reached(objective, 2 / objective.count * gram, 2 / objective.count * moment, chosen)
     loss = jax.lax.map(objective.loss, displacement)
     slope = length(space, 2 / objective.count * (displacement @ gram - moment))
     distance = length(space, displacement - objective.limit.displacement)

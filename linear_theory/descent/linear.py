@@ -8,9 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays import Array, pytree
+from ..covariance import Dense
+from ..powers import count_steps
+from ..propagator import Displacement, propagate
 from .limit import root
 from .objective import Objective
 from .settings import check_settings
+from .transfer import Response, respond
 
 __all__ = ["GradientDescent", "HeavyBall", "Linear", "Nesterov"]
 
@@ -23,6 +27,11 @@ class Linear:
     def constants(self, objective: Objective) -> tuple[Array, Array, Array]:
         """η, m and l for this problem."""
         raise NotImplementedError
+
+    def reached(self, objective: Objective, hessian: Array, moment: Array, steps: tuple[int, ...]) -> Array:
+        """δ (k, d) after so many steps from 0 on δᵀHδ/2 − ⟨h, δ⟩, in JAX: with derivatives of the first order."""
+        rate, momentum, lookahead = self.constants(objective)
+        return respond(Response((momentum, lookahead), steps), rate * hessian, rate * moment)
 
     def init(self, objective: Objective, displacement: Array) -> State:
         """The three constants, and v."""
@@ -74,6 +83,12 @@ class GradientDescent(Linear):
         else:
             rate = objective.units.rate(self.learning_rate)
         return rate, space.array(0.0), space.array(0.0)
+
+    def reached(self, objective: Objective, hessian: Array, moment: Array, steps: tuple[int, ...]) -> Array:
+        """The same with derivatives of every order: ψ_K(ηH) ηh is a function of one matrix."""
+        rate, _, _ = self.constants(objective)
+        kernel = Displacement(count_steps(objective.space, steps))
+        return propagate(kernel, rate, Dense(hessian), rate * moment)
 
 
 @pytree

@@ -12,6 +12,7 @@ from ..arrays import Array, Namespace, namespace, reject
 from . import pivoted
 from .blocks import BLOCK_ENTRIES, calm_blas, one_root, residual_products, weighted_products
 from .fit import CHOLESKY, CONTRACTION, DIRECT, DUAL, DUAL_REFINED, IDLE, NOISY, REFINED, Fit, far_from
+from .refinement import refined
 from .rows import Sample, largest_entries, refuse_infinite
 
 lapack: Any = scipy.linalg.lapack
@@ -235,19 +236,17 @@ def _by_inner_products(sample: Sample, pull: float) -> Fit | None:
     factor = factorise(A @ A.T, pull)
     if factor is None or not unrefined_error(factor.condition, len(A)) < CONTRACTION:
         return None
-    multiplier, way, count, previous = factor.solve(b), DUAL, 0, np.inf
-    displacement = A.T @ multiplier
-    # At least once: the inner products do not see in which units a column is, and its rounding is that of the largest.
-    while count == 0 or (factor.condition > DIRECT and count < MAX_REFINEMENTS):
-        change = factor.solve(b - A @ displacement - pull * multiplier)
-        size = _relative(change, multiplier, factor.scale)
-        if size > previous / 2:
-            break
-        # δ is added to, not formed anew from a λ that may be κ times as large: so its residual gets small.
-        multiplier, displacement = multiplier + change, displacement + A.T @ change
-        way, count, previous = DUAL_REFINED, count + 1, size
-        if size < np.finfo(float).eps:
-            break
+    # A δ + pull·λ = b in both: δ is added to, and not formed anew from a λ that may be κ times as large. And it is
+    # judged by the rows, for the inner products do not see in which units a column is.
+    d, pulled = X.shape[1], A if pull == 0 else np.concatenate([A, pull * np.eye(len(A))], axis=1)
+
+    def inverse(missing: Array) -> Array:
+        multiplier = factor.solve(missing)
+        return A.T @ multiplier if pull == 0 else np.concatenate([A.T @ multiplier, multiplier])
+
+    both, count = refined(pulled, b.reshape(len(b), -1), inverse, MAX_REFINEMENTS)
+    displacement = both[:d].reshape(sample.start.shape)
     left = (residual.T - (X @ displacement).T) * np.sqrt(weights)
     columns = np.sqrt(weights @ X**2)
+    way = DUAL_REFINED if count else DUAL
     return Fit(displacement, len(A), factor.condition, (left**2).sum(axis=-1), way, count, columns, 0.0)

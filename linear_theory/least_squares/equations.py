@@ -269,6 +269,6 @@ class NormalEquations:
         ridge = bounded(space, "ridge", ridge, accept, "must be finite and ≥ 0")
         if is_concrete(self.count) and float(self.count) == 0:
             reject("count", self.count, "there are no rows yet; add some before solving")
-        if is_concrete(self) and not all(bool(space.xp.isfinite(v).all()) for v in self._sums):
+        if is_concrete(self) and not all(np.isfinite(v).all() for v in self._sums):
             reject("gram", self.gram, "sums of squares overflowed as parts were added; rescale the columns")
         return from_equations(space, space.tree(self), ridge)

@@ -2,11 +2,13 @@
 
 Columns that depend on others are written in terms of them, X = X_B [I T]; the basic ones give z, the fitted
 combination; and among all δ with [I T] δ = z the shortest is taken, in the coordinates given. A ridge pulls on
-the length of that one: as rows in z, so that what the data do not determine never meets rounding.
+the length of that one: as rows in z, so that what the data do not determine never meets rounding. T, z and δ are
+corrected by what they leave of the rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,21 +17,23 @@ from scipy.linalg import solve_triangular, svdvals
 from ..arrays import Array
 from .fit import QR, QR_CLOSEST, Fit
 from .householder import Pivoted, lapack, qr
+from .refinement import EPS, left_over, refined
 from .rows import Sample
-
-EPS = float(np.finfo(float).eps)
 
 FAR, ALIKE = 1e-3, 0.1
 """From the first ratio of the rows' sizes on they are taken in groups within the second of each other."""
 
-MAGNIFIED = 4
-"""Powers of two by which one column's unit may be larger than another's before rounding is taken for none."""
+SURE = 1e-3
+"""How well an entry of T is told at least if it is taken for 0 where it is no larger than its rounding."""
 
 FEW_PASSES, MANY_PASSES = 8, 60
 """Over [I T] δ = z: where it is well-conditioned, and where every one regains some 2^50 of the floats' 2^2100."""
 
-NEARLY = 0.1
-"""How much of the best pivot another one may give up for its size."""
+NEARLY = 1e-10
+"""How much of the best pivots others may give up for their size: what that costs is regained from the rows."""
+
+CANCELLED = 10.0
+"""How many times as large as δ the terms are of which it is added up, at most."""
 
 
 def rank_tolerance(n: int, d: int) -> float:
@@ -60,8 +64,8 @@ class Dependence(NamedTuple):
 def dependence(matrix: Array, shift: Array, noise: float = 0.0) -> Dependence:
     """Of equilibrated rows: the rank, which columns are basic, and T (r, d − r); every entry known to ``noise``.
 
-    Of columns that would do about as well, those that are large before they were scaled, by 2^shift, are
-    basic: what moves little along them is short.
+    Of columns that are surely independent, those that are large before they were scaled, by 2^shift, are basic:
+    what moves little along them is short.
     """
     n, d = matrix.shape
     if n == 0:
@@ -72,18 +76,22 @@ def dependence(matrix: Array, shift: Array, noise: float = 0.0) -> Dependence:
     rank = int((sizes > max(tolerance * sizes[0], noise * np.sqrt(n))).sum())
     seen = np.empty((rank, d))
     seen[:, factor.columns] = factor.triangle[:rank]
-    basic = np.arange(d) if rank == d else _basic_columns(seen, shift)
+    if rank in (0, d):
+        return Dependence(np.arange(rank), np.arange(rank, d), np.zeros((rank, d - rank)))
+    basic = _basic_columns(seen, shift)
     others = np.setdiff1d(np.arange(d), basic)
-    first, rest = seen[:, basic], seen[:, others]
-    inverse = np.linalg.inv(first)
-    combination = inverse @ rest
-    # What a relative change of every column by the tolerance does to T: no dependence, but rounding. It is
-    # dropped where the coordinates given would magnify it.
-    moved = _lengths(rest) + _lengths(first) @ np.abs(combination)
-    rounding = np.abs(combination) <= tolerance * _lengths(inverse.T)[:, None] * moved
-    magnified = shift[others][None, :] - shift[basic][:, None] > MAGNIFIED
-    combination[rounding & magnified] = 0.0
-    return Dependence(basic, others, combination)
+    # Independent rows, as many as there are, tell T: all others are combinations of them.
+    told = matrix[qr(matrix[:, basic].T).columns[:rank]]
+    first, rest = told[:, basic], told[:, others]
+    rough = np.linalg.inv(first)
+    both = np.concatenate([np.eye(rank), rest], axis=1)
+    inverse, combination = np.split(refined(first, both, rough.__matmul__)[0], [rank], axis=1)
+    # What a relative change of every entry by the tolerance does to T. An entry as small as that is rounding of 0,
+    # where it is told to many digits: else it may happen to be small.
+    unsure = np.maximum(tolerance * np.abs(told), noise)
+    moved = np.abs(inverse) @ (unsure[:, others] + unsure[:, basic] @ np.abs(combination))
+    nothing = (np.abs(combination) <= moved) & (moved < SURE)
+    return Dependence(basic, others, np.where(nothing, 0.0, combination))
 
 
 def _lengths(columns: Array) -> Array:
@@ -91,16 +99,17 @@ def _lengths(columns: Array) -> Array:
 
 
 def _basic_columns(matrix: Array, shift: Array) -> Array:
-    """As many columns as rows, one by one: of those within ``NEARLY`` of the farthest from the span so far,
-    the one that is farthest times 2^shift.
+    """As many columns as rows, one by one: of those near the farthest from the span so far, all of them together within
+    ``NEARLY``, the one that is farthest times 2^shift.
     """
-    left, chosen = matrix.copy(), []
+    left, chosen, spare = matrix.copy(), [], NEARLY
     for _ in range(len(matrix)):
         distance = _lengths(left)
         distance[chosen] = 0.0
-        good = distance >= NEARLY * distance.max()
+        good = distance >= min(spare, 1.0) * distance.max()
         best = int(np.argmax(np.where(good, np.log2(np.where(good, distance, 1.0)) + shift, -np.inf)))
         chosen.append(best)
+        spare *= distance.max() / distance[best]
         direction = left[:, best] / distance[best]
         left -= np.outer(direction, direction @ left)
     return np.array(chosen)
@@ -124,71 +133,111 @@ def fit(sample: Sample, roots: Array, pull: float) -> Fit:
     else:  # rows as they are: the noise is that of the columns
         more, found = 0 * shift, dependence(X[weighed], shift, n * EPS)
     shortest = Shortest.among(found, shift, shift + more)
-    basic, rows, aim = found.basic, rows[weighed][:, found.basic], aim[weighed]
+    rank, rows, aim = len(found.basic), rows[weighed], aim[weighed]
+    independent = rows[:, found.basic]
     if pull > 0:
-        rows = np.concatenate([rows, np.sqrt(pull) * shortest.along(np.eye(len(basic)))])
-        aim = np.concatenate([aim, np.zeros((len(basic), aim.shape[1]))])
-    z, condition = _full_rank(rows, aim)
-    displacement = shortest.of(z)
+        independent = np.concatenate([independent, np.sqrt(pull) * shortest.along(np.eye(rank))])
+    inverse, condition = _full_rank(independent)
+
+    def closest(left: Array, moved: Array | float = 0.0) -> Array:
+        """δ that meets what is left of the rows, and by which the ridge pulls back what has moved so far."""
+        if pull > 0:
+            back = -np.sqrt(pull) * shortest.within(moved + np.zeros((d, left.shape[1])))
+            left = np.concatenate([left, back])
+        return np.ldexp(shortest.of(inverse(left)), shift[:, None])
+
+    if pull == 0 and len(rows) == rank:
+        scaled, count = refined(rows, aim, closest)
+    else:  # not all can be met, and one correction is all that helps
+        scaled, count = closest(aim), 1
+        scaled = scaled + closest(aim - rows @ scaled, np.ldexp(scaled, -shift[:, None]))
+    displacement = np.ldexp(scaled, -shift[:, None])
     left = (residual - sample.X @ displacement) * roots[:, None]
     energy = (left**2).sum(axis=0)
     shape = (d, sample.y.shape[1]) if many else (d,)
     way = QR_CLOSEST if found.others.size else QR
     columns = np.ldexp(_lengths(X * root[:, None]), shift)
     energy = energy if many else energy[0]
-    return Fit(displacement.reshape(shape), len(basic), condition, energy, way, 0, columns, 0.0)
+    return Fit(displacement.reshape(shape), rank, condition, energy, way, count, columns, 0.0)
 
 
-def _full_rank(rows: Array, aim: Array) -> tuple[Array, float]:
-    """The least-squares solution for independent columns, and their condition number once equilibrated."""
+def _full_rank(rows: Array) -> tuple[Callable[[Array], Array], float]:
+    """The least-squares solution, of (n, m), for independent columns, and their condition number once equilibrated."""
     rank = rows.shape[1]
     if rank == 0:  # rows of zeros: any θ does as well as the start
-        return np.zeros((0, aim.shape[1])), 1.0
+        return lambda left: np.zeros((0, left.shape[1])), 1.0
     sizes = np.abs(rows).max(axis=1)
-    found = _graded(rows, aim) if sizes.min() < FAR * sizes.max() else None
-    if found is None:
-        factor = qr(rows)
-        triangle, columns = factor.triangle[:rank], factor.columns
-        turned = factor.turn(aim, transpose=True)[:rank]
-    else:
-        triangle, columns, turned = found
-    z = np.empty_like(turned)
-    z[columns] = solve_triangular(triangle, turned)
+    factor = Graded.of(rows) if sizes.min() < FAR * sizes.max() else None
+    factor = factor or qr(rows)
+    triangle = factor.triangle[:rank]
+
+    def inverse(left: Array) -> Array:
+        z = np.empty((rank, left.shape[1]))
+        turned = factor.turn(left, transpose=True)[:rank]
+        z[factor.columns] = solve_triangular(triangle, turned, check_finite=False)
+        return z
+
     lengths = _lengths(triangle)
     sizes = svdvals(triangle / np.where(lengths > 0, lengths, 1.0))
-    return z, float(sizes[0] / sizes[-1]) if sizes[-1] > 0 else np.inf
+    return inverse, float(sizes[0] / sizes[-1]) if sizes[-1] > 0 else np.inf
 
 
-def _graded(rows: Array, aim: Array) -> tuple[Array, Array, Array] | None:
-    """R, the order of the columns and Qᵀ·aim for rows of very different sizes, from the heaviest down.
+class Group(NamedTuple):
+    """Rows of about one size: turned with the triangle so far by ``first``, what is left of some by ``rest``."""
+
+    rows: Array
+    first: Pivoted | None
+    told: Array
+    rest: Pivoted | None
+    rank: int
+
+
+class Graded(NamedTuple):
+    """R, the order of the columns and Qᵀ for rows of very different sizes, from the heaviest down.
 
     Rows of one size are turned together, and what earlier ones leave of a row is dropped where it is rounding
-    of that row's own size: it would outweigh rows lighter still. None if too few rows are left then.
+    of that row's own size: it would outweigh rows lighter still.
     """
-    (n, rank), sizes = rows.shape, np.abs(rows).max(axis=1)
-    columns, tolerance = np.arange(rank), rank_tolerance(n, rank)
-    order = np.argsort(-sizes, kind="stable")
-    triangle, turned = np.zeros((0, rank)), np.zeros((0, aim.shape[1]))
-    while order.size:
-        together = order[sizes[order] >= ALIKE * sizes[order[0]]]
-        order, k = order[len(together) :], len(triangle)
-        both = np.concatenate([triangle, rows[together][:, columns]])
-        right = np.concatenate([turned, aim[together]])
-        if k > 0:
-            packed, reflectors, _, _ = lapack.dgeqrf(both[:, :k])
-            factor = Pivoted(packed, reflectors, np.arange(len(both)), columns[:k])
-            all_right = factor.turn(np.concatenate([both[:, k:], right], axis=1), True)
-            both[:, :k], both[:, k:], right = np.triu(packed), *np.split(all_right, [rank - k], axis=1)
-        triangle, turned, left, right = both[:k], right[:k], both[k:, k:], right[k:]
-        told = np.abs(left).max(axis=1, initial=0.0) > tolerance * sizes[together]
-        if told.any():
-            factor = qr(left[told])
-            new = factor.triangle
-            new = new[np.abs(np.diagonal(new)) > tolerance * sizes[together[0]]]
-            columns[k:], triangle[:, k:] = columns[k:][factor.columns], triangle[:, k:][:, factor.columns]
-            triangle = np.concatenate([triangle, np.pad(new, ((0, 0), (k, 0)))])
-            turned = np.concatenate([turned, factor.turn(right[told], True)[: len(new)]])
-    return (triangle, columns, turned) if len(triangle) == rank else None
+
+    triangle: Array
+    columns: Array
+    groups: list[Group]
+
+    @classmethod
+    def of(cls, rows: Array) -> Graded | None:
+        """None if too few rows are left."""
+        (n, rank), sizes = rows.shape, np.abs(rows).max(axis=1)
+        columns, tolerance = np.arange(rank), rank_tolerance(n, rank)
+        order, groups = np.argsort(-sizes, kind="stable"), []
+        triangle = np.zeros((0, rank))
+        while order.size:
+            together = order[sizes[order] >= ALIKE * sizes[order[0]]]
+            order, k, first, rest = order[len(together) :], len(triangle), None, None
+            both, new = np.concatenate([triangle, rows[together][:, columns]]), triangle[:0]
+            if k > 0:
+                packed, reflectors, _, _ = lapack.dgeqrf(both[:, :k])
+                first = Pivoted(packed, reflectors, np.arange(len(both)), columns[:k])
+                both[:, :k], both[:, k:] = np.triu(packed), first.turn(both[:, k:], True)
+            triangle, left = both[:k], both[k:, k:]
+            told = np.abs(left).max(axis=1, initial=0.0) > tolerance * sizes[together]
+            if told.any():
+                rest = qr(left[told])
+                new = rest.triangle
+                new = new[np.abs(np.diagonal(new)) > tolerance * sizes[together[0]]]
+                columns[k:], triangle[:, k:] = columns[k:][rest.columns], triangle[:, k:][:, rest.columns]
+                triangle = np.concatenate([triangle, np.pad(new, ((0, 0), (k, 0)))])
+            groups.append(Group(together, first, told, rest, len(new)))
+        return cls(triangle, columns, groups) if len(triangle) == rank else None
+
+    def turn(self, right: Array, transpose: bool) -> Array:
+        """Qᵀ (rank, n), applied to (n, m)."""
+        turned = right[:0]
+        for rows, first, told, rest, rank in self.groups:
+            both, k = np.concatenate([turned, right[rows]]), len(turned)
+            both = both if first is None else first.turn(both, True)
+            new = both[:0] if rest is None else rest.turn(both[k:][told], True)[:rank]
+            turned = np.concatenate([both[:k], new])
+        return turned
 
 
 class Shortest(NamedTuple):
@@ -221,12 +270,20 @@ class Shortest(NamedTuple):
     def _reflected(self, aim: Array) -> Array:
         """R⁻ᵀaim."""
         assert self.factor is not None
-        return solve_triangular(self.factor.triangle.T, aim[self.factor.columns], lower=True)
+        return solve_triangular(
+            self.factor.triangle.T, aim[self.factor.columns], lower=True, check_finite=False
+        )
 
     def along(self, z: Array) -> Array:
         """Qᵀδ (r, m), as long as δ."""
         aim = np.ldexp(z, self.units[:, None])
         return aim if self.factor is None else self._reflected(aim)
+
+    def within(self, displacement: Array) -> Array:
+        """Qᵀδ (r, m) of any δ."""
+        if self.factor is None:
+            return displacement[self.basic]
+        return self.factor.turn(displacement, transpose=True)[: len(self.basic)]
 
     def of(self, z: Array) -> Array:
         """δ (d, m)."""
@@ -243,14 +300,14 @@ class Shortest(NamedTuple):
         assert self.factor is not None
         multiplier, missing = np.zeros_like(aim), aim
         for _ in range(FEW_PASSES):
-            step = solve_triangular(self.factor.triangle, self._reflected(missing))
+            step = solve_triangular(self.factor.triangle, self._reflected(missing), check_finite=False)
             multiplier[self.factor.columns] += step
-            missing = self._left(self.system @ multiplier, aim)
+            missing = left_over(self.system.T, aim, self.system @ multiplier)
             if not missing.any():
                 break
         displacement = self.system @ multiplier
         terms = np.abs(self.system) @ np.abs(multiplier)
-        digits = (terms.max(axis=0) <= np.abs(displacement).max(axis=0) / NEARLY).all()
+        digits = (terms.max(axis=0) <= CANCELLED * np.abs(displacement).max(axis=0)).all()
         return displacement, bool(digits and not missing.any())
 
     def _turned(self, aim: Array) -> Array:
@@ -263,13 +320,7 @@ class Shortest(NamedTuple):
             step = np.zeros_like(displacement)
             step[: len(aim)] = self._reflected(missing)
             displacement += self.factor.turn(step, transpose=False)
-            missing = self._left(displacement, aim)
+            missing = left_over(self.system.T, aim, displacement)
             if not missing.any():
                 break
         return displacement
-
-    def _left(self, displacement: Array, aim: Array) -> Array:
-        """z − Sᵀδ where it is more than rounding."""
-        missing = aim - self.system.T @ displacement
-        rounding = EPS * len(self.system) * (np.abs(aim) + np.abs(self.system.T) @ np.abs(displacement))
-        return np.where(np.abs(missing) > rounding, missing, 0.0)

@@ -131,7 +131,7 @@ def without_rounding(space: Namespace, X: Array, scale: Array, largest: Array, n
     """
     rounding = largest <= n * space.eps * scale
     if not is_concrete(rounding) or bool(rounding.any()):
-        X = space.xp.where(rounding, 0.0, X)
+        X = space.xp.where(rounding, 0.0, space.xp.where(space.xp.isnan(scale), space.xp.nan, X))
     return X, space.xp.where(rounding, 0.0, scale)
 
 

@@ -194,8 +194,9 @@ def solve(
     products, where X is wide) and Cholesky, where the equilibrated condition number κ is small; corrected by
     passes over the rows, r = y − Xθ and δ ← δ + G⁻¹XᵀWr, while d·κ²·ε leaves these a contraction; beyond
     that, and where the rank is deficient, Householder QR with rows sorted and columns pivoted, stable row by
-    row. The rank is that of X's rows with positive weight, rows and columns equilibrated: a tiny weight is a
-    weight. "Closest" is in the coordinates given.
+    row, and corrected by what it leaves of the rows: where all can be met, each entry of θ gets its own digits,
+    however small it is beside the others. The rank is that of X's rows with positive weight, rows and columns
+    equilibrated: a tiny weight is a weight. "Closest" is in the coordinates given.
 
     In float64 the relative error in *equilibrated* coordinates, ‖c∘(θ − θ exact)‖/‖c∘δ‖ with cⱼ = √Σ wᵢxᵢⱼ² the
     length of a column, is a small multiple of κε(1 + κ‖r‖/(‖X‖‖δ‖)). In the coordinates given, an entry that

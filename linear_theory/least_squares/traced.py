@@ -97,12 +97,14 @@ def fit(space: Namespace, sample: Sample, ridge: Array) -> Fit:
         rest = again() if bool(far) else jnp.zeros_like(end)
     else:
         rest = jax.lax.cond(far, again, lambda: jnp.zeros_like(end))
-    known = Split.of(inverse.root @ inverse.root.T, inverse.unseen)
-    displacement = minimiser(known, found, problem)
+    split = Split.of(inverse.root @ inverse.root.T, inverse.unseen)
+    displacement = minimiser(split, found, problem)
     left = (sample.y - sample.X @ end) - sample.X @ ((sample.start + displacement - end) + rest)
     energy = (left * (left.T * weights).T).sum(axis=0)
     rank = jnp.where(rows.pull > 0, sample.X.shape[1], inverse.rank)
-    return Fit(displacement, rank, inverse.condition, energy, way, refinements, sizes, rest)
+    known = ~jnp.isnan(sizes + noise + rows.pull).any()  # what cannot be looked at may be a bad value
+    condition = jnp.where(known, inverse.condition, jnp.nan)
+    return Fit(displacement, rank, condition, energy, way, refinements, sizes, rest)
 
 
 Found = tuple[Inverse, Array, Array, Array]
@@ -225,6 +227,8 @@ def fit_equations(space: Namespace, equations: NormalEquations, ridge: Array) ->
         space, xp.sqrt(xp.where(kept, values, 0.0)), vectors, kept, scale, idle, power=2
     )
     displacement = inverse.root @ (inverse.root.T @ stop(moment))
+    bad = xp.isnan(matrix).any()  # what cannot be looked at: it has no rank, and no minimiser
+    displacement = xp.where(bad, xp.nan, displacement)
     if xp is jnp:
         known = Split.of(inverse.root @ inverse.root.T, inverse.unseen)
         displacement = minimiser(known, displacement, Summed(gram, pull, moment))
@@ -233,5 +237,6 @@ def fit_equations(space: Namespace, equations: NormalEquations, ridge: Array) ->
     residual = equations.energy - drop - curved
     told = xp.where(pull > 0, float(d), xp.minimum(space.array((squares > 0).sum()), equations.count))
     condition = xp.where(space.array(inverse.rank) < told, xp.inf, inverse.condition)
+    condition = xp.where(bad, xp.nan, condition)
     rank = xp.where(pull > 0, d, inverse.rank)
     return Fit(displacement, rank, condition, residual, SPECTRAL, 0, xp.sqrt(squares), 0.0)

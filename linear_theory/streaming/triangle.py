@@ -38,7 +38,9 @@ class Triangles:
 
 
 def _joined(*stacked: Array) -> Array:
-    return np.linalg.qr(np.concatenate(stacked), mode="r")
+    """R of the rows; the rows themselves where that would be no fewer, for they have their digits."""
+    rows = np.concatenate(stacked)
+    return np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows
 
 
 def of_strips(sample: Sample) -> Iterator[Array]:
@@ -67,6 +69,8 @@ def independent_rows(triangle: Array, rows: int, noise: Array | None = None) -> 
     """
     k, d = triangle.shape[0], triangle.shape[1] - 1
     X, residual = triangle[:, :d], triangle[:, d:]
+    if k == rows and noise is None:  # so few that they are still themselves
+        return Sample(X, residual[:, 0], np.zeros(d), None), np.zeros(())
     units = np.abs(X).max(axis=0)
     shift = np.frexp(units if noise is None else np.maximum(units, noise))[1]
     factor = pivoted.qr(np.ldexp(X, -shift))
