@@ -392,7 +392,7 @@ PARTNERS["target"] = PARTNERS["pretrained"]
 
 def label(value):
     return getattr(
-        value, "__qualname__", " ".join(repr(value).split())[:40]
+        value, "__qualname__", " ".join(repr(value).split(" at 0x")[0].split())[:40]
     )  # an address would differ between workers
 
 

@@ -41,7 +41,7 @@ def bad_values():
             for value in values:
                 try:
                     array = np.asarray(value)
-                except ValueError:
+                except (ValueError, TypeError):
                     continue
                 if array.dtype.kind == like.dtype.kind and array.shape == like.shape:
                     found.append(array)
