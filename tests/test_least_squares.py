@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy.sparse.linalg import lsqr
 
@@ -304,3 +307,31 @@ def test_other_starts_and_widths_do_not_merge():
         one + narrow
     with pytest.raises(TypeError):
         one + 3
+
+
+UNITS = {"tall": (5, 2), "wide": (2, 5), "square": (3, 3), "deficient": (4, 3), "one": (1, 1)}
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.5])
+@pytest.mark.parametrize("kind", UNITS)
+@given(a=st.integers(-1000, 1015), b=st.integers(-1000, 1015), weight=st.integers(-1000, 1015))
+@example(a=1015, b=0, weight=0).via("a column whose square is no float")
+@example(a=0, b=1015, weight=0).via("labels whose squares are no floats")
+def test_units_of_any_size_scale_the_answer_or_are_refused(kind, ridge, a, b, weight):
+    """X in units of 2ᵃ, y of 2ᵇ, weights of 2ᶜ, the ridge of 2ᶜ⁺²ᵃ: θ comes in units of 2ᵇ⁻ᵃ, and nothing leaks."""
+    n, d = UNITS[kind]
+    rng = np.random.default_rng(n * 10 + d)
+    X, y, start = rng.integers(-9, 10, (n, d)) + 0.5, rng.integers(1, 9, n) + 0.0, rng.integers(1, 9, d) + 0.0
+    if kind == "deficient":
+        X[:, 2] = X[:, 0] + X[:, 1]
+    weights = rng.integers(1, 5, n) + 0.0
+    want = lt.solve(X, y, start, weights, ridge).theta
+    pull = float(np.ldexp(ridge, min(weight + 2 * a, 1000)))
+    call = partial(lt.solve, np.ldexp(X, a), np.ldexp(y, b), weights=np.ldexp(weights, weight), ridge=pull)
+    assume(-1000 < b - a < 1015 and (ridge == 0 or abs(weight + 2 * a) < 1000))  # so that they are floats
+    if math.log2(abs(want).max()) + b - a > 1023:
+        with pytest.raises(lt.InvalidValueError, match="minimiser"):
+            call(start=np.ldexp(start, b - a))
+    else:
+        theta = call(start=np.ldexp(start, b - a)).theta
+        assert near(np.ldexp(theta, a - b), want, 10 * sum(X.shape) * np.linalg.cond(X[:, : min(n, 2)]) ** 2)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg.lapack
 
-from ..arrays import Array, Namespace, namespace, reject
+from ..arrays import Array, Namespace, namespace
 from . import pivoted
 from .blocks import BLOCK_ENTRIES, calm_blas, one_root, residual_products, weighted_products
 from .fit import CHOLESKY, CONTRACTION, DIRECT, DUAL, DUAL_REFINED, IDLE, NOISY, REFINED, Fit, far_from
@@ -56,6 +56,19 @@ def factorise(matrix: Array, pull: float) -> Factor | None:
 def fit(space: Namespace, sample: Sample, ridge: Array) -> Fit:
     """The displacement (d,) or (d, m) for checked rows."""
     pull = len(sample.X) * float(ridge)
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for where it shows
+        found = _fit_twice(space, sample, pull)
+        if np.isfinite(found.displacement).all():
+            return found
+        # Squares of the labels or of the start may be no floats. δ is linear in both together.
+        unit = _power_of_two(max(np.abs(sample.y).max(initial=1.0), np.abs(sample.start).max(initial=1.0)))
+        found = _fit_twice(space, sample.labelled(sample.y / unit, sample.start / unit), pull)
+        displacement, energy = found.displacement * unit, found.residual * unit * unit
+        return found._replace(displacement=displacement, residual=energy, rest=found.rest * unit)
+
+
+def _fit_twice(space: Namespace, sample: Sample, pull: float) -> Fit:
+    """Once more from where the first ended, where the start is far."""
     found = _fit(space, sample, pull)
     end = sample.start + found.displacement
     if not far_from(space, sample.start, end, found.columns):
@@ -91,20 +104,18 @@ def _fit(space: Namespace, sample: Sample, pull: float) -> Fit:
     root = _power_of_two(max(largest, pull) ** 0.5)
     unit = root * root
     found = None
-    with np.errstate(over="ignore", invalid="ignore"):  # looked for where it shows
-        scaled = _in_units(sample, unit)
-        if scaled is not None and not noisy(sample):
-            gram_way = _by_inner_products if n < d else _by_normal_equations
-            small = min(n, d)
-            with calm_blas(n * d * small, d * small**2):
-                found = gram_way(scaled, pull / unit)
-        if found is None:
-            refuse_infinite(space, sample.X)
-            roots = np.ones(n) if weights is None else np.sqrt(weights)
-            found = pivoted.fit(sample, roots / root, pull / unit)
-        residual, columns = found.residual * unit, found.columns * root
-    if not np.isfinite(found.displacement).all():
-        reject("X", sample.X, "is so small beside y that the minimiser overflows; rescale the columns")
+    scaled = _in_units(sample, unit)
+    even = pull == 0 or pull / unit >= TINY
+    if scaled is not None and even and not noisy(sample):
+        gram_way = _by_inner_products if n < d else _by_normal_equations
+        small = min(n, d)
+        with calm_blas(n * d * small, d * small**2):
+            found = gram_way(scaled, pull / unit)
+    if found is None:
+        refuse_infinite(space, sample.X)
+        roots = np.ones(n) if weights is None else np.sqrt(weights)
+        found = pivoted.fit(sample, roots / root, pull**0.5 / root)
+    residual, columns = found.residual * unit, found.columns * root
     return found._replace(rank=d if pull > 0 else found.rank, residual=residual, columns=columns)
 
 
@@ -148,6 +159,8 @@ def _by_normal_equations(sample: Sample, pull: float) -> Fit | None:
         gram, moment, energy = gram + gram_part, moment + moment_part, energy + energy_part
     if any(sample.X[:, j].any() for j in np.flatnonzero(gram.diagonal() == 0)):
         return None  # underflow: a column that only looks like zeros
+    if (energy < SQUARES[0]).any() and sample.residual.any():
+        return None  # or products with residuals as small
     cheap = sample.X.size <= BLOCK_ENTRIES
     return by_cholesky(gram, moment, energy, pull, lambda displacement: _left(sample, displacement), cheap)
 
@@ -247,6 +260,7 @@ def _by_inner_products(sample: Sample, pull: float) -> Fit | None:
     both, count = refined(pulled, b.reshape(len(b), -1), inverse, MAX_REFINEMENTS)
     displacement = both[:d].reshape(sample.start.shape)
     left = (residual.T - (X @ displacement).T) * np.sqrt(weights)
-    columns = np.sqrt(weights @ X**2)
+    entries = np.maximum(largest_entries(namespace(), X), TINY)
+    columns = entries * np.sqrt(weights @ (X / entries) ** 2)
     way = DUAL_REFINED if count else DUAL
     return Fit(displacement, len(A), factor.condition, (left**2).sum(axis=-1), way, count, columns, 0.0)

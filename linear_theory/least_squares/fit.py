@@ -79,7 +79,8 @@ def column_sizes(space: Namespace, squares: Array) -> Array:
 def far_from(space: Namespace, start: Array, end: Array, columns: Array) -> Array:
     """Whether the start is so much longer than θ, in units of the columns, that digits of θ were lost on the way."""
     length = lambda theta: space.xp.max(space.xp.abs((theta.T * columns).T), initial=0.0)
-    return length(start) > FAR * length(end)
+    with np.errstate(invalid="ignore", over="ignore"):  # a column that is no float says nothing
+        return length(start) > FAR * length(end)
 
 
 def spectral_inverse(

@@ -116,7 +116,7 @@ def _basic_columns(matrix: Array, shift: Array) -> Array:
 
 
 def fit(sample: Sample, roots: Array, pull: float) -> Fit:
-    """The displacement (d,) or (d, m) of checked, finite rows with weights roots², the largest about 1."""
+    """The displacement (d,) or (d, m) of checked, finite rows, weights roots² and ridge pull²; the larger about 1."""
     n, d = sample.X.shape
     many = sample.y.ndim == 2
     residual = sample.residual.reshape(n, -1)
@@ -136,13 +136,13 @@ def fit(sample: Sample, roots: Array, pull: float) -> Fit:
     rank, rows, aim = len(found.basic), rows[weighed], aim[weighed]
     independent = rows[:, found.basic]
     if pull > 0:
-        independent = np.concatenate([independent, np.sqrt(pull) * shortest.along(np.eye(rank))])
+        independent = np.concatenate([independent, pull * shortest.along(np.eye(rank))])
     inverse, condition = _full_rank(independent)
 
     def closest(left: Array, moved: Array | float = 0.0) -> Array:
         """δ that meets what is left of the rows, and by which the ridge pulls back what has moved so far."""
         if pull > 0:
-            back = -np.sqrt(pull) * shortest.within(moved + np.zeros((d, left.shape[1])))
+            back = -pull * shortest.within(moved + np.zeros((d, left.shape[1])))
             left = np.concatenate([left, back])
         return np.ldexp(shortest.of(inverse(left)), shift[:, None])
 

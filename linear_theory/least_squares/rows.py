@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 
 from ..arrays import (
@@ -30,6 +31,7 @@ __all__ = [
     "checked_scale",
     "largest_entries",
     "refuse_infinite",
+    "refuse_overflow",
     "without_rounding",
 ]
 
@@ -50,6 +52,10 @@ class Sample:
     def seen_from(self, start: Array) -> Sample:
         """The same rows with another start."""
         return Sample(self.X, self.y, start, self.weights, self.noise)
+
+    def labelled(self, y: Array, start: Array) -> Sample:
+        """The same rows with other labels and another start."""
+        return Sample(self.X, y, start, self.weights, self.noise)
 
     def weighted(self, weights: Array | None) -> Sample:
         """The same rows with other weights."""
@@ -146,6 +152,20 @@ def refuse_infinite(space: Namespace, X: Array) -> None:
         good = bool(space.xp.isfinite(X).all())
     if not good:
         require(space, "X", X, np.bool_(False), "must be finite (no NaN, no infinity)")
+
+
+def refuse_overflow(space: Namespace, sample: Sample, theta: Array) -> None:
+    """Raise where the minimiser is no float, and say of what it comes; under tracing that cannot be seen."""
+    if not is_concrete(theta) or bool(space.xp.isfinite(theta).all()):
+        return
+    refuse_infinite(space, sample.X)
+    many = float(jnp.finfo(space.dtype).max) ** 0.5
+    for name, value in (("start", sample.start), ("y", sample.y)):
+        if float(space.xp.max(abs(value), initial=0.0)) > many:
+            reject(
+                name, value, "is so large that the minimiser is no float; give y and start in larger units"
+            )
+    reject("X", sample.X, "is so small beside y that the minimiser overflows; rescale the columns")
 
 
 def checked_rows(
