@@ -31,7 +31,7 @@ DIRECT = 8.0
 NOISY = 16.0
 """How many times its own size a column's noise may be, in units of ε, before it is asked whether it is a column."""
 
-MIXED, ALIKE, SMALL = 8.0, 0.1, 16.0
+MIXED, ALIKE, SMALL = 8.0, 1e-3, 16.0
 """So many roundings of a null vector (but no entry above the second) count as none, where a column is so many times
 smaller than the largest."""
 
