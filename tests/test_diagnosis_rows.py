@@ -46,7 +46,8 @@ def alike(one, other):
     assert near(one.paths.forgetting[:, 1:6], other.paths.forgetting[:, 1:6], kappa, other.forgetting.max())
     for mine, theirs in zip(one.checks, other.checks, strict=True):
         assert mine.verdict == theirs.verdict
-        assert near(np.nan_to_num(mine.figure), np.nan_to_num(theirs.figure), kappa, 1.0), mine.name
+        a, b = map(np.nan_to_num, (mine.figure, theirs.figure))
+        assert near(a, b, kappa, max(1.0, abs(b))), mine.name
         if np.isfinite(mine.sigmas):
             assert near(mine.sigmas, theirs.sigmas, 1e3 * kappa, 10.0), mine.name
 

@@ -122,7 +122,9 @@ class Workshop:
         """The same in a process of its own."""
         driver = self.path / "driver.py"
         driver.write_text(
-            "import functools, pathlib\nfrom paper_reproduction import registry, shipped\n"
+            "import functools, pathlib, signal\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background job ignores
+            "from paper_reproduction import registry, shipped\n"
             f"registry.discover = functools.partial(registry.discover, *{self.names()!r})\n"
             f"registry.experiments = functools.partial(registry.experiments, *{self.experiment_names()!r})\n"
             f"shipped.RESULTS = pathlib.Path({str(self.shipped)!r})\n"
