@@ -187,3 +187,38 @@ def test_temperatures_one_after_another():
     together = lambda v: lt.temperature_path(X * (1 + v), y, start, jnp.array([2.0]) + v).theta.sum()
     want = float(jax.jit(jax.jacfwd(jax.jacfwd(by_hand)))(0.1))
     assert close(np.asarray(jax.jit(jax.grad(jax.grad(together)))(0.1)), want)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-3, 1e-5, 1e-8, 1e-12])
+def test_a_derivative_beside_a_column_in_another_unit_is_right_or_no_number(unit):
+    """Columns c, 2c and one in small units: the gradient and the second derivative in a weight."""
+    rng = np.random.default_rng(3)
+    c, other = rng.integers(-4, 5, (2, 6)) + 0.5
+    X, y = np.stack([c, 2 * c, unit * other], axis=1), rng.integers(-9, 9, 6) + 0.0
+    weights, along = rng.integers(1, 4, 6) + 0.0, np.arange(6.0)
+    read = np.array([1.0, 0.5, 2 * unit])
+
+    def value(v, xp):
+        rows = map(xp.asarray, (X, y, np.zeros(3)))
+        return lt.solve(*rows, xp.asarray(weights) + v * xp.asarray(along)).theta @ xp.asarray(read)
+
+    h = 2e-3
+    at = {k: value(k * h, np) for k in (-2, -1, 0, 1, 2)}
+    slope = (8 * (at[1] - at[-1]) - at[2] + at[-2]) / (12 * h)
+    bend = (16 * (at[1] + at[-1]) - at[2] - at[-2] - 30 * at[0]) / (12 * h * h)
+    function = lambda v: value(v, jnp)
+    assert float(function(0.0)) == pytest.approx(at[0], rel=1e-10)
+    found = np.array([jax.grad(function)(0.0), jax.grad(jax.grad(function))(0.0)])
+    if unit >= 1e-5:
+        np.testing.assert_allclose(found, [slope, bend], rtol=1e-5)
+    else:
+        assert np.isnan(found).all()
+
+
+def test_a_column_of_zeros_costs_no_derivative():
+    X = np.array([[1.0, 1e-8, 0.0], [2.0, -3e-8, 0.0], [1.0, 5e-8, 0.0]])
+    function = lambda v, X: lt.solve(
+        X, jnp.arange(3.0), jnp.zeros(X.shape[1]), jnp.ones(3) + v * jnp.arange(3.0)
+    ).theta[0]
+    with_it, without = (float(jax.grad(function)(0.0, jnp.asarray(rows))) for rows in (X, X[:, :2]))
+    assert with_it == pytest.approx(without, rel=1e-8)

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 MAX_REFINEMENTS = 4
 
+DROWNED = 1e-2
+"""The relative rounding of a derivative from which it is no number."""
+
 
 @pytree
 class Weighted:
@@ -97,7 +100,7 @@ def fit(space: Namespace, sample: Sample, ridge: Array) -> Fit:
         rest = again() if bool(far) else jnp.zeros_like(end)
     else:
         rest = jax.lax.cond(far, again, lambda: jnp.zeros_like(end))
-    split = Split.of(inverse.root @ inverse.root.T, inverse.unseen)
+    split = _split(space, inverse, sizes)
     displacement = minimiser(split, found, problem)
     left = (sample.y - sample.X @ end) - sample.X @ ((sample.start + displacement - end) + rest)
     energy = (left * (left.T * weights).T).sum(axis=0)
@@ -105,6 +108,17 @@ def fit(space: Namespace, sample: Sample, ridge: Array) -> Fit:
     known = ~jnp.isnan(sizes + noise + rows.pull).any()  # what cannot be looked at may be a bad value
     condition = jnp.where(known, inverse.condition, jnp.nan)
     return Fit(displacement, rank, condition, energy, way, refinements, sizes, rest)
+
+
+def _split(space: Namespace, inverse: Inverse, sizes: Array) -> Split:
+    """P = H⁺ and N for derivatives, which are NaN where their own rounding would be all there is.
+
+    N dH P is 0 where the rank is kept, and in floats a difference of terms (largest column/smallest)² times as large.
+    """
+    largest, smallest = jnp.max(sizes), jnp.min(jnp.where(sizes > 0, sizes, jnp.inf))
+    drowned = len(sizes) * space.eps * largest * largest > DROWNED * smallest * smallest
+    lost = drowned & jnp.where(sizes > 0, inverse.unseen, 0.0).any()
+    return Split.of(inverse.root @ inverse.root.T, jnp.where(lost, jnp.nan, inverse.unseen))
 
 
 Found = tuple[Inverse, Array, Array, Array]
@@ -230,7 +244,7 @@ def fit_equations(space: Namespace, equations: NormalEquations, ridge: Array) ->
     bad = xp.isnan(matrix).any()  # what cannot be looked at: it has no rank, and no minimiser
     displacement = xp.where(bad, xp.nan, displacement)
     if xp is jnp:
-        known = Split.of(inverse.root @ inverse.root.T, inverse.unseen)
+        known = _split(space, inverse, stop(xp.sqrt(squares)))
         displacement = minimiser(known, displacement, Summed(gram, pull, moment))
     drop = (moment * displacement).sum(axis=0)
     curved = pull * (displacement * displacement).sum(axis=0)
