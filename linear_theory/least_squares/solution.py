@@ -204,10 +204,10 @@ def solve(
     in; ``Solution.error_bound`` states each. Where the start is so far away that its rounding costs digits, the
     residual is taken anew from where the first solution ended, and solved for again.
 
-    In JAX the rank is that of √w·X, the QR is an SVD, entries of the closest minimiser have the digits of the largest in
-    equilibrated coordinates, and the derivative is the implicit function theorem's,
-    of any order, never through the factorisation: exact wherever the rank does not change; NaN where columns depend on
-    each other beside one that is 10⁶ times smaller (200 times in float32), for rounding would be all there is of it.
+    In JAX the rank is that of √w·X, the QR is an SVD, and entries of the closest minimiser have the digits of the
+    largest in equilibrated coordinates. The derivative is the implicit function theorem's, of any order, never
+    through the factorisation: exact wherever the rank does not change; NaN where columns depend on each other beside
+    one that is 10⁶ times smaller (200 times in float32), for rounding would be all there is of it.
 
     Examples
     --------
