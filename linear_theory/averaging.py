@@ -73,7 +73,7 @@ def best_model_average(problem: FineTuningProblem) -> Array:
 
 
 def joint_optimum(problem: FineTuningProblem) -> Array:
-    """θ_joint = (Σ+Σ̃)⁻¹(Σθ* + Σ̃θ̃*), shape (d,): the oracle that no method beats on err_tot (B).
+    """θ_joint = (Σ+Σ̃)⁻¹(Σθ* + Σ̃θ̃*), shape (d,): the oracle that no method beats on err_tot (T7).
 
     Raises
     ------

@@ -115,6 +115,8 @@ def _norm(space: Namespace, shift_norm: object) -> Array:
 def stall_temperature(beta: float | Array, rho: float | Array, shift_norm: float | Array = 1.0) -> Array:
     """τ(β) = 2β(1−ρ²)‖e‖²/(1−β²ρ²), the inverse of :func:`stall_parameter`, ``inf`` at β = 1/ρ. Broadcasts.
 
+    Lemma F.3, and beyond the paper for β > 1.
+
     Examples
     --------
     >>> import linear_theory as lt

@@ -106,7 +106,7 @@ def _hardness_excess(space: Namespace, fraction: Array) -> Array:
 
 
 def hard_sample_error(problem: FineTuningProblem, theta: Array, fraction: float | Array) -> Array:
-    """E[⟨θ−θ̃*, x⟩²] over the fraction q of samples with the largest pre-trained loss (B; paper's Table 5).
+    """E[⟨θ−θ̃*, x⟩²] over the fraction q of samples with the largest pre-trained loss (T10).
 
     err₂(θ) + (m(q) − 1)(uᵀΣ̃e)²/s², u = θ − θ̃*: conditioning on the residual r of θ* rescales one
     direction of the Gaussian x, and E[r²] there is m(q)s². In the plane with σ = 0, u = ae + b‖e‖ē⊥, it is

@@ -38,7 +38,7 @@ def sgd_error(
 ) -> Array:
     """E err₂ after K steps of one-pass SGD, exactly: fresh samples, batch size 1.
 
-    Derived in docs/theorems/one-pass-sgd.md (B). With z = (x, ξ), u = (θ − θ̃*, −1) and M = E[u uᵀ], Isserlis'
+    Derived in docs/theorems/one-pass-sgd.md (T9). With z = (x, ξ), u = (θ − θ̃*, −1) and M = E[u uᵀ], Isserlis'
     theorem closes the second moment:
     M ← M − 2ημ₁(ΠC₁M + MC₁Π) + 4η²μ₂ Π(2C₂MC₂ + tr(MC₂)C₂)Π, where (μ₁, C₁) and (μ₂, C₂) are mass and
     covariance of z under w and w². The weights stay fixed at θ*. Unlike :func:`iterate` this loops over K.

@@ -168,7 +168,7 @@ def stall_direction(beta: float | Array, rho: float | Array) -> tuple[Array, Arr
 
 
 def half_life(beta: float | Array, rho: float | Array) -> Array:
-    """ln 2/(−ln λ₁): the steps in which the error along the stalled direction halves (B). Broadcasts.
+    """ln 2/(−ln λ₁): the steps in which the error along the stalled direction halves (T5). Broadcasts.
 
     About 2 ln 2·‖e‖²/τ for τ ≪ 2(1−ρ²)‖e‖², at the step η = 1/(2μ). 0 where λ₁ = 0.
 

@@ -113,7 +113,7 @@ def _unit_rate(space: Namespace, moments: WeightedMoments) -> Array:
 def stable_learning_rate(
     problem: FineTuningProblem, temperature: float | Array | WeightRule = math.inf
 ) -> Array:
-    """The supremum of the η for which :func:`iterate` converges, a float: 1/λ_max(Σ') where the path goes.
+    """The supremum of the η for which :func:`iterate` converges, a float: 1/λ_max(Σ') where the path (8) goes.
 
     The path from θ* stays in the Krylov space of (Σ̃, e), so only eigenvectors with a component of the shift
     (beyond rounding) count, which makes it jump where eigenvalues coincide; ``inf`` where there is nothing

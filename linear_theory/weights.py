@@ -112,7 +112,7 @@ def flow_weights(losses: Array, temperature: float | Array | None = None) -> Arr
 @meshed
 @through_single
 def effective_sample_size(weights: Array) -> Array:
-    """(Σw)²/Σw² of weights (n,), between 1 and n: how many equally weighted samples they are worth.
+    """(Σw)²/Σw² of weights (n,), between 1 and n: how many equally weighted samples they are worth (T1).
 
     JAX in, JAX scalar out; a float for all others.
 

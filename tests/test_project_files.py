@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -109,3 +110,36 @@ def test_the_citation_has_what_the_format_asks_for():
 
 def test_the_package_is_marked_as_typed():
     assert (Path(lt.__file__).parent / "py.typed").is_file()
+
+
+def workflow(name):
+    return yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+def test_hosted_ci_runs_commands_that_the_readme_has():
+    """On every Python that pyproject.toml allows, and with no version pinned twice."""
+    matrix = workflow("ci")["jobs"]["readme"]["strategy"]["matrix"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f">={matrix['python'][0]}" == project["requires-python"]
+    for command in matrix["command"]:
+        found = subprocess.run([ROOT / ".ci" / "readme", command], capture_output=True, text=True, check=True)
+        assert found.stdout.startswith("python3 -m venv"), command
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+def test_a_release_finds_its_notes_in_the_changelog(tmp_path):
+    """The workflow's own lines, run here for the version of now."""
+    steps = workflow("release")["jobs"]["release"]["steps"]
+    scripts = [step["run"] for step in steps if "GITHUB_REF_NAME#v" in step.get("run", "")]
+    assert len(scripts) == 2
+    for name in ("pyproject.toml", "CITATION.cff", "CHANGELOG.md"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    run = lambda script, tag: subprocess.run(
+        ["bash", "-euc", script], cwd=tmp_path, env=os.environ | {"GITHUB_REF_NAME": tag}, check=False
+    )
+    for script in scripts:
+        assert run(script, f"v{lt.__version__}").returncode == 0
+        assert run(script, "v99.0.0").returncode != 0
+    run(scripts[1], f"v{lt.__version__}")
+    assert "### Numbers" in (tmp_path / "notes.md").read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,8 +48,10 @@ SIGNATURES = {
 }
 """The list of DESIGN.md, word for word, and what has joined it."""
 
-EQUATION = "(eq. (4); Lemma F.1; section 4; B; Remark 7.4; an explicit formula)"
-MARKS = ("eq", "Lemma", "section", "(B", "Remark", "(14)", "(15)", "(4)", "Σ", "=")
+THEORY = (Path(__file__).parent.parent / "docs" / "theory.md").read_text(encoding="utf-8")
+SOURCE = re.compile(r"\(\d+\)|\bT\d+\b|(?:Proposition|Theorem|Lemma|Remark) [F\d.]+\d|\b[Ss]ection \d")
+"""A number of the paper, or of this project in docs/theory.md."""
+
 SHAPES = (
     "(d,)",
     "(n,)",
@@ -137,7 +140,10 @@ def test_every_name_states_its_meaning(name):
     if issubclass(type(thing), type) and issubclass(thing, Exception):
         return
     text = thing.__doc__
-    assert any(mark in text for mark in MARKS), f"{name}: no equation ({EQUATION})"
+    assert SOURCE.search(text), (
+        f"{name}: no source, such as (4), Lemma F.1, section 4 or T7 of docs/theory.md"
+    )
+    assert set(re.findall(r"\bT\d+\b", text)) <= set(re.findall(r"\bT\d+\b", THEORY))
     assert any(shape in text for shape in SHAPES), f"{name}: no shape"
 
 
