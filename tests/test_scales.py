@@ -436,7 +436,7 @@ def test_without_noise_the_limit_is_the_target(xp, warmth, size, norm, dim):
     """
     with jax.enable_x64(True):
         covariance = size * (np.eye(dim) + 0.1)
-        form = covariance[0, 0] * norm * norm
+        form = float(covariance[0, 0]) * norm * norm
         temperature = warmth * form
         if not (1e-290 < form < 1e290 and 1e-307 < temperature < 1e307):
             return

@@ -32,7 +32,7 @@ CLAIM = Claim(
         r"literature give $m^{-1/2}$; from a random start the leading term has no preferred sign, and the distance "
         r"falls like $m^{-1}$."
     ),
-    equation="(8) with features J (B)",
+    equation="(8) with features J",
     formula=r"\max_K\frac{\|f_K-f_K^{\mathrm{lin}}\|}{\|y-f_*\|}\propto\frac{\delta}{m},\qquad "
     r"\theta_K^{\mathrm{lin}}=\theta_*+2\eta\,\psi_K(2\eta A)\frac{J^\top Wr}{n}",
     functions=("linearize", "flow_weights"),

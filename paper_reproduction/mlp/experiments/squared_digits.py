@@ -34,7 +34,7 @@ CLAIM = Claim(
         r"weights would give FLOW the path of the standard run at that step: how much worse that is, is part of "
         r"the verdict."
     ),
-    equation="(8) with features J (B)",
+    equation="(8) with features J",
     formula=r"\frac{\langle J(\theta_K-\theta_*),Ju\rangle}{\|Ju\|^2},\qquad "
     r"u=V_r\Lambda_r^{-1}V_r^\top\frac{J^\top r}{n}",
     functions=("linearize", "flow_weights", "effective_sample_size"),

@@ -37,7 +37,7 @@ CLAIM = Claim(
         r"shift; the network's "
         r"features are not Gaussian, and how far it is off for that reason is told."
     ),
-    equation="Theorem 7.2 with features J (B)",
+    equation="Theorem 7.2 with features J",
     formula=r"1-\frac{\langle J(\theta_K-\theta_*),Ju\rangle}{\|Ju\|^2},\qquad "
     r"1-\kappa=1-\frac{(1+k)s}{k+s}",
     functions=(

@@ -34,7 +34,7 @@ CLAIM = Claim(
         r"cross-entropy, $H=\mathrm{diag}\,p-pp^\top$. Clean digits are those of the other two comparisons, not "
         r"new data."
     ),
-    equation="section 4; Lemma F.1 for every covariance (B)",
+    equation="section 4; Lemma F.1, (T2)",
     formula=r"\frac{u^\top J^\top WHJu}{\bar w\,u^\top J^\top HJu},\qquad "
     r"\frac{\langle\nabla L_w(\theta_*),u\rangle}{\bar w\,\langle\nabla L(\theta_*),u\rangle}",
     functions=(
