@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import linear_theory as lt
@@ -299,3 +299,31 @@ def test_what_depends_in_one_unit_leaves_columns_of_another_alone(name, copied, 
     assert near(found / room, want / room, 400.0, 1.0)
     idle = np.array([k is None for k in copied])
     assert np.array_equal(found[idle], start[idle])
+
+
+@given(
+    a=st.integers(-1000, 1000), b=st.integers(-1000, 1000), shape=st.sampled_from([(5, 2), (2, 4), (1, 1)])
+)
+@example(a=-1000, b=0, shape=(5, 2)).via("squares of X below the floats")
+@example(a=-300, b=-1000, shape=(5, 2)).via("squares of residuals below the floats")
+def test_units_of_any_size_scale_the_answer_or_are_refused(a, b, shape):
+    """X in units of 2ᵃ and y of 2ᵇ: θ comes in units of 2ᵇ⁻ᵃ, or one error says that squares are no floats."""
+    rng = np.random.default_rng(shape)
+    X, y = rng.integers(-9, 10, shape) + 0.5, rng.integers(1, 9, shape[0]) + 0.0
+    want = lt.NormalEquations.of(X, y, np.zeros(shape[1])).solve().theta
+    assume(-1000 < b - a < 1000)
+    try:
+        theta = lt.NormalEquations.of(np.ldexp(X, a), np.ldexp(y, b), np.zeros(shape[1])).solve().theta
+    except lt.InvalidValueError as error:
+        assert "flow" in str(error)
+        assert min(a, b) < -470 or max(a, b) > 500
+    else:
+        assert near(np.ldexp(theta, a - b), want, 100 * np.linalg.cond(X) ** 2)
+
+
+def test_under_tracing_sums_of_what_is_too_small_are_no_number():
+    of = jax.jit(lambda X, y: lt.NormalEquations.of(X, y, jnp.zeros(2)).solve().theta)
+    X, y = np.array([[1.0, 2.0], [3.0, 1.0]]), np.ones(2)
+    assert jnp.isfinite(of(X, y)).all()
+    for small in ((1e-200 * X, y), (X, 1e-200 * y)):
+        assert jnp.isnan(of(*small)).all()

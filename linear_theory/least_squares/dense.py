@@ -13,7 +13,7 @@ from . import pivoted
 from .blocks import BLOCK_ENTRIES, calm_blas, one_root, residual_products, weighted_products
 from .fit import CHOLESKY, CONTRACTION, DIRECT, DUAL, DUAL_REFINED, IDLE, NOISY, REFINED, Fit, far_from
 from .refinement import refined
-from .rows import Sample, largest_entries, refuse_infinite
+from .rows import Sample, largest_entries, refuse_infinite, refuse_overflow
 
 lapack: Any = scipy.linalg.lapack
 
@@ -58,13 +58,15 @@ def fit(space: Namespace, sample: Sample, ridge: Array) -> Fit:
     pull = len(sample.X) * float(ridge)
     with np.errstate(over="ignore", invalid="ignore"):  # looked for where it shows
         found = _fit_twice(space, sample, pull)
-        if np.isfinite(found.displacement).all():
-            return found
-        # Squares of the labels or of the start may be no floats. δ is linear in both together.
-        unit = _power_of_two(max(np.abs(sample.y).max(initial=1.0), np.abs(sample.start).max(initial=1.0)))
-        found = _fit_twice(space, sample.labelled(sample.y / unit, sample.start / unit), pull)
-        displacement, energy = found.displacement * unit, found.residual * unit * unit
-        return found._replace(displacement=displacement, residual=energy, rest=found.rest * unit)
+        if not np.isfinite(found.displacement).all():
+            # Squares of the labels or of the start may be no floats. δ is linear in both together.
+            size = max(np.abs(sample.y).max(initial=1.0), np.abs(sample.start).max(initial=1.0))
+            unit = _power_of_two(float(size))
+            found = _fit_twice(space, sample.labelled(sample.y / unit, sample.start / unit), pull)
+            displacement, energy = found.displacement * unit, found.residual * unit * unit
+            found = found._replace(displacement=displacement, residual=energy, rest=found.rest * unit)
+        refuse_overflow(space, sample, sample.start + found.displacement)
+    return found
 
 
 def _fit_twice(space: Namespace, sample: Sample, pull: float) -> Fit:

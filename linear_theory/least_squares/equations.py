@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -117,7 +118,24 @@ class NormalEquations:
         if is_concrete(total) and not all(bool(space.xp.isfinite(v).all()) for v in total._sums):
             refuse_infinite(space, sample.X)
             reject("X", X, "is so large that sums of squares overflow; rescale the columns, or use solve()")
-        return total
+        return total._marked(space, sample)
+
+    def _marked(self, space: Namespace, sample: Sample) -> NormalEquations:
+        """Itself, with the smallest normal float for a sum of squares that is 0 by underflow alone: beside others it
+        is nothing, and alone it tells ``solve`` from columns of zeros and from a start that fits.
+        """
+        xp, smallest = space.xp, float(jnp.finfo(space.dtype).tiny)
+        gram, energy = self.gram, xp.asarray(self.energy)
+        gone = xp.diagonal(gram) == 0, energy == 0
+        if is_concrete(gone) and not any(bool(which.any()) for which in gone):
+            return self
+        counted = True if sample.weights is None else (sample.weights > 0)[:, None]
+        columns = (xp.where(counted, sample.X, 0.0) != 0).any(axis=0)
+        left = sample.residual.reshape(len(sample.X), -1)
+        residuals = (xp.where(counted, left, 0.0) != 0).any(axis=0).reshape(energy.shape)
+        mark = lambda which: xp.where(which, smallest, 0.0).astype(space.dtype)
+        marked = gram + xp.diag(mark(gone[0] & columns))
+        return replace(self, gram=marked, energy=energy + mark(gone[1] & residuals))
 
     @classmethod
     @meshed
@@ -252,7 +270,7 @@ class NormalEquations:
         Raises
         ------
         InvalidValueError, InvalidTypeError
-            For a negative or infinite ridge, no rows at all, or sums that overflowed as parts were added.
+            For a negative or infinite ridge, no rows at all, or sums that over- or underflowed.
 
         Examples
         --------
@@ -271,4 +289,17 @@ class NormalEquations:
             reject("count", self.count, "there are no rows yet; add some before solving")
         if is_concrete(self) and not all(np.isfinite(v).all() for v in self._sums):
             reject("gram", self.gram, "sums of squares overflowed as parts were added; rescale the columns")
+        squares, energy = space.xp.diagonal(self.gram), space.xp.asarray(self.energy)
+        smallest = float(jnp.finfo(space.dtype).tiny) / space.eps
+        lost = ((squares > 0) & (squares + self.count * ridge < smallest)).any()
+        lost = lost | ((energy > 0) & (energy < smallest)).any()
+        if not is_concrete(lost):
+            lost_to_nan = replace(self, gram=space.xp.where(lost, space.xp.nan, self.gram))
+            return from_equations(space, space.tree(lost_to_nan), ridge)
+        if bool(lost):
+            name = "energy" if bool((squares + self.count * ridge >= smallest).all()) else "gram"
+            remedy = (
+                "holds sums of squares that underflow; give the columns and y in other units, or use solve()"
+            )
+            reject(name, getattr(self, name), remedy)
         return from_equations(space, space.tree(self), ridge)

@@ -15,7 +15,7 @@ from ..arrays import Array, Namespace, bounded, is_concrete, meshed, namespace, 
 from . import dense, traced
 from .equations import NormalEquations
 from .fit import METHODS, Fit
-from .rows import checked_sample, refuse_overflow
+from .rows import checked_sample
 
 __all__ = ["Solution", "solve"]
 
@@ -225,9 +225,7 @@ def solve(
     accept = lambda v: (v >= 0) & (v < math.inf)
     ridge = bounded(space, "ridge", ridge, accept, "must be finite and ≥ 0")
     engine = traced if space.xp is jnp else dense
-    solution = _solution(space, sample.start, engine.fit(space, sample, ridge))
-    refuse_overflow(space, sample, solution.theta)
-    return solution
+    return _solution(space, sample.start, engine.fit(space, sample, ridge))
 
 
 def from_equations(space: Namespace, equations: NormalEquations, ridge: Array) -> Solution:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..arrays import Array, Namespace, is_concrete, pytree
 from .fit import (
@@ -25,7 +26,7 @@ from .fit import (
     far_from,
     spectral_inverse,
 )
-from .rows import Sample
+from .rows import Sample, refuse_overflow
 from .split import Split, minimiser
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def fit(space: Namespace, sample: Sample, ridge: Array) -> Fit:
         rest = again() if bool(far) else jnp.zeros_like(end)
     else:
         rest = jax.lax.cond(far, again, lambda: jnp.zeros_like(end))
+    refuse_overflow(space, sample, end)
     split = _split(space, inverse, sizes)
     displacement = minimiser(split, found, problem)
     left = (sample.y - sample.X @ end) - sample.X @ ((sample.start + displacement - end) + rest)
@@ -246,9 +248,10 @@ def fit_equations(space: Namespace, equations: NormalEquations, ridge: Array) ->
     if xp is jnp:
         known = _split(space, inverse, stop(xp.sqrt(squares)))
         displacement = minimiser(known, displacement, Summed(gram, pull, moment))
-    drop = (moment * displacement).sum(axis=0)
-    curved = pull * (displacement * displacement).sum(axis=0)
-    residual = equations.energy - drop - curved
+    with np.errstate(over="ignore", invalid="ignore"):
+        drop = (moment * displacement).sum(axis=0)
+        curved = pull * (displacement * displacement).sum(axis=0)
+        residual = equations.energy - drop - curved
     told = xp.where(pull > 0, float(d), xp.minimum(space.array((squares > 0).sum()), equations.count))
     condition = xp.where(space.array(inverse.rank) < told, xp.inf, inverse.condition)
     condition = xp.where(bad, xp.nan, condition)
