@@ -289,17 +289,17 @@ class NormalEquations:
             reject("count", self.count, "there are no rows yet; add some before solving")
         if is_concrete(self) and not all(np.isfinite(v).all() for v in self._sums):
             reject("gram", self.gram, "sums of squares overflowed as parts were added; rescale the columns")
-        squares, energy = space.xp.diagonal(self.gram), space.xp.asarray(self.energy)
+        total = space.tree(self)
+        squares, energy = space.xp.diagonal(total.gram), space.xp.asarray(total.energy)
         smallest = float(jnp.finfo(space.dtype).tiny) / space.eps
-        lost = ((squares > 0) & (squares + self.count * ridge < smallest)).any()
-        lost = lost | ((energy > 0) & (energy < smallest)).any()
+        drowned = (squares > 0) & (squares + total.count * ridge < smallest)
+        lost = drowned.any() | ((energy > 0) & (energy < smallest)).any()
         if not is_concrete(lost):
-            lost_to_nan = replace(self, gram=space.xp.where(lost, space.xp.nan, self.gram))
-            return from_equations(space, space.tree(lost_to_nan), ridge)
-        if bool(lost):
-            name = "energy" if bool((squares + self.count * ridge >= smallest).all()) else "gram"
+            total = replace(total, gram=space.xp.where(lost, space.xp.nan, total.gram))
+        elif bool(lost):
+            name = "gram" if bool(drowned.any()) else "energy"
             remedy = (
                 "holds sums of squares that underflow; give the columns and y in other units, or use solve()"
             )
             reject(name, getattr(self, name), remedy)
-        return from_equations(space, space.tree(self), ridge)
+        return from_equations(space, total, ridge)
