@@ -60,7 +60,7 @@ def poles(p: Array, q: Array, rho: Array) -> tuple[Array, Array]:
 
 
 def stall_parameter(temperature: float | Array, rho: float | Array, shift_norm: float | Array = 1.0) -> Array:
-    """β(τ) in (0, 1/ρ]: the positive root of τρ²β² + 2(1−ρ²)‖e‖²β − τ = 0 (section 7.2; B beyond β ≤ 1).
+    """β(τ) in (0, 1/ρ]: the positive root of τρ²β² + 2(1−ρ²)‖e‖²β − τ = 0 (section 7.2; beyond the paper for β > 1).
 
     Parameters
     ----------
@@ -125,10 +125,8 @@ def stall_temperature(beta: float | Array, rho: float | Array, shift_norm: float
     """
     norm = _norm(namespace(beta, rho, shift_norm), shift_norm)
     space, p, q, rho = coordinates(beta, rho, shift_norm, shift_norm=norm)
-    below, above = (
-        poles(p, q, rho)[0],
-        quotient(space, q, q + p * rho, 1.0),
-    )  # no square of q, which at ρ = 0 is 1/β
+    below, _ = poles(p, q, rho)
+    above = quotient(space, q, q + p * rho, 1.0)  # no square of q, which at ρ = 0 is 1/β
     with np.errstate(over="ignore"):
         found = p * norm * quotient(space, 2 * above * complement(rho), below, math.inf) * norm
     remedy = "is so large or so small that τ is beyond the floats; leave it out for τ in units of ‖e‖²"

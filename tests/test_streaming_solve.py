@@ -219,3 +219,11 @@ def test_a_source_may_fill_the_same_memory_again():
     assert near(streaming.solve(reader, TALL.start).theta, theta, loss(TALL, 0), extent(TALL))
     # The check sees a reader whose chunks are kept: they all hold the last one then.
     assert not same_sums(streaming.normal_equations(list(reader()), TALL.start), want, size(TALL))
+
+
+def test_sums_of_a_stream_tell_underflow_from_zero():
+    """Columns of 1e-200: their squares are 0, and the start would be an answer without a sign that it is none."""
+    chunks = [(1e-200 * np.eye(2), np.ones(2))] * 2
+    with pytest.raises(lt.InvalidValueError, match="underflow"):
+        lt.streaming.normal_equations(chunks, np.zeros(2)).solve()
+    assert lt.streaming.solve(chunks, np.zeros(2)).theta == pytest.approx(1e200 * np.ones(2), rel=1e-12)

@@ -114,11 +114,11 @@ class NormalEquations:
         else:
             sums = _products(sample)
             count = space.array(float(sample.X.shape[0]))
-            total = cls(*sums, count, sample.start, cls._no_carry(sums, count))
+            total = cls(*sums, count, sample.start, cls._no_carry(sums, count))._marked(space, sample)
         if is_concrete(total) and not all(bool(space.xp.isfinite(v).all()) for v in total._sums):
             refuse_infinite(space, sample.X)
             reject("X", X, "is so large that sums of squares overflow; rescale the columns, or use solve()")
-        return total._marked(space, sample)
+        return total
 
     def _marked(self, space: Namespace, sample: Sample) -> NormalEquations:
         """Itself, with the smallest normal float for a sum of squares that is 0 by underflow alone: beside others it
@@ -186,7 +186,9 @@ class NormalEquations:
 
         gram, moment, energy = apart(total)
         count = np.array(float(len(sample.X)))
-        return cls(gram, moment, energy, count, sample.start, (*apart(lost), np.zeros(())))
+        return cls(gram, moment, energy, count, sample.start, (*apart(lost), np.zeros(())))._marked(
+            namespace(), sample
+        )
 
     @staticmethod
     def _no_carry(sums: tuple[Array, ...], count: Array) -> tuple[Array, ...]:
