@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import linear_theory as lt
@@ -73,13 +73,15 @@ SHAPES = st.tuples(st.integers(30, 300), st.integers(1, 5))
 TAILS, ACCURACIES = st.sampled_from([None, 3, 1]), st.sampled_from([1e-5, ACCURACY, 1e-10])
 
 
-@given(SHAPES, log_uniform(1.0, 1e5), TAILS, st.integers(1, 60), st.floats(0.25, 3.0), ACCURACIES, SEEDS)
+@given(SHAPES, log_uniform(1.0, 1e5), TAILS, st.integers(1, 150), st.floats(0.25, 3.0), ACCURACIES, SEEDS)
+@example((30, 1), 1.0, None, 26, 1.0, 1e-5, 25)  # θ passes by the start, beside which its error is large
+@example((86, 2), 3.0, None, 244, 2.0, ACCURACY, 978)
 def test_every_answer_is_that_of_a_solve(shape, kappa, tail, count, reach, accuracy, seed):
     problem = tailed(*shape, kappa, tail, seed)
     taus = np.random.default_rng(seed).permutation(decades(problem, count, -reach, reach))
     path = path_of(problem, taus, accuracy=accuracy)
     # Where few rows weigh anything, κ of what they see is not bounded by that of all.
-    assert not list(complaints(path, problem, accuracy=accuracy, condition=1e3 * kappa))
+    assert not list(complaints(path, problem, accuracy=accuracy, condition=1e3 * kappa, few=count))
 
 
 GAUSSIAN, TALL = tailed(600, 4, seed=1), tailed(3000, 5, 3.0, 2, seed=2)

@@ -43,21 +43,25 @@ TOGETHER = 32
 """Gram matrices that are combined at once."""
 
 CHECKS = 12
-"""Temperatures at which the error is measured on all rows, of this many at which it is estimated:"""
+"""Temperatures at which the error is measured on all rows: those where the sample's rows say it is largest."""
 
 ESTIMATES = 96
+"""Temperatures at which the weights are looked at to count the nodes that are needed."""
 
 
 class Nodes(NamedTuple):
     """Rates 1/τ in order of importance, and every wanted weight in terms of the first k of them.
 
-    On a sample of the losses, every weight in units of its mean there.
+    On a sample of the losses, every weight in units of its mean there. ``rows`` are those that have these
+    losses, and each stands for so many of all rows.
     """
 
     rates: Array
     left: Array
     triangle: Array
     sample: Array
+    rows: Array
+    stands_for: Array
 
     def combine(self, k: int, rates: Array) -> tuple[Array, Array]:
         """Coefficients (k, T) and the root mean square errors (T,) of the weights they give, on the sample."""
@@ -86,12 +90,20 @@ def _spread(values: Array, count: int) -> Array:
     return np.sort(values)[np.linspace(0, len(values) - 1, min(len(values), count)).astype(int)]
 
 
+def _few(values: Array, count: int) -> Iterator[Array]:
+    """So many at a time."""
+    return (values[low : low + count] for low in range(0, len(values), count))
+
+
 def choose_nodes(excess: Array, rates: Array) -> Nodes:
     """Which weights span the others: column-pivoted QR of exp(−ℓᵢ sⱼ) over a sample of the losses."""
     n = len(excess)
     ends = np.geomspace(1, n, EXTREMES).astype(int) - 1
     evenly = np.linspace(0, n - 1, min(n, QUANTILES)).astype(int)
-    sample = np.sort(excess)[np.unique(np.concatenate([evenly, ends, n - 1 - ends]))]
+    places = np.unique(np.concatenate([evenly, ends, n - 1 - ends]))
+    rows = np.argsort(excess)[places]
+    sample, between = excess[rows], (places[1:] + places[:-1] + 1) / 2
+    stands_for = np.diff(np.concatenate([[0.0], between, [n]]))
     positive = rates[rates > 0]
     grid = np.geomspace(positive.min(), positive.max(), GRID) if positive.size else np.zeros(0)
     grid = np.unique(np.concatenate([grid, rates[[rates.argmin(), rates.argmax()]]]))
@@ -99,7 +111,7 @@ def choose_nodes(excess: Array, rates: Array) -> Nodes:
     left, triangle, order = factors
     sizes = np.abs(triangle.diagonal())
     most = min(MOST_NODES, int((sizes > EPS * sizes[0]).sum()))  # fewer where there are few different losses
-    return Nodes(grid[order[:most]], left[:, :most], triangle[:most, :most], sample)
+    return Nodes(grid[order[:most]], left[:, :most], triangle[:most, :most], sample, rows, stands_for)
 
 
 class Wanted(NamedTuple):
@@ -233,23 +245,37 @@ class Span:
         return found
 
     def _measured(self, nodes: Nodes, sums: Sums, found: Array) -> float:
-        """The largest ‖H⁻¹∇‖/‖δ‖ over a few of the temperatures: where the sample's weights are worst."""
+        """The largest ‖H⁻¹∇‖/‖δ‖ at a few of the temperatures: where the sample's rows say that it is largest."""
         rates, pulls = self.wanted
         moved = np.flatnonzero(np.nan_to_num(np.abs(found).max(axis=1)) > 0)
-        some = moved[np.argsort(rates[moved])][_spread(np.arange(len(moved)), ESTIMATES)]
-        if not some.size:  # nothing to move, or none that can be solved here
+        if not moved.size:  # nothing to move, or none that can be solved here
             return 0.0 if np.isfinite(found).any() else math.inf
-        k = len(sums.mass)
-        errors = nodes.combine(k, rates[some])[1]
-        parts = np.array_split(np.arange(len(some)), min(CHECKS, len(some)))
-        chosen = some[[part[errors[part].argmax()] for part in parts]]
+        moved = moved[np.argsort(rates[moved])]
+        slopes = np.concatenate(
+            [self._slopes(nodes, len(sums.mass), part, found) for part in _few(moved, TOGETHER)]
+        )
+        expected = self._errors(nodes, sums, moved, slopes, found)
+        parts = np.array_split(np.arange(len(moved)), min(CHECKS, len(moved)))
+        chosen = moved[[part[expected[part].argmax()] for part in parts]]
         slopes = self._moments(found[chosen], rates[chosen]) - pulls[chosen, None] * found[chosen]
-        worst = 0.0
-        exact = sums.factors(nodes.combine(k, rates[chosen])[0], pulls[chosen], self.metric)
-        for t, slope, (factor, _) in zip(chosen, slopes, exact, strict=True):
+        return float(self._errors(nodes, sums, chosen, slopes, found).max())
+
+    def _errors(self, nodes: Nodes, sums: Sums, chosen: Array, slopes: Array, found: Array) -> Array:
+        """‖H⁻¹∇‖/‖δ‖ at the chosen temperatures."""
+        coefficients, _ = nodes.combine(len(sums.mass), self.wanted.rates[chosen])
+        errors = np.empty(len(chosen))
+        parts = sums.factors(coefficients, self.wanted.pulls[chosen], self.metric)
+        for j, (t, slope, (factor, _)) in enumerate(zip(chosen, slopes, parts, strict=True)):
             assert factor is not None  # it gave this displacement
-            worst = max(worst, _ratio(self.turn @ factor.solve(self.turn.T @ slope), found[t]))
-        return worst
+            errors[j] = _ratio(self.turn @ factor.solve(self.turn.T @ slope), found[t])
+        return errors
+
+    def _slopes(self, nodes: Nodes, k: int, chosen: Array, found: Array) -> Array:
+        """XᵀE(r − Xδ) (C, d) over the sample's rows, E what their weights are off by at each temperature."""
+        rates, X = self.wanted.rates[chosen], self.X[nodes.rows]
+        given = np.exp(-np.outer(nodes.sample, nodes.rates[:k])) @ nodes.combine(k, rates)[0]
+        excess = (given - np.exp(-np.outer(nodes.sample, rates))) * nodes.stands_for[:, None]
+        return (excess * (self.residual[nodes.rows, None] - X @ found[chosen].T)).T @ X
 
     def _moments(self, found: Array, rates: Array) -> Array:
         """XᵀW(r − Xδ) (C, d) for every δ (C, d) at its own temperature: one pass over the rows."""

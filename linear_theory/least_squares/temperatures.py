@@ -33,8 +33,8 @@ class TemperaturePath:
     ``temperatures`` (T,); ``theta`` (T, d); ``mean_weight`` (T,), the mean of exp(−loss/τ), by which FLOW's
     step is smaller; ``weightings``, how many weighted Gram matrices were summed over the rows; ``error``, twice
     the largest relative error ‖θ − θ_exact‖/‖θ_exact − start‖ that passes over the rows measured, at the dozen
-    temperatures whose weights the nodes give worst (0 where every temperature was summed by itself). Equal
-    temperatures are summed once.
+    temperatures at which a sample of some thousand rows says that it is largest (0 where every temperature was
+    summed by itself). Equal temperatures are summed once.
 
     Examples
     --------
