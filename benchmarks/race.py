@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from linear_theory.least_squares.blocks import cores
+from linear_theory.threads import cores
 
 SIDE = 1024
 """m of the products that the limit is measured with."""

@@ -13,10 +13,10 @@ Examples
 """
 
 from . import covariance, descent, streaming, weights
-from .arrays import DivergenceError, InvalidTypeError, InvalidValueError, LinearTheoryError
 from .averaging import best_average_weight, best_model_average, gap_closed, joint_optimum, model_average
 from .descent import Path, descend
 from .diagnosis import Diagnosis, diagnose
+from .errors import DivergenceError, InvalidTypeError, InvalidValueError, LinearTheoryError
 from .least_squares import NormalEquations, Solution, TemperaturePath, solve, temperature_path
 from .linearization import Linearization, linearize
 from .problem import FineTuningProblem, paper_problem

@@ -27,13 +27,13 @@ except ImportError as error:
 import numpy as np
 
 from . import __version__
-from .arrays import LinearTheoryError, short
 from .diagnosis import Diagnosis, diagnose
 from .diagnosis.files import FileError
 from .diagnosis.parameters import read_covariance, read_start
 from .diagnosis.readers import WEIGHTS, read_old_rows, read_rows, write_weights
 from .diagnosis.report import NARROWEST
 from .diagnosis.words import printable
+from .errors import LinearTheoryError, short
 from .files import not_regular, written_whole
 from .weights import Flow
 

@@ -8,31 +8,23 @@ array's precision, of at least 32 bits. Shapes are always checked. Values are ch
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import numbers
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import jax.scipy.special
 import numpy as np
 import scipy.special
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from .errors import (  # noqa: F401  known by these names as well
-    DivergenceError,
-    InvalidTypeError,
-    InvalidValueError,
-    LinearTheoryError,
-    is_traced,
-    reject,
-    short,
-)
+from .errors import InvalidTypeError, InvalidValueError
 from .reading import read
+from .sharding import with_automatic_axes
+from .trees import is_concrete, leaves
 
 Array = Any  # numpy.ndarray or jax.Array, whichever came in
 T = TypeVar("T")
@@ -77,11 +69,6 @@ class Namespace:
                 )
 
 
-def leaves(tree: object) -> list[Any]:
-    """Whatever is in these arguments; an iterator, which is no array and of which JAX would warn, whole."""
-    return jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, Iterator))
-
-
 def namespace(*values: object) -> Namespace:
     """The engine of these arguments (pytrees allowed): JAX if any leaf is a JAX array, else NumPy."""
     traced = [leaf for leaf in leaves(values) if isinstance(leaf, jax.Array)]
@@ -101,11 +88,6 @@ def is_half(leaf: object) -> bool:
     )
 
 
-def is_concrete(*values: object) -> bool:
-    """Whether every leaf has a value that can be looked at now."""
-    return not any(is_traced(leaf) for leaf in leaves(values))
-
-
 def numeric(space: Namespace, name: str, value: object, ndim: int | tuple[int, ...] = 0) -> Array:
     """``value`` as an array of real numbers with ``ndim`` axes (or one of several); nothing is broadcast."""
     allowed = (ndim,) if isinstance(ndim, int) else ndim
@@ -117,7 +99,7 @@ def numeric(space: Namespace, name: str, value: object, ndim: int | tuple[int, .
         wanted = " or ".join(kind.get(axes, f"an array with {axes} axes") for axes in allowed)
         raise InvalidValueError(name, array, f"must be {wanted}, not an array of shape {array.shape}")
     space.refuse_half(name, value)
-    return space.array(_on_automatic_mesh(array))
+    return space.array(with_automatic_axes(array))
 
 
 def _is_real(dtype: Any) -> bool:
@@ -138,67 +120,6 @@ def _described(array: Array) -> str:
     if jnp.issubdtype(array.dtype, np.character):
         return "text"
     return str(array.dtype)
-
-
-def _on_automatic_mesh(array: Array) -> Array:
-    """Where the mesh has explicit axes (the default of ``jax.make_mesh``): on the same devices, unmoved, with axes
-    that the compiler takes care of. Otherwise JAX asks for every sum over sharded rows where it is to lie.
-    """
-    sharding = getattr(jax.typeof(array), "sharding", None) if isinstance(array, jax.Array) else None
-    if not (isinstance(sharding, NamedSharding) and AxisType.Explicit in sharding.mesh.axis_types):
-        return array
-    if is_traced(array):
-        mesh = sharding.mesh.update(axis_types=(AxisType.Auto,) * len(sharding.mesh.axis_names))
-        return jax.lax.with_sharding_constraint(array, NamedSharding(mesh, sharding.spec))
-    placed: Any = array.sharding
-    mesh = Mesh(placed.mesh.devices, placed.mesh.axis_names)
-    return jax.device_put(array, NamedSharding(mesh, placed.spec))
-
-
-def meshed(function: Callable[..., T]) -> Callable[..., T]:
-    """``function``, also of arrays on a mesh with explicit axes (the default of ``jax.make_mesh``).
-
-    On such a mesh JAX asks of every sum over sharded rows where it is to lie. Here the compiler decides, as it does
-    on automatic axes, and hands back to the caller's mesh: what has the shape of an argument lies as that
-    does, all else on every device. Derivatives come back the way the arguments went.
-    """
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> T:
-        given = leaves((args, kwargs))
-        places = [place for leaf in given if (place := _explicit(leaf))]
-        if not places:
-            return function(*args, **kwargs)
-        mesh: Any = places[0][1].mesh
-        reshard = jax.sharding.reshard
-        automatic = mesh.update(axis_types=(AxisType.Auto,) * len(mesh.axis_names))
-        devices = next((leaf.sharding.mesh for leaf in given if _explicit(leaf) and is_concrete(leaf)), None)
-        lies = {shape: place.spec for shape, place in places}
-
-        def enter(leaf: Any) -> Any:  # no spec: automatic axes keep what lies there
-            return reshard(leaf, NamedSharding(automatic, PartitionSpec())) if _explicit(leaf) else leaf
-
-        def leave(leaf: Any) -> Any:
-            if not isinstance(leaf, jax.Array) or _explicit(leaf):
-                return leaf
-            spec = lies.get(leaf.shape, PartitionSpec())
-            if is_traced(leaf):
-                return reshard(leaf, NamedSharding(mesh, spec))
-            return jax.device_put(leaf, NamedSharding(devices, spec)) if devices else leaf
-
-        with jax.sharding.use_abstract_mesh(automatic):
-            found = function(*jax.tree.map(enter, args), **jax.tree.map(enter, kwargs))
-        return jax.tree.map(leave, found)
-
-    return call
-
-
-def _explicit(leaf: object) -> tuple[tuple[int, ...], NamedSharding] | None:
-    """The shape of an array on a mesh with explicit axes, and how it lies there."""
-    if not isinstance(leaf, jax.Array):
-        return None
-    place = jax.typeof(leaf).sharding
-    return (leaf.shape, place) if AxisType.Explicit in place.mesh.axis_types else None
 
 
 def require(
@@ -300,26 +221,3 @@ def broadcast(**arrays: Array) -> None:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         first, value = next(iter(arrays.items()))
         raise InvalidValueError(first, value, f"shapes do not broadcast together: {shapes}") from None
-
-
-@dataclass_transform(frozen_default=True, eq_default=False)
-def pytree(cls: type[T]) -> type[T]:
-    """A frozen dataclass whose fields JAX may trace through.
-
-    Unflattening goes round ``__init__``: JAX rebuilds objects from placeholders, which no value check in
-    ``__post_init__`` would accept.
-    """
-    cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
-    names = tuple(field.name for field in dataclasses.fields(cls))  # pyright: ignore[reportArgumentType]
-
-    def unflatten(_: None, leaves: Iterable[object]) -> T:
-        rebuilt = object.__new__(cls)
-        for name, leaf in zip(names, leaves, strict=True):
-            object.__setattr__(rebuilt, name, leaf)
-        return rebuilt
-
-    def flatten(instance: T) -> tuple[tuple[object, ...], None]:
-        return tuple(getattr(instance, name) for name in names), None
-
-    jax.tree_util.register_pytree_node(cls, flatten, unflatten)
-    return cls

@@ -6,14 +6,14 @@ from typing import Any, NoReturn
 
 import jax
 import numpy as np
-from jax.core import Tracer
+
+from .trees import is_traced
 
 __all__ = [
     "DivergenceError",
     "InvalidTypeError",
     "InvalidValueError",
     "LinearTheoryError",
-    "is_traced",
     "reject",
     "short",
 ]
@@ -38,11 +38,6 @@ class InvalidTypeError(LinearTheoryError, TypeError):
 
 class DivergenceError(InvalidValueError):
     """A step size with which gradient descent would diverge."""
-
-
-def is_traced(value: object) -> bool:
-    """Whether this is a JAX tracer: an array without a value yet."""
-    return isinstance(value, Tracer)
 
 
 def short(value: object) -> str:

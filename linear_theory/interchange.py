@@ -26,7 +26,7 @@ UNREADABLE = (AttributeError, BufferError, RuntimeError, TypeError, ValueError)
 """What frameworks raise where an array cannot be handed to another."""
 
 
-def in_kind(function: F) -> F:
+def preserve_array_type(function: F) -> F:
     """``function`` of NumPy and JAX arrays, also of arrays of any framework that speaks DLPack.
 
     Such arrays are read without a copy (from a GPU: through one on the host) and never written. NumPy computes, in

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .arrays import Array, Namespace, bounded, namespace, numeric, reject, require, shaped
-from .interchange import in_kind
+from .arrays import Array, Namespace, bounded, namespace, numeric, require, shaped
+from .errors import reject
+from .interchange import preserve_array_type
 from .precision import through_single
 
 __all__ = ["checked_log_weights", "checked_losses", "median", "of_losses"]
@@ -21,7 +22,7 @@ M = TypeVar("M", bound=Callable[[Any, Any], Any])
 def of_losses(method: M) -> M:
     """``log_weights`` of losses of any shape, whatever holds them, in their kind and precision."""
 
-    @in_kind
+    @preserve_array_type
     @through_single
     @functools.wraps(method)
     def call(self: Any, losses: Array) -> Array:

@@ -24,7 +24,8 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from .arrays import Array, InvalidValueError, namespace
+from .arrays import Array, namespace
+from .errors import InvalidValueError
 
 __all__ = ["Kernel", "derivative", "differentiable_once", "fixed", "refuse"]
 

@@ -9,17 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .arrays import (
-    Array,
-    InvalidTypeError,
-    InvalidValueError,
-    Namespace,
-    is_traced,
-    namespace,
-    numeric,
-    pytree,
-)
+from .arrays import Array, Namespace, namespace, numeric
+from .errors import InvalidTypeError, InvalidValueError
 from .reading import read
+from .trees import is_traced, pytree
 
 __all__ = ["Steps", "count_steps", "listed_steps", "one_minus_power", "power", "signed_power"]
 

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from .arrays import is_concrete, is_half, namespace
+from .arrays import is_half, namespace
 from .errors import reject
+from .trees import is_concrete
 
 T = TypeVar("T")
 

@@ -16,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import factorial
 
-from .arrays import Array, namespace, pytree
+from .arrays import Array, namespace
 from .covariance import Covariance, Downdated, Reach, anything, settles
 from .covariance.dense import beside
 from .covariance.spectrum import Spectrum
 from .matrix_functions import Kernel, derivative, differentiable_once, fixed
 from .powers import Steps, one_minus_power, power, signed_power
+from .trees import pytree
 
 __all__ = [
     "Decay",

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .arrays import Array, Namespace, bounded, broadcast, namespace, numeric, quotient, require, short
+from .arrays import Array, Namespace, bounded, broadcast, namespace, numeric, quotient, require
+from .errors import short
 from .problem import checked_rho
 
 __all__ = [

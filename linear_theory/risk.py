@@ -6,18 +6,9 @@ import math
 
 import numpy as np
 
-from .arrays import (
-    Array,
-    Namespace,
-    bounded,
-    finite,
-    namespace,
-    quotient,
-    reject,
-    require,
-    shaped,
-)
+from .arrays import Array, Namespace, bounded, finite, namespace, quotient, require, shaped
 from .covariance import Covariance
+from .errors import reject
 from .problem import FineTuningProblem, checked_problem
 
 __all__ = ["hard_sample_error", "pretrain_error", "target_error", "total_error"]

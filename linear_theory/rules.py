@@ -8,18 +8,11 @@ from typing import Protocol, runtime_checkable
 import jax.numpy as jnp
 import numpy as np
 
-from .arrays import (
-    Array,
-    InvalidTypeError,
-    Namespace,
-    bounded,
-    namespace,
-    pytree,
-    require,
-    short,
-)
+from .arrays import Array, Namespace, bounded, namespace, require
+from .errors import InvalidTypeError, short
 from .losses import of_losses
 from .precision import through_single
+from .trees import pytree
 
 __all__ = ["KLDRO", "Flow", "HardThreshold", "Uniform", "WeightRule", "as_rule", "parameter"]
 

@@ -9,22 +9,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from .arrays import (
-    Array,
-    InvalidTypeError,
-    InvalidValueError,
-    Namespace,
-    is_traced,
-    namespace,
-    positive,
-    quotient,
-    require,
-)
+from .arrays import Array, Namespace, namespace, positive, quotient, require
 from .covariance import Operator, anything
+from .errors import InvalidTypeError, InvalidValueError
 from .powers import count_steps
 from .problem import FineTuningProblem, checked_problem
 from .rules import KLDRO, Flow, Uniform, WeightRule, as_rule
 from .tilting import residual_tilt
+from .trees import is_traced
 from .units import binary_unit, share
 
 __all__ = ["sgd_error"]

@@ -22,19 +22,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .arrays import (
-    Array,
-    InvalidTypeError,
-    Namespace,
-    namespace,
-    pytree,
-    quotient,
-    require,
-)
+from .arrays import Array, Namespace, namespace, quotient, require
 from .covariance import Downdated, IdentityPlusLowRank, Operator
 from .covariance.low_rank import WeightedLowRank
+from .errors import InvalidTypeError
 from .problem import FineTuningProblem, checked_problem
 from .rules import KLDRO, Flow, HardThreshold, Uniform, WeightRule, as_rule, parameter
+from .trees import pytree
 from .units import binary_unit, share
 
 __all__ = [

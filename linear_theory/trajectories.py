@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .arrays import Array, DivergenceError, Namespace, bounded, is_concrete, namespace, positive, require
+from .arrays import Array, Namespace, bounded, namespace, positive, require
+from .errors import DivergenceError
 from .powers import count_steps
 from .problem import FineTuningProblem
 from .propagator import Decay, Power, largest_reached, propagate, steepest
 from .tilting import WeightedMoments, weighted_moments
+from .trees import is_concrete
 from .weights import WeightRule
 
 __all__ = ["fixed_point", "gradient_flow", "iterate", "stable_learning_rate"]

@@ -10,17 +10,12 @@ import math
 
 import jax
 
-from .arrays import (
-    Array,
-    bounded,
-    meshed,
-    namespace,
-    require,
-)
-from .interchange import in_kind
+from .arrays import Array, bounded, namespace, require
+from .interchange import preserve_array_type
 from .losses import checked_losses, median
 from .precision import through_single
 from .rules import KLDRO, Flow, HardThreshold, Uniform, WeightRule, as_rule
+from .sharding import on_automatic_mesh
 
 __all__ = [
     "KLDRO",
@@ -35,8 +30,8 @@ __all__ = [
 ]
 
 
-@in_kind
-@meshed
+@preserve_array_type
+@on_automatic_mesh
 @through_single
 def median_temperature(losses: Array) -> Array:
     """τ = median of the losses (n,) under the pre-trained model: the paper's default (section 4).
@@ -61,8 +56,8 @@ def median_temperature(losses: Array) -> Array:
     return found if isinstance(found, jax.Array) else float(found)
 
 
-@in_kind
-@meshed
+@preserve_array_type
+@on_automatic_mesh
 @through_single
 def flow_weights(losses: Array, temperature: float | Array | None = None) -> Array:
     """FLOW's weights wᵢ = exp(−lossᵢ/τ), shape (n,), in [0, 1], not normalised (section 4).
@@ -108,8 +103,8 @@ def flow_weights(losses: Array, temperature: float | Array | None = None) -> Arr
     )
 
 
-@in_kind
-@meshed
+@preserve_array_type
+@on_automatic_mesh
 @through_single
 def effective_sample_size(weights: Array) -> Array:
     """(Σw)²/Σw² of weights (n,), between 1 and n: how many equally weighted samples they are worth (T1).

@@ -53,7 +53,7 @@ def device() -> str:
     """JAX's default device in words: "cpu (AMD EPYC, 2 cores)", "gpu (NVIDIA H100 80GB HBM3)"."""
     import jax
 
-    from linear_theory.least_squares.blocks import cores
+    from linear_theory.threads import cores
 
     if backend() == "cpu":
         count = cores()

@@ -13,18 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import linear_theory as lt
-from linear_theory.arrays import (
-    bounded,
-    broadcast,
-    finite,
-    is_concrete,
-    namespace,
-    numeric,
-    pytree,
-    quotient,
-    require,
-    short,
-)
+from linear_theory.arrays import bounded, broadcast, finite, namespace, numeric, quotient, require
+from linear_theory.errors import short
+from linear_theory.trees import is_concrete, pytree
 
 NUMPY = namespace()
 JAX32 = namespace(jnp.zeros(1, jnp.float32))

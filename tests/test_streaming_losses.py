@@ -280,7 +280,7 @@ def test_memory_is_flat(tmp_path):
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "ROOM", 20_000)  # else these few would all be kept
-        patch.setattr("linear_theory.least_squares.blocks.WORTH_THREADS", np.inf)  # else a matter of timing
+        patch.setattr("linear_theory.threads.WORTH_THREADS", np.inf)  # else a matter of timing
         for name, work in works.items():
             few, many = traced_rise(lambda work=work: work(8)), traced_rise(lambda work=work: work(80))
             assert many <= 1.1 * few, (name, few, many)

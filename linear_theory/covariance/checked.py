@@ -7,8 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..arrays import Array, InvalidTypeError, Namespace, finite, is_concrete, reject, require, shaped
+from ..arrays import Array, Namespace, finite, require, shaped
+from ..errors import InvalidTypeError, reject
 from ..reading import read
+from ..trees import is_concrete
 from .dense import Dense
 from .low_rank import IdentityPlusLowRank
 from .operator import Operator

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays import Array, namespace, pytree, quotient
+from ..arrays import Array, namespace, quotient
 from ..reading import read
+from ..trees import pytree
 from .reach import Enough, Reach
 from .spectrum import Spectrum, downdated_spectrum, eigenbasis, spectrum
 

@@ -8,18 +8,9 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from ..arrays import (
-    Array,
-    Namespace,
-    finite,
-    is_concrete,
-    namespace,
-    pytree,
-    quotient,
-    reject,
-    shaped,
-    whole_or_nan,
-)
+from ..arrays import Array, Namespace, finite, namespace, quotient, shaped, whole_or_nan
+from ..errors import reject
+from ..trees import is_concrete, pytree
 from .dense import Dense
 from .reach import Enough, Reach
 from .spectrum import rank_cutoff

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from ..arrays import Array, InvalidTypeError, integer, namespace, numeric, reject
+from ..arrays import Array, integer, namespace, numeric
+from ..errors import InvalidTypeError, reject
 from .dense import Dense
 from .reach import Enough, Reach
 

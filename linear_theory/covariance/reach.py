@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..arrays import Array, pytree
+from ..arrays import Array
+from ..trees import pytree
 
 __all__ = ["Covariance", "Enough", "Reach", "anything", "settles"]
 

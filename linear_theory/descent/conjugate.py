@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..arrays import Array, pytree, quotient
+from ..arrays import Array, quotient
+from ..trees import pytree
 from .limit import root
 from .objective import Objective
 from .settings import check_settings

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from ..arrays import Array
-from ..least_squares.blocks import BLOCK_ENTRIES, single_threaded_blas
+from ..least_squares.blocks import BLOCK_ENTRIES
+from ..threads import single_threaded_blas
 from .limit import Spectrum, length
 from .linear import Linear
 from .objective import Objective

@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, Namespace, pytree
+from ..arrays import Array, Namespace
 from ..least_squares import NormalEquations, solve
 from ..least_squares.blocks import residual_products
 from ..least_squares.rows import Sample
 from ..least_squares.split import Split, split
+from ..trees import pytree
 
 __all__ = ["Limit", "Spectrum", "length", "limit_roundings", "root", "roundings", "spectrum", "traced_limit"]
 

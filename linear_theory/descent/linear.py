@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays import Array, pytree
+from ..arrays import Array
 from ..covariance import Dense
 from ..powers import count_steps
 from ..propagator import Displacement, propagate
+from ..trees import pytree
 from .limit import root
 from .objective import Objective
 from .settings import check_settings

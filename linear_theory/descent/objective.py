@@ -6,9 +6,11 @@ from functools import cached_property
 
 import numpy as np
 
-from ..arrays import Array, Namespace, is_concrete, reject
+from ..arrays import Array, Namespace
+from ..errors import reject
 from ..least_squares import NormalEquations
 from ..least_squares.rows import Sample, refuse_infinite
+from ..trees import is_concrete
 from .limit import Limit, Spectrum, root, spectrum, traced_limit
 from .units import Units
 

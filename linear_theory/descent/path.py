@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from ..arrays import Array, is_concrete, namespace, pytree
+from ..arrays import Array, namespace
+from ..trees import is_concrete, pytree
 
 __all__ = ["Path"]
 

@@ -9,17 +9,12 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from ..arrays import (
-    Array,
-    InvalidTypeError,
-    InvalidValueError,
-    Namespace,
-    is_concrete,
-    meshed,
-    reject,
-)
+from ..arrays import Array, Namespace
+from ..errors import InvalidTypeError, InvalidValueError, reject
 from ..least_squares.rows import Sample, checked_sample, refuse_infinite
 from ..powers import listed_steps
+from ..sharding import on_automatic_mesh
+from ..trees import is_concrete
 from .conjugate import ConjugateGradient
 from .exact import exact, exact_traced
 from .linear import GradientDescent, Linear
@@ -64,7 +59,7 @@ class Solver(Protocol):
     def step(self, objective: Objective, displacement: Array, state: Any) -> tuple[Array, Any]: ...
 
 
-@meshed
+@on_automatic_mesh
 def descend(
     X: Array,
     y: Array,

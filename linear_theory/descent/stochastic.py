@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..arrays import Array, InvalidTypeError, InvalidValueError
+from ..arrays import Array
+from ..errors import InvalidTypeError, InvalidValueError
 from .objective import Objective
 from .settings import check_settings
 

@@ -22,8 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, namespace, pytree
+from ..arrays import Array, namespace
 from ..matrix_functions import fixed
+from ..trees import pytree
 
 __all__ = ["Response", "respond"]
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ..arrays import Array, Namespace, is_concrete
+from ..arrays import Array, Namespace
 from ..least_squares.rows import Sample
+from ..trees import is_concrete
 
 __all__ = ["Units"]
 

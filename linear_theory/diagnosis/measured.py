@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, finite, is_concrete, meshed, namespace, reject
+from ..arrays import Array, finite, namespace
 from ..covariance import Dense, checked_covariance
+from ..errors import reject
 from ..least_squares import Rows, Solution, checked_rows, solve
 from ..least_squares.rows import checked_scale, largest_entries, without_rounding
 from ..losses import checked_log_weights
+from ..sharding import on_automatic_mesh
 from ..tables import same_labels, same_rows
+from ..trees import is_concrete
 from ..weights import as_rule
 from .bases import gram
 from .columns import warn_of_weights
@@ -23,7 +26,7 @@ from .result import Diagnosis
 __all__ = ["diagnose"]
 
 
-@meshed
+@on_automatic_mesh
 def diagnose(
     X: Array,
     y: Array,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..arrays import Array, namespace, reject
+from ..arrays import Array, namespace
 from ..covariance import Covariance
 from ..descent import GradientDescent, descend
+from ..errors import reject
 
 if TYPE_CHECKING:
     from .result import Diagnosis

@@ -6,7 +6,9 @@ import math
 
 import numpy as np
 
-from ..arrays import Array, Namespace, bounded, is_concrete, reject, shaped
+from ..arrays import Array, Namespace, bounded, shaped
+from ..errors import reject
+from ..trees import is_concrete
 from ..weights import median_temperature
 
 __all__ = ["checked_counts", "mean", "median", "median_loss", "scaled"]

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..arrays import Array, LinearTheoryError
+from ..arrays import Array
+from ..errors import LinearTheoryError
 from ..streaming.parquet import column_names, numbers
 from ..streaming.sources import features_of
 from .columns import weight_like

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arrays import Array, reject
+from ..arrays import Array
+from ..errors import reject
 from ..weights import Flow
 from .checks import Check, at_the_median, equal_weights
 from .contest import WORTH

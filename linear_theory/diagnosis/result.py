@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ..arrays import Array, InvalidTypeError, is_concrete, namespace, pytree
+from ..arrays import Array, namespace
 from ..covariance import Covariance, Dense
+from ..errors import InvalidTypeError
 from ..least_squares import Rows
+from ..trees import is_concrete, pytree
 from .checks import Check, judged
 from .contest import Contest, contested
 from .paths import Paths, followed

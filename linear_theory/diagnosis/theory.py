@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..arrays import LinearTheoryError
+from ..errors import LinearTheoryError
 from ..problem import FineTuningProblem
 from ..tilting import weighted_moments
 from ..weights import Flow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..arrays import reject
+from ..errors import reject
 
 __all__ = ["column_names", "number", "percent", "plus_minus", "printable", "some"]
 

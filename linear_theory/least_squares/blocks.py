@@ -8,17 +8,13 @@ shifted and multiplied while it is in cache.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from ..arrays import Array
+from ..threads import thread_map
 
 T = TypeVar("T")
 
@@ -28,98 +24,18 @@ BLOCK_ENTRIES = 100_000
 STRIPS = 16
 """Into how many parts data falls, if they are worth a thread each."""
 
-SHORTEST = 5_000_000
+MIN_STRIP_FLOPS = 5_000_000
 """Multiplications in a strip at least, if there is more than one."""
 
-LONGEST = 64
+MAX_STRIP_BLOCKS = 64
 """Blocks in a strip at most: what is added without compensation for rounding."""
-
-WORTH_THREADS = 20_000_000
-"""Multiplications below which starting threads costs more than it saves."""
-
-ALONE = 30_000
-"""Multiplications for which BLAS takes one thread by itself."""
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@cache
-def _blas() -> Any | None:
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        return None
-    return ThreadpoolController()
-
-
-class _SingleThreadedBlas:
-    """BLAS on one thread while anybody in this process is inside; what was set before comes back last."""
-
-    def __init__(self) -> None:
-        self.lock, self.inside, self.limit = threading.Lock(), 0, nullcontext()
-
-    def __enter__(self) -> None:
-        with self.lock:
-            controller = _blas()
-            if self.inside == 0 and controller is not None:
-                self.limit = controller.limit(limits=1, user_api="blas")
-                self.limit.__enter__()
-            self.inside += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self.lock:
-            self.inside -= 1
-            if self.inside == 0:
-                self.limit.__exit__(None, None, None)
-                self.limit = nullcontext()
-
-
-single_threaded_blas = _SingleThreadedBlas()
-
-
-def calm_blas(work: float, largest: float) -> Any:
-    """One thread for BLAS where the largest product or factorisation, of so many multiplications, is not worth more.
-
-    Threads that have had a little to do stay awake after, and then cost more than they save. Where all the work is
-    too little for BLAS to take a second one, there is nothing to set.
-    """
-    return single_threaded_blas if work > ALONE and largest < WORTH_THREADS else nullcontext()
-
-
-@contextmanager
-def _threads(work: float, parts: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """A ``map`` over the parts: on threads where the work is worth it, one core's BLAS threads otherwise."""
-    count = min(cores(), parts)
-    if work < WORTH_THREADS or count == 1 or _blas() is None:
-        yield map
-        return
-    kept = getattr(_kept, "pool", None)
-    with single_threaded_blas, nullcontext(kept) if kept else ThreadPoolExecutor(count) as pool:
-        yield pool.map
-
-
-_kept = threading.local()
-
-
-@contextmanager
-def kept_threads() -> Iterator[None]:
-    """Inside, this thread's sums over rows share one pool of threads: for many calls with few rows each."""
-    outer = getattr(_kept, "pool", None)
-    with ThreadPoolExecutor(cores()) as _kept.pool:
-        try:
-            yield
-        finally:
-            _kept.pool = outer
 
 
 def strips(n: int, width: int) -> tuple[list[slice], int]:
     """How n rows of ``width`` numbers are divided: strips of whole blocks, and the rows of a block."""
     block = max(1, min(n, BLOCK_ENTRIES // width))
-    worth = -(-SHORTEST // (block * width**2))
-    length = block * int(min(max(worth, -(-n // (block * STRIPS)), 1), LONGEST))
+    worth = -(-MIN_STRIP_FLOPS // (block * width**2))
+    length = block * int(min(max(worth, -(-n // (block * STRIPS)), 1), MAX_STRIP_BLOCKS))
     return [slice(low, min(low + length, n)) for low in range(0, n, length)], block
 
 
@@ -131,7 +47,7 @@ def blocks(strip: slice, block: int) -> Iterator[slice]:
 def over_strips(task: Callable[[slice, int], T], n: int, width: int, work: float) -> Iterator[T]:
     """``task(strip, block)`` for every strip, in their order, as they come."""
     parts, block = strips(n, width)
-    with _threads(work, len(parts)) as run:
+    with thread_map(work, len(parts)) as run:
         yield from run(lambda strip: task(strip, block), parts)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import scipy.linalg.lapack
 
 from ..arrays import Array, Namespace, namespace
+from ..threads import limit_blas_threads
 from . import pivoted
-from .blocks import BLOCK_ENTRIES, calm_blas, one_root, residual_products, weighted_products
+from .blocks import BLOCK_ENTRIES, one_root, residual_products, weighted_products
 from .fit import CHOLESKY, CONTRACTION, DIRECT, DUAL, DUAL_REFINED, IDLE, NOISY, REFINED, Fit, far_from
 from .refinement import refined
 from .rows import Sample, largest_entries, refuse_infinite, refuse_overflow
@@ -111,7 +112,7 @@ def _fit(space: Namespace, sample: Sample, pull: float) -> Fit:
     if scaled is not None and even and not noisy(sample):
         gram_way = _by_inner_products if n < d else _by_normal_equations
         small = min(n, d)
-        with calm_blas(n * d * small, d * small**2):
+        with limit_blas_threads(n * d * small, d * small**2):
             found = gram_way(scaled, pull / unit)
     if found is None:
         refuse_infinite(space, sample.X)

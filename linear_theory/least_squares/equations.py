@@ -9,18 +9,10 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import (
-    Array,
-    Namespace,
-    bounded,
-    finite,
-    is_concrete,
-    meshed,
-    namespace,
-    numeric,
-    pytree,
-    reject,
-)
+from ..arrays import Array, Namespace, bounded, finite, namespace, numeric
+from ..errors import reject
+from ..sharding import on_automatic_mesh
+from ..trees import is_concrete, pytree
 from .blocks import one_root, weighted_products
 from .rows import Sample, checked_sample, refuse_infinite
 
@@ -77,7 +69,7 @@ class NormalEquations:
     carry: tuple[Array, ...]
 
     @classmethod
-    @meshed
+    @on_automatic_mesh
     def of(
         cls,
         X: Array,
@@ -138,7 +130,7 @@ class NormalEquations:
         return replace(self, gram=marked, energy=energy + mark(gone[1] & residuals))
 
     @classmethod
-    @meshed
+    @on_automatic_mesh
     def empty(cls, start: Array) -> NormalEquations:
         """No rows yet: the identity of ``+`` for this start, (d,) or (d, m).
 
@@ -259,7 +251,7 @@ class NormalEquations:
         space = namespace(self, displacement)
         return space.tree(self), numeric(space, "displacement", displacement, tuple(range(1, 33)))
 
-    @meshed
+    @on_automatic_mesh
     def solve(self, ridge: float | Array = 0.0) -> Solution:
         """The minimiser of L + ridge·‖θ − start‖² closest to ``start``, from the sums alone.
 

@@ -7,20 +7,10 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import (
-    Array,
-    Namespace,
-    bounded,
-    finite,
-    is_concrete,
-    namespace,
-    numeric,
-    pytree,
-    reject,
-    require,
-    shaped,
-)
+from ..arrays import Array, Namespace, bounded, finite, namespace, numeric, require, shaped
+from ..errors import reject
 from ..tables import same_labels, same_rows
+from ..trees import is_concrete, pytree
 from .blocks import blocks, strips
 
 __all__ = [

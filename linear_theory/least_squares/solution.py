@@ -11,7 +11,9 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, Namespace, bounded, is_concrete, meshed, namespace, pytree
+from ..arrays import Array, Namespace, bounded, namespace
+from ..sharding import on_automatic_mesh
+from ..trees import is_concrete, pytree
 from . import dense, traced
 from .equations import NormalEquations
 from .fit import METHODS, Fit
@@ -146,7 +148,7 @@ def _solution(space: Namespace, start: Array, fit: Fit) -> Solution:
     )
 
 
-@meshed
+@on_automatic_mesh
 def solve(
     X: Array,
     y: Array,

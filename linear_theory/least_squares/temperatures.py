@@ -14,9 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, InvalidTypeError, Namespace, bounded, meshed, pytree, reject
+from ..arrays import Array, Namespace, bounded
+from ..errors import InvalidTypeError, reject
+from ..sharding import on_automatic_mesh
+from ..threads import limit_blas_threads
+from ..trees import pytree
 from . import dense, traced
-from .blocks import calm_blas, over_strips
+from .blocks import over_strips
 from .rows import Sample, checked_sample, refuse_infinite
 from .span import Span, Wanted
 
@@ -52,7 +56,7 @@ class TemperaturePath:
     error: float | Array
 
 
-@meshed
+@on_automatic_mesh
 def temperature_path(
     X: Array,
     y: Array,
@@ -156,7 +160,7 @@ def _shared(space: Namespace, sample: Sample, taus: Array, ridge: float, accurac
         for window in _windows(rates) if n >= d and not dense.noisy(sample) else ():
             span = Span(sample.X, residual, excess, wanted.only(window), accuracy)
             # Beside the sums, which have threads of their own, much small algebra that threads only slow down.
-            with calm_blas(n * d**2, d**3):
+            with limit_blas_threads(n * d**2, d**3):
                 displacement[window], mass[window] = span.fill()
             weightings, error = weightings + span.weightings, max(error, span.error)
         for t in np.flatnonzero(np.isnan(displacement[:, 0])):

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, Namespace, is_concrete, pytree
+from ..arrays import Array, Namespace
+from ..trees import is_concrete, pytree
 from .fit import (
     CHOLESKY,
     CONTRACTION,

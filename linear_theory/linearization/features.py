@@ -11,16 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import (
-    Array,
-    InvalidTypeError,
-    Namespace,
-    bounded,
-    finite,
-    namespace,
-    require,
-    shaped,
-)
+from ..arrays import Array, Namespace, bounded, finite, namespace, require, shaped
+from ..errors import InvalidTypeError
 from . import products
 from .engine import engine, joined
 from .products import Model

@@ -9,18 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ..arrays import (
-    Array,
-    DivergenceError,
-    InvalidTypeError,
-    InvalidValueError,
-    is_concrete,
-    positive,
-    reject,
-)
+from ..arrays import Array, positive
 from ..covariance import Dense, Operator
+from ..errors import DivergenceError, InvalidTypeError, InvalidValueError, reject
 from ..powers import count_steps, listed_steps
 from ..propagator import Decay, Displacement, propagate
+from ..trees import is_concrete
 from . import products
 from .engine import engine, joined
 from .features import Features

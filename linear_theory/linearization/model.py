@@ -9,19 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import (
-    Array,
-    InvalidTypeError,
-    LinearTheoryError,
-    Namespace,
-    finite,
-    is_concrete,
-    namespace,
-    reject,
-    shaped,
-)
+from ..arrays import Array, Namespace, finite, namespace, shaped
+from ..errors import InvalidTypeError, LinearTheoryError, reject
 from ..reading import read
 from ..tables import same_rows
+from ..trees import is_concrete
 from .engine import engine
 from .linear import Linearization
 from .products import Model, outputs

@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..arrays import Array, InvalidTypeError
+from ..arrays import Array
+from ..errors import InvalidTypeError
 
 __all__ = ["Model", "gram", "jacobian", "jvp", "outputs", "product", "vjp"]
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
-from ..arrays import Array, Namespace, reject
+from ..arrays import Array, Namespace
+from ..errors import reject
 
 __all__ = ["lanczos"]
 

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..arrays import Array, bounded, namespace, pytree, reject
+from ..arrays import Array, bounded, namespace
+from ..errors import reject
 from ..least_squares import NormalEquations, dense
 from ..least_squares import Solution as InMemory
-from ..least_squares.blocks import kept_threads, residual_products
+from ..least_squares.blocks import residual_products
 from ..least_squares.fit import IDLE, Fit
 from ..least_squares.rows import Sample
 from ..losses import checked_log_weights
+from ..threads import shared_thread_pool
+from ..trees import pytree
 from ..weights import Flow, Uniform, WeightRule, as_rule
 from .losses import part_losses
 from .stream import Part, Source, Stream
@@ -60,7 +63,7 @@ def normal_equations(
     [12.]
     """
     stream, rule = Stream(source, start, column_scale), as_rule(temperature)
-    with kept_threads():
+    with shared_thread_pool():
         total = _summed(stream, rule)
     if not np.isfinite(total.gram).all() or not np.isfinite(total.energy):
         reject(
@@ -149,7 +152,7 @@ def solve(
     stream, rule = Stream(source, start, column_scale), as_rule(temperature)
     accept = lambda v: (v >= 0) & (v < math.inf)
     ridge = float(bounded(namespace(), "ridge", ridge, accept, "must be finite and ≥ 0"))
-    with kept_threads():
+    with shared_thread_pool():
         by_sums = not stream.once and (stream.columns is None or not stream.columns.noisy)
         found = _by_equations(stream, rule, ridge) if by_sums else None
         triangle = found is None

@@ -9,8 +9,10 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from ..arrays import Array, reject
-from ..least_squares.blocks import blocks, kept_threads, over_strips
+from ..arrays import Array
+from ..errors import reject
+from ..least_squares.blocks import blocks, over_strips
+from ..threads import shared_thread_pool
 from .sources import as_path
 from .stream import Part, Source, Stream, bits_of
 
@@ -119,7 +121,7 @@ def median_loss(source: Source, start: Array, column: str | Path | None = None) 
     6.5 6.5
     """
     stream = Stream(source, start)
-    with kept_threads():
+    with shared_thread_pool():
         if column is None:
             stream.need_passes("a median without a column on disk takes up to 4 passes")
             value = _median(lambda: map(part_losses, stream), lambda: stream.rows, source)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import Array, InvalidTypeError, reject
+from ..arrays import Array
+from ..errors import InvalidTypeError, reject
 from ..files import Unreadable, first_bytes
 from .sources import Chunks, as_path, chunk_rows, features_of, unchanged
 

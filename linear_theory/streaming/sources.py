@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, InvalidTypeError, reject
+from ..arrays import Array
+from ..errors import InvalidTypeError, reject
 from ..files import Unreadable, mapped, stamp
 from ..reading import read
 from ..tables import same_rows

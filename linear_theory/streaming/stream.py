@@ -8,17 +8,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from ..arrays import (
-    Array,
-    InvalidTypeError,
-    InvalidValueError,
-    Namespace,
-    finite,
-    namespace,
-    numeric,
-    reject,
-    shaped,
-)
+from ..arrays import Array, Namespace, finite, namespace, numeric, shaped
+from ..errors import InvalidTypeError, InvalidValueError, reject
 from ..least_squares import dense
 from ..least_squares.rows import Sample, checked_scale, largest_entries, without_rounding
 from ..tables import same_labels, same_rows

@@ -1,0 +1,52 @@
+"""Arguments as JAX sees them: trees whose leaves are arrays, known or still traced."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+from jax.core import Tracer
+
+__all__ = ["is_concrete", "is_traced", "leaves", "pytree"]
+
+T = TypeVar("T")
+
+
+def is_traced(value: object) -> bool:
+    """Whether this is a JAX tracer: an array without a value yet."""
+    return isinstance(value, Tracer)
+
+
+def leaves(tree: object) -> list[Any]:
+    """Whatever is in these arguments; an iterator, which is no array and of which JAX would warn, whole."""
+    return jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, Iterator))
+
+
+def is_concrete(*values: object) -> bool:
+    """Whether every leaf has a value that can be looked at now."""
+    return not any(is_traced(leaf) for leaf in leaves(values))
+
+
+@dataclass_transform(frozen_default=True, eq_default=False)
+def pytree(cls: type[T]) -> type[T]:
+    """A frozen dataclass whose fields JAX may trace through.
+
+    Unflattening goes round ``__init__``: JAX rebuilds objects from placeholders, which no value check in
+    ``__post_init__`` would accept.
+    """
+    cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    names = tuple(field.name for field in dataclasses.fields(cls))  # pyright: ignore[reportArgumentType]
+
+    def unflatten(_: None, leaves: Iterable[object]) -> T:
+        rebuilt = object.__new__(cls)
+        for name, leaf in zip(names, leaves, strict=True):
+            object.__setattr__(rebuilt, name, leaf)
+        return rebuilt
+
+    def flatten(instance: T) -> tuple[tuple[object, ...], None]:
+        return tuple(getattr(instance, name) for name in names), None
+
+    jax.tree_util.register_pytree_node(cls, flatten, unflatten)
+    return cls
