@@ -14,6 +14,7 @@ Examples
 
 from . import covariance, descent, streaming, weights
 from .averaging import best_average_weight, best_model_average, gap_closed, joint_optimum, model_average
+from .choice import EarlyStop, best_early_stop
 from .descent import Path, descend
 from .diagnosis import Diagnosis, diagnose
 from .errors import DivergenceError, InvalidTypeError, InvalidValueError, LinearTheoryError
@@ -22,15 +23,25 @@ from .linearization import Linearization, linearize
 from .problem import FineTuningProblem, paper_problem
 from .reparametrization import squared_mass, stall_parameter, stall_temperature
 from .risk import hard_sample_error, pretrain_error, target_error, total_error
-from .sgd import sgd_error
+from .sgd import sgd_error, sgd_stability_limit
+from .stalling import Stall, stall
 from .theorems import (
     closed_form,
     half_life,
+    model_average_weight,
     stall_approximation,
     stall_direction,
     stall_spectrum,
 )
-from .tilting import population_median_temperature, weight_mass, weighted_covariance
+from .tilting import (
+    ResidualTilt,
+    displacement,
+    population_effective_sample_size,
+    population_median_temperature,
+    residual_tilt,
+    weight_mass,
+    weighted_covariance,
+)
 from .trajectories import fixed_point, gradient_flow, iterate, stable_learning_rate
 from .weights import effective_sample_size, flow_weights, median_temperature
 
@@ -39,6 +50,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Diagnosis",
     "DivergenceError",
+    "EarlyStop",
     "FineTuningProblem",
     "InvalidTypeError",
     "InvalidValueError",
@@ -46,15 +58,19 @@ __all__ = [
     "Linearization",
     "NormalEquations",
     "Path",
+    "ResidualTilt",
     "Solution",
+    "Stall",
     "TemperaturePath",
     "best_average_weight",
+    "best_early_stop",
     "best_model_average",
     "closed_form",
     "covariance",
     "descend",
     "descent",
     "diagnose",
+    "displacement",
     "effective_sample_size",
     "fixed_point",
     "flow_weights",
@@ -67,13 +83,18 @@ __all__ = [
     "linearize",
     "median_temperature",
     "model_average",
+    "model_average_weight",
     "paper_problem",
+    "population_effective_sample_size",
     "population_median_temperature",
     "pretrain_error",
+    "residual_tilt",
     "sgd_error",
+    "sgd_stability_limit",
     "solve",
     "squared_mass",
     "stable_learning_rate",
+    "stall",
     "stall_approximation",
     "stall_direction",
     "stall_parameter",

@@ -11,15 +11,17 @@ import numpy as np
 
 from .arrays import Array, Namespace, namespace, positive, quotient, require
 from .covariance import Operator, anything
+from .covariance.spectrum import eigenbasis
 from .errors import InvalidTypeError, InvalidValueError
+from .matrix_functions import differentiable_once
 from .powers import count_steps
 from .problem import FineTuningProblem, checked_problem
 from .rules import KLDRO, Flow, Uniform, WeightRule, as_rule
-from .tilting import residual_tilt
+from .tilting import gaussian_tilt
 from .trees import is_traced
 from .units import binary_unit, share
 
-__all__ = ["sgd_error"]
+__all__ = ["sgd_error", "sgd_stability_limit"]
 
 
 def sgd_error(
@@ -74,18 +76,10 @@ def sgd_error(
     counts = count_steps(namespace(), steps).count
     if counts.max(initial=0) >= 2**31:
         raise InvalidValueError("steps", steps, "is too large: the SGD recursion is run step by step")
-    if isinstance(problem.target_operator, Operator):
-        remedy = "is an operator; the noise of SGD enters every direction, which needs its whole spectrum"
-        raise InvalidTypeError("target_covariance", problem.target_covariance, remedy)
-    reach = problem.target_operator.reach(problem.shift, anything)
-    m, matrix = reach.coordinates.shape[0], reach.covariance.dense()
-    others, rest = (0.0, space.array(0.0)) if reach.rest is None else (float(problem.dim - m), reach.rest)
-    # Units of x in which Σ̃ is about 1: in them every square below is of the size of an error.
-    root = binary_unit(space, xp.sqrt(binary_unit(space, xp.concatenate([matrix.ravel(), rest[None]]))))
+    matrix, coordinates, root, others, rest = _in_reach(space, problem)
     with np.errstate(over="ignore"):  # a step so long that the error does, too
         eta = learning_rate * root * root
-    matrix, rest = matrix / root / root, rest / root / root
-    start = xp.concatenate([reach.coordinates * root, space.array([-1.0])])
+    m, start = coordinates.shape[0], xp.concatenate([coordinates, space.array([-1.0])])
     (mass1, first), (mass2, second) = _exponential_tilts(space, problem, matrix, start, rule)
     free = xp.asarray(np.eye(m + 1)[:, :m], dtype=space.dtype)  # of z = (x, ξ), x; Π is free freeᵀ
 
@@ -109,6 +103,111 @@ def sgd_error(
     path = _recorded(space, step, error, start, int(counts.max(initial=0)))
     overflowed = xp.isnan(path) & xp.isfinite(learning_rate * mass1)  # ∞ − ∞
     return xp.where(overflowed, math.inf, path)[counts.astype(int)]
+
+
+def sgd_stability_limit(
+    problem: FineTuningProblem, temperature: float | Array | WeightRule = math.inf
+) -> Array:
+    """The supremum of the η with which :func:`sgd_error` stays bounded, a float (T14).
+
+    With (μ₁, Σ₁) and (μ₂, Σ₂) the mass and covariance of x under w and w², it is 1/(2r), r the largest eigenvalue of
+    G(S) = r L(S), where L(S) = μ₁(Σ₁S + SΣ₁) and G(S) = μ₂(2Σ₂SΣ₂ + tr(SΣ₂)Σ₂): what drift takes off the second moment
+    against what fresh samples kick into it. At Σ̃ = I without weights it is 1/(d + 2), far below the limit 1 of
+    :func:`stable_learning_rate`, and a mean that converges above it does so while the variance explodes.
+
+    Parameters
+    ----------
+    problem : FineTuningProblem
+    temperature : float or exponential rule
+        As in :func:`sgd_error`.
+
+    Returns
+    -------
+    float
+        ``inf`` where Σ̃ is 0. In JAX it has first derivatives; asking for a second is an error.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        As :func:`sgd_error`.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> for dim in (1, 10, 10**6):
+    ...     print(f"{lt.sgd_stability_limit(lt.paper_problem(0.0, dim=dim)):.4g}")
+    0.3333
+    0.08333
+    1e-06
+    """
+    rule = as_rule(temperature)
+    space = namespace(problem, rule)
+    xp, problem = space.xp, checked_problem(space, problem)
+    matrix, coordinates, root, others, rest = _in_reach(space, problem)
+    m, u = coordinates.shape[0], xp.concatenate([coordinates, space.array([-1.0])])
+    (mass1, first), (mass2, second) = _exponential_tilts(space, problem, matrix, u, rule)
+    first, second = first[:m, :m], second[:m, :m]
+
+    def drift(state: Moments) -> Moments:
+        moment, beside = state
+        return Moments(first @ moment + moment @ first, 2 * rest * beside)
+
+    def kick(state: Moments) -> Moments:
+        moment, beside = state
+        trace = (moment * second).sum() + others * rest * beside
+        return Moments(2 * second @ moment @ second + trace * second, 2 * rest * rest * beside + trace * rest)
+
+    def product(one: Moments, other: Moments) -> Array:
+        return (one.moment * other.moment).sum() + others * one.beside * other.beside
+
+    held = first if xp is np else jax.lax.stop_gradient(first)
+    values, vectors = eigenbasis(space, held)
+    pair = values[:, None] + values[None, :]
+    inverse = xp.where(pair > 0, 1 / xp.where(pair > 0, pair, 1.0), 0.0)
+    outside = xp.where(rest > 0, 0.5 / xp.where(rest > 0, rest, 1.0), 0.0)
+
+    def undrifted(state: Moments) -> Moments:
+        inside = inverse * (vectors.T @ state.moment @ vectors)
+        return Moments(vectors @ inside @ vectors.T, outside * state.beside)
+
+    def step(state: Moments) -> Moments:
+        moment, beside = undrifted(kick(state))
+        size = xp.maximum(xp.max(abs(moment), initial=0.0), abs(beside))
+        size = xp.where(size > 0, size, 1.0)
+        return Moments(moment / size, beside / size)
+
+    state = Moments(xp.eye(m, dtype=space.dtype), space.array(1.0))
+    if xp is np:
+        for _ in range(PRODUCTS):
+            state = step(state)
+    else:
+        state = jax.lax.stop_gradient(jax.lax.fori_loop(0, PRODUCTS, lambda _, s: step(s), state))
+    taken, given = product(state, drift(state)), product(state, kick(state))
+    nothing = given == 0
+    limit = taken / xp.where(nothing, 1.0, given) / 2 / root / root * (mass1 / mass2)
+    if xp is not np:
+        limit = limit * differentiable_once(limit, "the stability limit of SGD")
+    return xp.where(nothing, math.inf, limit)[()]
+
+
+PRODUCTS = 64
+"""Of the power method: the second eigenvalue is at most 2/3 of the largest, because tr(SΣSΣ) ≤ tr(SΣ)² for S ⪰ 0,
+and the quotient errs by the square of that."""
+
+
+def _in_reach(space: Namespace, problem: FineTuningProblem) -> tuple[Array, Array, Array, float, Array]:
+    """Σ̃ and e in the reach of (Σ̃, e), in units of x in which Σ̃ is about 1; the unit; how many directions there are
+    beside, and Σ̃'s one eigenvalue in them: in these units every square is of the size of an error.
+    """
+    if isinstance(problem.target_operator, Operator):
+        remedy = "is an operator; the noise of SGD enters every direction, which needs its whole spectrum"
+        raise InvalidTypeError("target_covariance", problem.target_covariance, remedy)
+    reach = problem.target_operator.reach(problem.shift, anything)
+    m, matrix = reach.coordinates.shape[0], reach.covariance.dense()
+    others, rest = (0.0, space.array(0.0)) if reach.rest is None else (float(problem.dim - m), reach.rest)
+    largest = binary_unit(space, space.xp.concatenate([matrix.ravel(), rest[None]]))
+    root = binary_unit(space, space.xp.sqrt(largest))
+    return matrix / root / root, reach.coordinates * root, root, others, rest / root / root
 
 
 class Moments(NamedTuple):
@@ -161,7 +260,7 @@ def _exponential_tilts(
     image = matrix @ u[:m]
 
     def tilt(power: int) -> tuple[Array, Array]:
-        moments = residual_tilt(rule, power * variance, space)
+        moments = gaussian_tilt(rule, power * variance, space)
         inner = matrix - (moments.deficit * quotient(space, image, variance, 0.0))[:, None] * image[None, :]
         cross = (moments.deficit * own * image)[:, None]
         last = (noise * (moments.ratio + moments.deficit * signal))[None, None]

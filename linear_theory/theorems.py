@@ -191,5 +191,12 @@ def half_life(beta: float | Array, rho: float | Array) -> Array:
 
 
 def model_average_weight(beta: float | Array, rho: float | Array, steps: int | Array) -> Array:
-    """γ(K, β) = λ₁^K/(1+β²ρ²): the θ_avg(γ) that FLOW's iterate approaches as β → 0 (Remark 7.5)."""
+    """γ(K, β) = λ₁^K/(1+β²ρ²): the θ_avg(γ) that FLOW's iterate approaches as β → 0 (Remark 7.5). Broadcasts.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> print(f"{lt.model_average_weight(0.01, 0.6, 100):.4f}")  # of the way is left
+    0.5296
+    """
     return stall_approximation(beta, rho, steps)[0]

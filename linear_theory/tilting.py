@@ -22,7 +22,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .arrays import Array, Namespace, namespace, quotient, require
+from .arrays import Array, Namespace, bounded, namespace, quotient, require
 from .covariance import Downdated, IdentityPlusLowRank, Operator
 from .covariance.low_rank import WeightedLowRank
 from .errors import InvalidTypeError
@@ -34,8 +34,12 @@ from .units import binary_unit, share
 __all__ = [
     "ResidualTilt",
     "WeightedMoments",
+    "displacement",
+    "gaussian_tilt",
+    "population_effective_sample_size",
     "population_median_temperature",
     "residual_tilt",
+    "squared",
     "weight_mass",
     "weighted_covariance",
     "weighted_moments",
@@ -44,28 +48,68 @@ __all__ = [
 
 @pytree
 class ResidualTilt:
-    """A rule's moments on r ~ N(0, s²): m₀ = E[w], h = E[w r²]/(m₀ s²), and 1 − h without cancellation."""
+    """``mass`` m₀ = E[w], ``ratio`` h = E[w r²]/(m₀ s²), ``deficit`` 1 − h without cancellation (T2): arrays.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> lt.residual_tilt(2.0, 3.0)
+    ResidualTilt(mass=0.5, ratio=0.25, deficit=0.75)
+    """
 
     mass: Array
     ratio: Array
     deficit: Array
 
 
+def residual_tilt(temperature: float | Array | WeightRule, variance: Array | float) -> ResidualTilt:
+    """A rule's moments on a residual r ~ N(0, s²): m₀ = E[w] and h = E[w r²]/(m₀ s²) (Lemma F.1, T2).
+
+    All that a weight by the residual does to a Gaussian. For FLOW h = m₀² = τ/(τ + 2s²). For a rule of your own,
+    register its moments: ``@residual_tilt.register`` on a function of (rule, variance, space), where ``space.xp`` is
+    NumPy or jax.numpy, that returns a ``ResidualTilt``.
+
+    Parameters
+    ----------
+    temperature : float or weight rule
+        τ > 0 in the units of y², or a rule from ``linear_theory.weights``.
+    variance : float or array
+        s² ≥ 0, in the units of y².
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For a bad temperature or variance, a rule without moments, KL-DRO at τ ≤ 2s².
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> tilt = lt.residual_tilt(2.0, 3.0)
+    >>> print(f"{tilt.mass:.4f} {tilt.ratio:.4f} {tilt.deficit:.4f}")  # 1/2, 1/4, 3/4
+    0.5000 0.2500 0.7500
+    """
+    rule = as_rule(temperature)
+    space = namespace(rule, variance)
+    accept = lambda s2: (s2 >= 0) & (s2 < math.inf)
+    variance = bounded(space, "variance", variance, accept, "must be finite and ≥ 0", ndim=tuple(range(33)))
+    return gaussian_tilt(rule, variance, space)
+
+
 @singledispatch
-def residual_tilt(rule: WeightRule, variance: Array, space: Namespace) -> ResidualTilt:
-    """The moments of ``rule`` at residual variance s². Register a rule of your own with ``.register``."""
+def gaussian_tilt(rule: WeightRule, variance: Array, space: Namespace) -> ResidualTilt:
+    """The moments of ``rule`` at residual variance s²."""
     raise InvalidTypeError(
         "temperature", rule, "has no Gaussian moments here; add them with residual_tilt.register(type)"
     )
 
 
-@residual_tilt.register
+@gaussian_tilt.register
 def _(rule: Uniform, variance: Array, space: Namespace) -> ResidualTilt:
     one = space.xp.ones_like(variance)
     return ResidualTilt(one, one, 0.0 * one)
 
 
-@residual_tilt.register
+@gaussian_tilt.register
 def _(rule: Flow, variance: Array, space: Namespace) -> ResidualTilt:
     """h = τ/(τ + 2s²) = m₀², by whichever of τ and 2s² is the larger: neither sum nor quotient leaves the floats."""
     xp, temperature, twice = space.xp, parameter(space, "temperature", rule.temperature), 2 * variance
@@ -78,7 +122,7 @@ def _(rule: Flow, variance: Array, space: Namespace) -> ResidualTilt:
     return ResidualTilt(_seen(space, "temperature", rule.temperature, mass), ratio, deficit)
 
 
-@residual_tilt.register
+@gaussian_tilt.register
 def _(rule: KLDRO, variance: Array, space: Namespace) -> ResidualTilt:
     temperature = parameter(space, "temperature", rule.temperature)
     remedy = "is too low for KL-DRO: E[exp(r²/τ)] is infinite; needs τ > 2s², twice the residual variance"
@@ -87,7 +131,7 @@ def _(rule: KLDRO, variance: Array, space: Namespace) -> ResidualTilt:
     return ResidualTilt(space.xp.sqrt(1 + excess), 1 + excess, -excess)
 
 
-@residual_tilt.register
+@gaussian_tilt.register
 def _(rule: HardThreshold, variance: Array, space: Namespace) -> ResidualTilt:
     """m₀ = erf t and 1 − h = 2t exp(−t²)/(√π erf t), t = c/√(2s²); both from the series where t is small."""
     xp, cutoff = space.xp, parameter(space, "cutoff", rule.cutoff)
@@ -103,6 +147,36 @@ def _(rule: HardThreshold, variance: Array, space: Namespace) -> ResidualTilt:
     ratio = xp.where(near, excess / (1 + excess), 1 - beyond)
     deficit = xp.where(near, 1 / (1 + excess), beyond)
     return ResidualTilt(_seen(space, "cutoff", rule.cutoff, mass), ratio, deficit)
+
+
+residual_tilt.register = gaussian_tilt.register  # pyright: ignore[reportFunctionMemberAccess]
+
+
+@singledispatch
+def squared(rule: WeightRule, variance: Array, space: Namespace) -> WeightRule:
+    """The rule whose weights are the squares of this one's, where their mean at residual variance s² is finite."""
+    raise InvalidTypeError(
+        "temperature",
+        rule,
+        "has no second moment here; a number, Flow, KLDRO, HardThreshold and Uniform have",
+    )
+
+
+@squared.register
+def _(rule: Uniform | HardThreshold, variance: Array, space: Namespace) -> WeightRule:
+    return rule
+
+
+@squared.register
+def _(rule: Flow, variance: Array, space: Namespace) -> WeightRule:
+    return Flow(parameter(space, "temperature", rule.temperature) / 2)
+
+
+@squared.register
+def _(rule: KLDRO, variance: Array, space: Namespace) -> WeightRule:
+    temperature = parameter(space, "temperature", rule.temperature)
+    remedy = "is too low for KL-DRO here: E[w²] is infinite; needs τ > 4s², four times the residual variance"
+    return KLDRO(require(space, "temperature", temperature, temperature > 4 * variance, remedy) / 2)
 
 
 NOTHING_BEYOND = 64.0
@@ -145,7 +219,7 @@ def weighted_moments(problem: FineTuningProblem, temperature: float | Array | We
     space = namespace(problem, rule)
     problem = checked_problem(space, problem)
     v, noise = problem.shift_variance, space.array(problem.noise_variance)
-    tilt = residual_tilt(rule, v + noise, space)
+    tilt = gaussian_tilt(rule, v + noise, space)
     of_noise = share(space, noise, v, 0.0)  # σ²/s²
     ratio = of_noise + share(space, v, noise, 1.0) * tilt.ratio  # D/s²
     unit = binary_unit(space, problem.shift)
@@ -183,6 +257,44 @@ def weight_mass(problem: FineTuningProblem, temperature: float | Array | WeightR
     1.8197 0.1853
     """
     return weighted_moments(problem, temperature).mass[()]
+
+
+def population_effective_sample_size(
+    problem: FineTuningProblem, temperature: float | Array | WeightRule
+) -> Array:
+    """E[w]²/E[w²] (T1), a float: the share of n samples that they are worth, for FLOW √(1 + 4s²/τ)/(1 + 2s²/τ).
+
+    n times this is the limit of :func:`effective_sample_size` of n samples' weights. Arguments and errors as in
+    :func:`weight_mass`; KL-DRO needs τ > 4s².
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6)
+    >>> tau = lt.population_median_temperature(problem)
+    >>> print(f"{lt.population_effective_sample_size(problem, tau):.4f}")  # at the default, whatever the problem
+    0.5799
+    """
+    rule = as_rule(temperature)
+    space = namespace(problem, rule)
+    variance = checked_problem(space, problem).residual_variance
+    mass = gaussian_tilt(rule, variance, space).mass
+    return (mass / gaussian_tilt(squared(rule, variance, space), variance, space).mass * mass)[()]
+
+
+def displacement(problem: FineTuningProblem, temperature: float | Array | WeightRule) -> Array:
+    """κ, the share of the way from θ* to θ̃* that training to convergence goes: θ_∞ = θ* − κe (T8), a float.
+
+    For FLOW κ = τ/(τ + 2σ²): under label noise training ends in the model average with ω = 1 − κ; without noise κ = 1,
+    whatever the temperature. Arguments and errors as in :func:`weight_mass`.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> print(f"{lt.displacement(lt.paper_problem(0.6, noise_variance=0.5), 2.0):.4f}")  # 2/(2 + 1)
+    0.6667
+    """
+    return weighted_moments(problem, temperature).moved[()]
 
 
 def weighted_covariance(problem: FineTuningProblem, temperature: float | Array | WeightRule) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
+import numpy as np
 from jax.core import Tracer
 
 __all__ = ["is_concrete", "is_traced", "leaves", "pytree"]
@@ -36,7 +37,9 @@ def pytree(cls: type[T]) -> type[T]:
     Unflattening goes round ``__init__``: JAX rebuilds objects from placeholders, which no value check in
     ``__post_init__`` would accept.
     """
-    cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    cls = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+    if cls.__repr__ is object.__repr__:
+        cls.__repr__ = _on_a_screen
     names = tuple(field.name for field in dataclasses.fields(cls))  # pyright: ignore[reportArgumentType]
 
     def unflatten(_: None, leaves: Iterable[object]) -> T:
@@ -50,3 +53,27 @@ def pytree(cls: type[T]) -> type[T]:
 
     jax.tree_util.register_pytree_node(cls, flatten, unflatten)
     return cls
+
+
+def _on_a_screen(instance: Any) -> str:
+    """The fields of a result, each on one line, long arrays by their shape."""
+    fields = [(field.name, getattr(instance, field.name)) for field in dataclasses.fields(instance)]
+    parts = [f"{name}={_briefly(value)}" for name, value in fields if value is not None]
+    together = f"{type(instance).__name__}({', '.join(parts)})"
+    if len(together) <= 80 and "\n" not in together:
+        return together
+    lines = [part.replace("\n", "\n    ") for part in parts]
+    return f"{type(instance).__name__}(\n    " + ",\n    ".join(lines) + "\n)"
+
+
+def _briefly(value: Any) -> str:
+    """A number to six digits, a short array whole, any other by its shape, and whatever else as it says itself."""
+    if isinstance(value, np.ndarray | np.generic | jax.Array) and not is_traced(value):
+        if value.size > 8:
+            return f"array of shape {value.shape}"
+        return np.array2string(np.asarray(value), separator=", ", precision=6, max_line_width=1000).replace(
+            "\n", ""
+        )
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_briefly, value))})"
+    return repr(value)

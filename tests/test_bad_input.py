@@ -199,7 +199,24 @@ TABLE = [
     (lt.weight_mass, ON_PROBLEM, {"problem": PROBLEM, "temperature": TEMPERATURE}),
     (lt.weighted_covariance, ON_PROBLEM, {"problem": PROBLEM, "temperature": TEMPERATURE}),
     (lt.stable_learning_rate, ON_PROBLEM, {"problem": PROBLEM, "temperature": TEMPERATURE}),
-    (lt.fixed_point, ON_PROBLEM, {"problem": PROBLEM, "temperature": TEMPERATURE}),
+    *(
+        (each, ON_PROBLEM, {"problem": PROBLEM, "temperature": TEMPERATURE})
+        for each in (lt.fixed_point, lt.displacement, lt.stall)
+    ),
+    *(
+        (each, ON_PROBLEM, {"problem": PROBLEM, "temperature": [*TEMPERATURE, KLDRO(0.5)]})
+        for each in (lt.population_effective_sample_size,)
+    ),
+    (
+        lt.sgd_stability_limit,
+        ON_PROBLEM,
+        {"problem": PROBLEM, "temperature": [*TEMPERATURE, HardThreshold(1.0), KLDRO(0.5)]},
+    ),
+    (
+        lt.residual_tilt,
+        {"temperature": 1.0, "variance": 0.5},
+        {"temperature": [*TEMPERATURE, KLDRO(0.5)], "variance": [*NOT_NUMBERS, -1.0, math.nan, math.inf]},
+    ),
     (lt.population_median_temperature, {"problem": P}, {"problem": PROBLEM}),
     (
         lt.iterate,
@@ -242,6 +259,7 @@ TABLE = [
     (lt.half_life, STALL, {"beta": BETA, "rho": RHO}),
     (lt.closed_form, {**STALL, "steps": 3}, {"beta": BETA, "rho": RHO, "steps": NOT_INTEGERS}),
     (lt.stall_approximation, {**STALL, "steps": 3}, {"beta": BETA, "rho": RHO, "steps": NOT_INTEGERS}),
+    (lt.model_average_weight, {**STALL, "steps": 3}, {"beta": BETA, "rho": RHO, "steps": NOT_INTEGERS}),
     *(
         (error, {"problem": P, "theta": THETA}, {"problem": PROBLEM, "theta": THETAS})
         for error in (lt.pretrain_error, lt.target_error, lt.total_error, lt.gap_closed)
@@ -253,7 +271,7 @@ TABLE = [
     ),
     *(
         (each, {"problem": P}, {"problem": PROBLEM})
-        for each in (lt.best_average_weight, lt.best_model_average, lt.joint_optimum)
+        for each in (lt.best_average_weight, lt.best_model_average, lt.best_early_stop, lt.joint_optimum)
     ),
     (
         lt.hard_sample_error,

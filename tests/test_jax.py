@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
-from linear_theory.theorems import model_average_weight
 from linear_theory.weights import KLDRO, Flow, HardThreshold, Uniform
 from tests.agreement import numpy_problem
 from tests.networks import network, tanh_network
@@ -64,6 +63,12 @@ CALLS = {
     "stable_learning_rate": (lt.stable_learning_rate, (GENERAL, 0.7)),
     "gradient_flow": (lt.gradient_flow, (GENERAL, np.array([0.3, 1.0, 2.0]), 0.7)),
     "fixed_point": (lt.fixed_point, (GENERAL, 0.7)),
+    "residual_tilt": (lt.residual_tilt, (0.7, np.array([0.0, 2.0]))),
+    "displacement": (lt.displacement, (GENERAL, 0.7)),
+    "population_effective_sample_size": (lt.population_effective_sample_size, (GENERAL, 0.7)),
+    "stall": (lt.stall, (GENERAL, 0.7)),
+    "best_early_stop": (lt.best_early_stop, (GENERAL,)),
+    "sgd_stability_limit": (lt.sgd_stability_limit, (GENERAL, 0.7)),
     "sgd_error": (lambda p, eta, t: lt.sgd_error(p, np.array([0, 5]), eta, t), (GENERAL, 0.05, 0.7)),
     "stall_parameter": (lt.stall_parameter, (0.7, 0.6, 2.0)),
     "stall_temperature": (lt.stall_temperature, (0.7, 0.6, 2.0)),
@@ -73,7 +78,7 @@ CALLS = {
     "half_life": (lt.half_life, (1.2, 0.6)),
     "closed_form": (lambda b, r: lt.closed_form(b, r, STEPS), (1.2, 0.6)),
     "stall_approximation": (lambda b, r: lt.stall_approximation(b, r, STEPS), (1.2, 0.6)),
-    "model_average_weight": (lambda b, r: model_average_weight(b, r, STEPS), (1.2, 0.6)),
+    "model_average_weight": (lambda b, r: lt.model_average_weight(b, r, STEPS), (1.2, 0.6)),
     "pretrain_error": (lt.pretrain_error, (GENERAL, THETA)),
     "target_error": (lt.target_error, (GENERAL, THETA)),
     "total_error": (lt.total_error, (GENERAL, THETA)),

@@ -21,7 +21,7 @@ from scipy.special import gammainc
 
 import linear_theory as lt
 from linear_theory.arrays import namespace
-from linear_theory.tilting import residual_tilt
+from linear_theory.tilting import gaussian_tilt
 from linear_theory.weights import KLDRO, Flow, HardThreshold, Uniform
 from tests.strategies import SEEDS, log_uniform
 from tests.tolerances import RELATIVE, near
@@ -296,11 +296,11 @@ def test_moments_at_the_ends(rule, variance):
     for value in ENDS:
         if rule is KLDRO and value <= 2 * variance:
             with pytest.raises(lt.InvalidValueError, match="too low"):
-                residual_tilt(rule(value), np.float64(variance), namespace())
+                gaussian_tilt(rule(value), np.float64(variance), namespace())
             continue
         want = meant(rule, value, variance)
         made = rule(value)
-        tilt, refused = attempt(lambda made=made: residual_tilt(made, np.float64(variance), namespace()))
+        tilt, refused = attempt(lambda made=made: gaussian_tilt(made, np.float64(variance), namespace()))
         if refused:
             assert "smallest float" in refused.remedy
             assert want[0] < 2.0**-1022
@@ -317,7 +317,7 @@ def test_moments_in_jax(rule, x64):
         for value in (1e-30, 1e-20, 1e-10, 0.01, 0.5, 1.4, 1.5, 3.0, 60.0, 1e10, 1e30, math.inf):
             if rule is KLDRO and value <= 2:
                 continue
-            tilt = residual_tilt(rule(value), jnp.array(1.0), space)
+            tilt = gaussian_tilt(rule(value), jnp.array(1.0), space)
             want = meant(rule, value, 1.0) if value < math.inf else (1, 1, 0)
             for got, meaning in zip((tilt.mass, tilt.ratio, tilt.deficit), want, strict=True):
                 assert got.dtype == space.dtype
@@ -343,7 +343,7 @@ def test_at_infinity_every_rule_is_uniform(rule):
 
 def test_a_threshold_on_gradients_and_the_wrong_form():
     """h → a²/3: P(χ²₃ < a²)/P(χ²₁ < a²), each a float of its own, is 0 below a = 1e-103."""
-    ratio = lambda c: residual_tilt(HardThreshold(c), jnp.array(1.0), namespace(c)).ratio
+    ratio = lambda c: gaussian_tilt(HardThreshold(c), jnp.array(1.0), namespace(c)).ratio
     for a in (1e-120, 1e-60, 1e-8):  # what follows is a² of it
         assert abs(float(ratio(jnp.array(a))) / (a * a / 3) - 1) <= RELATIVE
         assert near(jax.grad(ratio)(jnp.array(a)), 2 * a / 3, scale=a)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -152,3 +153,60 @@ def test_nothing_to_learn_and_extremes():
     assert lt.sgd_error(lt.paper_problem(0.6, 0.0), 10, 0.1, 1.0) == 0
     for tau in (1e-320, 1e-300, 1e300):
         assert np.isfinite(lt.sgd_error(lt.paper_problem(0.6, noise_variance=1.0), 10, 0.1, tau))
+
+
+def second_moment_radius(problem, tau, learning_rate, kick=(2.0, 1.0)):
+    """Spectral radius of one step on vec(E[(θ − θ̃*)(θ − θ̃*)ᵀ]), written out with Kronecker products from Lemma F.1."""
+    S, e, one = problem.target_covariance, problem.shift, np.eye(problem.dim)
+    s2 = e @ S @ e + problem.noise_variance
+    tilted = lambda t: S - np.outer(S @ e, S @ e) * (2 / (t + 2 * s2))
+    (m1, A), (m2, B) = (((1 + 2 * s2 / t) ** -0.5, tilted(t)) for t in (tau, tau / 2))
+    both, trace = kick
+    fresh = both * np.kron(B, B) + trace * np.outer(B.ravel(), B.ravel())
+    step = np.kron(one, one) - 2 * learning_rate * m1 * (np.kron(A, one) + np.kron(one, A))
+    return abs(np.linalg.eigvals(step + 4 * learning_rate**2 * m2 * fresh)).max()
+
+
+@given(problems(), st.floats(-3, 3).map(lambda x: 10.0**x))
+def test_the_stability_limit_is_where_the_second_moment_starts_to_grow(problem, t):
+    tau = t * squared(problem)
+    limit = float(lt.sgd_stability_limit(problem, tau))
+    loss = 1e-7 * condition(problem)  # an eigenvalue near 1 moves by this little for a step so much longer
+    assert second_moment_radius(problem, tau, limit * (1 - 1e-3)) < 1 + loss
+    assert second_moment_radius(problem, tau, limit * (1 + 1e-3)) > 1
+    forgotten = second_moment_radius(problem, tau, limit * (1 + 1e-3), kick=(2.0, 0.0))
+    assert forgotten < 1 + loss, "without the trace the step would look safe"
+
+
+def test_the_error_stays_below_the_limit_and_explodes_above():
+    limit = lt.sgd_stability_limit(EXAMPLE, 1.0)
+    steps = np.array([20_000, 40_000])
+    below, above = (lt.sgd_error(EXAMPLE, steps, limit * factor, 1.0) for factor in (0.98, 1.02))
+    assert below[1] < 1.01 * below[0]
+    assert above[1] > 1e6 * above[0]
+
+
+@pytest.mark.parametrize("dim", [1, 2, 7, 100, 10**6])
+def test_the_limit_where_all_directions_are_alike(dim):
+    """E[x xᵀ S x xᵀ] = 2S + tr(S)I: −4η + 4η²(d + 2) = 0."""
+    assert near(lt.sgd_stability_limit(lt.paper_problem(0.0, dim=dim)), 1 / (dim + 2))
+
+
+def test_small_weights_allow_gradient_descent_long_steps_but_not_sgd():
+    """An easy row has weight 1 however cold it is: the limit of the mean grows, that of the variance does not."""
+    problem = lt.paper_problem(0.6, noise_variance=0.1)
+    mean = [float(lt.stable_learning_rate(problem, tau)) for tau in (1e-4, 1e-8)]
+    square = [float(lt.sgd_stability_limit(problem, tau)) for tau in (1e-4, 1e-8)]
+    assert mean[1] > 50 * mean[0]
+    assert abs(square[1] / square[0] - 1) < 1e-3
+
+
+def test_nothing_to_learn_bounds_no_step():
+    assert lt.sgd_stability_limit(lt.FineTuningProblem([1.0], [0.0], [[0.0]])) == math.inf
+
+
+def test_the_limit_has_one_derivative_and_says_so():
+    value = lambda tau: lt.sgd_stability_limit(lt.paper_problem(0.6, dim=4), tau)
+    assert near(jax.grad(value)(1.0), (value(1 + 1e-5) - value(1 - 1e-5)) / 2e-5, 1e6)
+    with pytest.raises(lt.InvalidValueError, match="first derivatives only"):
+        jax.grad(jax.grad(value))(1.0)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.integrate
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2, norm
@@ -61,21 +62,12 @@ def test_mass_depends_on_temperature_over_residual_variance(problem, t):
     assert near(lt.weight_mass(problem, tau), lt.weight_mass(alone, tau))
 
 
-def effective_share(mass, t):
-    """(E w)²/E w² where s² = 1, against √(1+4/τ)/(1+2/τ): w² is the tilt at τ/2."""
-    problem = lt.FineTuningProblem([1.0], [0.0], [[1.0]])
-    share = mass(problem, t) ** 2 / mass(problem, t / 2)
-    return near(share, math.sqrt(1 + 4 / t) / (1 + 2 / t))
-
-
 @given(FINITE_TEMPERATURES)
 def test_effective_sample_share(t):
-    assert effective_share(lt.weight_mass, t)
-
-
-def test_effective_sample_share_rejects():
-    assert not effective_share(lambda p, t: lt.weight_mass(p, 2 * t), 1.0)
-    assert not effective_share(lambda p, t: lt.weight_mass(p, t) ** 2, 1.0)
+    """Where s² = 1, √(1+4/τ)/(1+2/τ): w² is the tilt at τ/2."""
+    problem = lt.FineTuningProblem([1.0], [0.0], [[1.0]])
+    share = lt.population_effective_sample_size(problem, t)
+    assert near(share, math.sqrt(1 + 4 / t) / (1 + 2 / t), 10)
 
 
 @given(problems())
@@ -249,6 +241,47 @@ def test_simulation(rule):
     if not isinstance(rule, Uniform):  # 20 % of a wrong rule is seen
         wrong = type(rule)(1.2 * next(iter(vars(rule).values())))
         assert not within_standard_errors(w, lt.weight_mass(EXAMPLE, wrong))
+
+
+def quadrature(rule, variance, power):
+    """E[w^power] and E[w^power r²] of r ~ N(0, s²), by adaptive quadrature of the rule's own weights."""
+    scale = math.sqrt(variance)
+    weight = lambda z: np.exp(power * rule.log_weights([(scale * z) ** 2])[0]) * norm.pdf(z)
+    edges = [1.0, *([rule.cutoff / scale] if isinstance(rule, HardThreshold) else [])]
+    integral = lambda f: 2 * scipy.integrate.quad(f, 0, 12, points=edges, epsabs=1e-13, limit=200)[0]
+    return integral(weight), variance * integral(lambda z: z * z * weight(z))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+@pytest.mark.parametrize("variance", [0.05, 1.3])
+def test_the_moments_on_the_residual_are_their_integrals(rule, variance):
+    tilt = lt.residual_tilt(rule, variance)
+    mass, square = quadrature(rule, variance, 1)
+    assert near(tilt.mass, mass, 1e4)
+    assert near(tilt.ratio, square / (mass * variance), 1e4)
+    assert near(tilt.deficit, 1 - square / (mass * variance), 1e4, 1.0)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_the_effective_sample_size_of_a_population(rule):
+    """By quadrature of w and w²; and a hundred thousand rows are worth n times as much, the same within their error."""
+    variance = float(EXAMPLE.residual_variance)
+    (one, _), (two, _) = quadrature(rule, variance, 1), quadrature(rule, variance, 2)
+    share = lt.population_effective_sample_size(EXAMPLE, rule)
+    assert near(share, one**2 / two, 1e4)
+    w, _ = by_definition(EXAMPLE, rule, 100_000, np.random.default_rng(3))
+    assert abs(lt.effective_sample_size(w) / len(w) / share - 1) < 0.02
+
+
+@given(problems(), RELATIVE_TEMPERATURES)
+def test_displacement_is_how_far_training_goes(problem, t):
+    tau = t * squared(problem)
+    kappa = lt.displacement(problem, tau)
+    want = problem.pretrained - kappa * problem.shift
+    around = 1 + np.linalg.norm(problem.target) / np.linalg.norm(problem.shift)
+    assert near(lt.fixed_point(problem, tau), want, 100 * condition(problem) * around)
+    if problem.noise_variance > 0 and math.isfinite(tau):
+        assert near(kappa, tau / (tau + 2 * problem.noise_variance), 10)
 
 
 def kl_dro_is_flow_at_minus_tau(problem, tau):

@@ -1,0 +1,151 @@
+"""What to choose: when to stop standard fine-tuning."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .arrays import Array, Namespace, namespace
+from .covariance import Reach, settles
+from .problem import FineTuningProblem, checked_problem
+from .risk import total_error
+from .trajectories import gradient_flow
+from .trees import pytree
+
+__all__ = ["EarlyStop", "best_early_stop"]
+
+TIMES = 512
+"""Times, evenly in logarithm, between which a minimum is looked for."""
+
+HALVINGS = 64
+"""Of such an interval, after which its ends are neighbours."""
+
+
+@pytree
+class EarlyStop:
+    """Standard fine-tuning stopped at its least total error: ``time``, ``theta`` (d,) and ``total_error`` (T13).
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> print(lt.best_early_stop(lt.paper_problem(0.6)))
+    EarlyStop(time=0.313761, theta=[ 0.572207, -0.205809], total_error=0.453824)
+    """
+
+    time: Array
+    theta: Array
+    total_error: Array
+
+
+def best_early_stop(problem: FineTuningProblem) -> EarlyStop:
+    """The time t at which unweighted gradient flow has the least total error (4), and θ(t) (T13).
+
+    Along the flow z = θ − θ̃* obeys z' = −2Σ̃z, so the best time solves ⟨Σ̃z, Σ(z − e) + Σ̃z⟩ = 0; at the start that
+    is ‖Σ̃e‖² > 0, so some training always helps. There may be several minima: all intervals of a grid of 512 times are
+    searched, from long before Σ can matter to when nothing moves any more, and the limit t = ∞ is a candidate too.
+
+    Parameters
+    ----------
+    problem : FineTuningProblem
+
+    Returns
+    -------
+    EarlyStop
+        Times as in :func:`gradient_flow`: K steps of size η are about t = Kη. ∞ where training should never stop,
+        0 where nothing moves. In JAX derivatives up to the third are right.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        As :func:`total_error`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> stop = lt.best_early_stop(lt.paper_problem(0.8, pretrain_covariance=np.array([[1.5, -0.4], [-0.4, 1.5]])))
+    >>> print(f"t = {stop.time:.4f}, err_tot = {stop.total_error:.4f}")
+    t = 0.2684, err_tot = 0.4319
+    """
+    space = namespace(problem)
+    problem = checked_problem(space, problem)
+    covariance, shift = problem.target_operator, problem.shift
+    if space.xp is not np:
+        fixed = jax.lax.stop_gradient(problem)
+        time = _best_time(space, fixed, fixed.target_operator.reach(fixed.shift, lambda reach: True))
+        time = _differentiable(space, problem, time)
+    else:
+
+        def wanted(reach: Reach) -> tuple[Array, Array]:
+            found = reach.covariance.spectrum(reach.coordinates)
+            time = _best_time(space, problem, reach)
+            with np.errstate(invalid="ignore"):  # ∞ · 0, where an eigenvalue is 0
+                left = np.where(found.values > 0, np.exp(-2 * found.values * time), 1.0)
+            return (left * found.coordinates) @ found.vectors.T, abs(shift).max()
+
+        time = _best_time(space, problem, covariance.reach(shift, settles(wanted)))
+    theta = gradient_flow(problem, time)
+    return EarlyStop(time[()], theta, total_error(problem, theta))
+
+
+def _best_time(space: Namespace, problem: FineTuningProblem, reach: Reach) -> Array:
+    """The best time in the reach of (Σ̃, e): with z = Σ fᵢpᵢ, fᵢ = exp(−2λᵢt), all is made of λ and PᵀΣP."""
+    xp, found = space.xp, reach.covariance.spectrum(reach.coordinates)
+    values, c = found.values, xp.where(found.values > 0, found.coordinates, 0.0)
+    size = xp.max(abs(c))
+    c = c / xp.where(size > 0, size, 1.0)
+    modes = reach.embed((found.vectors * c).T)
+    gram = modes @ problem.pretrain_operator.apply(modes).T
+    fastest = xp.max(xp.where(c != 0, values, 0.0))
+    slowest = xp.min(xp.where(c != 0, xp.where(values > 0, values, math.inf), math.inf))
+    still = fastest == 0
+
+    def slope(time: Array) -> Array:
+        """−½ ⟨Σ̃z, Σ(z − e) + Σ̃z⟩ has its sign."""
+        exponent = -2 * values * time[:, None]
+        left = xp.exp(exponent)
+        speed = values * left
+        return -((speed @ gram) * xp.expm1(exponent)).sum(axis=1) - ((speed * c) ** 2).sum(axis=1)
+
+    def error(gone: Array, left: Array) -> Array:
+        return ((gone @ gram) * gone).sum(axis=-1) + (values * (left * c) ** 2).sum(axis=-1)
+
+    image = values * c
+    cost = image @ found.vectors.T  # Σ̃e in the basis of the reach
+    cost = reach.embed(cost)
+    brake = cost @ problem.pretrain_operator.apply(cost)
+    first = xp.where(still, 1.0, (image @ image) / xp.where(still, 1.0, fastest * (image @ image) + brake))
+    last = xp.where(still, 2.0, 32.0 / xp.where(still, 1.0, slowest))
+    times = 1e-3 * first * (1e3 * last / first) ** (space.array(np.arange(TIMES)) / (TIMES - 1))
+    falls = slope(times) < 0
+    low, high, turns = times[:-1], times[1:], falls[:-1] & ~falls[1:]
+    for _ in range(HALVINGS):
+        middle = low + (high - low) / 2
+        falling = slope(middle) < 0
+        low, high = xp.where(falling, middle, low), xp.where(falling, high, middle)
+    exponent = -2 * values * low[:, None]
+    errors = xp.where(turns, error(xp.expm1(exponent), xp.exp(exponent)), math.inf)
+    moves = xp.where(values > 0, 1.0, 0.0)
+    at_last = xp.where(falls[-1] | ~turns.any(), error(-moves, 1.0 - moves), math.inf)
+    best = xp.argmin(errors)
+    time = xp.where(errors[best] <= at_last, low[best], math.inf)
+    return xp.where(still, 0.0, time)
+
+
+def _differentiable(space: Namespace, problem: FineTuningProblem, time: Array) -> Array:
+    """The time with its derivatives: Newton's steps from a root do not move it, and each doubles how many are right."""
+    inner = jnp.isfinite(time) & (time > 0)
+    root = jnp.where(inner, time, 1.0)
+
+    def condition(time: Array) -> Array:
+        theta = gradient_flow(problem, time)
+        image = problem.target_operator.apply(theta - problem.target)
+        return image @ (problem.pretrain_operator.apply(theta - problem.pretrained) + image)
+
+    for _ in range(2):
+        value, slope = jax.jvp(condition, (root,), (jnp.ones_like(root),))
+        root = root - value / slope
+    return jnp.where(inner, root, time)

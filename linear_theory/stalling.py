@@ -1,0 +1,183 @@
+"""The direction that a weighted population learns last, and how fast, for any covariance, noise and weight rule.
+
+A weight by the residual adds to the precision of a Gaussian. On what the path from θ* reaches, M = Σ'/μ has the inverse
+
+    M⁻¹ = Σ̃⁻¹ + c e eᵀ,        c = (1/R − 1)/v,        R = eᵀMe/v,
+
+for FLOW c = 2/(τ + 2σ²). So the largest eigenvalue of M⁻¹, 1/rate, lies between the quadratic form at ē and the sum of
+the two largest eigenvalues (Weyl), and its vector u turns away from ē only as far as Σ̃⁻¹ē does: with a unit vector
+q ⊥ ē, u ∝ ē + t q, the equation M⁻¹u = u/rate along q is qᵀΣ̃⁻¹ē + t qᵀΣ̃⁻¹q = t/rate.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .arrays import Array, Namespace, namespace
+from .covariance import Reach, settles
+from .errors import reject
+from .problem import FineTuningProblem
+from .propagator import Indicator, propagate
+from .tilting import WeightedMoments, weighted_moments
+from .trees import pytree
+from .weights import WeightRule
+
+__all__ = ["Stall", "stall"]
+
+
+@pytree
+class Stall:
+    """The stalled mode of a weighted population, and bounds of it from Σ̃ alone (T12).
+
+    ``rate``, the smallest eigenvalue of M = Σ'/μ along which the path from θ* moves; ``direction`` (d,), its unit
+    vector u, on the side of the shift; ``overlap`` ⟨u, ē⟩; ``half_life`` ln 2/(2·rate), the time × μ in which gradient
+    flow halves what is left along u. Bounds: ``lower`` ≤ rate ≤ ``upper``, and ``tangent_bound`` of the tangent of the
+    angle between u and ē, infinite where the weights are too even to say. In all of them ē is the direction of that
+    part of the shift which fine-tuning can see, in the range of Σ̃.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> found = lt.stall(lt.paper_problem(0.6), lt.stall_temperature(0.5, 0.6))
+    >>> print(f"{found.lower:.7f} ≤ {found.rate:.7f} ≤ {found.upper:.7f}")
+    0.1871345 ≤ 0.2133333 ≤ 0.2269504
+    """
+
+    rate: Array
+    direction: Array
+    overlap: Array
+    half_life: Array
+    lower: Array
+    upper: Array
+    tangent_bound: Array
+
+
+def stall(problem: FineTuningProblem, temperature: float | Array | WeightRule) -> Stall:
+    """The direction that the weights stall, and how slow it is: the smallest eigenvalue of Σ'/μ on the path (T12).
+
+    For the paper's covariance without noise this is Lemma F.3: the rate is 1 − λ₁ and the direction ē − βρē⊥. For every
+    Σ̃, with T = τ + 2σ²,
+
+        1/(2‖e‖²/T + 1/λ_min(Σ̃))  ≤  rate  ≤  1/(2‖e‖²/T + ēᵀΣ̃⁻¹ē),
+        tan ∠(u, ē)  ≤  ‖P⊥Σ̃⁻¹ē‖/(2‖e‖²/T + ēᵀΣ̃⁻¹ē − 1/λ_min(Σ̃)),
+
+    so as τ → 0 without noise every covariance stalls along its shift. Noise stops that: T stays above 2σ².
+
+    Parameters
+    ----------
+    problem : FineTuningProblem
+    temperature : float or weight rule
+        τ > 0 in the units of y² (``inf``: unweighted), or a rule from ``linear_theory.weights``.
+
+    Returns
+    -------
+    Stall
+        Scalars, and a vector (d,). In JAX all but the bounds have derivatives; those of the bounds are NaN.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        As :func:`weight_mass`; and where there is nothing to stall, the shift being in the null space of Σ̃ (NaN under
+        JAX tracing).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> problem = lt.FineTuningProblem([3.0, 1.0, 0.0], np.zeros(3), np.diag([1.0, 2.0, 5.0]))
+    >>> for temperature in (10.0, 0.1):  # the colder, the slower, and the nearer to the shift
+    ...     found = lt.stall(problem, temperature)
+    ...     print(f"half-life {found.half_life:.2f}, overlap {found.overlap:.4f}")
+    half-life 1.03, overlap 0.9981
+    half-life 69.64, overlap 1.0000
+    """
+    moments = weighted_moments(problem, temperature)
+    space = namespace(problem, moments)
+    problem, moments = space.tree((problem, moments))
+    reach = moments.covariance.reach(moments.covariance.direction, settles(_mode))
+    weighted, given = reach.covariance, reach.covariance.base.spectrum(reach.covariance.direction)
+    seen = given.reached & (given.values > 0)
+    xp, nothing = space.xp, ~seen.any()
+    if xp is np and nothing:
+        reject(
+            "problem",
+            problem,
+            "has a shift that no sample sees (Σ̃e = 0), so that nothing is learnt or stalled",
+        )
+    rate, direction = _differentiable(space, moments, reach)
+    shift = given.vectors @ xp.where(seen, given.coordinates, 0.0)
+    length = xp.sqrt(xp.where(nothing, 1.0, shift @ shift))
+    lower, upper, tangent = _bounds(space, weighted.ratio, given, seen)
+    overlap = direction @ reach.embed(shift / length)
+    side = xp.where(overlap < 0, -1.0, 1.0)
+    lost = xp.where(nothing, math.nan, 1.0)
+    return Stall(
+        rate=lost * rate,
+        direction=lost * side * direction,
+        overlap=lost * side * overlap,
+        half_life=lost * math.log(2) / 2 / xp.where(nothing, 1.0, rate),
+        lower=lost * lower,
+        upper=lost * upper,
+        tangent_bound=lost * tangent,
+    )
+
+
+def _slowest(reach: Reach) -> tuple[Array, Array]:
+    """The smallest eigenvalue along which the path from e moves, and its vector, in the basis of the reach."""
+    found = reach.covariance.spectrum(reach.coordinates)
+    xp = namespace(found.values).xp
+    values = xp.where(found.reached & (found.values > 0), found.values, math.inf)
+    return values.min(), found.vectors[:, values.argmin()]
+
+
+def _mode(reach: Reach) -> tuple[Array, float]:
+    """The vector, on the side of e: where that has settled, so has its eigenvalue."""
+    _, vector = _slowest(reach)
+    return np.where(vector @ reach.coordinates < 0, -1.0, 1.0) * vector, 1.0
+
+
+def _differentiable(space: Namespace, moments: WeightedMoments, reach: Reach) -> tuple[Array, Array]:
+    """The rate and its unit vector (d,), in JAX with their derivatives."""
+    if space.xp is np:
+        rate, vector = _slowest(reach)
+        return rate, reach.embed(vector)
+    rate, vector = jax.lax.stop_gradient(_slowest(reach))
+    known = jnp.isfinite(rate)
+    at = Indicator(jnp.where(known, rate, 1.0))
+    # The projector onto the eigenvector moves as it does; the quadratic form there is the eigenvalue.
+    projected = propagate(at, jnp.ones_like(rate), moments.covariance, reach.embed(vector))
+    direction = projected / jnp.sqrt(jnp.where(known, projected @ projected, 1.0))
+    form = moments.covariance.quadratic(direction)
+    return rate + (form - jax.lax.stop_gradient(form)), direction
+
+
+def _bounds(space: Namespace, ratio: Array, given: Any, seen: Array) -> tuple[Array, Array, Array]:
+    """Of the rate from below and above, and of the tangent, from Σ̃'s spectrum and how much the weights take away."""
+    xp = space.xp
+    values, c = xp.where(seen, given.values, 1.0), xp.where(seen, given.coordinates, 0.0)
+    square = xp.where(seen.any(), c @ c, 1.0)
+    added = (1 / ratio - 1) * square / xp.where(seen.any(), values @ c**2, 1.0)  # c‖e‖² of the text above
+    inverse, largest = c**2 @ (1 / values) / square, xp.max(xp.where(seen, 1 / values, 0.0))
+    aside = xp.sqrt((((1 / values - inverse) * c) ** 2).sum() / square)
+    room = added + inverse - largest
+    tangent = xp.where(room > 0, aside / xp.where(room > 0, room, 1.0), xp.where(aside == 0, 0.0, math.inf))
+    bounds = 1 / (xp.maximum(added, 0.0) + largest), 1 / (added + inverse), tangent
+    if xp is np:
+        return bounds
+    return tuple(_without_derivative(bound) for bound in bounds)
+
+
+@jax.custom_jvp
+def _without_derivative(bound: Array) -> Array:
+    """λ_min(Σ̃) and ēᵀΣ̃⁻¹ē over what is reached only: their derivatives are not derived here, so they are NaN."""
+    return bound
+
+
+@_without_derivative.defjvp
+def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    return primals[0], math.nan * tangents[0]

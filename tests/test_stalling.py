@@ -1,0 +1,144 @@
+"""The stalled mode of any covariance (T12): against dense linear algebra, the paper's plane, and its own bounds."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import linear_theory as lt
+from tests.laws import problems
+from tests.strategies import RHOS, SEEDS, log_uniform, orthogonal
+from tests.tolerances import EPS, bound, near
+
+TEMPERATURES = log_uniform(1e-3, 1e3)
+
+
+def literal(problem, temperature):
+    """Smallest eigenvalue and its vector by numpy's eigh of the weighted second moment, written out from Lemma F.1."""
+    S, e = np.asarray(problem.target_covariance), np.asarray(problem.shift)
+    v = e @ S @ e
+    s2 = v + float(problem.noise_variance)
+    M = S - (2 / temperature) * np.outer(S @ e, S @ e) / (1 + 2 * s2 / temperature)
+    values, vectors = np.linalg.eigh((M + M.T) / 2)
+    return values, vectors
+
+
+@given(problems(), TEMPERATURES)
+def test_it_is_the_smallest_eigenvalue_of_the_weighted_covariance(problem, relative):
+    temperature = relative * float(problem.shift_variance)
+    values, vectors = literal(problem, temperature)
+    found = lt.stall(problem, temperature)
+    # Eigenvalues of a difference of matrices are known to rounding of the largest; the vector by the gap.
+    rounding = 64 * problem.dim * EPS * max(values[-1], np.linalg.norm(problem.target_covariance, 2))
+    assert abs(found.rate - values[0]) <= rounding
+    gap = values[1] - values[0] if problem.dim > 1 else math.inf
+    assume(gap > 1e6 * rounding)
+    assert 1 - abs(vectors[:, 0] @ found.direction) <= (8 * rounding / gap) ** 2 + 64 * EPS
+    unit = problem.shift / np.linalg.norm(problem.shift)
+    assert found.overlap >= 0
+    assert abs(found.overlap - unit @ found.direction) <= bound()
+    assert near(found.half_life, math.log(2) / 2 / found.rate, 8 * EPS)
+
+
+def violates(found, slack=1e-9):
+    """Whether a bound does not hold."""
+    angle = math.acos(min(1.0, float(found.overlap)))
+    outside = not found.lower * (1 - slack) <= found.rate <= found.upper * (1 + slack)
+    return outside or math.tan(angle) > found.tangent_bound * (1 + slack) + 1e-7
+
+
+@given(problems(), log_uniform(1e-9, 1e6))
+def test_both_bounds_hold_for_every_covariance(problem, relative):
+    assert not violates(lt.stall(problem, relative * float(problem.shift_variance)))
+
+
+@given(RHOS, log_uniform(1e-12, 1.0), log_uniform(1e-3, 1e3))
+def test_in_the_plane_it_is_lemma_f3(rho, beta, norm):
+    tau = lt.stall_temperature(beta, rho, norm)
+    found = lt.stall(lt.paper_problem(rho, norm), tau)
+    # 1 − λ₁ = β(1 − ρ²)/(1 + β); the temperature carries a rounding of its own.
+    assert near(found.rate, beta * (1 - rho) * (1 + rho) / (1 + beta), bound(1e2))
+    cosine, sine = lt.stall_direction(beta, rho)
+    assert np.allclose(found.direction, (cosine, sine), rtol=0, atol=bound(1e2 / (1 - rho)))
+
+
+def test_the_bounds_notice_a_wrong_temperature():
+    """With τ for T = τ + 2σ² the upper bound is below the rate: noise keeps the stall from deepening."""
+    problem, tau = lt.paper_problem(0.6, noise_variance=1.0), 1e-3
+    right, wrong = lt.stall(problem, tau), lt.stall(lt.paper_problem(0.6), tau)
+    assert not violates(right)
+    assert wrong.upper < right.rate
+
+
+@pytest.mark.parametrize(("noise", "limit"), [(0.25, 0.1732704), (1.0, 0.32)])
+def test_noise_keeps_the_rate_away_from_zero(noise, limit):
+    """1/λ_max(Σ̃⁻¹ + eeᵀ/σ²), by numpy, and as it stands in the derivation."""
+    problem = lt.paper_problem(0.6, noise_variance=noise)
+    precision = np.linalg.inv(problem.target_covariance) + np.outer(problem.shift, problem.shift) / noise
+    assert near(lt.stall(problem, 1e-14).rate, 1 / np.linalg.eigvalsh(precision)[-1], 1e-10)
+    assert abs(1 / np.linalg.eigvalsh(precision)[-1] - limit) < 1e-7
+
+
+@given(st.integers(2, 40), SEEDS, log_uniform(1e-6, 1e3))
+def test_every_kind_of_covariance_says_the_same(dim, seed, relative):
+    rng = np.random.default_rng(seed)
+    factor = orthogonal(dim, rng)[:, : min(2, dim - 1)]
+    core = np.diag(rng.uniform(0.5, 3.0, factor.shape[1]))
+    low_rank = lt.covariance.IdentityPlusLowRank(factor, core)
+    matrix, e = low_rank.dense(), rng.standard_normal(dim)
+    kinds = (matrix, low_rank, lt.covariance.Operator(lambda v: matrix @ v, dim))
+    dense, *others = (
+        lt.stall(lt.FineTuningProblem(e, np.zeros(dim), kind), relative * float(e @ matrix @ e))
+        for kind in kinds
+    )
+    for other in others:
+        for name in ("rate", "half_life", "lower", "upper", "overlap"):
+            assert near(getattr(other, name), getattr(dense, name), 1e-10), name
+        assert np.allclose(other.direction, dense.direction, rtol=0, atol=1e-6)
+
+
+def test_a_million_dimensions():
+    small, large = (lt.stall(lt.paper_problem(0.6, dim=dim), 1e-9) for dim in (2, 10**6))
+    assert near(large.rate, small.rate, bound())
+    assert near(large.tangent_bound, small.tangent_bound, bound())
+
+
+def test_what_no_sample_sees_is_left_out():
+    """The part of the shift in the null space of Σ̃ neither stalls nor moves."""
+    seen = lt.stall(lt.FineTuningProblem([1.0, 2.0], np.zeros(2), np.diag([1.0, 0.5])), 0.1)
+    part = lt.stall(lt.FineTuningProblem([1.0, 2.0, 7.0], np.zeros(3), np.diag([1.0, 0.5, 0.0])), 0.1)
+    assert near(part.rate, seen.rate, bound())
+    assert near(part.overlap, seen.overlap, bound())
+    assert part.direction[2] == 0
+
+
+NOTHING = lt.FineTuningProblem([1.0, 0.0], np.zeros(2), np.diag([0.0, 1.0]))
+
+
+def test_nothing_to_stall_is_an_error_and_under_tracing_nan():
+    with pytest.raises(lt.InvalidValueError, match="no sample sees"):
+        lt.stall(NOTHING, 1.0)
+    assert np.isnan(jax.jit(lambda tau: lt.stall(NOTHING, tau).rate)(1.0))
+
+
+@pytest.mark.parametrize("name", ["rate", "half_life", "overlap"])
+@pytest.mark.parametrize("dim", [2, 5])
+def test_derivatives_in_temperature(name, dim):
+    """The first against a quotient of differences of values, the second against one of first derivatives."""
+    value = lambda tau: getattr(lt.stall(lt.paper_problem(0.6, dim=dim, noise_variance=0.1), tau), name)
+    for order in range(2):
+        slope = jax.grad(value)
+        step = 1e-5
+        quotient = (value(0.5 + step) - value(0.5 - step)) / (2 * step)
+        assert abs(slope(0.5) - quotient) <= 1e-7 * max(1, abs(quotient)), order
+        value = slope
+
+
+def test_the_bounds_have_no_derivative_and_say_so_by_nan():
+    assert np.isnan(jax.grad(lambda tau: lt.stall(lt.paper_problem(0.6), tau).upper)(jnp.array(0.5)))
