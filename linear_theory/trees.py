@@ -39,7 +39,7 @@ def pytree(cls: type[T]) -> type[T]:
     """
     cls = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
     if cls.__repr__ is object.__repr__:
-        cls.__repr__ = _on_a_screen
+        cls.__repr__ = _on_a_screen  # pyright: ignore[reportAttributeAccessIssue]
     names = tuple(field.name for field in dataclasses.fields(cls))  # pyright: ignore[reportArgumentType]
 
     def unflatten(_: None, leaves: Iterable[object]) -> T:

@@ -198,7 +198,7 @@ def _along(d: Diagnosis, r: Array, w: Array, counts: Array) -> tuple[Any, ...]:
     if n < 20 or s2 == 0:
         return _not_judged(what, math.nan)
     try:
-        expected = float(residual_tilt(d.rule, np.float64(s2), NUMPY).ratio)
+        expected = float(residual_tilt(d.rule, s2).ratio)
         error = _along_error(d, s2) / math.sqrt(n)
     except (ValueError, TypeError):  # a rule that has no Gaussian moments there
         return _not_judged(what, math.nan)
@@ -220,7 +220,7 @@ def _along_error(d: Diagnosis, s2: float) -> float:
     average = lambda values: float(law @ values)
     mass, second = average(w), average(w * r2)
     h = second / (mass * s2)
-    predicted = lambda variance: float(residual_tilt(d.rule, np.float64(variance), NUMPY).ratio)
+    predicted = lambda variance: float(residual_tilt(d.rule, variance).ratio)
     nudge = 1e-5
     slope = (predicted(s2 * math.exp(nudge)) - predicted(s2 * math.exp(-nudge))) / (2 * nudge)  # by ln s²
     influence = h * (w * r2 / second - w / mass) - (h + slope) * (z**2 - 1)
