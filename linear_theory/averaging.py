@@ -9,7 +9,7 @@ import numpy as np
 from .arrays import Array, Namespace, finite, namespace, require
 from .covariance import Covariance, Operator, anything, total
 from .problem import FineTuningProblem, checked_problem, told_form
-from .propagator import Inverse, propagate, reach_of
+from .propagator.apply import Inverse, propagate, reach_of
 from .risk import checked_parameters
 from .units import binary_unit, in_units, share
 

@@ -12,8 +12,8 @@ import numpy as np
 from .arrays import Array, Namespace, namespace, positive, quotient, require
 from .covariance import Operator, anything
 from .errors import InvalidTypeError, InvalidValueError
-from .powers import count_steps
 from .problem import FineTuningProblem, checked_problem
+from .propagator.powers import count_steps
 from .rules import KLDRO, Flow, Uniform, WeightRule, as_rule
 from .tilting import residual_tilt
 from .trees import is_traced

@@ -9,12 +9,12 @@ import numpy as np
 
 from ..arrays import Array
 from ..least_squares.blocks import BLOCK_ENTRIES
+from ..propagator.momentum import Response
 from ..threads import single_threaded_blas
 from .limit import Spectrum, length
 from .linear import Linear
 from .objective import Objective
 from .record import Record
-from .transfer import Response
 
 __all__ = ["exact", "exact_traced"]
 
@@ -27,16 +27,16 @@ def exact(objective: Objective, solver: Linear, chosen: tuple[int, ...]) -> Reco
         rate, momentum, lookahead = solver.constants(objective)
         batch = max(1, BLOCK_ENTRIES // max(len(basis.values), 1))  # what stays in cache
         parts = [chosen[low : low + batch] for low in range(0, len(chosen), batch)]
-        records = [_responded(objective, basis, rate, (momentum, lookahead), part) for part in parts]
+        records = [
+            _responded(objective, basis, rate, Response((momentum, lookahead), part)) for part in parts
+        ]
         join = lambda name: np.concatenate([getattr(record, name) for record in records])
         return Record(*map(join, Record._fields[:-1]), roundings=np.float64(basis.roundings))
 
 
-def _responded(
-    objective: Objective, basis: Spectrum, rate: Array, response: tuple[Array, Array], chosen: tuple[int, ...]
-) -> Record:
+def _responded(objective: Objective, basis: Spectrum, rate: Array, response: Response) -> Record:
     space, x = objective.space, rate * basis.values
-    gone = x * Response(response, chosen).value(response, x)
+    gone = x * response.value(x)
     left = (gone - 1) * basis.target
     return Record(
         (gone * basis.target) @ basis.vectors.T,

@@ -9,13 +9,13 @@ from typing import Any
 
 from ..arrays import Array
 from ..covariance import Dense
-from ..powers import count_steps
-from ..propagator import Displacement, propagate
+from ..propagator.apply import propagate
+from ..propagator.momentum import Response, apply_response
+from ..propagator.powers import GeometricSum, count_steps
 from ..trees import pytree
 from .limit import root
 from .objective import Objective
 from .settings import check_settings
-from .transfer import Response, respond
 
 __all__ = ["GradientDescent", "HeavyBall", "Linear", "Nesterov"]
 
@@ -32,7 +32,7 @@ class Linear:
     def reached(self, objective: Objective, hessian: Array, moment: Array, steps: tuple[int, ...]) -> Array:
         """δ (k, d) after so many steps from 0 on δᵀHδ/2 − ⟨h, δ⟩, in JAX: with derivatives of the first order."""
         rate, momentum, lookahead = self.constants(objective)
-        return respond(Response((momentum, lookahead), steps), rate * hessian, rate * moment)
+        return apply_response(Response((momentum, lookahead), steps), rate * hessian, rate * moment)
 
     def init(self, objective: Objective, displacement: Array) -> State:
         """The three constants, and v."""
@@ -88,7 +88,7 @@ class GradientDescent(Linear):
     def reached(self, objective: Objective, hessian: Array, moment: Array, steps: tuple[int, ...]) -> Array:
         """The same with derivatives of every order: ψ_K(ηH) ηh is a function of one matrix."""
         rate, _, _ = self.constants(objective)
-        kernel = Displacement(count_steps(objective.space, steps))
+        kernel = GeometricSum(count_steps(objective.space, steps))
         return propagate(kernel, rate, Dense(hessian), rate * moment)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..arrays import Array, Namespace
 from ..errors import InvalidTypeError, InvalidValueError, reject
 from ..least_squares.rows import Sample, checked_sample, refuse_infinite
-from ..powers import listed_steps
+from ..propagator.powers import listed_steps
 from ..sharding import on_automatic_mesh
 from ..trees import is_concrete
 from .conjugate import ConjugateGradient

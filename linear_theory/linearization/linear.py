@@ -12,8 +12,8 @@ import numpy as np
 from ..arrays import Array, positive
 from ..covariance import Dense, Operator
 from ..errors import DivergenceError, InvalidTypeError, InvalidValueError, reject
-from ..powers import count_steps, listed_steps
-from ..propagator import Decay, Displacement, propagate
+from ..propagator.apply import Decay, propagate
+from ..propagator.powers import GeometricSum, count_steps, listed_steps
 from ..trees import is_concrete
 from . import products
 from .engine import engine, joined
@@ -224,7 +224,7 @@ class Linearization(Features):
                 curvature = self._covariance(roots)
                 if self._dual and max(chosen) > MANY:
                     vector = self._without_null(curvature, roots, vector)
-                way = rate * propagate(Displacement(count_steps(space, chosen)), rate, curvature, vector)
+                way = rate * propagate(GeometricSum(count_steps(space, chosen)), rate, curvature, vector)
                 if self._dual:
                     way = self._back(self._sample(roots) * way.reshape(-1, *self.outputs.shape))
                 theta = self.start + way
