@@ -9,15 +9,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from .arrays import Array, Namespace, namespace, positive, quotient, require
+from .arrays import Array, Namespace, namespace, positive, require
 from .covariance import Operator, anything
 from .errors import InvalidTypeError, InvalidValueError
 from .problem import FineTuningProblem, checked_problem
 from .propagator.powers import count_steps
 from .rules import KLDRO, Flow, Uniform, WeightRule, as_rule
-from .tilting import residual_tilt
+from .tilting import sample_moments
 from .trees import is_traced
-from .units import binary_unit, share
+from .units import binary_unit
 
 __all__ = ["sgd_error"]
 
@@ -67,7 +67,7 @@ def sgd_error(
     """
     rule = as_rule(temperature)
     space = namespace(problem, rule, learning_rate, steps)
-    xp, problem = space.xp, checked_problem(space, problem)
+    problem = checked_problem(space, problem)
     learning_rate = positive(space, "learning_rate", learning_rate)
     if is_traced(steps):
         raise InvalidTypeError("steps", steps, "must be known when sgd_error is traced; pass it as static")
@@ -77,6 +77,29 @@ def sgd_error(
     if isinstance(problem.target_operator, Operator):
         remedy = "is an operator; the noise of SGD enters every direction, which needs its whole spectrum"
         raise InvalidTypeError("target_covariance", problem.target_covariance, remedy)
+    if not isinstance(rule, Flow | KLDRO | Uniform):
+        remedy = "must be a number, Flow, KLDRO or Uniform: only these keep the tilted samples Gaussian"
+        raise InvalidTypeError("temperature", rule, remedy)
+    if isinstance(rule, KLDRO):  # Under tracing the tilt of w² is NaN there.
+        remedy = "is too low for KL-DRO under SGD: E[w²] is infinite; needs τ > 4s²"
+        variance, temperature = problem.residual_variance, space.array(rule.temperature)
+        require(space, "temperature", variance, temperature > 4 * variance, remedy, rule.temperature)
+    path = _errors(space, problem, rule, learning_rate, int(counts.max(initial=0)))
+    return path[counts.astype(int)]
+
+
+class Moments(NamedTuple):
+    """E[u uᵀ] in the reach of (Σ̃, e) and u's last entry, (m+1, m+1); its one eigenvalue in all other directions."""
+
+    moment: Array
+    outside: Array
+
+
+def _errors(
+    space: Namespace, problem: FineTuningProblem, rule: WeightRule, learning_rate: Array, length: int
+) -> Array:
+    """E err₂ after 0, …, length steps, in the reach of (Σ̃, e); outside of it Σ̃ and M are one eigenvalue each."""
+    xp = space.xp
     reach = problem.target_operator.reach(problem.shift, anything)
     m, matrix = reach.coordinates.shape[0], reach.covariance.dense()
     others, rest = (0.0, space.array(0.0)) if reach.rest is None else (float(problem.dim - m), reach.rest)
@@ -84,38 +107,31 @@ def sgd_error(
     root = binary_unit(space, xp.sqrt(binary_unit(space, xp.concatenate([matrix.ravel(), rest[None]]))))
     with np.errstate(over="ignore"):  # a step so long that the error does, too
         eta = learning_rate * root * root
-    matrix, rest = matrix / root / root, rest / root / root
-    start = xp.concatenate([reach.coordinates * root, space.array([-1.0])])
-    (mass1, first), (mass2, second) = _exponential_tilts(space, problem, matrix, start, rule)
+    matrix, rest, shift = matrix / root / root, rest / root / root, reach.coordinates * root
+    mass1, first = sample_moments(space, problem, rule, matrix, shift)
+    mass2, second = sample_moments(space, problem, rule, matrix, shift, power=2)
     free = xp.asarray(np.eye(m + 1)[:, :m], dtype=space.dtype)  # of z = (x, ξ), x; Π is free freeᵀ
 
     def step(state: Moments) -> Moments:
-        moment, beside = state
-        trace = (moment * second).sum() + others * rest * beside
+        moment, outside = state
+        trace = (moment * second).sum() + others * rest * outside
         # Both products, not one and its transpose: then the asymmetry of rounding decays with the rest.
         drift = free @ (first[:m] @ moment) + (moment @ first[:, :m]) @ free.T
         kick = 2 * second[:m] @ moment @ second[:, :m] + trace * second[:m, :m]
         return Moments(
             moment - 2 * eta * mass1 * drift + 4 * eta * (eta * mass2) * (free @ kick @ free.T),
-            beside
-            - 4 * eta * mass1 * rest * beside
-            + 4 * eta * (eta * mass2) * rest * (2 * rest * beside + trace),
+            outside
+            - 4 * eta * mass1 * rest * outside
+            + 4 * eta * (eta * mass2) * rest * (2 * rest * outside + trace),
         )
 
     def error(state: Moments) -> Array:
-        return (state.moment[:m, :m] * matrix).sum() + others * rest * state.beside
+        return (state.moment[:m, :m] * matrix).sum() + others * rest * state.outside
 
-    start = Moments(start[:, None] * start[None, :], space.array(0.0))
-    path = _recorded(space, step, error, start, int(counts.max(initial=0)))
+    u = xp.concatenate([shift, space.array([-1.0])])
+    path = _recorded(space, step, error, Moments(u[:, None] * u[None, :], space.array(0.0)), length)
     overflowed = xp.isnan(path) & xp.isfinite(learning_rate * mass1)  # ∞ − ∞
-    return xp.where(overflowed, math.inf, path)[counts.astype(int)]
-
-
-class Moments(NamedTuple):
-    """E[u uᵀ] in the reach of (Σ̃, e) and u's last entry, (m+1, m+1); its one eigenvalue in all directions beside."""
-
-    moment: Array
-    beside: Array
+    return xp.where(overflowed, math.inf, path)
 
 
 def _recorded(
@@ -136,36 +152,3 @@ def _recorded(
             state = step(state)
     errors[length] = error(state)
     return errors
-
-
-def _exponential_tilts(
-    space: Namespace, problem: FineTuningProblem, matrix: Array, u: Array, rule: WeightRule
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """(mass, covariance of z = (x, ξ), x in the reach) under w and under w², which is w with twice the s² beside τ.
-
-    Cov z is C = diag(Σ̃, σ²), the residual −⟨z, u⟩, and the tilt C − (1 − h) C u uᵀC/s². Its last entry
-    σ² − (1 − h)σ⁴/s² is written σ²(h + (1 − h)v/s²): where σ² ≫ v, the terms of the difference are nearly equal.
-    """
-    xp, m, variance = space.xp, matrix.shape[0], problem.residual_variance
-    if not isinstance(rule, Flow | KLDRO | Uniform):
-        remedy = "must be a number, Flow, KLDRO or Uniform: only these keep the tilted samples Gaussian"
-        raise InvalidTypeError("temperature", rule, remedy)
-    if isinstance(rule, KLDRO):
-        remedy = "is too low for KL-DRO under SGD: E[w²] is infinite; needs τ > 4s²"
-        temperature = space.array(rule.temperature)
-        variance = require(
-            space, "temperature", variance, temperature > 4 * variance, remedy, rule.temperature
-        )
-    v, noise = problem.shift_variance, space.array(problem.noise_variance)
-    signal, own = share(space, v, noise, 0.0), share(space, noise, v, 0.0)
-    image = matrix @ u[:m]
-
-    def tilt(power: int) -> tuple[Array, Array]:
-        moments = residual_tilt(rule, power * variance, space)
-        inner = matrix - (moments.deficit * quotient(space, image, variance, 0.0))[:, None] * image[None, :]
-        cross = (moments.deficit * own * image)[:, None]
-        last = (noise * (moments.ratio + moments.deficit * signal))[None, None]
-        rows = xp.concatenate([inner, cross], axis=1), xp.concatenate([cross.T, last], axis=1)
-        return moments.mass, xp.concatenate(rows)
-
-    return tilt(1), tilt(2)
