@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from .arrays import Array, Namespace, namespace, positive, require
-from .covariance import Operator, anything
+from .covariance import Operator
+from .covariance.subspace import accept_any
 from .errors import InvalidTypeError, InvalidValueError
 from .problem import FineTuningProblem, checked_problem
 from .propagator.powers import count_steps
@@ -100,7 +101,7 @@ def _errors(
 ) -> Array:
     """E err₂ after 0, …, length steps, in the reach of (Σ̃, e); outside of it Σ̃ and M are one eigenvalue each."""
     xp = space.xp
-    reach = problem.target_operator.reach(problem.shift, anything)
+    reach = problem.target_operator.reach(problem.shift, accept_any)
     m, matrix = reach.coordinates.shape[0], reach.covariance.dense()
     others, rest = (0.0, space.array(0.0)) if reach.rest is None else (float(problem.dim - m), reach.rest)
     # Units of x in which Σ̃ is about 1: in them every square below is of the size of an error.

@@ -269,12 +269,12 @@ class Linearization:
         else:
             values, vectors = Dense(self._gram(roots)).eigh()
             values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-        directions, positive = vectors.T, ~(values <= 0)  # NaN, where something is not known, is no 0
+        directions, nonzero = vectors.T, ~(values <= 0)  # NaN, where something is not known, is no 0
         if self._dual:
-            lengths = self._space.xp.where(positive, self.count * values, 1.0) ** 0.5
+            lengths = self._space.xp.where(nonzero, self.count * values, 1.0) ** 0.5
             moved = self._back(self._sample(roots) * directions.reshape(-1, *self.outputs.shape))
             directions = moved / lengths[:, None]
-        return Spectrum(values, self._space.xp.where(positive[:, None], directions, 0.0))
+        return Spectrum(values, self._space.xp.where(nonzero[:, None], directions, 0.0))
 
     @common_engine
     def modes(self, weights: Array, count: int) -> Modes:

@@ -17,18 +17,19 @@ import numpy as np
 from scipy.special import factorial
 
 from ..arrays import Array, namespace
-from ..covariance import Covariance, Downdated, Reach, anything, settles
+from ..covariance import Covariance, Downdated
 from ..covariance.dense import beside
 from ..covariance.spectrum import Spectrum
+from ..covariance.subspace import InvariantSubspace, accept_any, converged
 from ..trees import pytree
 from .matrix_functions import Kernel, derivative, differentiable_once, fixed
 
 __all__ = [
     "Decay",
     "Inverse",
+    "invariant_subspace",
     "largest_reached",
     "propagate",
-    "reach_of",
     "steepest",
 ]
 
@@ -104,7 +105,7 @@ class Expansion(NamedTuple):
         return main * self.vector + ((self.factors - main) * self.coordinates) @ self.vectors.T
 
 
-def _expand(kernel: Kernel, scale: Array, reach: Reach, spectrum: Spectrum) -> Expansion:
+def _expand(kernel: Kernel, scale: Array, reach: InvariantSubspace, spectrum: Spectrum) -> Expansion:
     """φ is 0 where it would only blow up rounding."""
     with np.errstate(over="ignore"):  # a step or a time beyond the floats, along what is steep
         x = scale[..., None] * spectrum.values
@@ -114,21 +115,23 @@ def _expand(kernel: Kernel, scale: Array, reach: Reach, spectrum: Spectrum) -> E
     return Expansion(reach.coordinates, x, factors, spectrum.coordinates, spectrum.vectors)
 
 
-def reach_of(kernel: Kernel, scale: Array, covariance: Covariance, vector: Array) -> Reach:
+def invariant_subspace(
+    kernel: Kernel, scale: Array, covariance: Covariance, vector: Array
+) -> InvariantSubspace:
     """The reach of A from v, large enough for φ(scale·A)v."""
 
-    def image(reach: Reach) -> tuple[Array, Array]:
+    def image(reach: InvariantSubspace) -> tuple[Array, Array]:
         """φ(X)v, and what rounding the eigenvalues, by ε of the largest, does to it."""
         found = _expand(kernel, scale, reach, reach.covariance.spectrum(reach.coordinates))
         slopes = np.where(found.factors == 0, 0.0, kernel.divided_difference(found.x, found.x))
         rounding = abs(found.factors).max() + found.x.max() * abs(slopes).max()
         return found.result, math.sqrt(found.factors.size) * rounding * abs(vector).max()
 
-    return covariance.reach(vector, settles(image))
+    return covariance.reach(vector, converged(image))
 
 
 def _propagate(kernel: Kernel, scale: Array, covariance: Covariance, vector: Array | None) -> Array:
-    reach = reach_of(kernel, scale, covariance, _start(covariance, vector))
+    reach = invariant_subspace(kernel, scale, covariance, _start(covariance, vector))
     spectrum = reach.covariance.spectrum(reach.coordinates)
     return reach.embed(_expand(kernel, scale, reach, spectrum).result)
 
@@ -141,7 +144,7 @@ def _start(covariance: Any, vector: Array | None) -> Array:
 @jax.custom_jvp
 def _propagate_jax(kernel: Kernel, scale: Array, covariance: Any, vector: Any, spectrum: Spectrum) -> Array:
     """The same from a spectrum that is known, in JAX, where every reach is large enough."""
-    reach = covariance.reach(_start(covariance, vector), anything)
+    reach = covariance.reach(_start(covariance, vector), accept_any)
     return reach.embed(_expand(kernel, scale, reach, spectrum).result)
 
 
@@ -151,11 +154,11 @@ def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
     kernel, scale, covariance, vector, spectrum = primals
 
     def inside(covariance: Any, vector: Any) -> tuple[Array, Array]:
-        reach = covariance.reach(_start(covariance, vector), anything)
+        reach = covariance.reach(_start(covariance, vector), accept_any)
         return reach.covariance.dense(), reach.coordinates
 
     (_, start), (d_matrix, d_start) = jax.jvp(inside, primals[2:4], tangents[2:4])
-    reach = covariance.reach(_start(covariance, vector), anything)
+    reach = covariance.reach(_start(covariance, vector), accept_any)
     of = partial(derivative, kernel, scale, reach.covariance, basis=(spectrum.values, spectrum.vectors))
     change = of((scale * d_matrix,)) @ start + tangents[1] * (of(own=1) @ start) + of() @ d_start
     change = reach.embed(change)
@@ -207,13 +210,13 @@ def steepest(covariance: Covariance) -> tuple[Array, Array, tuple[Array, Array]]
     none), with its vector in the reach; and all values and vectors there.
     """
 
-    def top(reach: Reach) -> tuple[Array, Array, tuple[Array, Array]]:
+    def top(reach: InvariantSubspace) -> tuple[Array, Array, tuple[Array, Array]]:
         spectrum = reach.covariance.spectrum(reach.coordinates)
         values = namespace(spectrum.values).xp.where(spectrum.reached, spectrum.values, 0.0)
         return values.max(), spectrum.vectors[:, values.argmax()], (spectrum.values, spectrum.vectors)
 
-    value_settles = settles(lambda reach: (top(reach)[0][None], top(reach)[0]))
-    return top(covariance.reach(_start(covariance, None), value_settles))
+    value_converged = converged(lambda reach: (top(reach)[0][None], top(reach)[0]))
+    return top(covariance.reach(_start(covariance, None), value_converged))
 
 
 def largest_reached(covariance: Covariance) -> Array:
@@ -221,7 +224,7 @@ def largest_reached(covariance: Covariance) -> Array:
     if namespace(covariance).xp is np:
         return steepest(covariance)[0]
     value, vector, basis = steepest(jax.lax.stop_gradient(covariance))
-    reach = covariance.reach(_start(covariance, None), anything)
+    reach = covariance.reach(_start(covariance, None), accept_any)
     # The Rayleigh quotient of the projected vector is the eigenvalue also after a small change of A.
     projected = derivative(Indicator(value), jnp.ones_like(value), reach.covariance, basis=basis) @ vector
     length = projected @ vector
@@ -240,7 +243,7 @@ def propagate(kernel: Kernel, scale: Array, covariance: Covariance, vector: Arra
     """
     if namespace(kernel, scale, covariance, vector).xp is np:
         return _propagate(kernel, scale, covariance, vector)
-    reach = covariance.reach(_start(covariance, vector), anything)
+    reach = covariance.reach(_start(covariance, vector), accept_any)
     spectrum = jax.lax.stop_gradient(reach.covariance.spectrum(reach.coordinates))
     one = lambda kernel, scale: _propagate_jax(kernel, scale, covariance, vector, spectrum)
     axes = jax.tree.map(lambda leaf: 0 if leaf.ndim else None, (kernel, scale))
