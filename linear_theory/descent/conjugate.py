@@ -93,9 +93,9 @@ def _extend(objective: Objective, state: Residuals, length: Array) -> tuple[Arra
     """
     xp = objective.space.xp
     shift = state.link * state.last
-    along, across, beside = state.inverse + length * shift**2, -length * shift, length
-    half = xp.arctan2(2 * across, along - beside) / 2
-    inverse = (along + beside) / 2 + xp.hypot((along - beside) / 2, across)
+    along, across, new = state.inverse + length * shift**2, -length * shift, length
+    half = xp.arctan2(2 * across, along - new) / 2
+    inverse = (along + new) / 2 + xp.hypot((along - new) / 2, across)
     last = (xp.sin(half) - xp.cos(half) * shift) * root(xp, length)
     taken = length > 0
     return xp.where(taken, inverse, state.inverse), xp.where(taken, last, state.last)

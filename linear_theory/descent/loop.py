@@ -104,13 +104,13 @@ def _measured(objective: Objective, displacement: Array, curvature: Array) -> Re
         limit = objective.limit
         distance, error = length(space, displacement - limit.displacement), limit.roundings
     else:
-        known = curvature > 0
-        distance = xp.where(known, slope / xp.where(known, curvature, 1.0), xp.inf)
+        estimated = curvature > 0
+        distance = xp.where(estimated, slope / xp.where(estimated, curvature, 1.0), xp.inf)
         n = objective.count
         labels, residual = root(xp, objective.start_loss * n), root(xp, loss * n)
         sigma = root(xp, curvature * n / 2)
         error = limit_error(space, objective.sample, objective.size, sigma, displacement, labels, residual)
-        error = xp.where(known, error, 0.0)
+        error = xp.where(estimated, error, 0.0)
     return Record(displacement, loss, slope, distance, error)
 
 

@@ -272,8 +272,8 @@ class Linearization:
         directions, nonzero = vectors.T, ~(values <= 0)  # NaN, where something is not known, is no 0
         if self._dual:
             lengths = self._space.xp.where(nonzero, self.count * values, 1.0) ** 0.5
-            moved = self._back(self._sample(roots) * directions.reshape(-1, *self.outputs.shape))
-            directions = moved / lengths[:, None]
+            coefficients = self._sample(roots) * directions.reshape(-1, *self.outputs.shape)
+            directions = self._back(coefficients) / lengths[:, None]
         return Spectrum(values, self._space.xp.where(nonzero[:, None], directions, 0.0))
 
     @common_engine
@@ -300,11 +300,11 @@ class Linearization:
             rank = int((values > 0).sum())
             reject("count", count, f"is more than the rank of the Jacobian, {rank}")
         nearly = vectors / values[:, None] ** 0.5  # orthonormal in JᵀJ/n but for the rounding of small values
-        moved = self._forward(nearly).reshape(count, -1) / self.count**0.5
-        outputs, triangle = self._space.xp.linalg.qr(moved.T)
+        image = self._forward(nearly).reshape(count, -1) / self.count**0.5
+        outputs, triangle = self._space.xp.linalg.qr(image.T)
         whitened = self._space.xp.linalg.solve(triangle.T, nearly)
-        each = self._space.xp.repeat(weights, moved.shape[1] // self.count)[:, None]
-        matrix = outputs.T @ (each * outputs)
+        of_output = self._space.xp.repeat(weights, image.shape[1] // self.count)[:, None]
+        matrix = outputs.T @ (of_output * outputs)
         ratios, rotation = self._space.xp.linalg.eigh((matrix + matrix.T) / 2)
         return Modes(ratios, rotation.T @ whitened)
 
@@ -323,7 +323,7 @@ class Linearization:
         0.7500
         """
         weights = self._weights(weights)
-        squares = self._squares(self._moving(direction, (1, 2)))
+        squares = self._squares(self._image(direction, (1, 2)))
         return (squares * weights).sum(axis=-1) / squares.sum(axis=-1)
 
     @common_engine
@@ -342,9 +342,9 @@ class Linearization:
         [0.    0.5   0.999]
         """
         theta = self._several("theta", theta, (self.dim,))
-        whole = self._moving(direction, (1,)).reshape(-1)
-        moved = self._forward(theta - self.start)
-        return moved.reshape(*theta.shape[:-1], -1) @ whole / (whole @ whole)
+        target = self._image(direction, (1,)).reshape(-1)
+        image = self._forward(theta - self.start)
+        return image.reshape(*theta.shape[:-1], -1) @ target / (target @ target)
 
     # ----------------------------------------------------------------------------------------------- path
 
@@ -420,13 +420,13 @@ class Linearization:
             shaped(name, array, (*array.shape[: array.ndim - ndim], *shape), "as long as the model says")
         return array
 
-    def _moving(self, direction: Array, axes: tuple[int, ...]) -> Array:
-        """Ju of directions that move an output."""
+    def _image(self, direction: Array, axes: tuple[int, ...]) -> Array:
+        """Ju, checked not to be 0: a direction must move an output."""
         space = self._space
-        moved = self._forward(self._several("direction", direction, (self.dim,), 2 in axes))
-        moves = self._squares(moved).sum(axis=-1) > 0
-        moves = moves.reshape(*moves.shape, *[1] * self.outputs.ndim)
-        return require(space, "direction", moved, moves, "must move an output, but J times it is 0")
+        image = self._forward(self._several("direction", direction, (self.dim,), 2 in axes))
+        nonzero = self._squares(image).sum(axis=-1) > 0
+        nonzero = nonzero.reshape(*nonzero.shape, *[1] * self.outputs.ndim)
+        return require(space, "direction", image, nonzero, "must move an output, but J times it is 0")
 
     def _forward(self, directions: Array) -> Array:
         return self._each(products.jvp, directions, 1)
@@ -467,9 +467,9 @@ class Linearization:
         null = propagate(Decay(space.xp.asarray(True)), space.array(1.0), curvature, vector)
         probe = space.array(np.random.default_rng(0).standard_normal(self._size))
         both = space.xp.stack([null, probe]).reshape(2, *self.outputs.shape)
-        moved = (self._back(self._sample(roots) * both) ** 2).sum(axis=1)
-        rounding = (16 * self._size * space.eps) ** 2 * moved[1]
-        is_rounding = moved[0] * (probe @ probe) <= rounding * (null @ null)
+        squares = (self._back(self._sample(roots) * both) ** 2).sum(axis=1)
+        rounding = (16 * self._size * space.eps) ** 2 * squares[1]
+        is_rounding = squares[0] * (probe @ probe) <= rounding * (null @ null)
         return space.xp.where(is_rounding, vector - null, vector)
 
     def _gram(self, roots: Array) -> Array:

@@ -123,10 +123,10 @@ def product(model: Model, dual: bool, theta: Array, X: Array, roots: Array, vect
     backward = jax.linear_transpose(forward, theta)
     scale = roots.reshape(-1, *[1] * (value.ndim - 1))
     if dual:
-        (moved,) = backward(scale * vector.reshape(value.shape))
-        return (scale * forward(moved)).reshape(-1) / X.shape[0]
-    (moved,) = backward(scale * scale * forward(vector))
-    return moved / X.shape[0]
+        (back,) = backward(scale * vector.reshape(value.shape))
+        return (scale * forward(back)).reshape(-1) / X.shape[0]
+    (back,) = backward(scale * scale * forward(vector))
+    return back / X.shape[0]
 
 
 compiled_product = jax.jit(product, static_argnums=(0, 1))

@@ -122,10 +122,11 @@ def invariant_subspace(
 
     def image(reach: InvariantSubspace) -> tuple[Array, Array]:
         """φ(X)v, and what rounding the eigenvalues, by ε of the largest, does to it."""
-        found = _expand(kernel, scale, reach, reach.covariance.spectrum(reach.coordinates))
-        slopes = np.where(found.factors == 0, 0.0, kernel.divided_difference(found.x, found.x))
-        rounding = abs(found.factors).max() + found.x.max() * abs(slopes).max()
-        return found.result, math.sqrt(found.factors.size) * rounding * abs(vector).max()
+        expansion = _expand(kernel, scale, reach, reach.covariance.spectrum(reach.coordinates))
+        x, factors = expansion.x, expansion.factors
+        slopes = np.where(factors == 0, 0.0, kernel.divided_difference(x, x))
+        rounding = abs(factors).max() + x.max() * abs(slopes).max()
+        return expansion.result, math.sqrt(factors.size) * rounding * abs(vector).max()
 
     return covariance.reach(vector, converged(image))
 

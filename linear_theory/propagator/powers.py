@@ -110,6 +110,7 @@ def _exponent(xp: Any, x: Array, count: Array) -> Array:
 
 
 def _power(x: Array, steps: Steps) -> Array:
+    """(1 − x)^K without a derivative of its own, for formulas whose derivatives are formulas here, too."""
     xp = namespace(x, steps.count).xp
     with np.errstate(over="ignore"):
         magnitude = xp.exp(_exponent(xp, x, steps.count))
