@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from .arrays import Array, Namespace, finite, namespace, require
-from .covariance import Covariance, Operator, anything, total
+from .covariance import Covariance, Operator, total
+from .covariance.subspace import accept_any
 from .problem import FineTuningProblem, checked_problem, told_form
-from .propagator import Inverse, propagate, reach_of
+from .propagator.apply import Inverse, invariant_subspace, propagate
 from .risk import checked_parameters
 from .units import binary_unit, in_units, share
 
@@ -103,7 +104,7 @@ def _solved(space: Namespace, problem: FineTuningProblem, pull: Array) -> Array:
     """(Σ+Σ̃)⁻¹ of a vector."""
     both = total(problem.pretrain_operator, problem.target_operator)
     one = space.array(1.0)
-    reach = reach_of(Inverse(), one, both, pull)
+    reach = invariant_subspace(Inverse(), one, both, pull)
     smallest = space.xp.min(reach.covariance.eigh()[0])
     pull = require(
         space,
@@ -162,5 +163,5 @@ def _rounding(space: Namespace, covariance: Covariance, vector: Array) -> Array:
     size = covariance.ceiling
     if isinstance(covariance, Operator):  # 16 products in a random direction see nearly all of ‖A‖
         anywhere = np.random.default_rng(0).standard_normal(covariance.dim)
-        size = covariance.reach(anywhere, anything).covariance.ceiling
+        size = covariance.reach(anywhere, accept_any).covariance.ceiling
     return 8 * covariance.dim * space.eps * size * space.xp.sqrt(vector @ vector)

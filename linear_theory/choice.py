@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .arrays import Array, Namespace, namespace
-from .covariance import Reach, settles
+from .covariance.subspace import InvariantSubspace, accept_any, converged
 from .problem import FineTuningProblem, checked_problem
 from .risk import total_error
 from .trajectories import gradient_flow
@@ -75,23 +75,23 @@ def best_early_stop(problem: FineTuningProblem) -> EarlyStop:
     covariance, shift = problem.target_operator, problem.shift
     if space.xp is not np:
         fixed = jax.lax.stop_gradient(problem)
-        time = _best_time(space, fixed, fixed.target_operator.reach(fixed.shift, lambda reach: True))
+        time = _best_time(space, fixed, fixed.target_operator.reach(fixed.shift, accept_any))
         time = _differentiable(space, problem, time)
     else:
 
-        def wanted(reach: Reach) -> tuple[Array, Array]:
+        def wanted(reach: InvariantSubspace) -> tuple[Array, Array]:
             found = reach.covariance.spectrum(reach.coordinates)
             time = _best_time(space, problem, reach)
             with np.errstate(invalid="ignore"):  # ∞ · 0, where an eigenvalue is 0
                 left = np.where(found.values > 0, np.exp(-2 * found.values * time), 1.0)
             return (left * found.coordinates) @ found.vectors.T, abs(shift).max()
 
-        time = _best_time(space, problem, covariance.reach(shift, settles(wanted)))
+        time = _best_time(space, problem, covariance.reach(shift, converged(wanted)))
     theta = gradient_flow(problem, time)
     return EarlyStop(time[()], theta, total_error(problem, theta))
 
 
-def _best_time(space: Namespace, problem: FineTuningProblem, reach: Reach) -> Array:
+def _best_time(space: Namespace, problem: FineTuningProblem, reach: InvariantSubspace) -> Array:
     """The best time in the reach of (Σ̃, e): with z = Σ fᵢpᵢ, fᵢ = exp(−2λᵢt), all is made of λ and PᵀΣP."""
     xp, found = space.xp, reach.covariance.spectrum(reach.coordinates)
     values, c = found.values, xp.where(found.values > 0, found.coordinates, 0.0)

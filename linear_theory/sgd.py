@@ -9,17 +9,18 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from .arrays import Array, Namespace, namespace, positive, quotient, require
-from .covariance import Operator, anything
+from .arrays import Array, Namespace, namespace, positive
+from .covariance import Operator
 from .covariance.spectrum import eigenbasis
+from .covariance.subspace import accept_any
 from .errors import InvalidTypeError, InvalidValueError
-from .matrix_functions import differentiable_once
-from .powers import count_steps
 from .problem import FineTuningProblem, checked_problem
+from .propagator.matrix_functions import differentiable_once
+from .propagator.powers import count_steps
 from .rules import KLDRO, Flow, Uniform, WeightRule, as_rule
-from .tilting import gaussian_tilt
+from .tilting import sample_moments, squared
 from .trees import is_traced
-from .units import binary_unit, share
+from .units import binary_unit
 
 __all__ = ["sgd_error", "sgd_stability_limit"]
 
@@ -69,40 +70,16 @@ def sgd_error(
     """
     rule = as_rule(temperature)
     space = namespace(problem, rule, learning_rate, steps)
-    xp, problem = space.xp, checked_problem(space, problem)
+    problem = checked_problem(space, problem)
     learning_rate = positive(space, "learning_rate", learning_rate)
     if is_traced(steps):
         raise InvalidTypeError("steps", steps, "must be known when sgd_error is traced; pass it as static")
     counts = count_steps(namespace(), steps).count
     if counts.max(initial=0) >= 2**31:
         raise InvalidValueError("steps", steps, "is too large: the SGD recursion is run step by step")
-    matrix, coordinates, root, others, rest = _in_reach(space, problem)
-    with np.errstate(over="ignore"):  # a step so long that the error does, too
-        eta = learning_rate * root * root
-    m, start = coordinates.shape[0], xp.concatenate([coordinates, space.array([-1.0])])
-    (mass1, first), (mass2, second) = _exponential_tilts(space, problem, matrix, start, rule)
-    free = xp.asarray(np.eye(m + 1)[:, :m], dtype=space.dtype)  # of z = (x, ξ), x; Π is free freeᵀ
-
-    def step(state: Moments) -> Moments:
-        moment, beside = state
-        trace = (moment * second).sum() + others * rest * beside
-        # Both products, not one and its transpose: then the asymmetry of rounding decays with the rest.
-        drift = free @ (first[:m] @ moment) + (moment @ first[:, :m]) @ free.T
-        kick = 2 * second[:m] @ moment @ second[:, :m] + trace * second[:m, :m]
-        return Moments(
-            moment - 2 * eta * mass1 * drift + 4 * eta * (eta * mass2) * (free @ kick @ free.T),
-            beside
-            - 4 * eta * mass1 * rest * beside
-            + 4 * eta * (eta * mass2) * rest * (2 * rest * beside + trace),
-        )
-
-    def error(state: Moments) -> Array:
-        return (state.moment[:m, :m] * matrix).sum() + others * rest * state.beside
-
-    start = Moments(start[:, None] * start[None, :], space.array(0.0))
-    path = _recorded(space, step, error, start, int(counts.max(initial=0)))
-    overflowed = xp.isnan(path) & xp.isfinite(learning_rate * mass1)  # ∞ − ∞
-    return xp.where(overflowed, math.inf, path)[counts.astype(int)]
+    _refuse_unsuited(problem, rule)
+    path = _errors(space, problem, rule, learning_rate, int(counts.max(initial=0)))
+    return path[counts.astype(int)]
 
 
 def sgd_stability_limit(
@@ -143,38 +120,43 @@ def sgd_stability_limit(
     rule = as_rule(temperature)
     space = namespace(problem, rule)
     xp, problem = space.xp, checked_problem(space, problem)
-    matrix, coordinates, root, others, rest = _in_reach(space, problem)
-    m, u = coordinates.shape[0], xp.concatenate([coordinates, space.array([-1.0])])
-    (mass1, first), (mass2, second) = _exponential_tilts(space, problem, matrix, u, rule)
+    _refuse_unsuited(problem, rule)
+    matrix, shift, unit, others, rest = _in_reach(space, problem)
+    m = shift.shape[0]
+    mass1, first = sample_moments(space, problem, rule, matrix, shift)
+    square = squared(rule, problem.residual_variance, space)
+    mass2, second = sample_moments(space, problem, square, matrix, shift)
     first, second = first[:m, :m], second[:m, :m]
 
     def drift(state: Moments) -> Moments:
-        moment, beside = state
-        return Moments(first @ moment + moment @ first, 2 * rest * beside)
+        moment, outside = state
+        return Moments(first @ moment + moment @ first, 2 * rest * outside)
 
     def kick(state: Moments) -> Moments:
-        moment, beside = state
-        trace = (moment * second).sum() + others * rest * beside
-        return Moments(2 * second @ moment @ second + trace * second, 2 * rest * rest * beside + trace * rest)
+        moment, outside = state
+        trace = (moment * second).sum() + others * rest * outside
+        return Moments(
+            2 * second @ moment @ second + trace * second, 2 * rest * rest * outside + trace * rest
+        )
 
     def product(one: Moments, other: Moments) -> Array:
-        return (one.moment * other.moment).sum() + others * one.beside * other.beside
+        return (one.moment * other.moment).sum() + others * one.outside * other.outside
 
     held = first if xp is np else jax.lax.stop_gradient(first)
     values, vectors = eigenbasis(space, held)
     pair = values[:, None] + values[None, :]
     inverse = xp.where(pair > 0, 1 / xp.where(pair > 0, pair, 1.0), 0.0)
-    outside = xp.where(rest > 0, 0.5 / xp.where(rest > 0, rest, 1.0), 0.0)
+    inverse_outside = xp.where(rest > 0, 0.5 / xp.where(rest > 0, rest, 1.0), 0.0)
 
     def undrifted(state: Moments) -> Moments:
         inside = inverse * (vectors.T @ state.moment @ vectors)
-        return Moments(vectors @ inside @ vectors.T, outside * state.beside)
+        return Moments(vectors @ inside @ vectors.T, inverse_outside * state.outside)
 
     def step(state: Moments) -> Moments:
-        moment, beside = undrifted(kick(state))
-        size = xp.maximum(xp.max(abs(moment), initial=0.0), abs(beside))
+        moment, outside = undrifted(kick(state))
+        size = xp.maximum(xp.max(abs(moment), initial=0.0), abs(outside))
         size = xp.where(size > 0, size, 1.0)
-        return Moments(moment / size, beside / size)
+        return Moments(moment / size, outside / size)
 
     state = Moments(xp.eye(m, dtype=space.dtype), space.array(1.0))
     if xp is np:
@@ -184,7 +166,7 @@ def sgd_stability_limit(
         state = jax.lax.stop_gradient(jax.lax.fori_loop(0, PRODUCTS, lambda _, s: step(s), state))
     taken, given = product(state, drift(state)), product(state, kick(state))
     nothing = given == 0
-    limit = taken / xp.where(nothing, 1.0, given) / 2 / root / root * (mass1 / mass2)
+    limit = taken / xp.where(nothing, 1.0, given) / 2 / unit / unit * (mass1 / mass2)
     if xp is not np:
         limit = limit * differentiable_once(limit, "the stability limit of SGD")
     return xp.where(nothing, math.inf, limit)[()]
@@ -195,26 +177,71 @@ PRODUCTS = 64
 and the quotient errs by the square of that."""
 
 
-def _in_reach(space: Namespace, problem: FineTuningProblem) -> tuple[Array, Array, Array, float, Array]:
-    """Σ̃ and e in the reach of (Σ̃, e), in units of x in which Σ̃ is about 1; the unit; how many directions there are
-    beside, and Σ̃'s one eigenvalue in them: in these units every square is of the size of an error.
-    """
+def _refuse_unsuited(problem: FineTuningProblem, rule: WeightRule) -> None:
+    """Refuse what has no closed second moment."""
     if isinstance(problem.target_operator, Operator):
         remedy = "is an operator; the noise of SGD enters every direction, which needs its whole spectrum"
         raise InvalidTypeError("target_covariance", problem.target_covariance, remedy)
-    reach = problem.target_operator.reach(problem.shift, anything)
-    m, matrix = reach.coordinates.shape[0], reach.covariance.dense()
-    others, rest = (0.0, space.array(0.0)) if reach.rest is None else (float(problem.dim - m), reach.rest)
+    if not isinstance(rule, Flow | KLDRO | Uniform):
+        remedy = "must be a number, Flow, KLDRO or Uniform: only these keep the tilted samples Gaussian"
+        raise InvalidTypeError("temperature", rule, remedy)
+
+
+def _in_reach(space: Namespace, problem: FineTuningProblem) -> tuple[Array, Array, Array, float, Array]:
+    """Σ̃ and e in the reach of (Σ̃, e), in units of x in which Σ̃ is about 1 and every square of the size of an error;
+    the unit; how many directions lie outside, and Σ̃'s one eigenvalue there.
+    """
+    reach = problem.target_operator.reach(problem.shift, accept_any)
+    matrix = reach.covariance.dense()
+    others, rest = 0.0, space.array(0.0)
+    if reach.rest is not None:
+        others, rest = float(problem.dim - len(matrix)), reach.rest
     largest = binary_unit(space, space.xp.concatenate([matrix.ravel(), rest[None]]))
-    root = binary_unit(space, space.xp.sqrt(largest))
-    return matrix / root / root, reach.coordinates * root, root, others, rest / root / root
+    unit = binary_unit(space, space.xp.sqrt(largest))
+    return matrix / unit / unit, reach.coordinates * unit, unit, others, rest / unit / unit
 
 
 class Moments(NamedTuple):
-    """E[u uᵀ] in the reach of (Σ̃, e) and u's last entry, (m+1, m+1); its one eigenvalue in all directions beside."""
+    """E[u uᵀ] in the reach of (Σ̃, e) and u's last entry, (m+1, m+1); its one eigenvalue in all other directions."""
 
     moment: Array
-    beside: Array
+    outside: Array
+
+
+def _errors(
+    space: Namespace, problem: FineTuningProblem, rule: WeightRule, learning_rate: Array, length: int
+) -> Array:
+    """E err₂ after 0, …, length steps, in the reach of (Σ̃, e); outside of it Σ̃ and M are one eigenvalue each."""
+    xp = space.xp
+    matrix, shift, unit, others, rest = _in_reach(space, problem)
+    with np.errstate(over="ignore"):  # a step so long that the error does, too
+        eta = learning_rate * unit * unit
+    m = shift.shape[0]
+    mass1, first = sample_moments(space, problem, rule, matrix, shift)
+    square = squared(rule, problem.residual_variance, space)
+    mass2, second = sample_moments(space, problem, square, matrix, shift)
+    free = xp.asarray(np.eye(m + 1)[:, :m], dtype=space.dtype)  # of z = (x, ξ), x; Π is free freeᵀ
+
+    def step(state: Moments) -> Moments:
+        moment, outside = state
+        trace = (moment * second).sum() + others * rest * outside
+        # Both products, not one and its transpose: then the asymmetry of rounding decays with the rest.
+        drift = free @ (first[:m] @ moment) + (moment @ first[:, :m]) @ free.T
+        kick = 2 * second[:m] @ moment @ second[:, :m] + trace * second[:m, :m]
+        return Moments(
+            moment - 2 * eta * mass1 * drift + 4 * eta * (eta * mass2) * (free @ kick @ free.T),
+            outside
+            - 4 * eta * mass1 * rest * outside
+            + 4 * eta * (eta * mass2) * rest * (2 * rest * outside + trace),
+        )
+
+    def error(state: Moments) -> Array:
+        return (state.moment[:m, :m] * matrix).sum() + others * rest * state.outside
+
+    u = xp.concatenate([shift, space.array([-1.0])])
+    path = _recorded(space, step, error, Moments(u[:, None] * u[None, :], space.array(0.0)), length)
+    overflowed = xp.isnan(path) & xp.isfinite(learning_rate * mass1)  # ∞ − ∞
+    return xp.where(overflowed, math.inf, path)
 
 
 def _recorded(
@@ -235,36 +262,3 @@ def _recorded(
             state = step(state)
     errors[length] = error(state)
     return errors
-
-
-def _exponential_tilts(
-    space: Namespace, problem: FineTuningProblem, matrix: Array, u: Array, rule: WeightRule
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """(mass, covariance of z = (x, ξ), x in the reach) under w and under w², which is w with twice the s² beside τ.
-
-    Cov z is C = diag(Σ̃, σ²), the residual −⟨z, u⟩, and the tilt C − (1 − h) C u uᵀC/s². Its last entry
-    σ² − (1 − h)σ⁴/s² is written σ²(h + (1 − h)v/s²): where σ² ≫ v, the terms of the difference are nearly equal.
-    """
-    xp, m, variance = space.xp, matrix.shape[0], problem.residual_variance
-    if not isinstance(rule, Flow | KLDRO | Uniform):
-        remedy = "must be a number, Flow, KLDRO or Uniform: only these keep the tilted samples Gaussian"
-        raise InvalidTypeError("temperature", rule, remedy)
-    if isinstance(rule, KLDRO):
-        remedy = "is too low for KL-DRO under SGD: E[w²] is infinite; needs τ > 4s²"
-        temperature = space.array(rule.temperature)
-        variance = require(
-            space, "temperature", variance, temperature > 4 * variance, remedy, rule.temperature
-        )
-    v, noise = problem.shift_variance, space.array(problem.noise_variance)
-    signal, own = share(space, v, noise, 0.0), share(space, noise, v, 0.0)
-    image = matrix @ u[:m]
-
-    def tilt(power: int) -> tuple[Array, Array]:
-        moments = gaussian_tilt(rule, power * variance, space)
-        inner = matrix - (moments.deficit * quotient(space, image, variance, 0.0))[:, None] * image[None, :]
-        cross = (moments.deficit * own * image)[:, None]
-        last = (noise * (moments.ratio + moments.deficit * signal))[None, None]
-        rows = xp.concatenate([inner, cross], axis=1), xp.concatenate([cross.T, last], axis=1)
-        return moments.mass, xp.concatenate(rows)
-
-    return tilt(1), tilt(2)

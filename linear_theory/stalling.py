@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from .arrays import Array, Namespace, namespace
-from .covariance import Reach, settles
+from .covariance.subspace import InvariantSubspace, converged
 from .errors import reject
 from .problem import FineTuningProblem
-from .propagator import Indicator, propagate
+from .propagator.apply import Indicator, propagate
 from .tilting import WeightedMoments, weighted_moments
 from .trees import pytree
 from .weights import WeightRule
@@ -99,7 +99,7 @@ def stall(problem: FineTuningProblem, temperature: float | Array | WeightRule) -
     moments = weighted_moments(problem, temperature)
     space = namespace(problem, moments)
     problem, moments = space.tree((problem, moments))
-    reach = moments.covariance.reach(moments.covariance.direction, settles(_mode))
+    reach = moments.covariance.reach(moments.covariance.direction, converged(_mode))
     weighted, given = reach.covariance, reach.covariance.base.spectrum(reach.covariance.direction)
     seen = given.reached & (given.values > 0)
     xp, nothing = space.xp, ~seen.any()
@@ -127,7 +127,7 @@ def stall(problem: FineTuningProblem, temperature: float | Array | WeightRule) -
     )
 
 
-def _slowest(reach: Reach) -> tuple[Array, Array]:
+def _slowest(reach: InvariantSubspace) -> tuple[Array, Array]:
     """The smallest eigenvalue along which the path from e moves, and its vector, in the basis of the reach."""
     found = reach.covariance.spectrum(reach.coordinates)
     xp = namespace(found.values).xp
@@ -135,13 +135,15 @@ def _slowest(reach: Reach) -> tuple[Array, Array]:
     return values.min(), found.vectors[:, values.argmin()]
 
 
-def _mode(reach: Reach) -> tuple[Array, float]:
+def _mode(reach: InvariantSubspace) -> tuple[Array, float]:
     """The vector, on the side of e: where that has settled, so has its eigenvalue."""
     _, vector = _slowest(reach)
     return np.where(vector @ reach.coordinates < 0, -1.0, 1.0) * vector, 1.0
 
 
-def _differentiable(space: Namespace, moments: WeightedMoments, reach: Reach) -> tuple[Array, Array]:
+def _differentiable(
+    space: Namespace, moments: WeightedMoments, reach: InvariantSubspace
+) -> tuple[Array, Array]:
     """The rate and its unit vector (d,), in JAX with their derivatives."""
     if space.xp is np:
         rate, vector = _slowest(reach)

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from .arrays import Array, Namespace, blockwise, namespace, quotient
-from .powers import Steps, count_steps, one_minus_power, power
+from .propagator.powers import Steps, count_steps, one_minus_power, power
 from .reparametrization import ANY, complement, coordinates, poles
 
 __all__ = [

@@ -39,6 +39,7 @@ __all__ = [
     "population_effective_sample_size",
     "population_median_temperature",
     "residual_tilt",
+    "sample_moments",
     "squared",
     "weight_mass",
     "weighted_covariance",
@@ -230,6 +231,32 @@ def weighted_moments(problem: FineTuningProblem, temperature: float | Array | We
         moved=quotient(space, tilt.ratio, ratio, 1.0),
         stays=quotient(space, of_noise * tilt.deficit, ratio, 0.0),
     )
+
+
+def sample_moments(
+    space: Namespace,
+    problem: FineTuningProblem,
+    rule: WeightRule,
+    matrix: Array,
+    shift: Array,
+) -> tuple[Array, Array]:
+    """Mass and covariance over mass of the whole sample z = (x, ξ) under an exponential rule: Uniform, Flow, KLDRO.
+
+    The noise ξ is one more coordinate of a population without noise: Cov z is C = diag(Σ̃, σ²), u = (e, −1) its shift,
+    and the tilt is C − (1 − h) C u uᵀC/s². ``matrix`` (m, m) and ``shift`` (m,) are Σ̃ and e in a basis and unit of x.
+    The last entry σ² − (1 − h)σ⁴/s² is written σ²(h + (1 − h)v/s²): where σ² ≫ v, the terms of the difference are
+    nearly equal.
+    """
+    xp, variance = space.xp, problem.residual_variance
+    v, noise = problem.shift_variance, space.array(problem.noise_variance)
+    signal, own = share(space, v, noise, 0.0), share(space, noise, v, 0.0)
+    tilt = gaussian_tilt(rule, variance, space)
+    image = matrix @ shift
+    inner = matrix - (tilt.deficit * quotient(space, image, variance, 0.0))[:, None] * image[None, :]
+    cross = (tilt.deficit * own * image)[:, None]
+    last = (noise * (tilt.ratio + tilt.deficit * signal))[None, None]
+    rows = xp.concatenate([inner, cross], axis=1), xp.concatenate([cross.T, last], axis=1)
+    return tilt.mass, xp.concatenate(rows)
 
 
 def weight_mass(problem: FineTuningProblem, temperature: float | Array | WeightRule) -> Array:

@@ -14,9 +14,9 @@ import numpy as np
 
 from .arrays import Array, Namespace, bounded, namespace, positive, require
 from .errors import DivergenceError
-from .powers import count_steps
 from .problem import FineTuningProblem
-from .propagator import Decay, Power, largest_reached, propagate, steepest
+from .propagator.apply import Decay, largest_reached, propagate, steepest
+from .propagator.powers import Power, count_steps
 from .tilting import WeightedMoments, weighted_moments
 from .trees import is_concrete
 from .weights import WeightRule

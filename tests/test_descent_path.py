@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory.descent import GradientDescent, HeavyBall, Nesterov
-from linear_theory.descent.transfer import Response
 from linear_theory.least_squares import blocks
+from linear_theory.propagator.momentum import Response
 from tests.descents import StepByStep, curvatures, descend, written_out
 from tests.reference import mp
 from tests.strategies import data, random_data
@@ -144,7 +144,7 @@ def reference(x, momentum, ahead, steps):
 
 def response(x, momentum, ahead, steps):
     rate = np.float64(momentum), np.float64(momentum if ahead else 0.0)
-    return float(Response(rate, (steps,)).value(rate, np.array([x]))[0, 0])
+    return float(Response(rate, (steps,)).value(np.array([x]))[0, 0])
 
 
 POINTS = [(x, m) for m in (0.0, 0.25, 0.9) for x in (0.0, 1e-12, 1e-3, (1 - m**0.5) ** 2, 0.4, 1.0, 1.2)]

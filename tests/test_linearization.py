@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
-from linear_theory.linearization import Linearization, spectra
+from linear_theory.linearization import Linearization, products
 from tests.networks import SHAPES, linear_model, network, tanh_network
 from tests.strategies import SEEDS, log_uniform, orthogonal, random_data
 from tests.tolerances import EPS, near, not_above, within_standard_errors
@@ -167,9 +167,9 @@ def test_nothing_to_see_is_no_failure_of_arpack():
 
 def test_a_failure_of_lanczos_is_one_error_of_ours(monkeypatch):
     def fails(*args, **kwargs):
-        raise spectra.ArpackError(-9999)
+        raise products.ArpackError(-9999)
 
-    monkeypatch.setattr(spectra, "eigsh", fails)
+    monkeypatch.setattr(products, "eigsh", fails)
     with pytest.raises(lt.InvalidValueError, match=r"count = 2: must be another number: Lanczos") as caught:
         network("tall, one output").linearization.spectrum(2)
     assert caught.value.__context__ is None

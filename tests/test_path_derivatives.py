@@ -13,9 +13,9 @@ import pytest
 
 import linear_theory as lt
 from linear_theory.arrays import namespace
-from linear_theory.matrix_functions import derivative
-from linear_theory.powers import count_steps
-from linear_theory.propagator import Decay, Displacement, Inverse, Power
+from linear_theory.propagator.apply import Decay, Inverse
+from linear_theory.propagator.matrix_functions import derivative
+from linear_theory.propagator.powers import GeometricSum, Power, count_steps
 from tests.test_jax import to_jax
 
 mp = mpmath.mp.clone()
@@ -212,7 +212,7 @@ NUMPY = namespace()
 KERNELS = {
     "power": (Power(count_steps(NUMPY, 9)), lambda x: (1 - x) ** 9),
     "long power": (Power(count_steps(NUMPY, 4001)), lambda x: (1 - x) ** 4001),
-    "displacement": (Displacement(count_steps(NUMPY, 9)), lambda x: mp.fsum((1 - x) ** k for k in range(9))),
+    "displacement": (GeometricSum(count_steps(NUMPY, 9)), lambda x: mp.fsum((1 - x) ** k for k in range(9))),
     "decay": (Decay(np.bool_(False)), lambda x: mp.exp(-x)),
     "inverse": (Inverse(), lambda x: 1 / x),
 }

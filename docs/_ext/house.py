@@ -1,7 +1,7 @@
 """The house of the package, drawn from its imports: ``python docs/_ext/house.py`` writes ``docs/_static/house.svg``.
 
-Floors are those that import-linter holds (``pyproject.toml``). A line leads from a room to a room below that it asks; one
-that follows from two others is left out.
+Floors are those that import-linter holds (``pyproject.toml``). A line leads from a room to a room below that it asks;
+one that follows from two others is left out.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def draw() -> str:
             (x, y, w), (u, v, t) = place[here], place[there]
             start, end = x + w / 2, u + t / 2
             bend = (v - y - ROOM) / 2
-            curve = f"M{start:.1f} {y + ROOM:.1f} C{start:.1f} {y + ROOM + bend:.1f} {end:.1f} {v - bend:.1f} {end:.1f} {v:.1f}"
+            top, low, high = y + ROOM, y + ROOM + bend, v - bend
+            curve = f"M{start:.1f} {top:.1f} C{start:.1f} {low:.1f} {end:.1f} {high:.1f} {end:.1f} {v:.1f}"
             parts.append(f'<path d="{curve}" fill="none" stroke="#8a9bb0" stroke-width="1.2"/>')
     for name in sorted(place):
         x, y, width = place[name]
@@ -115,7 +116,7 @@ def draw() -> str:
         folder = path.name == "__init__.py"
         fill, label = ("#dbe7f5", f"{name}/") if folder else ("#f4f6f9", name)
         parts += [
-            f'<g><title>{html.escape(first_sentence(path))}</title>',
+            f"<g><title>{html.escape(first_sentence(path))}</title>",
             f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{ROOM}" rx="5" fill="{fill}" stroke="#43536b"/>',
             f'<text x="{x + width / 2:.1f}" y="{y + 17}" text-anchor="middle" fill="#1c2733">{label}</text></g>',
         ]

@@ -9,19 +9,15 @@ from .checked import as_covariance, checked_covariance, total
 from .dense import Dense, Downdated
 from .low_rank import IdentityPlusLowRank
 from .operator import Operator
-from .reach import Covariance, Enough, Reach, anything, settles
+from .subspace import Covariance
 
 __all__ = [
     "Covariance",
     "Dense",
     "Downdated",
-    "Enough",
     "IdentityPlusLowRank",
     "Operator",
-    "Reach",
-    "anything",
     "as_covariance",
     "checked_covariance",
-    "settles",
     "total",
 ]

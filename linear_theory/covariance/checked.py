@@ -14,8 +14,8 @@ from ..trees import is_concrete
 from .dense import Dense
 from .low_rank import IdentityPlusLowRank
 from .operator import Operator
-from .reach import Covariance
 from .spectrum import rank_cutoff
+from .subspace import Covariance
 
 __all__ = ["as_covariance", "checked_covariance", "total"]
 

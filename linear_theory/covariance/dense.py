@@ -7,8 +7,8 @@ from typing import Any
 from ..arrays import Array, namespace, quotient
 from ..reading import read
 from ..trees import pytree
-from .reach import Enough, Reach
 from .spectrum import Spectrum, downdated_spectrum, eigenbasis, spectrum
+from .subspace import InvariantSubspace, StoppingTest
 
 __all__ = ["Dense", "Downdated", "beside"]
 
@@ -62,9 +62,9 @@ class Dense:
         """The largest row sum, which no eigenvalue exceeds."""
         return abs(self.matrix).sum(axis=-1).max()
 
-    def reach(self, vector: Array, enough: Enough) -> Reach:
+    def reach(self, vector: Array, stop: StoppingTest) -> InvariantSubspace:
         """All of R^d: with the matrix in hand there is nothing to save."""
-        return Reach(self, vector)
+        return InvariantSubspace(self, vector)
 
 
 @pytree
@@ -135,18 +135,18 @@ class Downdated:
         space = namespace(self.ratio)
         return self.base.ceiling * space.xp.maximum(self.ratio, 1.0)
 
-    def reach(self, vector: Array, enough: Enough) -> Reach:
+    def reach(self, vector: Array, stop: StoppingTest) -> InvariantSubspace:
         """The reach of A from e, which the downdate does not leave, nor any ``vector`` in it."""
-        inner = self.base.reach(self.direction, lambda inner: enough(self._within(inner, vector)))
+        inner = self.base.reach(self.direction, lambda inner: stop(self._within(inner, vector)))
         return self._within(inner, vector)
 
-    def _within(self, inner: Reach, vector: Array) -> Reach:
+    def _within(self, inner: InvariantSubspace, vector: Array) -> InvariantSubspace:
         small = Downdated(inner.covariance, inner.coordinates, self.ratio)
         if vector is self.direction:
             inside = inner.coordinates
         else:
             inside = vector if inner.basis is None else inner.basis @ vector
-        return Reach(small, inside, inner.basis, inner.rest)
+        return InvariantSubspace(small, inside, inner.basis, inner.rest)
 
 
 def beside(covariance: Any, value: Array) -> Any:

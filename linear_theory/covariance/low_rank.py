@@ -12,8 +12,8 @@ from ..arrays import Array, Namespace, finite, namespace, quotient, shaped, whol
 from ..errors import reject
 from ..trees import is_concrete, pytree
 from .dense import Dense
-from .reach import Enough, Reach
 from .spectrum import rank_cutoff
+from .subspace import InvariantSubspace, StoppingTest
 
 __all__ = ["IdentityPlusLowRank", "WeightedLowRank"]
 
@@ -177,12 +177,12 @@ class IdentityPlusLowRank:
         largest = space.xp.max(space.xp.abs(matrix), initial=0.0)
         return 16 * (self.core.shape[0] + 1) * space.eps * space.xp.maximum(largest, space.xp.abs(self.scale))
 
-    def reach(self, vector: Array, enough: Enough) -> Reach:
+    def reach(self, vector: Array, stop: StoppingTest) -> InvariantSubspace:
         """span(U, v): k + 1 dimensions, A being ``scale`` on the rest."""
         space = namespace(self, vector)
         xp, rank = space.xp, self.core.shape[0]
         if self.dim <= (rank + 1 if xp is np else max(rank + 1, AS_A_MATRIX)):
-            return Dense(self.dense()).reach(vector, enough)
+            return Dense(self.dense()).reach(vector, stop)
         basis, turned = self._orthonormal()
         held = vector if xp is np else jax.lax.stop_gradient(vector)
         apart = _without(held, basis)
@@ -196,7 +196,7 @@ class IdentityPlusLowRank:
             turned = xp.concatenate([turned, (unit @ self.factor)[None]])  # 0, but not its derivative
         matrix = self._within(turned)
         small = Dense(matrix, self._cutoff(space, matrix))
-        return Reach(small, basis @ vector, basis, space.array(self.scale))
+        return InvariantSubspace(small, basis @ vector, basis, space.array(self.scale))
 
 
 @pytree

@@ -12,7 +12,7 @@ import numpy as np
 from ..arrays import Array, integer, namespace, numeric
 from ..errors import InvalidTypeError, reject
 from .dense import Dense
-from .reach import Enough, Reach
+from .subspace import InvariantSubspace, StoppingTest
 
 __all__ = ["Operator", "checked_dim"]
 
@@ -104,8 +104,8 @@ class Operator:
         """The operator v → A v + other(v). Not checked."""
         return unchecked(lambda v: self._times(v) + other(v), self.dim)
 
-    def reach(self, vector: Array, enough: Enough) -> Reach:
-        """The Krylov space span(v, Av, A²v, …), grown until ``enough`` or until A no longer leaves it."""
+    def reach(self, vector: Array, stop: StoppingTest) -> InvariantSubspace:
+        """The Krylov space span(v, Av, A²v, …), grown until ``stop`` or until A no longer leaves it."""
         size = _length(vector)
         start = (
             vector / size if size > 0 else np.eye(1, self.dim)[0]
@@ -121,9 +121,11 @@ class Operator:
             closed = norm <= 16 * self.dim * np.finfo(float).eps * steepest
             if closed or len(rows) in _checks(most):
                 basis = np.array(rows)
-                found = Reach(self._inside(diagonal, beside), size * np.eye(1, len(rows))[0], basis)
-                if closed or len(rows) == self.dim or enough(found):
-                    return found
+                subspace = InvariantSubspace(
+                    self._inside(diagonal, beside), size * np.eye(1, len(rows))[0], basis
+                )
+                if closed or len(rows) == self.dim or stop(subspace):
+                    return subspace
                 if len(rows) == most:
                     remedy = f"its Krylov space has not settled after {most} products; ask for fewer steps"
                     reject("product", self.product, remedy)

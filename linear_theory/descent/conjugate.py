@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 from ..arrays import Array, quotient
 from ..trees import pytree
-from .limit import root
-from .objective import Objective
-from .settings import check_settings
+from .linear import check_settings
+from .objective import Objective, root
 
 __all__ = ["ConjugateGradient"]
 
@@ -20,7 +19,7 @@ class Residuals(NamedTuple):
     entry of xᵀ = zᵀR⁻¹ for the unit z found so far; ``link`` R's next entry off the diagonal.
     """
 
-    left: Array
+    residual: Array
     direction: Array
     slope: Array
     inverse: Array
@@ -60,27 +59,27 @@ class ConjugateGradient:
     def init(self, objective: Objective, displacement: Array) -> Residuals:
         """At δ, usually 0."""
         xp = objective.space.xp
-        left = objective.residual - objective.X @ displacement
-        direction = (objective.weights * left) @ objective.X
+        residual = objective.residual - objective.X @ displacement
+        direction = (objective.weights * residual) @ objective.X
         zero = xp.zeros_like(direction[0])
-        return Residuals(left, direction, direction @ direction, zero, zero, zero)
+        return Residuals(residual, direction, direction @ direction, zero, zero, zero)
 
     def step(self, objective: Objective, displacement: Array, state: Residuals) -> tuple[Array, Residuals]:
-        space, weights = objective.space, objective.weights  # not √w, which has no derivative at 0
+        space, weights = objective.space, objective.weights  # Not √w, which has no derivative at 0.
         image = objective.X @ state.direction
         # Below the rounding of ‖Aᵀresidual‖ a direction is noise, and following it leads away again.
-        noise = (space.eps * objective.size) ** 2 * ((weights * state.left) @ state.left)
+        noise = (space.eps * objective.size) ** 2 * ((weights * state.residual) @ state.residual)
         length = space.xp.where(
             state.slope > noise, quotient(space, state.slope, (weights * image) @ image, 0.0), 0.0
         )
-        left = state.left - length * image
-        gradient = (weights * left) @ objective.X
+        residual = state.residual - length * image
+        gradient = (weights * residual) @ objective.X
         slope = gradient @ gradient
-        turn = quotient(space, slope, state.slope, 0.0)
+        share = quotient(space, slope, state.slope, 0.0)  # of the old direction in the new
         inverse, last = _extend(objective, state, length)
-        link = root(space.xp, quotient(space, turn, length, 0.0))
+        link = root(space.xp, quotient(space, share, length, 0.0))
         moved = displacement + length * state.direction
-        return moved, Residuals(left, gradient + turn * state.direction, slope, inverse, last, link)
+        return moved, Residuals(residual, gradient + share * state.direction, slope, inverse, last, link)
 
     def smallest_curvature(self, objective: Objective, state: Residuals) -> Array:
         """An estimate, from above, of the smallest eigenvalue of ∇²L that the path has met."""
@@ -94,9 +93,9 @@ def _extend(objective: Objective, state: Residuals, length: Array) -> tuple[Arra
     """
     xp = objective.space.xp
     shift = state.link * state.last
-    along, across, beside = state.inverse + length * shift**2, -length * shift, length
-    half = xp.arctan2(2 * across, along - beside) / 2
-    inverse = (along + beside) / 2 + xp.hypot((along - beside) / 2, across)
+    along, across, new = state.inverse + length * shift**2, -length * shift, length
+    half = xp.arctan2(2 * across, along - new) / 2
+    inverse = (along + new) / 2 + xp.hypot((along - new) / 2, across)
     last = (xp.sin(half) - xp.cos(half) * shift) * root(xp, length)
     taken = length > 0
     return xp.where(taken, inverse, state.inverse), xp.where(taken, last, state.last)

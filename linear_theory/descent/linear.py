@@ -5,21 +5,37 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from ..arrays import Array
+from ..arrays import Array, bounded, namespace
 from ..covariance import Dense
-from ..powers import count_steps
-from ..propagator import Displacement, propagate
+from ..propagator.apply import propagate
+from ..propagator.momentum import Response, apply_response
+from ..propagator.powers import GeometricSum, count_steps
 from ..trees import pytree
-from .limit import root
-from .objective import Objective
-from .settings import check_settings
-from .transfer import Response, respond
+from .objective import Objective, root
 
-__all__ = ["GradientDescent", "HeavyBall", "Linear", "Nesterov"]
+__all__ = ["GradientDescent", "HeavyBall", "Linear", "Nesterov", "check_settings"]
 
 State = tuple[Array, Array, Array, Array]
+
+
+def check_settings(solver: Any) -> None:
+    """``learning_rate`` > 0 or None, ``momentum`` in [0, 1) or None, ``tolerance`` ≥ 0; set as arrays."""
+    rules = {
+        "learning_rate": (
+            lambda v: (v > 0) & (v < math.inf),
+            "must be finite and > 0, or None for a safe one",
+        ),
+        "momentum": (lambda v: (v >= 0) & (v < 1), "must be in [0, 1), or None for the fastest"),
+        "tolerance": (lambda v: (v >= 0) & (v < math.inf), "must be finite and ≥ 0 (0: take every step)"),
+    }
+    for name, (accept, remedy) in rules.items():
+        value = getattr(solver, name, None)
+        if value is not None or (name == "tolerance" and hasattr(solver, name)):
+            checked = bounded(namespace(value), name, value, accept, remedy)
+            object.__setattr__(solver, name, checked)
 
 
 class Linear:
@@ -32,7 +48,7 @@ class Linear:
     def reached(self, objective: Objective, hessian: Array, moment: Array, steps: tuple[int, ...]) -> Array:
         """δ (k, d) after so many steps from 0 on δᵀHδ/2 − ⟨h, δ⟩, in JAX: with derivatives of the first order."""
         rate, momentum, lookahead = self.constants(objective)
-        return respond(Response((momentum, lookahead), steps), rate * hessian, rate * moment)
+        return apply_response(Response((momentum, lookahead), steps), rate * hessian, rate * moment)
 
     def init(self, objective: Objective, displacement: Array) -> State:
         """The three constants, and v."""
@@ -44,7 +60,7 @@ class Linear:
         return displacement + move, (rate, momentum, lookahead, move)
 
 
-def _safe(xp: Any, value: Array) -> Array:
+def _positive_curvature(xp: Any, value: Array) -> Array:
     """1 where there is no curvature at all: any step stays at the start."""
     return xp.where(value > 0, value, 1.0)
 
@@ -80,7 +96,7 @@ class GradientDescent(Linear):
         """η, and no momentum."""
         space = objective.space
         if self.learning_rate is None:
-            rate = 1 / _safe(space.xp, objective.limit.largest)
+            rate = 1 / _positive_curvature(space.xp, objective.limit.largest)
         else:
             rate = objective.units.rate(self.learning_rate)
         return rate, space.array(0.0), space.array(0.0)
@@ -88,7 +104,7 @@ class GradientDescent(Linear):
     def reached(self, objective: Objective, hessian: Array, moment: Array, steps: tuple[int, ...]) -> Array:
         """The same with derivatives of every order: ψ_K(ηH) ηh is a function of one matrix."""
         rate, _, _ = self.constants(objective)
-        kernel = Displacement(count_steps(objective.space, steps))
+        kernel = GeometricSum(count_steps(objective.space, steps))
         return propagate(kernel, rate, Dense(hessian), rate * moment)
 
 
@@ -124,7 +140,7 @@ class HeavyBall(Linear):
     def constants(self, objective: Objective) -> tuple[Array, Array, Array]:
         """η, m, and no lookahead."""
         space, limit = objective.space, objective.limit
-        xp, largest = space.xp, _safe(space.xp, limit.largest)
+        xp, largest = space.xp, _positive_curvature(space.xp, limit.largest)
         if self.momentum is not None:
             momentum = space.array(self.momentum)
         elif self.learning_rate is None:
@@ -174,7 +190,7 @@ class Nesterov(Linear):
     def constants(self, objective: Objective) -> tuple[Array, Array, Array]:
         """η, m and the lookahead m."""
         space, limit = objective.space, objective.limit
-        xp, largest = space.xp, _safe(space.xp, limit.largest)
+        xp, largest = space.xp, _positive_curvature(space.xp, limit.largest)
         if self.learning_rate is not None:
             rate = objective.units.rate(self.learning_rate)
         elif self.momentum is None:

@@ -1,23 +1,36 @@
-"""The loss as solvers see it: a function of the displacement δ = θ − start, with its rows and their sums."""
+"""The loss as solvers see it, a function of the displacement δ = θ − start; and where descent ends on it, δ_∞.
+
+How far rounding may have moved δ_∞ is the ground that every certificate stands on. The bound is Wedin's for the
+weighted rows A = √w·X and labels b = √w·(y − X·start), with every quantity perturbed by m·ε of its own size,
+m = 8√(n + d): n + d roundings that do not conspire (Higham and Mary; each of the n + d has probability below 1e-13 of
+conspiring as far as 8 standard deviations).
+"""
 
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..arrays import Array, Namespace
 from ..errors import reject
-from ..least_squares import NormalEquations
+from ..least_squares import NormalEquations, solve
+from ..least_squares.blocks import residual_products
 from ..least_squares.rows import Sample, refuse_infinite
-from ..trees import is_concrete
-from .limit import Limit, Spectrum, root, spectrum, traced_limit
+from ..least_squares.split import Split, split
+from ..trees import is_concrete, pytree
 from .units import Units
 
-__all__ = ["Objective"]
+__all__ = ["Eigenbasis", "Limit", "Objective", "error_units", "length", "limit_error", "root"]
 
 AFFORDABLE = 512
 """Up to this smaller side of X, its Gram matrix is taken to bound distances also where no step needs it."""
+
+WELL_CONDITIONED = 1e-5
+"""λ_min/Σλ of the Gram matrix above which its eigenvectors serve; below, the rows are factorised."""
 
 
 class Objective:
@@ -54,7 +67,7 @@ class Objective:
                 reject(
                     "X", sample.X, "is so large that squares overflow; rescale the columns, or use solve()"
                 )
-        if space.xp is not np:  # now: what a scan's body computes first cannot be kept for later
+        if space.xp is not np:  # Now, because what a scan's body computes first cannot be kept for later.
             _ = self.residual, self.weights, self.size, self.affordable and self.limit
 
     @property
@@ -82,8 +95,8 @@ class Objective:
         """∇L at start + δ, (d,): no ½ in the loss, hence its 2."""
         if self.equations is not None:
             return self.equations.gradient(displacement)
-        left = self.X @ displacement - self.residual
-        return 2 / self.count * ((self.weights * left) @ self.X)
+        minus_residual = self.X @ displacement - self.residual
+        return 2 / self.count * ((self.weights * minus_residual) @ self.X)
 
     def loss(self, displacement: Array) -> Array:
         """L at start + δ, from the residuals: out of the Gram matrix it would cancel, even below 0."""
@@ -110,15 +123,15 @@ class Objective:
         return (self.weights * self.residual**2).mean()
 
     @cached_property
-    def spectrum(self) -> Spectrum:
+    def eigenbasis(self) -> Eigenbasis:
         """The eigenbasis of ∇²L (NumPy only)."""
-        return spectrum(self.space, self.sample, self.equations)
+        return _eigenbasis(self.space, self.sample, self.equations)
 
     @cached_property
     def limit(self) -> Limit:
         """Where descent ends, and the extreme curvatures."""
         if self.space.xp is np:
-            return self.spectrum.limit
+            return self.eigenbasis.limit
         xp = self.space.xp
         if self.equations is not None:
             gram = self.equations.gram
@@ -130,4 +143,208 @@ class Objective:
                 scaled = X * root(xp, self.weights)[:, None]
                 gram = scaled @ scaled.T
         energy = (self.weights * self.residual**2).sum()
-        return traced_limit(self.space, self.sample, energy, 2 / self.count * gram, self.size)
+        return _traced_limit(self.space, self.sample, energy, 2 / self.count * gram, self.size)
+
+
+def root(xp: Any, value: Array) -> Array:
+    """√ of numbers ≥ 0, with derivative 0 at 0; what is not a number stays so."""
+    nothing = value <= 0
+    return xp.where(nothing, 0.0, xp.sqrt(xp.where(nothing, 1.0, value)))
+
+
+def length(space: Namespace, vectors: Array) -> Array:
+    """‖·‖ of each of the vectors (…, d)."""
+    return root(space.xp, (vectors**2).sum(axis=-1))
+
+
+class Limit(NamedTuple):
+    """δ_∞ (d,), its error in units of ε, and the largest and smallest positive eigenvalue of ∇²L."""
+
+    displacement: Array
+    roundings: Array
+    largest: Array
+    smallest: Array
+
+
+class Eigenbasis(NamedTuple):
+    """∇²L = V diag(values) Vᵀ on its range, V (d, r) orthonormal, and the loss along each direction.
+
+    ``target`` (r,): δ_∞ = V·target. ``drops`` (r,): L(start) − L_min, direction by direction; ``floor``
+    L_min; ``roundings`` the error of δ_∞ in units of ε, infinite where rounding hides a direction.
+    """
+
+    vectors: Array
+    values: Array
+    target: Array
+    drops: Array
+    floor: float
+    roundings: float
+
+    @property
+    def limit(self) -> Limit:
+        """δ_∞ and the extreme curvatures (0 where no row has weight)."""
+        largest, smallest = (self.values.max(), self.values.min()) if len(self.values) else (0.0, 0.0)
+        ends = np.float64(largest), np.float64(smallest)
+        return Limit(self.vectors @ self.target, np.float64(self.roundings), *ends)
+
+
+def error_units(shape: tuple[int, ...]) -> float:
+    """m = 8√(n + d): what as many roundings may add up to, in units of ε."""
+    return 8 * float(sum(shape)) ** 0.5
+
+
+def limit_error(
+    space: Namespace,
+    sample: Sample,
+    size: Array,
+    smallest: Array,
+    displacement: Array,
+    labels: Array,
+    residual: Array,
+) -> Array:
+    """Wedin: m[(‖√w y‖ + 2‖A‖‖start‖ + ‖A‖‖δ_∞‖)/σ_min + ‖A‖‖residual‖/σ_min²], in units of ε.
+
+    ``size`` ‖A‖ (Frobenius), ``smallest`` σ_min of A, ``labels`` ‖b‖, ``residual`` its norm at δ_∞.
+    """
+    xp = space.xp
+    unit = error_units(sample.X.shape)
+    sigma_error = unit * space.eps * size  # what rounding may take from σ_min
+    resolved = smallest > 2 * sigma_error
+    sigma = xp.where(resolved, smallest - xp.where(resolved, sigma_error, 0.0), 1.0)
+    label_error = labels + size * (2 * length(space, sample.start) + length(space, displacement))
+    bound = unit * (label_error / sigma + size * residual / sigma**2)
+    return xp.where(resolved, bound, xp.where(size == 0, 0.0, xp.inf))
+
+
+def _eigenbasis(space: Namespace, sample: Sample, equations: NormalEquations | None) -> Eigenbasis:
+    """From the Gram matrix where that is well-conditioned, from the rows themselves else."""
+    basis = None if equations is None else _from_equations(space, sample, equations)
+    return _from_rows(space, sample) if basis is None else basis
+
+
+def _from_equations(space: Namespace, sample: Sample, equations: NormalEquations) -> Eigenbasis | None:
+    squares, vectors = np.linalg.eigh(equations.gram)
+    total = float(np.trace(equations.gram))
+    if not squares[0] > WELL_CONDITIONED * total:
+        return None
+    n, moment = float(equations.count), equations.moment @ vectors
+    target = moment / squares
+    # One pass over the rows gives the residual, and what the Gram matrix's rounding took from the target.
+    slope, energy = _residual_sums(sample, vectors @ target)
+    change = (slope @ vectors) / squares
+    target, gain = target + change, float(change @ (slope @ vectors))
+    if gain > energy / 2:  # The difference would cancel.
+        _, energy = _residual_sums(sample, vectors @ target)
+        gain = 0.0
+    energy -= gain
+    error = limit_error(
+        space,
+        sample,
+        np.sqrt(total),
+        np.sqrt(squares[0]),
+        target,
+        np.sqrt(float(equations.energy)),
+        np.sqrt(energy),
+    )
+    contraction = error_units(sample.X.shape) * total / squares[0]
+    error = float(error) + contraction * float(np.linalg.norm(change))
+    # λ c² would carry the rounding of λ; |⟨moment, v⟩ c| is the same without.
+    return Eigenbasis(vectors, 2 / n * squares, target, abs(moment * target) / n, energy / n, error)
+
+
+def _residual_sums(sample: Sample, displacement: Array) -> tuple[Array, float]:
+    """XᵀW(r − Xδ) and Σw(r − Xδ)²: a pass over the rows."""
+    ends = sample.start, displacement
+    parts = list(residual_products(sample.X, sample.y, ends, sample.weights))
+    return sum(slope for slope, _ in parts), float(sum(energy for _, energy in parts))
+
+
+def _from_rows(space: Namespace, sample: Sample) -> Eigenbasis:
+    """The SVD of √w·X, through a triangle taken block by block where there are more rows than columns.
+
+    Which of its directions are rounding is decided as in :func:`solve`, after equilibrating rows and columns.
+    A direction that exists and that the SVD cannot see, beside a steeper one, makes the limit unknown.
+    """
+    n, d = sample.X.shape
+    if n < d:
+        left, sizes, right = np.linalg.svd(_weighted(sample, slice(None))[:, :d], full_matrices=False)
+        shares, outside = left.T @ _weighted(sample, slice(None))[:, d], 0.0
+    else:
+        triangle = _triangle(sample)
+        left, sizes, right = np.linalg.svd(triangle[:d, :d])
+        shares = left.T @ triangle[:d, d]
+        outside = float(triangle[d, d] ** 2) if n > d else 0.0
+    rank = int(solve(sample.X, sample.y, sample.start, sample.weights, column_scale=sample.noise).rank)
+    resolved = min(int((sizes > max(n, d) * space.eps * sizes[0]).sum()), rank)
+    energy = float((shares[resolved:] ** 2).sum()) + outside
+    sizes, shares, vectors = sizes[:resolved], shares[:resolved], right[:resolved].T
+    target = shares / sizes
+    error = np.inf
+    if rank == resolved:
+        norms = np.sqrt([(sizes**2).sum(), (shares**2).sum() + energy, energy])
+        smallest = np.float64(sizes[-1] if resolved else 0.0)
+        error = float(limit_error(space, sample, norms[0], smallest, target, norms[1], norms[2]))
+    return Eigenbasis(vectors, 2 / n * sizes**2, target, shares**2 / n, energy / n, error)
+
+
+def _weighted(sample: Sample, rows: slice) -> Array:
+    """[√w·X, √w·(y − X·start)] of some rows."""
+    X = sample.X[rows]
+    both = np.column_stack([X, sample.y[rows] - X @ sample.start])
+    return both if sample.weights is None else both * np.sqrt(sample.weights[rows])[:, None]
+
+
+def _triangle(sample: Sample) -> Array:
+    """R of the QR factorisation of the weighted rows and labels: one pass, in memory of the order d²."""
+    n, d = sample.X.shape
+    triangle, block = np.zeros((0, d + 1)), max(4 * (d + 1), 1024)
+    for low in range(0, n, block):
+        part = _weighted(sample, slice(low, low + block))
+        triangle = np.linalg.qr(np.concatenate([triangle, part]), mode="r")
+    return triangle
+
+
+def _traced_limit(space: Namespace, sample: Sample, energy: Array, hessian: Array, size: Array) -> Limit:
+    """The same in JAX, by :func:`solve` and the eigenvalues of ∇²L, or of the matrix of its rows where that is smaller.
+
+    Without an SVD the bound is infinite from σ_min/‖A‖ = √(mε) on.
+    """
+    xp, (n, _) = space.xp, sample.X.shape
+    zero = xp.zeros_like(sample.start)
+    solution = solve(sample.X, sample.residual, zero, sample.weights, column_scale=sample.noise)
+    rank = solution.rank
+    largest, smallest = _eigenvalues(space, hessian, xp.stack([xp.ones_like(rank), rank]))
+    smallest = xp.where(rank > 0, smallest, 0.0)
+    square, square_error = n / 2 * smallest, error_units(sample.X.shape) * space.eps * size**2
+    sigma = root(xp, xp.where(square > 2 * square_error, square - square_error, 0.0))
+    labels, residual = root(xp, energy), root(xp, solution.residual)
+    error = limit_error(space, sample, size, sigma, solution.theta, labels, residual)
+    return Limit(solution.theta, error, largest, smallest)
+
+
+@pytree
+class _Shifted:
+    """H − value·I, which is singular in value."""
+
+    hessian: Array
+    value: Array
+
+    def matrix(self) -> Array:
+        return self.hessian - self.value * jnp.eye(len(self.hessian), dtype=self.hessian.dtype)
+
+
+def _eigenvalues(space: Namespace, matrix: Array, places: Array) -> list[Array]:
+    """The eigenvalues of H ⪰ 0 at these places, 1 for the largest, with derivatives whatever the others do.
+
+    Those equal to rounding count as one, with their mean derivative.
+    """
+    values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(matrix))
+    rounding, eigenvalues = len(matrix) * space.eps * jnp.abs(values).max(), []
+    for place in places:
+        value = values[jnp.clip(len(matrix) - place, 0, len(matrix) - 1)]
+        same = jnp.abs(values - value) <= rounding
+        inverse = jnp.where(same, 0.0, 1 / jnp.where(same, 1.0, values - value))
+        known = Split.of((vectors * inverse) @ vectors.T, (vectors * jnp.where(same, 1.0, 0.0)) @ vectors.T)
+        change = jnp.trace(split(known, _Shifted(matrix, value)).rest)
+        eigenvalues.append(jnp.maximum(value, 0.0) + change / space.array(same.sum()))
+    return eigenvalues

@@ -12,23 +12,21 @@ import numpy as np
 from ..arrays import Array, Namespace
 from ..errors import InvalidTypeError, InvalidValueError, reject
 from ..least_squares.rows import Sample, checked_sample, refuse_infinite
-from ..powers import listed_steps
+from ..propagator.powers import listed_steps
 from ..sharding import on_automatic_mesh
 from ..trees import is_concrete
 from .conjugate import ConjugateGradient
-from .exact import exact, exact_traced
 from .linear import GradientDescent, Linear
-from .loop import walked
+from .loop import Record, bound_roundings, exact_path, run_loop, stops, traced_exact_path
 from .objective import Objective
 from .path import Path
-from .record import Record, bound_roundings, stops
 from .stochastic import StochasticGradient
 from .units import Units
 
 __all__ = ["Solver", "descend"]
 
-LONGEST = 2**31
-"""Steps that a loop takes, or iterates that are recorded, before somebody must have meant something else."""
+MAX_STEPS = 2**31
+"""Of steps that a loop takes, or of iterates that are recorded: more must have been meant as something else."""
 
 
 @runtime_checkable
@@ -119,19 +117,19 @@ def descend(
     if not isinstance(solver, Solver) or isinstance(solver, type):
         remedy = "must be a solver object, for instance linear_theory.descent.GradientDescent()"
         raise InvalidTypeError("solver", solver, remedy)
-    chosen = _chosen(steps, isinstance(solver, Linear))
+    recorded = _recorded_steps(steps, isinstance(solver, Linear))
     space, sample = checked_sample(X, y, start, weights, solver, steps, column_scale=column_scale)
     if sample.y.ndim != 1:
         reject("y", y, f"must be a vector, not an array of shape {sample.y.shape}")
     with np.errstate(over="ignore", invalid="ignore"):  # divergence is the path's status, not a warning
         objective = Objective(space, sample, getattr(solver, "by_rows", False), _units(space, sample, solver))
         if not isinstance(solver, Linear):
-            record = walked(objective, solver, chosen)
+            record = run_loop(objective, solver, recorded)
         elif space.xp is np:
-            record = exact(objective, solver, chosen)
+            record = exact_path(objective, solver, recorded)
         else:
-            record = exact_traced(objective, solver, chosen)
-        return _path(objective, sample, solver, chosen, record)
+            record = traced_exact_path(objective, solver, recorded)
+        return _path(objective, sample, solver, recorded, record)
 
 
 def _units(space: Namespace, sample: Sample, solver: Any) -> Units:
@@ -144,45 +142,45 @@ def _units(space: Namespace, sample: Sample, solver: Any) -> Units:
     return Units(space, 0, 0)
 
 
-def _chosen(steps: Any, any_size: bool) -> tuple[int, ...]:
+def _recorded_steps(steps: Any, any_size: bool) -> tuple[int, ...]:
     """The steps to record."""
     remedy = "must be an integer ≥ 0, or an array of increasing ones"
     numbers, single = listed_steps(steps, remedy)
     if any(later <= earlier for earlier, later in pairwise(numbers)):
         raise InvalidValueError("steps", steps, remedy)
-    if numbers[-1] >= LONGEST and (single or not any_size):
+    if numbers[-1] >= MAX_STEPS and (single or not any_size):
         remedy = "is too many: this solver is run step by step"
         every = "is too many to record each; pass an array of the steps that are wanted"
         raise InvalidValueError("steps", steps, every if any_size else remedy)
     return tuple(range(numbers[0] + 1)) if single else numbers
 
 
-def _path(objective: Objective, sample: Sample, solver: Any, chosen: tuple[int, ...], record: Record) -> Path:
+def _path(
+    objective: Objective, sample: Sample, solver: Any, recorded: tuple[int, ...], record: Record
+) -> Path:
     """Up to the first record that is near enough; where that cannot be looked at, held there to the end."""
-    space = objective.space
-    xp = space.xp
-    recorded, kind = chosen[: len(record.loss)], _integers(space, chosen[-1])
-    widest = float(np.finfo(kind).max) if np.issubdtype(kind, np.floating) else math.inf
-    steps = xp.asarray(np.array([min(k, widest) for k in recorded], dtype=kind))
-    enough = stops(objective, solver, record)
-    allowance = xp.broadcast_to(bound_roundings(objective, record), record.loss.shape)
-    units = objective.units
+    space, units = objective.space, objective.units
+    xp, dtype = space.xp, _step_type(space, recorded[-1])
+    largest = float(np.finfo(dtype).max) if np.issubdtype(dtype, np.floating) else math.inf
+    steps = xp.asarray(np.array([min(k, largest) for k in recorded[: len(record.loss)]], dtype=dtype))
+    stopped = stops(objective, solver, record)
+    roundings = xp.broadcast_to(bound_roundings(objective, record), record.loss.shape)
     start_loss = units.loss(objective.start_loss)
     if is_concrete(start_loss) and not bool(xp.isfinite(start_loss)):
         refuse_infinite(space, objective.X)
         reject("y", sample.y, "is so far from X·start that squared residuals overflow; rescale y")
     theta = sample.start + units.displacement(record.displacement)
-    distance, allowance = units.displacement(record.distance), units.displacement(allowance)
+    distance, roundings = units.displacement(record.distance), units.displacement(roundings)
     if is_concrete(theta) and bool(xp.isfinite(record.distance).all()) and not bool(xp.isfinite(theta).all()):
         reject("X", sample.X, "is so small beside y that the path overflows; rescale the columns")
-    rows = (theta, units.loss(record.loss), steps, distance, allowance)
+    rows = (theta, units.loss(record.loss), steps, distance, roundings)
     slope = units.slope(record.slope)
-    if is_concrete(enough):
-        end = int(enough.argmax()) + 1 if bool(enough.any()) else len(enough)
+    if is_concrete(stopped):
+        end = int(stopped.argmax()) + 1 if bool(stopped.any()) else len(stopped)
         rows, last = tuple(row[:end] for row in rows), end - 1
     else:
-        last = xp.where(enough.any(), enough.argmax(), len(enough) - 1)
-        rows = tuple(row[xp.minimum(xp.arange(len(enough)), last)] for row in rows)
+        last = xp.where(stopped.any(), stopped.argmax(), len(stopped) - 1)
+        rows = tuple(row[xp.minimum(xp.arange(len(stopped)), last)] for row in rows)
     certified = (
         objective.affordable or isinstance(solver, Linear) or not hasattr(solver, "smallest_curvature")
     )
@@ -196,7 +194,7 @@ def _path(objective: Objective, sample: Sample, solver: Any, chosen: tuple[int, 
     )
 
 
-def _integers(space: Namespace, largest: int) -> Any:
+def _step_type(space: Namespace, largest: int) -> Any:
     """The integer type that holds the steps; beyond every one of them, floats (at most the largest)."""
     widest = 2**63 if space.xp is np or jax.config.jax_enable_x64 else 2**31  # pyright: ignore
     return (np.int64 if widest > 2**31 else np.int32) if largest < widest else space.dtype

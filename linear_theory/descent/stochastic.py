@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from ..arrays import Array
-from ..errors import InvalidTypeError, InvalidValueError
+from ..arrays import Array, integer
+from ..errors import InvalidValueError
+from .linear import check_settings
 from .objective import Objective
-from .settings import check_settings
 
 __all__ = ["StochasticGradient"]
 
@@ -51,15 +50,10 @@ class StochasticGradient:
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("seed", 0)):
             value, remedy = getattr(self, name), f"must be an integer ≥ {least}"
-            try:
-                whole = operator.index(value)
-            except TypeError:
-                raise InvalidTypeError(name, value, remedy) from None
-            if isinstance(value, bool):
-                raise InvalidTypeError(name, value, remedy)
-            if not least <= whole < 2**31:
+            number = integer(name, value, remedy)
+            if not least <= number < 2**31:
                 raise InvalidValueError(name, value, remedy + " and < 2³¹")
-            object.__setattr__(self, name, whole)
+            object.__setattr__(self, name, number)
         check_settings(self)
 
     def init(self, objective: Objective, displacement: Array) -> tuple[Array, Any]:
@@ -73,8 +67,8 @@ class StochasticGradient:
         if self.learning_rate is not None:
             return objective.units.rate(self.learning_rate)
         rows = objective.row_curvatures
-        whole = objective.limit.largest if objective.affordable else rows.mean()
-        curvature = (1 - 1 / self.batch_size) * whole + rows.max() / self.batch_size
+        mean = objective.limit.largest if objective.affordable else rows.mean()
+        curvature = (1 - 1 / self.batch_size) * mean + rows.max() / self.batch_size
         return 1 / xp.where(curvature > 0, curvature, 1.0)
 
     def step(self, objective: Objective, displacement: Array, state: Any) -> tuple[Array, Any]:
@@ -85,11 +79,11 @@ class StochasticGradient:
             source, once = jax.random.split(source)
             batch = jax.random.randint(once, (self.batch_size,), 0, objective.count)
         rows = objective.X[batch]
-        left = objective.weights[batch] * (rows @ displacement - objective.residual[batch])
-        return displacement - 2 * rate / self.batch_size * (left @ rows), (rate, source)
+        minus_residual = objective.weights[batch] * (rows @ displacement - objective.residual[batch])
+        return displacement - 2 * rate / self.batch_size * (minus_residual @ rows), (rate, source)
 
 
-def _rebuilt(fixed: tuple[int, int], leaves: Any) -> StochasticGradient:
+def _unflatten(fixed: tuple[int, int], leaves: Any) -> StochasticGradient:
     solver = object.__new__(StochasticGradient)
     for name, value in zip(
         ("batch_size", "seed", "learning_rate", "tolerance"), (*fixed, *leaves), strict=True
@@ -101,5 +95,5 @@ def _rebuilt(fixed: tuple[int, int], leaves: Any) -> StochasticGradient:
 jax.tree_util.register_pytree_node(
     StochasticGradient,
     lambda solver: ((solver.learning_rate, solver.tolerance), (solver.batch_size, solver.seed)),
-    _rebuilt,
+    _unflatten,
 )

@@ -13,7 +13,7 @@ from ..trees import is_concrete
 
 __all__ = ["Units"]
 
-ROOT = 8
+WINDOW_ROOT = 8
 """Within the eighth root of the largest float numbers stay as they are: conjugate gradients take fourth powers."""
 
 
@@ -42,8 +42,7 @@ class Units(NamedTuple):
             largest = (xp.maximum(X.max(axis=1), -X.min(axis=1)) * root).max()
             labels = (xp.abs(y) * root).max()
         labels = xp.maximum(labels, largest * xp.abs(start).max())
-        whole = lambda value: _exponent(space, value)
-        return cls(space, whole(largest), whole(labels))
+        return cls(space, _exponent(space, largest), _exponent(space, labels))
 
     @property
     def ordinary(self) -> bool:
@@ -90,7 +89,7 @@ class Units(NamedTuple):
 
 def _exponent(space: Namespace, value: Array) -> Array:
     """Of the power of two at ``value``, 0 if it is within the window, not finite, or 0."""
-    xp, window = space.xp, np.finfo(space.dtype).maxexp // ROOT
+    xp, window = space.xp, np.finfo(space.dtype).maxexp // WINDOW_ROOT
     exponent = xp.frexp(xp.where(value > 0, value, 1.0))[1]
     ordinary = (abs(exponent) < window) | ~xp.isfinite(value)
     return xp.where(ordinary, 0, exponent)

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, positive
+from ..arrays import Array, Namespace, bounded, finite, integer, namespace, positive, require, shaped
 from ..covariance import Dense, Operator
 from ..errors import DivergenceError, InvalidTypeError, InvalidValueError, reject
-from ..powers import count_steps, listed_steps
-from ..propagator import Decay, Displacement, propagate
+from ..propagator.apply import Decay, propagate
+from ..propagator.powers import GeometricSum, count_steps, listed_steps
 from ..trees import is_concrete
 from . import products
-from .engine import engine, joined
-from .features import Features
-from .spectra import lanczos
+from .products import Model, common_engine, lanczos, run_in_jax
 
 __all__ = ["Linearization", "Modes", "Spectrum"]
 
 
-MANY = 1000
-"""Steps beyond which K roundings are worth a second look."""
+NULL_SPACE_STEPS = 1000
+"""Steps beyond which the rounding of a null space, K times as large, is taken out."""
 
 
 class Spectrum(NamedTuple):
@@ -46,7 +46,7 @@ class Modes(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Linearization(Features):
+class Linearization:
     """f(X; θ) ≈ f(X; θ*) + J(θ − θ*) on n samples; made by :func:`linearize`. J itself is never formed unless asked.
 
     θ is always one vector (P,), or several (m, P); ``flatten`` and ``unflatten`` lead from and to the model's own
@@ -65,7 +65,166 @@ class Linearization(Features):
     [1. 2.] [1. 4.] [ 0. -1.] [0. 1.]
     """
 
-    @joined
+    model: Model
+    start: Array  # θ*, (P,)
+    X: Array
+    outputs: Array  # f(X; θ*), (n,) or (n, k)
+    residuals: Array  # y − f(X; θ*)
+
+    @property
+    def losses(self) -> Array:
+        """‖rᵢ‖² (n,), what the weights are made of.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lin = lt.linearize(lambda w, X: X @ w, np.zeros(2), np.eye(2), np.array([1.0, 3.0]))
+        >>> print(lt.flow_weights(lin.losses).round(4))  # ready for the weights: losses 1 and 9, median 5
+        [0.8187 0.1653]
+        """
+        return (self.residuals**2).reshape(self.count, -1).sum(axis=1)
+
+    @property
+    def count(self) -> int:
+        """n, the number of samples.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lt.linearize(lambda w, X: X @ w, np.zeros(2), np.ones((5, 2)), np.ones(5)).count
+        5
+        """
+        return self.X.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """P, the number of parameters.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lt.linearize(lambda w, X: X @ w, np.zeros(2), np.ones((5, 2)), np.ones(5)).dim
+        2
+        """
+        return self.start.shape[0]
+
+    def flatten(self, params: Any) -> Array:
+        """The model's parameters, a pytree like θ*, as one vector (P,).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> model = lambda params, X: X @ params["slope"] + params["bias"]
+        >>> params = {"bias": np.array(1.0), "slope": np.array([2.0, 3.0])}
+        >>> lin = lt.linearize(model, params, np.ones((4, 2)), np.ones(4))
+        >>> print(lin.flatten(params))  # in the order of jax.tree.leaves
+        [1. 2. 3.]
+        """
+        leaves, structure = jax.tree.flatten(params)
+        if structure != self.model.structure or tuple(map(np.shape, leaves)) != self.model.shapes:
+            raise InvalidTypeError("params", structure, f"must be built like θ*: {self.model.structure}")
+        space = namespace(self.start, leaves)
+        any_ndim = tuple(range(9))
+        return space.xp.concatenate([finite(space, "params", leaf, any_ndim).reshape(-1) for leaf in leaves])
+
+    @common_engine
+    def unflatten(self, theta: Array) -> Any:
+        """(P,) → the model's parameters; (m, P) → each leaf with a first axis m.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> model = lambda params, X: X @ params["slope"] + params["bias"]
+        >>> params = {"bias": np.array(1.0), "slope": np.array([2.0, 3.0])}
+        >>> lin = lt.linearize(model, params, np.ones((4, 2)), np.ones(4))
+        >>> print(lin.unflatten(lin.start + 1)["slope"])
+        [3. 4.]
+        """
+        return self.model.unflatten(self._several("theta", theta, (self.dim,)))
+
+    # ------------------------------------------------------------------------------------------- products
+
+    @common_engine
+    def jvp(self, direction: Array) -> Array:
+        """J v in the shape of the outputs, for v (P,), or for each row of (m, P): ``(m, *outputs)``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lin = lt.linearize(lambda w, X: X @ w**2, np.array([1.0, 2.0]), np.eye(2), np.ones(2))
+        >>> print(lin.jvp(np.array([1.0, 1.0])))  # J = diag(2w)
+        [2. 4.]
+        """
+        return self._forward(self._several("direction", direction, (self.dim,)))
+
+    @common_engine
+    def vjp(self, cotangent: Array) -> Array:
+        """Jᵀu (P,) for u in the shape of the outputs, or for each of ``(m, *outputs)``: (m, P).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lin = lt.linearize(lambda w, X: X @ w**2, np.array([1.0, 2.0]), np.eye(2), np.ones(2))
+        >>> print(lin.vjp(np.array([1.0, 10.0])))
+        [ 2. 40.]
+        """
+        return self._back(self._several("cotangent", cotangent, self.outputs.shape))
+
+    def jacobian(self) -> Array:
+        """J as an array ``(*outputs, P)``: n·k·P numbers.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lin = lt.linearize(lambda w, X: X @ w**2, np.array([1.0, 2.0]), np.eye(2), np.ones(2))
+        >>> print(lin.jacobian().tolist())
+        [[2.0, 0.0], [0.0, 4.0]]
+        """
+        return self._run(lambda t, X: products.jacobian(self.model, t, X), self.start, self.X)
+
+    @common_engine
+    def outputs_at(self, theta: Array) -> Array:
+        """f(X; θ*) + J(θ − θ*) in the shape of the outputs for θ (P,), or ``(m, *outputs)`` for (m, P).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> lin = lt.linearize(lambda w, X: X @ w**2, np.array([1.0, 2.0]), np.eye(2), np.ones(2))
+        >>> print(lin.outputs_at(np.array([1.5, 2.0])))  # the model itself gives 2.25 and 4
+        [2. 4.]
+        """
+        return self.outputs + self._forward(self._several("theta", theta, (self.dim,)) - self.start)
+
+    def within(self, space: Namespace) -> Self:
+        """The same in another engine or precision: itself, where it is there already.
+
+        Examples
+        --------
+        >>> import jax.numpy as jnp
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> from linear_theory.arrays import namespace
+        >>> lin = lt.linearize(lambda w, X: X @ w, np.zeros(2), np.eye(2), np.ones(2))
+        >>> moved = lin.within(namespace(jnp.float32(0.0)))
+        >>> print(lin.start.dtype, moved.start.dtype)
+        float64 float32
+        """
+        if space == self._space:
+            return self
+        X = space.array(self.X) if jnp.issubdtype(self.X.dtype, np.floating) else space.xp.asarray(self.X)
+        floats = {name: space.array(getattr(self, name)) for name in ("start", "outputs", "residuals")}
+        return replace(self, X=X, **floats)
+
+    @common_engine
     def gradient(self, weights: Array | None = None) -> Array:
         """∇L(θ*) = −(2/n) JᵀWr, shape (P,).
 
@@ -81,7 +240,7 @@ class Linearization(Features):
 
     # -------------------------------------------------------------------------------------------- spectra
 
-    @joined
+    @common_engine
     def spectrum(self, count: int, weights: Array | None = None) -> Spectrum:
         """The ``count`` largest eigenvalues of the Gauss-Newton matrix JᵀWJ/n, half of ∇²L where r = 0.
 
@@ -101,25 +260,23 @@ class Linearization(Features):
         >>> print(lin.spectrum(2).values.round(4))
         [2.  0.5]
         """
-        if isinstance(count, bool) or not isinstance(count, int | np.integer):
-            raise InvalidTypeError("count", count, "must be an integer ≥ 1")
+        count = integer("count", count, "must be an integer ≥ 1")
         if not 1 <= count <= self._size:
             reject("count", count, f"must be from 1 to min(n·k, P) = {self._size}")
         roots = self._weights(weights) ** 0.5
         if is_concrete(self, roots) and count < self._size - 1:
-            values, vectors = lanczos(self._space, self._times(roots), self._size, int(count))
+            values, vectors = lanczos(self._space, self._times(roots), self._size, count)
         else:
             values, vectors = Dense(self._gram(roots)).eigh()
             values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-        found, seen = vectors.T, ~(values <= 0)  # NaN, where something is not known, is no 0
+        directions, nonzero = vectors.T, ~(values <= 0)  # NaN, where something is not known, is no 0
         if self._dual:
-            lengths = self._space.xp.where(seen, self.count * values, 1.0) ** 0.5
-            found = (
-                self._back(self._sample(roots) * found.reshape(-1, *self.outputs.shape)) / lengths[:, None]
-            )
-        return Spectrum(values, self._space.xp.where(seen[:, None], found, 0.0))
+            lengths = self._space.xp.where(nonzero, self.count * values, 1.0) ** 0.5
+            coefficients = self._sample(roots) * directions.reshape(-1, *self.outputs.shape)
+            directions = self._back(coefficients) / lengths[:, None]
+        return Spectrum(values, self._space.xp.where(nonzero[:, None], directions, 0.0))
 
-    @joined
+    @common_engine
     def modes(self, weights: Array, count: int) -> Modes:
         """What the weights slow, and by how much: JᵀWJ u = ratio · JᵀJ u, on the ``count`` top directions of JᵀJ.
 
@@ -143,15 +300,15 @@ class Linearization(Features):
             rank = int((values > 0).sum())
             reject("count", count, f"is more than the rank of the Jacobian, {rank}")
         nearly = vectors / values[:, None] ** 0.5  # orthonormal in JᵀJ/n but for the rounding of small values
-        moved = self._forward(nearly).reshape(count, -1) / self.count**0.5
-        outputs, triangle = self._space.xp.linalg.qr(moved.T)
+        image = self._forward(nearly).reshape(count, -1) / self.count**0.5
+        outputs, triangle = self._space.xp.linalg.qr(image.T)
         whitened = self._space.xp.linalg.solve(triangle.T, nearly)
-        each = self._space.xp.repeat(weights, moved.shape[1] // self.count)[:, None]
-        matrix = outputs.T @ (each * outputs)
-        ratios, turns = self._space.xp.linalg.eigh((matrix + matrix.T) / 2)
-        return Modes(ratios, turns.T @ whitened)
+        of_output = self._space.xp.repeat(weights, image.shape[1] // self.count)[:, None]
+        matrix = outputs.T @ (of_output * outputs)
+        ratios, rotation = self._space.xp.linalg.eigh((matrix + matrix.T) / 2)
+        return Modes(ratios, rotation.T @ whitened)
 
-    @joined
+    @common_engine
     def curvature_ratio(self, direction: Array, weights: Array) -> Array:
         """uᵀJᵀWJu / uᵀJᵀJu: the mean of the weights under (Ju)²; for u (P,), or (m,) for each row of (m, P).
 
@@ -166,10 +323,10 @@ class Linearization(Features):
         0.7500
         """
         weights = self._weights(weights)
-        squares = self._squares(self._moving(direction, (1, 2)))
+        squares = self._squares(self._image(direction, (1, 2)))
         return (squares * weights).sum(axis=-1) / squares.sum(axis=-1)
 
-    @joined
+    @common_engine
     def progress(self, theta: Array, direction: Array) -> Array:
         """The share of the way u that has been gone, as the outputs see it: ⟨J(θ − θ*), Ju⟩/‖Ju‖².
 
@@ -185,13 +342,13 @@ class Linearization(Features):
         [0.    0.5   0.999]
         """
         theta = self._several("theta", theta, (self.dim,))
-        way = self._moving(direction, (1,)).reshape(-1)
-        moved = self._forward(theta - self.start)
-        return moved.reshape(*theta.shape[:-1], -1) @ way / (way @ way)
+        target = self._image(direction, (1,)).reshape(-1)
+        image = self._forward(theta - self.start)
+        return image.reshape(*theta.shape[:-1], -1) @ target / (target @ target)
 
     # ----------------------------------------------------------------------------------------------- path
 
-    @joined
+    @common_engine
     def iterate(self, steps: Any, learning_rate: float | Array, weights: Array | None = None) -> Array:
         """θ_K of gradient descent on the linearised model, exactly: (P,), or (m, P) for several K.
 
@@ -211,23 +368,25 @@ class Linearization(Features):
         [0.999  0.1467]
         """
         space = self._space
-        chosen, single = listed_steps(steps, "must be an integer ≥ 0, or an array of them")
+        chosen, single = listed_steps(steps)
         rate = 2 * positive(space, "learning_rate", learning_rate)
-        weighing = self._weights(weights)
-        roots = weighing**0.5
+        checked = self._weights(weights)
+        roots = checked**0.5
         if self._dual:
             vector = (self._sample(roots) * self.residuals).reshape(-1) / self.count
         else:
-            vector = self._back(self._sample(weighing) * self.residuals) / self.count
+            vector = self._back(self._sample(checked) * self.residuals) / self.count
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # divergence has an error of its own
                 curvature = self._covariance(roots)
-                if self._dual and max(chosen) > MANY:
+                if self._dual and max(chosen) > NULL_SPACE_STEPS:
                     vector = self._without_null(curvature, roots, vector)
-                way = rate * propagate(Displacement(count_steps(space, chosen)), rate, curvature, vector)
+                kernel = GeometricSum(count_steps(space, chosen))
+                displacement = rate * propagate(kernel, rate, curvature, vector)
                 if self._dual:
-                    way = self._back(self._sample(roots) * way.reshape(-1, *self.outputs.shape))
-                theta = self.start + way
+                    coefficients = displacement.reshape(-1, *self.outputs.shape)
+                    displacement = self._back(self._sample(roots) * coefficients)
+                theta = self.start + displacement
         except InvalidValueError as error:
             raise InvalidValueError("steps", steps, f"is out of reach: {error.remedy}") from None
         if is_concrete(theta) and not bool(space.xp.isfinite(theta).all()):
@@ -237,6 +396,66 @@ class Linearization(Features):
         return theta[0] if single else theta
 
     # --------------------------------------------------------------------------------------------- inside
+
+    @property
+    def _space(self) -> Namespace:
+        return namespace(self.start)
+
+    @property
+    def _dual(self) -> bool:
+        return self.outputs.size < self.dim
+
+    @property
+    def _size(self) -> int:
+        return min(self.outputs.size, self.dim)
+
+    def _run(self, function: Callable[..., Array], *arrays: Array) -> Array:
+        return run_in_jax(self._space, function, *arrays)
+
+    def _several(self, name: str, value: Array, shape: tuple[int, ...], both: bool = True) -> Array:
+        """A checked argument of this shape or, with a first axis, several."""
+        ndim = len(shape)
+        array = finite(self._space, name, value, ndim=(ndim, ndim + 1) if both else ndim)
+        if array.shape[array.ndim - ndim :] != shape:
+            shaped(name, array, (*array.shape[: array.ndim - ndim], *shape), "as long as the model says")
+        return array
+
+    def _image(self, direction: Array, axes: tuple[int, ...]) -> Array:
+        """Ju, checked not to be 0: a direction must move an output."""
+        space = self._space
+        image = self._forward(self._several("direction", direction, (self.dim,), 2 in axes))
+        nonzero = self._squares(image).sum(axis=-1) > 0
+        nonzero = nonzero.reshape(*nonzero.shape, *[1] * self.outputs.ndim)
+        return require(space, "direction", image, nonzero, "must move an output, but J times it is 0")
+
+    def _forward(self, directions: Array) -> Array:
+        return self._each(products.jvp, directions, 1)
+
+    def _back(self, cotangents: Array) -> Array:
+        return self._each(products.vjp, cotangents, self.outputs.ndim)
+
+    def _each(self, function: Any, values: Array, ndim: int) -> Array:
+        rows = values if values.ndim > ndim else values[None]
+        results = self._run(lambda t, X, v: function(self.model, t, X, v), self.start, self.X, rows)
+        return results if values.ndim > ndim else results[0]
+
+    def _weights(self, weights: Array | None) -> Array:
+        space = self._space
+        if weights is None:
+            return space.xp.ones(self.count, dtype=space.dtype)
+        array = bounded(
+            space, "weights", weights, lambda v: (v >= 0) & (v < math.inf), "must be finite and ≥ 0", ndim=1
+        )
+        return shaped("weights", array, (self.count,), "one weight for each sample")
+
+    def _sample(self, weights: Array) -> Array:
+        """(n,) to multiply outputs with."""
+        return weights.reshape(-1, *[1] * (self.outputs.ndim - 1))
+
+    def _squares(self, values: Array) -> Array:
+        """``(…, *outputs)`` → (…, n)."""
+        lead = values.shape[: values.ndim - self.outputs.ndim]
+        return (values**2).reshape(*lead, self.count, -1).sum(axis=-1)
 
     def _without_null(self, curvature: Dense | Operator, roots: Array, vector: Array) -> Array:
         """Without what lies in the null space of √W JJᵀ√W, if Jᵀ√W of that is no more than rounding.
@@ -248,10 +467,10 @@ class Linearization(Features):
         null = propagate(Decay(space.xp.asarray(True)), space.array(1.0), curvature, vector)
         probe = space.array(np.random.default_rng(0).standard_normal(self._size))
         both = space.xp.stack([null, probe]).reshape(2, *self.outputs.shape)
-        moved = (self._back(self._sample(roots) * both) ** 2).sum(axis=1)
-        rounding = (16 * self._size * space.eps) ** 2 * moved[1]
-        unseen = moved[0] * (probe @ probe) <= rounding * (null @ null)
-        return space.xp.where(unseen, vector - null, vector)
+        squares = (self._back(self._sample(roots) * both) ** 2).sum(axis=1)
+        rounding = (16 * self._size * space.eps) ** 2 * squares[1]
+        is_rounding = squares[0] * (probe @ probe) <= rounding * (null @ null)
+        return space.xp.where(is_rounding, vector - null, vector)
 
     def _gram(self, roots: Array) -> Array:
         make = lambda t, X, r: products.gram(self.model, self._dual, self._size, t, X, r)
@@ -260,9 +479,9 @@ class Linearization(Features):
     def _times(self, roots: Array) -> Callable[[Array], Array]:
         """v → A v in the smaller space; the rows go to JAX once."""
         space, model, dual = self._space, self.model, self._dual
-        fixed = self._run(lambda *arrays: arrays, self.start, self.X, roots)
-        return lambda v: engine(
-            space, lambda *a: products.compiled_product(model, dual, *a), *fixed, space.array(v)
+        operands = self._run(lambda *arrays: arrays, self.start, self.X, roots)
+        return lambda v: run_in_jax(
+            space, lambda *a: products.compiled_product(model, dual, *a), *operands, space.array(v)
         )
 
     def _covariance(self, roots: Array) -> Dense | Operator:

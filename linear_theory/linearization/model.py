@@ -14,9 +14,8 @@ from ..errors import InvalidTypeError, LinearTheoryError, reject
 from ..reading import read
 from ..tables import same_rows
 from ..trees import is_concrete
-from .engine import engine
 from .linear import Linearization
-from .products import Model, outputs
+from .products import Model, outputs, run_in_jax
 
 __all__ = ["linearize"]
 
@@ -75,7 +74,7 @@ def linearize(predict: Callable[[Any, Array], Array], params: Any, X: Array, y: 
     same_rows(X=X, y=y)
     X = _rows(space, X)
     y = finite(space, "y", y, ndim=(1, 2))
-    evaluate = lambda rows: engine(space, lambda t, x: outputs(model, t, x), start, rows)
+    evaluate = lambda rows: run_in_jax(space, lambda t, x: outputs(model, t, x), start, rows)
     try:
         values = evaluate(X)
     except TypeError as error:  # the model's own complaint, under our name; its traceback stays in sight
@@ -95,18 +94,18 @@ def linearize(predict: Callable[[Any, Array], Array], params: Any, X: Array, y: 
 
 
 def _check_rows(
-    space: Namespace, predict: Any, evaluate: Callable[[Array], Array], X: Array, all_: Array
+    space: Namespace, predict: Any, evaluate: Callable[[Array], Array], X: Array, values: Array
 ) -> None:
     """The first and the last row alone, against themselves among the others."""
-    slack = 1e3 * space.eps * abs(all_).max()
+    slack = 1e3 * space.eps * abs(values).max()
     for where, row in (("first", slice(0, 1)), ("last", slice(-1, None))):
         try:
             alone = evaluate(X[row])
         except TypeError:
             alone = None
-        if alone is None or alone.shape != all_[row].shape:
+        if alone is None or alone.shape != values[row].shape:
             reject("predict", predict, f"must act row by row: it does not take the {where} row alone")
-        if not bool(abs(alone - all_[row]).max() <= slack):
+        if not bool(abs(alone - values[row]).max() <= slack):
             reject("predict", predict, f"must act row by row: the {where} output changes with the other rows")
 
 

@@ -1,28 +1,50 @@
-"""A model with its parameters in one vector, and the products with its Jacobian; all of it JAX."""
+"""A model with its parameters in one vector, products with its Jacobian J, and the spectrum of what they make.
+
+All of the model is JAX: for NumPy arguments it is run in JAX in float64, and the results go back.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
-from ..arrays import Array
-from ..errors import InvalidTypeError
+from ..arrays import Array, Namespace, namespace
+from ..errors import InvalidTypeError, reject
 
-__all__ = ["Model", "gram", "jacobian", "jvp", "outputs", "product", "vjp"]
+__all__ = [
+    "Model",
+    "common_engine",
+    "compiled_product",
+    "gram",
+    "jacobian",
+    "jvp",
+    "lanczos",
+    "outputs",
+    "run_in_jax",
+    "vjp",
+]
 
-BATCH, ENTRIES = 64, 2**22
+S = TypeVar("S")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_BATCH, MAX_ENTRIES = 64, 2**22
 """Vectors of which products are taken at a time, fewer where there are many rows or parameters."""
 
 
 def batch(*sizes: int) -> int:
     """How many at a time, where each takes memory like the largest of ``sizes``."""
-    return max(1, min(BATCH, ENTRIES // max(sizes)))
+    return max(1, min(MAX_BATCH, MAX_ENTRIES // max(sizes)))
 
 
 @dataclass(frozen=True)
@@ -101,10 +123,10 @@ def product(model: Model, dual: bool, theta: Array, X: Array, roots: Array, vect
     backward = jax.linear_transpose(forward, theta)
     scale = roots.reshape(-1, *[1] * (value.ndim - 1))
     if dual:
-        (moved,) = backward(scale * vector.reshape(value.shape))
-        return (scale * forward(moved)).reshape(-1) / X.shape[0]
-    (moved,) = backward(scale * scale * forward(vector))
-    return moved / X.shape[0]
+        (back,) = backward(scale * vector.reshape(value.shape))
+        return (scale * forward(back)).reshape(-1) / X.shape[0]
+    (back,) = backward(scale * scale * forward(vector))
+    return back / X.shape[0]
 
 
 compiled_product = jax.jit(product, static_argnums=(0, 1))
@@ -116,3 +138,41 @@ def gram(model: Model, dual: bool, dim: int, theta: Array, X: Array, roots: Arra
     one = lambda vector: product(model, dual, theta, X, roots, vector)
     rows = jax.lax.map(one, jnp.eye(dim, dtype=theta.dtype), batch_size=batch(*X.shape[:1], model.dim))
     return (rows + rows.T) / 2
+
+
+def lanczos(space: Namespace, times: Callable[[Array], Array], size: int, count: int) -> tuple[Array, Array]:
+    """The ``count`` largest eigenvalues, descending, zero where they are rounding, and vectors in columns."""
+    first = np.random.default_rng(0).standard_normal(size).astype(space.dtype)  # the same each time
+    matvec = lambda v: np.asarray(times(v.reshape(-1)))
+    if not matvec(first).any():  # ARPACK would find no vector to go on with
+        return space.xp.zeros(count, dtype=space.dtype), space.xp.eye(size, count, dtype=space.dtype)
+    operator: Any = LinearOperator((size, size), matvec=matvec, dtype=space.dtype)  # pyright: ignore
+    try:
+        values, vectors = eigsh(operator, k=count, which="LA", v0=first)
+    except ArpackError as error:
+        failure = f"must be another number: Lanczos has not found them all ({error}); {size} takes no Lanczos"
+    else:
+        values = np.where(values <= size * space.eps * values[-1], 0.0, values)
+        return space.array(values[::-1].copy()), space.array(vectors[:, ::-1].copy())
+    return reject("count", count, failure)
+
+
+def run_in_jax(space: Namespace, function: Callable[..., Any], *arrays: Array) -> Any:
+    """``function(*arrays)``, which is JAX: as it is, or from NumPy in float64 and back."""
+    if space.xp is not np:
+        return function(*arrays)
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():  # also inside somebody's jit
+        return jax.tree.map(np.asarray, function(*map(jnp.asarray, arrays)))
+
+
+def common_engine(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """A method of which the object is one argument among others: a JAX array among them decides for all."""
+
+    @functools.wraps(method)
+    def call(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        space = namespace(self, args, kwargs)
+        for name, value in inspect.signature(method).bind(self, *args, **kwargs).arguments.items():
+            space.refuse_half(name, value)
+        return method(self.within(space), *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+
+    return call

@@ -10,7 +10,7 @@ import numpy as np
 from ..arrays import Array
 from ..trees import pytree
 
-__all__ = ["Covariance", "Enough", "Reach", "anything", "settles"]
+__all__ = ["Covariance", "InvariantSubspace", "StoppingTest", "accept_any", "converged"]
 
 
 class Covariance(Protocol):
@@ -34,11 +34,13 @@ class Covariance(Protocol):
     def apply(self, vector: Array) -> Array: ...
     def quadratic(self, vector: Array) -> Array: ...
     def dense(self) -> Array: ...
-    def reach(self, vector: Array, enough: Enough) -> Reach: ...
+
+    # ``stop`` is asked of each space that has grown so far whether it is large enough; exact spaces never ask.
+    def reach(self, vector: Array, stop: StoppingTest) -> InvariantSubspace: ...
 
 
 @pytree
-class Reach:
+class InvariantSubspace:
     """A vector v in an orthonormal basis B of a space that holds v and that A maps into itself.
 
     Whatever is made of A and v, φ(A)v for every φ, is made of BᵀA B and Bᵀv. A row of zeros in ``basis``
@@ -53,7 +55,7 @@ class Reach:
     >>> import numpy as np
     >>> import linear_theory as lt
     >>> problem = lt.paper_problem(0.6, dim=10**6)
-    >>> reach = problem.target_operator.reach(problem.shift, lt.covariance.anything)
+    >>> reach = problem.target_operator.reach(problem.shift, lambda subspace: True)
     >>> print(reach.covariance.dim, reach.rest, reach.embed(reach.coordinates)[:3])
     2 1.0 [1. 0. 0.]
     """
@@ -72,42 +74,36 @@ class Reach:
         return 0.0 * vector if self.basis is None else vector - (vector @ self.basis.T) @ self.basis
 
 
-Enough = Callable[[Reach], bool]
-"""Whether a space that still grows, a Krylov space, is large enough for what is wanted of it."""
+StoppingTest = Callable[[InvariantSubspace], bool]
+"""Whether a space that still grows, a Krylov space, is large enough for what is asked of it."""
 
 
-def anything(reach: Reach) -> bool:
-    """The first space will do.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import linear_theory as lt
-    >>> A = lt.covariance.Operator(lambda v: np.linspace(1.0, 2.0, v.size) * v, 1000)
-    >>> A.reach(np.ones(1000), lt.covariance.anything).covariance.dim  # the first that is looked at
-    16
-    """
+def accept_any(subspace: InvariantSubspace) -> bool:
+    """The stopping test that the first space passes."""
     return True
 
 
-def settles(wanted: Callable[[Reach], tuple[Array, Array | float]]) -> Enough:
-    """Enough where what is ``wanted`` of the space no longer changes when the space grows.
+def converged(result: Callable[[InvariantSubspace], tuple[Array, Array | float]]) -> StoppingTest:
+    """The stopping test that a space passes where the ``result`` no longer changes when the space grows.
 
-    ``wanted`` gives an array, (…, m) in the basis of the space, and the size that its rounding errors are on.
+    ``result`` of a space is an array, (…, m) in the basis of the space, and the size that its rounding errors are on.
 
     Examples
     --------
     >>> import numpy as np
     >>> import linear_theory as lt
+    >>> from linear_theory.covariance.subspace import accept_any, converged
     >>> A = lt.covariance.Operator(lambda v: np.linspace(1.0, 2.0, v.size) * v, 1000)
-    >>> image = lambda reach: (reach.covariance.apply(reach.coordinates), 2.0)
-    >>> A.reach(np.ones(1000), lt.covariance.settles(image)).covariance.dim  # the second shows no change
+    >>> A.reach(np.ones(1000), accept_any).covariance.dim  # the first that is looked at
+    16
+    >>> image = lambda subspace: (subspace.covariance.apply(subspace.coordinates), 2.0)
+    >>> A.reach(np.ones(1000), converged(image)).covariance.dim  # the second shows no change
     32
     """
     last: list[Array] = []
 
-    def enough(reach: Reach) -> bool:
-        now, scale = wanted(reach)
+    def stop(subspace: InvariantSubspace) -> bool:
+        now, scale = result(subspace)
         before = last.pop() if last else None
         last.append(now)
         if before is None:
@@ -115,10 +111,10 @@ def settles(wanted: Callable[[Reach], tuple[Array, Array | float]]) -> Enough:
         gap = np.array(now)
         gap[..., : before.shape[-1]] -= before
         rounding = np.finfo(float).eps * scale
-        return bool(np.linalg.norm(gap) <= SETTLED * np.linalg.norm(now) + 4 * rounding)
+        return bool(np.linalg.norm(gap) <= CONVERGED_RTOL * np.linalg.norm(now) + 4 * rounding)
 
-    return enough
+    return stop
 
 
-SETTLED = 2.0**-46
-"""64 roundings: relative change beside which a growing space has settled."""
+CONVERGED_RTOL = 2.0**-46
+"""64 roundings: relative change beside which a growing space has converged."""

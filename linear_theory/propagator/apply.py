@@ -16,81 +16,22 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import factorial
 
-from .arrays import Array, namespace
-from .covariance import Covariance, Downdated, Reach, anything, settles
-from .covariance.dense import beside
-from .covariance.spectrum import Spectrum
+from ..arrays import Array, namespace
+from ..covariance import Covariance, Downdated
+from ..covariance.dense import beside
+from ..covariance.spectrum import Spectrum
+from ..covariance.subspace import InvariantSubspace, accept_any, converged
+from ..trees import pytree
 from .matrix_functions import Kernel, derivative, differentiable_once, fixed
-from .powers import Steps, one_minus_power, power, signed_power
-from .trees import pytree
 
 __all__ = [
     "Decay",
-    "Displacement",
     "Inverse",
-    "Power",
+    "invariant_subspace",
     "largest_reached",
     "propagate",
-    "reach_of",
     "steepest",
 ]
-
-
-@pytree
-class Power(Kernel):
-    """φ(x) = (1 − x)^K: K steps of gradient descent, x = 2ηλ."""
-
-    steps: Steps
-
-    def value(self, x: Array) -> Array:
-        return power(x, self.steps.per_row())
-
-    def divided_difference(self, x: Array, y: Array) -> Array:
-        steps = self.steps.per_row()
-        xp = namespace(x, y, steps.count).xp
-        far, gap = xp.maximum(abs(1 - x), abs(1 - y)), abs(x - y)
-        # Same side of 1: with L = log(near/far), far^(K−1) · expm1(K L)/expm1(L), which tends to K.
-        distinct = gap > 0
-        with np.errstate(divide="ignore"):
-            logs = xp.log1p(-xp.where(distinct, xp.minimum(gap / xp.where(far > 0, far, 1.0), 1.0), 0.5))
-        growth = xp.expm1(steps.count * xp.where(steps.count == 0, -1.0, logs)) / xp.expm1(logs)
-        leading = signed_power(1 - far, steps.before) * xp.where(distinct, growth, steps.count)
-        both_above = (xp.maximum(x, y) > 1) & ~steps.odd  # one of them may be exactly 1
-        same = xp.where(steps.count == 0, 0.0, xp.where(both_above, leading, -leading))
-        across = (signed_power(x, steps) - signed_power(y, steps)) / xp.where(distinct, x - y, 1.0)
-        return xp.where((x - 1) * (y - 1) < 0, across, same)
-
-    def taylor(self, x: Array, count: int) -> Array:
-        """(−1)^j C(K, j) (1 − x)^(K−j)."""
-        space, steps = namespace(x, self.steps.count), self.steps.per_row()
-        j = np.arange(count).reshape(-1, *[1] * max(np.ndim(x), steps.count.ndim))
-        # C(K, j) is 0 beyond j = K, where the power would have a negative exponent.
-        factors = space.array(-1.0 / np.maximum(j, 1)) * (steps.count - space.array(j - 1))
-        binomial = space.xp.cumprod(space.xp.where(j == 0, 1.0, factors), axis=0)
-        return binomial * signed_power(x, steps.less(j))
-
-    def radius(self, x: Array) -> Array:
-        """|1 − x|/K, over which (1 − x)^K changes by a factor e at most."""
-        count = self.steps.per_row().count
-        return abs(1 - x) / namespace(x, count).xp.maximum(count, 1.0)
-
-
-@pytree
-class Displacement(Kernel):
-    """ψ(x) = (1 − (1 − x)^K)/x, K at 0: the way that K steps go along a gradient. It is −φ[x, 0], φ(x) = (1 − x)^K."""
-
-    steps: Steps
-
-    def value(self, x: Array) -> Array:
-        xp, steps = namespace(x, self.steps.count).xp, self.steps.per_row()
-        still = x == 0
-        return xp.where(still, steps.count, one_minus_power(x, steps) / xp.where(still, 1.0, x))
-
-    def divided_difference(self, x: Array, y: Array) -> Array:
-        return self.differences(x, y)
-
-    def differences(self, *points: Array) -> Array:
-        return -Power(self.steps).differences(*points, 0.0 * points[0])
 
 
 @pytree
@@ -136,17 +77,17 @@ class Inverse(Kernel):
     def differences(self, *points: Array) -> Array:
         """(−1)^n/(x₀ ⋯ xₙ); NaN at 0."""
         xp = namespace(points).xp
-        found = -1.0
+        product = -1.0
         for x in points:
-            found = -found / xp.where(x > 0, x, math.nan)
-        return found
+            product = -product / xp.where(x > 0, x, math.nan)
+        return product
 
 
 LOW_RANK = "what leaves the span of a low rank; where d is small, give the covariance as its matrix"
 
 
-class Spread(NamedTuple):
-    """A vector v and its reach's eigenbasis: x = scale · eigenvalue, φ(x), coordinates, eigenvectors."""
+class Expansion(NamedTuple):
+    """A vector v in its reach's eigenbasis: x = scale · eigenvalue, φ(x), coordinates, eigenvectors."""
 
     vector: Array
     x: Array
@@ -164,33 +105,36 @@ class Spread(NamedTuple):
         return main * self.vector + ((self.factors - main) * self.coordinates) @ self.vectors.T
 
 
-def _spread(kernel: Kernel, scale: Array, reach: Reach, found: Spectrum) -> Spread:
+def _expand(kernel: Kernel, scale: Array, reach: InvariantSubspace, spectrum: Spectrum) -> Expansion:
     """φ is 0 where it would only blow up rounding."""
     with np.errstate(over="ignore"):  # a step or a time beyond the floats, along what is steep
-        x = scale[..., None] * found.values
+        x = scale[..., None] * spectrum.values
     factors = kernel.value(x)
-    kept = found.reached | (abs(factors) <= 1)
+    kept = spectrum.reached | (abs(factors) <= 1)
     factors = namespace(factors).xp.where(kept, factors, 0.0)
-    return Spread(reach.coordinates, x, factors, found.coordinates, found.vectors)
+    return Expansion(reach.coordinates, x, factors, spectrum.coordinates, spectrum.vectors)
 
 
-def reach_of(kernel: Kernel, scale: Array, covariance: Covariance, vector: Array) -> Reach:
+def invariant_subspace(
+    kernel: Kernel, scale: Array, covariance: Covariance, vector: Array
+) -> InvariantSubspace:
     """The reach of A from v, large enough for φ(scale·A)v."""
 
-    def wanted(reach: Reach) -> tuple[Array, Array]:
+    def image(reach: InvariantSubspace) -> tuple[Array, Array]:
         """φ(X)v, and what rounding the eigenvalues, by ε of the largest, does to it."""
-        spread = _spread(kernel, scale, reach, reach.covariance.spectrum(reach.coordinates))
-        slopes = np.where(spread.factors == 0, 0.0, kernel.divided_difference(spread.x, spread.x))
-        moved = abs(spread.factors).max() + spread.x.max() * abs(slopes).max()
-        return spread.result, math.sqrt(spread.factors.size) * moved * abs(vector).max()
+        expansion = _expand(kernel, scale, reach, reach.covariance.spectrum(reach.coordinates))
+        x, factors = expansion.x, expansion.factors
+        slopes = np.where(factors == 0, 0.0, kernel.divided_difference(x, x))
+        rounding = abs(factors).max() + x.max() * abs(slopes).max()
+        return expansion.result, math.sqrt(factors.size) * rounding * abs(vector).max()
 
-    return covariance.reach(vector, settles(wanted))
+    return covariance.reach(vector, converged(image))
 
 
 def _propagate(kernel: Kernel, scale: Array, covariance: Covariance, vector: Array | None) -> Array:
-    reach = reach_of(kernel, scale, covariance, _start(covariance, vector))
-    found = reach.covariance.spectrum(reach.coordinates)
-    return reach.embed(_spread(kernel, scale, reach, found).result)
+    reach = invariant_subspace(kernel, scale, covariance, _start(covariance, vector))
+    spectrum = reach.covariance.spectrum(reach.coordinates)
+    return reach.embed(_expand(kernel, scale, reach, spectrum).result)
 
 
 def _start(covariance: Any, vector: Array | None) -> Array:
@@ -199,24 +143,24 @@ def _start(covariance: Any, vector: Array | None) -> Array:
 
 
 @jax.custom_jvp
-def _propagate_jax(kernel: Kernel, scale: Array, covariance: Any, vector: Any, found: Spectrum) -> Array:
+def _propagate_jax(kernel: Kernel, scale: Array, covariance: Any, vector: Any, spectrum: Spectrum) -> Array:
     """The same from a spectrum that is known, in JAX, where every reach is large enough."""
-    reach = covariance.reach(_start(covariance, vector), anything)
-    return reach.embed(_spread(kernel, scale, reach, found).result)
+    reach = covariance.reach(_start(covariance, vector), accept_any)
+    return reach.embed(_expand(kernel, scale, reach, spectrum).result)
 
 
 @_propagate_jax.defjvp
 def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
     """dφ(X) v + φ(X) dv in the reach, whose basis is held; outside it A is one eigenvalue, ``rest``."""
-    kernel, scale, covariance, vector, found = primals
+    kernel, scale, covariance, vector, spectrum = primals
 
     def inside(covariance: Any, vector: Any) -> tuple[Array, Array]:
-        reach = covariance.reach(_start(covariance, vector), anything)
+        reach = covariance.reach(_start(covariance, vector), accept_any)
         return reach.covariance.dense(), reach.coordinates
 
     (_, start), (d_matrix, d_start) = jax.jvp(inside, primals[2:4], tangents[2:4])
-    reach = covariance.reach(_start(covariance, vector), anything)
-    of = partial(derivative, kernel, scale, reach.covariance, basis=(found.values, found.vectors))
+    reach = covariance.reach(_start(covariance, vector), accept_any)
+    of = partial(derivative, kernel, scale, reach.covariance, basis=(spectrum.values, spectrum.vectors))
     change = of((scale * d_matrix,)) @ start + tangents[1] * (of(own=1) @ start) + of() @ d_start
     change = reach.embed(change)
     if reach.rest is not None:
@@ -226,12 +170,12 @@ def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
         leaving = derivative(kernel, scale, beside(reach.covariance, reach.rest), (into,))[:m, m]
         _, image = jax.jvp(lambda c: scale * c.apply(reach.embed(leaving)), (covariance,), (tangents[2],))
         _, d_vector = jax.jvp(_start, (covariance, vector), tangents[2:4])
-        left = reach.outside(image + kernel.value(rest[None]) * d_vector)
-        change = change + fixed(_outer(covariance, vector), LOW_RANK) * left
+        outside = reach.outside(image + kernel.value(rest[None]) * d_vector)
+        change = change + fixed(_movable(covariance, vector), LOW_RANK) * outside
     return _propagate_jax(*primals), change
 
 
-def _outer(covariance: Any, vector: Array | None) -> Array:
+def _movable(covariance: Any, vector: Array | None) -> Array:
     """A number that moves where the factor of a low rank or the vector does."""
     base = covariance.base if isinstance(covariance, Downdated) else covariance
     return base.factor.sum() + _start(covariance, vector).sum()
@@ -267,13 +211,13 @@ def steepest(covariance: Covariance) -> tuple[Array, Array, tuple[Array, Array]]
     none), with its vector in the reach; and all values and vectors there.
     """
 
-    def top(reach: Reach) -> tuple[Array, Array, tuple[Array, Array]]:
-        found = reach.covariance.spectrum(reach.coordinates)
-        values = namespace(found.values).xp.where(found.reached, found.values, 0.0)
-        return values.max(), found.vectors[:, values.argmax()], (found.values, found.vectors)
+    def top(reach: InvariantSubspace) -> tuple[Array, Array, tuple[Array, Array]]:
+        spectrum = reach.covariance.spectrum(reach.coordinates)
+        values = namespace(spectrum.values).xp.where(spectrum.reached, spectrum.values, 0.0)
+        return values.max(), spectrum.vectors[:, values.argmax()], (spectrum.values, spectrum.vectors)
 
-    settled = settles(lambda reach: (top(reach)[0][None], top(reach)[0]))
-    return top(covariance.reach(_start(covariance, None), settled))
+    value_converged = converged(lambda reach: (top(reach)[0][None], top(reach)[0]))
+    return top(covariance.reach(_start(covariance, None), value_converged))
 
 
 def largest_reached(covariance: Covariance) -> Array:
@@ -281,14 +225,14 @@ def largest_reached(covariance: Covariance) -> Array:
     if namespace(covariance).xp is np:
         return steepest(covariance)[0]
     value, vector, basis = steepest(jax.lax.stop_gradient(covariance))
-    reach = covariance.reach(_start(covariance, None), anything)
+    reach = covariance.reach(_start(covariance, None), accept_any)
     # The Rayleigh quotient of the projected vector is the eigenvalue also after a small change of A.
     projected = derivative(Indicator(value), jnp.ones_like(value), reach.covariance, basis=basis) @ vector
     length = projected @ vector
     length = jnp.where(value > 0, length, 1.0)  # where nothing is reached there is no eigenvalue to follow
     quotient = projected @ (reach.covariance.dense() @ vector) / length
     if reach.rest is not None:
-        quotient = quotient * differentiable_once(_outer(covariance, None), LOW_RANK)
+        quotient = quotient * differentiable_once(_movable(covariance, None), LOW_RANK)
     return value + (quotient - jax.lax.stop_gradient(quotient))
 
 
@@ -300,9 +244,9 @@ def propagate(kernel: Kernel, scale: Array, covariance: Covariance, vector: Arra
     """
     if namespace(kernel, scale, covariance, vector).xp is np:
         return _propagate(kernel, scale, covariance, vector)
-    reach = covariance.reach(_start(covariance, vector), anything)
-    found = jax.lax.stop_gradient(reach.covariance.spectrum(reach.coordinates))
-    one = lambda kernel, scale: _propagate_jax(kernel, scale, covariance, vector, found)
+    reach = covariance.reach(_start(covariance, vector), accept_any)
+    spectrum = jax.lax.stop_gradient(reach.covariance.spectrum(reach.coordinates))
+    one = lambda kernel, scale: _propagate_jax(kernel, scale, covariance, vector, spectrum)
     axes = jax.tree.map(lambda leaf: 0 if leaf.ndim else None, (kernel, scale))
     several = any(leaf.ndim for leaf in jax.tree.leaves((kernel, scale)))
     return jax.vmap(one, in_axes=axes)(kernel, scale) if several else one(kernel, scale)

@@ -24,8 +24,8 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from .arrays import Array, namespace
-from .errors import InvalidValueError
+from ..arrays import Array, namespace
+from ..errors import InvalidValueError
 
 __all__ = ["Kernel", "derivative", "differentiable_once", "fixed", "refuse"]
 
@@ -159,10 +159,9 @@ def _batched(shape: _Shape, *operands: Array) -> Array:
 
 
 def _abstract(*operands: Any, shape: _Shape) -> ShapedArray:
-    found = jax.eval_shape(
-        partial(_batched, shape), *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in operands)
-    )
-    return ShapedArray(found.shape, found.dtype)
+    shapes = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in operands)
+    result = jax.eval_shape(partial(_batched, shape), *shapes)
+    return ShapedArray(result.shape, result.dtype)
 
 
 def _bind(shape: _Shape, operands: Sequence[Array]) -> Array:
@@ -240,10 +239,10 @@ def _transpose(cotangent: Any, *operands: Any, shape: _Shape) -> list[Any]:
         return answers
     replaced = lambda row, item: (*row[:at], item, *row[at + 1 :])
     axes = tuple(replaced(level, 0) for level in shape.axes)
-    turned = replaced(tuple(operands), jnp.swapaxes(cotangent, -1, -2))
-    found = jnp.swapaxes(_bind(shape._replace(axes=axes), turned), -1, -2)
+    directions = replaced(tuple(operands), jnp.swapaxes(cotangent, -1, -2))
+    gradient = jnp.swapaxes(_bind(shape._replace(axes=axes), directions), -1, -2)
     shared = tuple(level for level, flags in enumerate(shape.axes) if flags[at] is None)
-    answers[at] = found.sum(axis=shared)
+    answers[at] = gradient.sum(axis=shared)
     return answers
 
 

@@ -23,10 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..arrays import Array, namespace
-from ..matrix_functions import fixed
 from ..trees import pytree
+from .matrix_functions import Kernel, fixed
 
-__all__ = ["Response", "respond"]
+__all__ = ["Response", "apply_response"]
 
 
 @pytree
@@ -58,14 +58,14 @@ class Divided:
         return Divided(low, high, self.slope / (low + high))
 
 
-class Pair(NamedTuple):
+class LinearPolynomial(NamedTuple):
     """G_k = g + hY."""
 
     g: Any
     h: Any
 
 
-def _sums(join: Callable[[Any, Any], Any], once: Any, steps: tuple[int, ...]) -> Any:
+def _sums_of_powers(join: Callable[[Any, Any], Any], once: Any, steps: tuple[int, ...]) -> Any:
     """G_k for each k of ``steps`` along a new first axis, G_1 = ``once``: each distinct half doubled once."""
     xp = namespace(once).xp
     small = max(steps, default=0) < 2**62
@@ -86,104 +86,98 @@ def _sums(join: Callable[[Any, Any], Any], once: Any, steps: tuple[int, ...]) ->
     return total
 
 
-def _apart(x: Any, t: Any, root: Any, one: Any, steps: tuple[int, ...]) -> Any:
+def _by_eigenvalues(x: Any, t: Any, root: Any, one: Any, steps: tuple[int, ...]) -> Any:
     """ψ where Y has the real eigenvalues t/2 ± root, well apart: G at each of them."""
     far = t / (one + one) + root
     near = x / far  # not t/2 − root, which cancels
-    slow, fast = (_sums(lambda p, q, y=y: p + q - y * (p * q), one, steps) for y in (near, far))
+    slow, fast = (_sums_of_powers(lambda p, q, y=y: p + q - y * (p * q), one, steps) for y in (near, far))
     return slow + (one - far) * (slow - fast) / (root + root)
 
 
-def _together(x: Any, t: Any, one: Any, steps: tuple[int, ...]) -> Any:
+def _by_matrix(x: Any, t: Any, one: Any, steps: tuple[int, ...]) -> Any:
     """ψ = g − (1 − t)h from G = g + hY."""
 
-    def join(p: Pair, q: Pair) -> Pair:
+    def join(p: LinearPolynomial, q: LinearPolynomial) -> LinearPolynomial:
         flat, tilted = p.g * q.g - x * (p.h * q.h), p.g * q.h + p.h * q.g + t * (p.h * q.h)  # of G_j G_k
-        return Pair(p.g + q.g + x * tilted, p.h + q.h - flat - t * tilted)
+        return LinearPolynomial(p.g + q.g + x * tilted, p.h + q.h - flat - t * tilted)
 
-    total = _sums(join, Pair(one, one - one), steps)
+    total = _sums_of_powers(join, LinearPolynomial(one, one - one), steps)
     return total.g + (t - one) * total.h
 
 
 @dataclass(frozen=True)
-class Response:
+class Response(Kernel):
     """ψ_K(x) with δ_K = ψ_K(ηH) ηh for H = ∇²L and h = −∇L(start).
 
-    ψ_K(x) = (1 − φ_K(x))/x, φ_K what is left of the error; ψ_K(0) = K for gradient descent. ``rate`` is
-    (momentum, lookahead), ``steps`` Python integers of any size.
+    ψ_K(x) = (1 − φ_K(x))/x, φ_K what is left of the error; without momentum it is the geometric sum, with
+    ψ_K(0) = K. ``momenta`` is (momentum, lookahead), ``steps`` Python integers of any size.
     """
 
-    rate: tuple[Array, Array]
+    momenta: tuple[Array, Array]
     steps: tuple[int, ...]
 
-    def _split(self, rate: tuple[Array, Array], x: Array) -> tuple[Array, Array, Array]:
+    def _split(self, x: Array) -> tuple[Array, Array, Array]:
         """t, t²/4 − x, and where the eigenvalues of Y are real and at least a factor 3 apart."""
-        momentum, lookahead = rate
+        momentum, lookahead = self.momenta
         t = 1 - momentum + (1 + lookahead) * x
         gap = t * t / 4 - x
         return t, gap, gap > t * t / 16
 
-    def value(self, rate: tuple[Array, Array], a: Array) -> Array:
-        """ψ_K(a), (steps, …): relative error about ε log₂ K where nothing oscillates."""
-        xp = namespace(rate, a).xp
-        t, gap, apart = self._split(rate, a)
-        one = xp.ones_like(a)
-        # Each way only where it is meant; elsewhere it is given a harmless point.
+    def value(self, x: Array) -> Array:
+        """ψ_K(x), (steps, …): relative error about ε log₂ K where nothing oscillates."""
+        xp = namespace(self.momenta, x).xp
+        t, gap, apart = self._split(x)
+        one = xp.ones_like(x)
+        # Each way only where it is meant; elsewhere it has a harmless point.
         root = xp.sqrt(xp.where(apart, gap, 1.0))
-        real = _apart(xp.where(apart, a, 0.0), xp.where(apart, t, 2.0), root, one, self.steps)
-        other = _together(xp.where(apart, 1.0, a), xp.where(apart, 2.0, t), one, self.steps)
+        real = _by_eigenvalues(xp.where(apart, x, 0.0), xp.where(apart, t, 2.0), root, one, self.steps)
+        other = _by_matrix(xp.where(apart, 1.0, x), xp.where(apart, 2.0, t), one, self.steps)
         return xp.where(apart, real, other)
 
-    def divided_difference(self, a: Array, b: Array) -> Array:
-        """ψ_K[a, b], ψ_K'(a) where they coincide: nowhere a difference of neighbours, nor 0/0."""
-        xp = namespace(self.rate, a, b).xp
-        a, b = xp.broadcast_arrays(a, b)
-        (low, gap_low, apart_low), (high, gap_high, apart_high) = (self._split(self.rate, x) for x in (a, b))
-        one = Divided(xp.ones_like(a), xp.ones_like(a), xp.zeros_like(a))
-        x = Divided(a, b, one.low)
-        t = Divided(low, high, (1 + self.rate[1]) * one.low)
+    def divided_difference(self, x: Array, y: Array) -> Array:
+        """ψ_K[x, y], ψ_K'(x) where they coincide: nowhere a difference of neighbours, nor 0/0."""
+        xp = namespace(self.momenta, x, y).xp
+        x, y = xp.broadcast_arrays(x, y)
+        (low, gap_low, apart_low), (high, gap_high, apart_high) = self._split(x), self._split(y)
+        one = Divided(xp.ones_like(x), xp.ones_like(x), xp.zeros_like(x))
+        both = Divided(x, y, one.low)
+        t = Divided(low, high, (1 + self.momenta[1]) * one.low)
         gap = Divided(gap_low, gap_high, t.slope * (low + high) / 4 - 1)
-        both, distant = apart_low & apart_high, 4 * abs(a - b) > xp.maximum(a, b)
+        all_apart, distant = apart_low & apart_high, 4 * abs(x - y) > xp.maximum(x, y)
         differ = (apart_low != apart_high) & distant
+        close = ~all_apart & ~differ
 
-        def given(mask: Array, value: Divided, low: float, slope: float) -> Divided:
-            return Divided(
-                *(
-                    xp.where(mask, leaf, other)
-                    for leaf, other in zip(
-                        (value.low, value.high, value.slope), (low, low, slope), strict=True
-                    )
-                )
-            )
+        def only_where(mask: Array, value: Divided, otherwise: float, slope: float) -> Divided:
+            leaves = (value.low, otherwise), (value.high, otherwise), (value.slope, slope)
+            return Divided(*(xp.where(mask, leaf, other) for leaf, other in leaves))
 
-        root = given(both, gap, 1.0, 0.0).sqrt()
-        real = _apart(given(both, x, 0.0, 1.0), given(both, t, 2.0, 1.0), root, one, self.steps).slope
-        near = ~both & ~differ
-        other = _together(given(near, x, 1.0, 1.0), given(near, t, 2.0, 1.0), one, self.steps).slope
-        value = lambda x: self.value(self.rate, x)
-        plain = (value(a) - value(b)) / xp.where(differ, a - b, 1.0)
-        return xp.where(both, real, xp.where(differ, plain, other))
+        # Each way only where it is meant; elsewhere it has a harmless point.
+        points, roots = only_where(all_apart, both, 0.0, 1.0), only_where(all_apart, gap, 1.0, 0.0).sqrt()
+        real = _by_eigenvalues(points, only_where(all_apart, t, 2.0, 1.0), roots, one, self.steps).slope
+        points = only_where(close, both, 1.0, 1.0)
+        other = _by_matrix(points, only_where(close, t, 2.0, 1.0), one, self.steps).slope
+        plain = (self.value(x) - self.value(y)) / xp.where(differ, x - y, 1.0)
+        return xp.where(all_apart, real, xp.where(differ, plain, other))
 
 
-jax.tree_util.register_dataclass(Response, data_fields=["rate"], meta_fields=["steps"])
+jax.tree_util.register_dataclass(Response, data_fields=["momenta"], meta_fields=["steps"])
 
 
 @jax.custom_jvp
-def respond(response: Response, matrix: Array, vector: Array) -> Array:
+def apply_response(response: Response, matrix: Array, vector: Array) -> Array:
     """ψ_K(X) v for each K, (steps, m), in JAX; with first derivatives, in momentum and lookahead too, and no second."""
     values, vectors = jnp.linalg.eigh(matrix)
-    return (response.value(response.rate, values) * (vector @ vectors)) @ vectors.T
+    return (response.value(values) * (vector @ vectors)) @ vectors.T
 
 
-@respond.defjvp
+@apply_response.defjvp
 def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
     (response, matrix, vector), (d_response, d_matrix, d_vector) = primals, tangents
     values, vectors = jnp.linalg.eigh(matrix)
     coordinates = vector @ vectors
-    at = lambda rate: response.value(rate, values)
-    factors, d_factors = jax.jvp(at, (response.rate,), (d_response.rate,))
+    factors, d_factors = jax.jvp(lambda response: response.value(values), (response,), (d_response,))
     table = response.divided_difference(values[:, None], values[None, :])
-    turned = (table * (vectors.T @ d_matrix @ vectors)) @ coordinates
-    change = (turned + d_factors * coordinates + factors * (d_vector @ vectors)) @ vectors.T
+    d_function = (table * (vectors.T @ d_matrix @ vectors)) @ coordinates
+    change = (d_function + d_factors * coordinates + factors * (d_vector @ vectors)) @ vectors.T
     moving = sum(leaf.sum() for leaf in jax.tree.leaves((response, matrix, vector)))
     return (factors * coordinates) @ vectors.T, change * fixed(moving, "a solver with momentum")
