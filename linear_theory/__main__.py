@@ -31,8 +31,7 @@ from .diagnosis import Diagnosis, diagnose
 from .diagnosis.files import FileError
 from .diagnosis.parameters import read_covariance, read_start
 from .diagnosis.readers import WEIGHTS, read_old_rows, read_rows, write_weights
-from .diagnosis.report import NARROWEST
-from .diagnosis.words import printable
+from .diagnosis.report import NARROWEST, printable
 from .errors import LinearTheoryError, short
 from .files import not_regular, written_whole
 from .weights import Flow

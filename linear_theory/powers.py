@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator as python_operator
 from typing import Any
 
@@ -14,7 +15,15 @@ from .errors import InvalidTypeError, InvalidValueError
 from .reading import read
 from .trees import is_traced, pytree
 
-__all__ = ["Steps", "count_steps", "listed_steps", "one_minus_power", "power", "signed_power"]
+__all__ = [
+    "Steps",
+    "count_steps",
+    "listed_steps",
+    "one_minus_power",
+    "power",
+    "signed_power",
+    "steps_to_halve",
+]
 
 
 @pytree
@@ -141,6 +150,23 @@ def power(x: Array, steps: Steps) -> Array:
 def one_minus_power(x: Array, steps: Steps) -> Array:
     """1 − (1 − x)^K, elementwise, without cancellation for small K x."""
     return (_one_minus_power_jax if namespace(x, steps).xp is jnp else _one_minus_power)(x, steps)
+
+
+def steps_to_halve(x: Array, factor: Array | None = None) -> Array:
+    """K with ``|1 − x|^K`` = ½, elementwise: ln 2/−ln ``|1 − x|``; 0 at x = 1, ∞ where nothing decays.
+
+    ``factor`` is ``|1 − x|`` where it is known with digits of its own.
+    """
+    xp = namespace(x, factor).xp
+    factor = abs(1 - x) if factor is None else factor
+    at_once, near = factor == 0, abs(x) < 0.5
+    logarithm = xp.where(
+        near, xp.log1p(-xp.where(near, x, 0.5)), xp.log(xp.where(at_once | near, 0.5, factor))
+    )
+    decays = ~(logarithm >= 0)  # NaN stays NaN
+    with np.errstate(over="ignore"):  # longer than the largest float
+        steps = xp.where(decays, -math.log(2) / xp.where(decays, logarithm, -1.0), math.inf)
+    return xp.where(at_once, 0.0, steps)
 
 
 def listed_steps(steps: Any, remedy: str) -> tuple[tuple[int, ...], bool]:

@@ -11,7 +11,7 @@ import pytest
 
 import linear_theory as lt
 from linear_theory.diagnosis import paths as package
-from linear_theory.diagnosis.theory import compared, shift_ratio
+from linear_theory.diagnosis.paths import compared, shift_ratio
 from tests import reference_diagnosis as reference
 from tests.agreement import assert_agrees, assert_rejects
 from tests.strategies import random_covariance, random_data
@@ -156,9 +156,9 @@ def test_average_oracle_and_theory_are_the_public_functions_fed_with_the_rows(ar
     gram = (gram + gram.T) / 2
     problem = lt.FineTuningProblem(start, optimum, gram, gram if sigma is None else sigma, noise)
     loss = 100 * np.linalg.cond(gram) * max(1.0, np.linalg.norm(start) / np.linalg.norm(start - optimum))
-    omega, average = package.averaged(d)
+    omega, average = package.best_average(d)
     assert near(omega, lt.best_average_weight(problem), loss)
-    oracle = package.joint_optimum(d)
+    oracle = package.lowest_total(d)
     for point, theta in ((average, lt.best_model_average(problem)), (oracle, lt.joint_optimum(problem))):
         assert near(point.forgetting, lt.pretrain_error(problem, theta), loss, float(d.forgetting[2]))
         assert near(point.target_error, lt.target_error(problem, theta), loss, float(d.target_errors[0]))
@@ -193,7 +193,7 @@ def test_small_steps_are_many_small_steps(weighted):
     """Gradient flow against gradient descent in ten thousandths of a step: it errs by the order of the step."""
     X, y, start, *_ = CASES[0]
     d = lt.diagnose(X, y, start)
-    times, forgetting, target = package.gentle(d, weighted)
+    times, forgetting, target = package.gradient_flow_path(d, weighted)
     w = np.exp(-((y - X @ start) ** 2) / float(d.temperature)) if weighted else np.ones(14)
     rate = float(package.safe_step(d.spectrum)) / w.mean() * 1e-4
     some = [k for k in range(1, len(times), 40) if times[k] * 1e4 >= 1]
@@ -203,8 +203,8 @@ def test_small_steps_are_many_small_steps(weighted):
     order = 1e-4 * 4 + 0.5 / np.array(counts)  # η λ, and the rounding of the count
     assert (abs(((moved @ X.T) ** 2).mean(-1) - forgetting[some]) <= 2 * order * d.forgetting.max()).all()
     assert (abs((left**2).mean(-1) - target[some]) <= 2 * order * d.target_errors.max()).all()
-    best = package.gentle_best(d, weighted)
-    assert best.total <= (1 + package.NEAR) * (forgetting + target).min()
+    best = package.flow_best(d, weighted)
+    assert best.total <= (1 + package.NEAR_BEST) * (forgetting + target).min()
 
 
 # -------------------------------------------------------------------------------------- the population limit

@@ -24,7 +24,7 @@ import linear_theory as lt
 from linear_theory.diagnosis.files import FileError
 from linear_theory.diagnosis.parameters import read_covariance, read_start
 from linear_theory.diagnosis.readers import Table, read_rows
-from linear_theory.diagnosis.words import printable
+from linear_theory.diagnosis.report import printable
 from linear_theory.files import written_whole
 
 X = np.array([[1.0, 2.5], [3.0, -0.1], [1e-3, 7e20], [0.1 + 0.2, 1 / 3]])
