@@ -93,6 +93,8 @@ def test_the_threshold_is_four_sigma_for_one_and_fair_to_many():
     assert near(four_sigma(1), SIGMAS)
     for m in (2, 8, 100):
         assert near(m * stats.norm.sf(four_sigma(m)), stats.norm.sf(SIGMAS), 100 * m)
+        for freedom in (3, 40):  # a standard error from few replicates
+            assert near(m * stats.t.sf(four_sigma(m, freedom), freedom), stats.norm.sf(SIGMAS), 1e4 * m)
     d = lt.diagnose(*gaussian(np.random.default_rng(0), 50, 2))
     assert {check.limit for check in d.checks} == {four_sigma(len(BY_CHANCE))}
 
