@@ -21,9 +21,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 import linear_theory as lt
-from linear_theory.diagnosis.files import FileError
-from linear_theory.diagnosis.parameters import read_covariance, read_start
-from linear_theory.diagnosis.readers import Table, read_rows
+from linear_theory.command.files import FileError
+from linear_theory.command.inputs import Table, read_covariance, read_rows, read_start
 from linear_theory.diagnosis.report import printable
 from linear_theory.files import written_whole
 
