@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +26,10 @@ from .files import (
     as_finite,
     as_number,
     as_real,
+    count_lines,
     csv_bytes,
-    csv_lines,
     csv_records,
+    end_of_line,
     is_number,
     kind_of,
     npz_arrays,
@@ -169,17 +170,19 @@ WELL_QUOTED = re.compile(rb'(?:[^"]++|(?<![^,\r\n])"(?:[^"]++|"")*+"(?![^,\r\n])
 def _csv_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
     """By pyarrow; where that finds anything but numbers, cell by cell to say where."""
     data = csv_bytes(path)
-    line, header, end = next(csv_records(path, data), (0, [], 0))
+    records = csv_records(path, data)
+    line, header = next(records, (0, []))
     _refuse_separator(path, header)
     if header and all(is_number(cell) for cell in header):
         raise FileError(path, f"line {line} holds numbers; the first line must name the columns")
     names = [name.strip() for name in header]
     wanted = choose(names)
     places = [names.index(name) for name in wanted]
+    end = end_of_line(data, line + sum(count_lines(cell.encode()) for cell in header))
     # Of no rows at all pyarrow makes an error, and a thread that may abort the process as it ends.
     plain = data[end:].strip() and WELL_QUOTED.fullmatch(data, end)
     columns = _by_arrow(data, end, len(names), places) if plain else None
-    return wanted, columns or _by_cell(path, data, end, names, places)
+    return wanted, columns or _by_cell(path, records, names, places)
 
 
 def _by_arrow(data: bytes, start: int, width: int, places: Sequence[int]) -> list[Array] | None:
@@ -189,10 +192,9 @@ def _by_arrow(data: bytes, start: int, width: int, places: Sequence[int]) -> lis
 
     names = list(map(str, range(width)))
     wanted = [names[k] for k in places]
-    body = pyarrow.BufferReader(pyarrow.py_buffer(data).slice(start))
     try:
         table = csv.read_csv(
-            body,
+            pyarrow.BufferReader(pyarrow.py_buffer(data).slice(start)),
             csv.ReadOptions(column_names=names),
             csv.ParseOptions(newlines_in_values=b'"' in data),
             csv.ConvertOptions(
@@ -214,10 +216,12 @@ def _refuse_separator(path: Path, header: Sequence[str]) -> None:
 CELL_REMEDY = "fill it in, drop the row, or choose other columns with --features"
 
 
-def _by_cell(path: Path, data: bytes, start: int, names: Sequence[str], places: Sequence[int]) -> list[Array]:
+def _by_cell(
+    path: Path, records: Iterable[tuple[int, list[str]]], names: Sequence[str], places: Sequence[int]
+) -> list[Array]:
     """Slowly; raises for the first cell or line that is at fault."""
     rows = []
-    for line, cells, _ in csv_records(path, data, start, names):
+    for line, cells in records:
         if len(cells) != len(names):
             raise FileError(path, f"line {line} has {len(cells)} cells, the header names {len(names)}")
         where = f"line {line}, column"
@@ -300,8 +304,12 @@ def _single(path: Path, kind: str) -> Array:
     return as_finite(path, f"array {name!r}", as_real(path, name, array))
 
 
+def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
+    return list(csv_records(path, csv_bytes(path)))
+
+
 def _start_csv(path: Path, names: Sequence[str]) -> Array:
-    lines = list(csv_lines(path))
+    lines = _csv_lines(path)
     first = lines[0][1] if lines else []
     if first and (NAME.match(first[-1]) or (len(first) == 2 and not first[0].strip())):
         lines = lines[1:]  # a header; above row labels pandas writes an empty cell and 0
@@ -332,7 +340,7 @@ def read_covariance(path: Path, names: Sequence[str]) -> Array:
     """The pre-training covariance (d, d): .npy, .npz, or .csv with the features' names as header or without."""
     kind, order = kind_of(path, PARAMETERS), list(range(len(names)))
     if kind == ".csv":
-        lines = list(csv_lines(path))
+        lines = _csv_lines(path)
         if lines and not all(map(is_number, lines[0][1])):
             header = [cell.strip() for cell in lines.pop(0)[1]]
             if sorted(header) != sorted(names):
