@@ -8,14 +8,16 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory.diagnosis import paths as package
 from linear_theory.diagnosis.paths import compared, shift_ratio
 from tests import reference_diagnosis as reference
 from tests.agreement import assert_agrees, assert_rejects
-from tests.strategies import random_covariance, random_data
-from tests.tolerances import disagreement, exact, near, within_standard_errors
+from tests.strategies import SEEDS, random_covariance, random_data
+from tests.tolerances import disagreement, exact, near, not_above, within_standard_errors
 
 EARLY = 20
 SIGMA = random_covariance(3, 5.0, 2.0, 7)
@@ -186,6 +188,50 @@ def test_average_oracle_and_theory_are_the_public_functions_fed_with_the_rows(ar
     ratio, above, below = shift_ratio(d)
     assert (above, below) == (3, 11)
     assert near(ratio, np.mean((X @ (start - optimum)) ** 2) / 3 / (noise / 11), loss)
+
+
+def by_raw_least_squares(d):
+    """The oracle's total error by (Σ + G)⁺Ge in the columns' own units, however far apart."""
+    gram, sigma = d.covariances[0], d.pretrain_covariance.dense()
+    moved = -np.linalg.lstsq(gram + sigma, gram @ d.shift, rcond=None)[0]
+    left = moved + d.shift
+    return float(moved @ sigma @ moved + left @ gram @ left)
+
+
+def oracle_holds(oracle, seed, spread):
+    """Whether units of the columns, powers of two, change the lowest total error, or anything is below it."""
+    rows = random_data(40, 3, 3, condition=3.0, seed=seed)
+    units = 2.0 ** np.random.default_rng(seed).integers(-spread, spread + 1, 3)
+    plain = lt.diagnose(rows.X, rows.y, rows.start, None, SIGMA)
+    other = lt.diagnose(rows.X * units, rows.y, rows.start / units, None, SIGMA * units * units[:, None])
+    c = other._comparison
+    lowest = all(not_above(oracle(other), one.total, 1e4) for one in (c.start, c.flow, c.early, c.average))
+    return lowest and near(oracle(other), oracle(plain), 1e4)
+
+
+@given(SEEDS, st.integers(0, 40))
+def test_the_oracle_is_the_lowest_in_any_units(seed, spread):
+    assert oracle_holds(lambda d: package.lowest_total(d).total, seed, spread)
+
+
+def test_the_law_rejects_an_oracle_of_raw_columns():
+    assert oracle_holds(by_raw_least_squares, 1, 0)
+    assert not all(oracle_holds(by_raw_least_squares, seed, 40) for seed in range(5))
+
+
+def test_the_oracle_where_a_direction_is_reached_by_no_row():
+    """Two equal columns: what matters is their sum, so that three columns have the same oracle."""
+    rng = np.random.default_rng(3)
+    X, old = rng.standard_normal((30, 3)), rng.standard_normal((20, 3))
+    turn = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    y, start = rng.standard_normal(30), np.array([1.0, -1.0, 0.5])
+    known = package.lowest_total(lt.diagnose(X, y, start, pretrain_rows=old))
+    wide = lt.diagnose(X @ turn, y, np.array([1.0, -1.0, 0.25, 0.25]), pretrain_rows=old @ turn)
+    found = package.lowest_total(wide)
+    assert near(found.forgetting, known.forgetting, 1e4)
+    assert near(found.target_error, known.target_error, 1e4)
+    zeros = lt.diagnose(0 * X, y, start, pretrain_rows=0 * old)
+    assert package.lowest_total(zeros).total == 0
 
 
 @pytest.mark.parametrize("weighted", [False, True])

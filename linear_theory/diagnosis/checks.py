@@ -16,11 +16,10 @@ import numpy as np
 from scipy import special
 
 from ..arrays import Array, namespace
-from ..least_squares import NormalEquations
 from ..tilting import residual_tilt
 from ..weights import Flow
 from .measured import Measured
-from .prior import mean, scaled
+from .prior import gram, mean, scaled
 
 __all__ = ["Check", "at_the_median", "equal_weights", "four_sigma", "run_checks"]
 
@@ -377,7 +376,7 @@ def basis(A: Array, sizes: Array | None = None) -> Array:
     """
     if not len(A):
         return A[:, :0]
-    products = NormalEquations.of(A, np.zeros(len(A)), np.zeros(A.shape[1])).gram
+    products = gram(A)
     lengths = np.sqrt(products.diagonal()) if sizes is None else sizes
     units = np.where(lengths > 0, lengths, 1.0)
     values, vectors = np.linalg.eigh(products / units / units[:, None])

@@ -14,7 +14,7 @@ import numpy as np
 from ..arrays import Array, finite, namespace
 from ..covariance import Dense, checked_covariance
 from ..errors import InvalidTypeError, reject, short
-from ..least_squares import NormalEquations, Rows, Solution, checked_rows, solve
+from ..least_squares import Rows, Solution, checked_rows, solve
 from ..least_squares.rows import checked_scale, largest_entries, without_rounding
 from ..losses import checked_log_weights
 from ..powers import steps_to_halve
@@ -28,9 +28,9 @@ from .columns import warn_of_weights
 from .comparison import Comparison
 from .findings import findings
 from .measured import Measured, displacement_problem
-from .paths import Paths, compute_paths, factors, safe_step
-from .prior import checked_counts, mean, median_loss
-from .report import column_names, format_report
+from .paths import Paths, compute_paths, factors, overlap, safe_step
+from .prior import checked_counts, gram, mean, median_loss
+from .report import column_names, format_report, number, some
 
 if TYPE_CHECKING:
     from .picture import Figure
@@ -135,8 +135,9 @@ class Diagnosis(Measured):
     def __repr__(self) -> str:
         n, d = self.rows.X.shape[-2:]
         names = [field.name for field in dataclasses.fields(self) if field.name not in ("rows", "rule")]
-        lines = [f"  {name} {_brief(getattr(self, name))}" for name in names]
-        return "\n".join([f"Diagnosis of {n} rows and {d} columns; print it for the report", *lines])
+        lines = [f"  {name:<20}{_brief(getattr(self, name))}" for name in names]
+        head = f"Diagnosis of {some(n, 'row')} and {some(d, 'column')}; print it for the report"
+        return "\n".join([head, *(line if len(line) <= 80 else f"{line[:77]}..." for line in lines)])
 
     def picture(self, names: Sequence[str] | None = None) -> Figure:
         """Both errors against the step and against each other, as a matplotlib figure (extra ``[cli]``).
@@ -156,12 +157,13 @@ class Diagnosis(Measured):
 
 
 def _brief(value: Any) -> str:
-    """An array's numbers where they are few, its shape where they are many; no more than fits a line."""
-    if isinstance(value, np.ndarray | jax.Array) and is_concrete(value) and value.size <= 8:
-        value = np.asarray(value)
-        return " ".join(np.array2string(value, precision=4, separator=" ").split())
-    text = short(value)
-    return text if len(text) <= 50 else f"{text[:47]}..."
+    """A number, the numbers of an array where they are few, its shape where they are many."""
+    if not isinstance(value, np.ndarray | np.generic | jax.Array) or not is_concrete(value) or value.size > 8:
+        return short(value)
+    array = np.asarray(value)
+    return (
+        number(float(array), 4) if array.ndim == 0 else " ".join(np.array2string(array, precision=4).split())
+    )
 
 
 @on_automatic_mesh
@@ -273,13 +275,10 @@ def diagnose(
     )
     flow = solve(rows.X, rows.residual, still, both, column_scale=column_scale)
     shift, weighted_shift = -plain.theta, -flow.theta
-    unweighted, weighted = (
-        NormalEquations.of(rows.X, rows.residual, still, each / each.sum()).gram for each in (counts, both)
-    )
+    unweighted, weighted = gram(rows.X, counts / counts.sum()), gram(rows.X, both / both.sum())
     values, vectors = xp.linalg.eigh(weighted)
     spectrum = xp.stack([_reached(xp.linalg.eigvalsh(unweighted), plain), _reached(values, flow)])
     slow = xp.argmax(factors(spectrum))
-    length = xp.sqrt(shift @ shift)
     problem = displacement_problem(unweighted, shift, Dense(unweighted) if sigma is None else sigma)
     ends = xp.stack([still, flow.theta, plain.theta])
     with np.errstate(over="ignore"):  # KL-DRO's may be larger than any float
@@ -293,7 +292,7 @@ def diagnose(
         shift=shift,
         weighted_shift=weighted_shift,
         stalled_direction=vectors[:, slow],
-        overlap=abs(vectors[:, slow] @ shift) / xp.where(length > 0, length, 1.0),
+        overlap=overlap(vectors[:, slow], shift),
         half_life=steps_to_halve(2 * safe_step(spectrum) * spectrum[1, slow]),
         target_errors=target_error(problem, ends),
         forgetting=pretrain_error(problem, ends),
@@ -322,10 +321,8 @@ def _remembered(space: Any, dim: int, sigma: Any, old: Any, scale: Any) -> tuple
         rows, _ = without_rounding(space, rows, made_from, largest, rows.shape[0])
     with np.errstate(over="ignore"):
         _representable("pretrain_rows", old, largest_entries(space, rows) ** 2)
-    count, d = rows.shape
-    zeros = space.xp.zeros(count, dtype=space.dtype), space.xp.zeros(d, dtype=space.dtype)
-    share = space.xp.full(count, 1 / count, dtype=space.dtype)
-    return rows, Dense(NormalEquations.of(rows, *zeros, share).gram)
+    share = space.xp.ones_like(rows[:, 0]) / rows.shape[0]
+    return rows, Dense(gram(rows, share))
 
 
 def _representable(name: str, given: object, squares: Array) -> None:

@@ -14,12 +14,11 @@ from .checks import SIGMAS, equal_weights
 from .columns import remarks, rounding_columns
 from .comparison import MIN_GAIN, ROUNDING_SHARE, Candidate, Comparison, Gain
 from .measured import Measured
-from .paths import Paths, best_average, shift_ratio, slowest
+from .paths import Paths, best_average, overlap, shift_ratio, slowest
 from .prior import mean
 from .report import (
     eigenvalue_rounding,
     number,
-    overlap_with_shift,
     percent,
     plus_minus,
     some,
@@ -281,10 +280,10 @@ def _why_slow(m: Measured, v: Array, x: float) -> str:
     curvature = f"below {number(rounding)}" if weighted <= rounding else number(weighted)
     if equal_weights(m) or weighted > SLOWED * plain:
         return f"it is not the weights that make it slow (curvature {curvature} with them, {number(plain)} without)"
-    overlap = overlap_with_shift(m, v)
-    stalled = "the shift" if overlap >= ALONG else "it, but it is not the direction of the shift"
+    along_shift = float(overlap(v, m.shift))
+    stalled = "the shift" if along_shift >= ALONG else "it, but it is not the direction of the shift"
     lowered = f"the weights lower its curvature from {number(plain)} to {curvature}"
-    return f"{lowered} and so stall {stalled} (overlap {number(overlap, 2)})"
+    return f"{lowered} and so stall {stalled} (overlap {number(along_shift, 2)})"
 
 
 def doubts(m: Measured) -> list[str]:

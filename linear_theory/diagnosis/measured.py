@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from ..arrays import Array, namespace
 from ..covariance import Covariance, Dense
 from ..covariance.low_rank import made
+from ..covariance.spectrum import rank_cutoff
 from ..least_squares import Rows
 from ..problem import FineTuningProblem
 from ..trees import pytree
@@ -102,7 +101,7 @@ class Measured:
     def _rank(self) -> int:
         """How many directions the rows span."""
         values = self.spectrum[0]
-        return int((values > len(values) * np.finfo(float).eps * values[-1]).sum())
+        return int((values > rank_cutoff(namespace(), values)).sum())
 
     @cached_property
     def _median_loss(self) -> float:

@@ -34,6 +34,7 @@ __all__ = [
     "flow_best",
     "gradient_flow_path",
     "lowest_total",
+    "overlap",
     "point",
     "safe_step",
     "shift_ratio",
@@ -190,6 +191,13 @@ def _edge(spectrum: Array) -> float:
 def factors(spectrum: Array) -> Array:
     """``|1 − 2ηλ|`` (d,): what FLOW's step leaves of the error along each eigenvector of C."""
     return abs(1 - 2 * safe_step(spectrum) * spectrum[1])
+
+
+def overlap(direction: Array, shift: Array) -> Array:
+    """``|cosine|`` of a unit vector with the shift; 0 where there is none."""
+    xp = namespace(shift).xp
+    length = xp.sqrt(shift @ shift)
+    return abs(direction @ shift) / xp.where(length > 0, length, 1.0)
 
 
 def slowest(m: Measured, row: int = 1) -> tuple[int, Array, float]:

@@ -15,7 +15,18 @@ from ..weights import Flow
 from .checks import Check, at_the_median, equal_weights
 from .comparison import MIN_GAIN, Comparison
 from .measured import Measured
-from .paths import METHODS, Paths, Point, best_average, compared, flow_best, lowest_total, safe_step, slowest
+from .paths import (
+    METHODS,
+    Paths,
+    Point,
+    best_average,
+    compared,
+    flow_best,
+    lowest_total,
+    overlap,
+    safe_step,
+    slowest,
+)
 
 __all__ = [
     "NARROWEST",
@@ -23,7 +34,6 @@ __all__ = [
     "eigenvalue_rounding",
     "format_report",
     "number",
-    "overlap_with_shift",
     "percent",
     "plus_minus",
     "printable",
@@ -261,14 +271,8 @@ def _slowest(m: Measured, labels: Sequence[str], width: int, fill: Fill) -> str:
     if length > 0:
         lines.append(fill(f"Shift, of length {number(length)}: {_direction(m.shift / length, labels)}."))
         if idle < len(m.shift):
-            lines.append(fill(f"Their overlap (|cosine|) is {number(overlap_with_shift(m, direction))}."))
+            lines.append(fill(f"Their overlap (|cosine|) is {number(float(overlap(direction, m.shift)))}."))
     return "\n".join(lines)
-
-
-def overlap_with_shift(m: Measured, direction: Array) -> float:
-    """``|cosine|`` with the shift; 0 where there is none."""
-    length = float(np.linalg.norm(m.shift))
-    return abs(float(direction @ m.shift)) / length if length > 0 else 0.0
 
 
 def eigenvalue_rounding(m: Measured) -> float:
