@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import math
 import re
 import tokenize
@@ -27,7 +26,6 @@ __all__ = [
     "count_lines",
     "csv_bytes",
     "csv_records",
-    "end_of_line",
     "is_number",
     "kind_of",
     "npz_arrays",
@@ -44,13 +42,11 @@ PACKED = {
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError, NotImplementedError, OSError)
-DAMAGED += (
-    RuntimeError,
-    SyntaxError,
-    ValueError,
-    tokenize.TokenError,
-)  # what NumPy raises on the bytes it cannot read
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, EOFError, KeyError, MemoryError),
+    *(NotImplementedError, OSError, RuntimeError, SyntaxError, ValueError),
+)
+"""What NumPy raises on bytes that it cannot read."""
 
 
 class FileError(Exception):
@@ -120,14 +116,8 @@ def csv_bytes(path: Path) -> bytes:
 
 
 def count_lines(data: bytes) -> int:
-    """The line ends in it."""
+    """How many line ends are in it."""
     return sum(1 for _ in END_OF_LINE.finditer(data))
-
-
-def end_of_line(data: bytes, number: int) -> int:
-    """Where the line of this number, from 1, ends."""
-    ends = itertools.islice(END_OF_LINE.finditer(data), number - 1, number)
-    return next((end.end() for end in ends), len(data))
 
 
 def csv_records(path: Path, data: bytes) -> Iterator[tuple[int, list[str]]]:

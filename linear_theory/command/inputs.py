@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,6 @@ from .files import (
     count_lines,
     csv_bytes,
     csv_records,
-    end_of_line,
     is_number,
     kind_of,
     npz_arrays,
@@ -85,9 +85,9 @@ def read_rows(
     """
     taken = {"target": target} | ({} if sample_weight is None else {"sample weight": sample_weight})
     choose = lambda names, own=None: _chosen(path, names, taken, features, own)
-    names, (y, *rest) = _columns(path, choose)
-    weights = None if sample_weight is None else np.asarray(rest.pop(0), dtype=float)
-    return Table(np.column_stack(rest), tuple(names[len(taken) :]), np.asarray(y, dtype=float), weights)
+    names, (y, *columns) = _columns(path, choose)
+    weights = None if sample_weight is None else np.asarray(columns.pop(0), dtype=float)
+    return Table(np.column_stack(columns), tuple(names[len(taken) :]), np.asarray(y, dtype=float), weights)
 
 
 def read_old_rows(path: Path, features: Sequence[str], sample_weight: str | None = None) -> Array:
@@ -143,7 +143,7 @@ def _chosen(
         )
         raise FileError(path, f"has a column {undecided[0]!r}: {remedy}")
     if features is None:
-        with _said_of(path):
+        with _named_by_file(path):
             features = features_of(names if own is None else own, special)
     wanted = [*special, *features]
     for k, name in enumerate(wanted):
@@ -178,15 +178,16 @@ def _csv_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
     names = [name.strip() for name in header]
     wanted = choose(names)
     places = [names.index(name) for name in wanted]
-    end = end_of_line(data, line + sum(count_lines(cell.encode()) for cell in header))
+    first = list(itertools.islice(records, 1))
     # Of no rows at all pyarrow makes an error, and a thread that may abort the process as it ends.
-    plain = data[end:].strip() and WELL_QUOTED.fullmatch(data, end)
-    columns = _by_arrow(data, end, len(names), places) if plain else None
-    return wanted, columns or _by_cell(path, records, names, places)
+    plain = any(cell.strip() for _, cells in first for cell in cells) and WELL_QUOTED.fullmatch(data)
+    lines = line + sum(count_lines(cell.encode()) for cell in header)
+    columns = _by_arrow(data, lines, len(names), places) if plain else None
+    return wanted, columns or _by_cell(path, itertools.chain(first, records), names, places)
 
 
-def _by_arrow(data: bytes, start: int, width: int, places: Sequence[int]) -> list[Array] | None:
-    """Those columns of ``width``; None where not every cell of theirs is a finite number."""
+def _by_arrow(data: bytes, skipped: int, width: int, places: Sequence[int]) -> list[Array] | None:
+    """Those columns of ``width`` below the ``skipped`` lines; None where a cell of theirs is no finite number."""
     import pyarrow
     from pyarrow import csv
 
@@ -194,8 +195,8 @@ def _by_arrow(data: bytes, start: int, width: int, places: Sequence[int]) -> lis
     wanted = [names[k] for k in places]
     try:
         table = csv.read_csv(
-            pyarrow.BufferReader(pyarrow.py_buffer(data).slice(start)),
-            csv.ReadOptions(column_names=names),
+            pyarrow.BufferReader(data),
+            csv.ReadOptions(column_names=names, skip_rows=skipped),
             csv.ParseOptions(newlines_in_values=b'"' in data),
             csv.ConvertOptions(
                 include_columns=wanted, column_types=dict.fromkeys(wanted, pyarrow.float64()), null_values=[]
@@ -233,7 +234,7 @@ def _by_cell(
 
 
 def _parquet_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
-    with _said_of(path):
+    with _named_by_file(path):
         wanted = choose(*column_names(path))
         batches = list(numbers(path, wanted, BATCH))
     columns = map(np.concatenate, zip(*batches, strict=True)) if batches else [np.empty(0) for _ in wanted]
@@ -243,7 +244,7 @@ def _parquet_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
 
 
 @contextmanager
-def _said_of(path: Path) -> Iterator[None]:
+def _named_by_file(path: Path) -> Iterator[None]:
     """What is said of a column or of the file, in one sentence that begins with the file."""
     try:
         yield
@@ -266,8 +267,8 @@ def _npz_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
         array = arrays[name]
         rows = array.shape[0] if rows is None and array.ndim else rows
         if array.ndim != 1 or array.shape[0] != rows:
-            rest = "one vector a column, all of one length, or a matrix X and the target"
-            raise FileError(path, f"array {name!r} has shape {array.shape}, must have ({rows},): {rest}")
+            layout = "one vector a column, all of one length, or a matrix X and the target"
+            raise FileError(path, f"array {name!r} has shape {array.shape}, must have ({rows},): {layout}")
     return wanted, [as_finite(path, f"array {name!r}", as_real(path, name, arrays[name])) for name in wanted]
 
 
@@ -304,12 +305,8 @@ def _single(path: Path, kind: str) -> Array:
     return as_finite(path, f"array {name!r}", as_real(path, name, array))
 
 
-def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
-    return list(csv_records(path, csv_bytes(path)))
-
-
 def _start_csv(path: Path, names: Sequence[str]) -> Array:
-    lines = _csv_lines(path)
+    lines = list(csv_records(path, csv_bytes(path)))
     first = lines[0][1] if lines else []
     if first and (NAME.match(first[-1]) or (len(first) == 2 and not first[0].strip())):
         lines = lines[1:]  # a header; above row labels pandas writes an empty cell and 0
@@ -340,7 +337,7 @@ def read_covariance(path: Path, names: Sequence[str]) -> Array:
     """The pre-training covariance (d, d): .npy, .npz, or .csv with the features' names as header or without."""
     kind, order = kind_of(path, PARAMETERS), list(range(len(names)))
     if kind == ".csv":
-        lines = _csv_lines(path)
+        lines = list(csv_records(path, csv_bytes(path)))
         if lines and not all(map(is_number, lines[0][1])):
             header = [cell.strip() for cell in lines.pop(0)[1]]
             if sorted(header) != sorted(names):
@@ -368,9 +365,9 @@ def read_covariance(path: Path, names: Sequence[str]) -> Array:
 def write_weights(file: BinaryIO, kind: str, weights: Array) -> None:
     """One weight a row, in the order of the rows: .npy, or a column ``weight`` in .csv or .parquet."""
     if kind == ".npy":
-        whole = io.BytesIO()  # of a file that fails NumPy keeps the reason to itself
-        np.save(whole, weights)
-        file.write(whole.getbuffer())
+        content = io.BytesIO()  # of a file that fails NumPy keeps the reason to itself
+        np.save(content, weights)
+        file.write(content.getbuffer())
     elif kind == ".csv":
         file.write(("weight\n" + "".join(f"{w!r}\n" for w in weights.tolist())).encode())
     else:

@@ -87,8 +87,8 @@ class Candidate:
         """δ (d,) from the start."""
         m = self.measured
         A, e = m.covariances[int(self.weighted)], m.weighted_shift if self.weighted else m.shift
-        left = propagate(self.kernel, np.array(self.scale), Dense(A), e)
-        return (1 - self.kept) * (left - e)
+        remaining = propagate(self.kernel, np.array(self.scale), Dense(A), e)
+        return (1 - self.kept) * (remaining - e)
 
     @cached_property
     def point(self) -> Point:
@@ -195,8 +195,8 @@ class Comparison:
         if not steepest > 0:
             return Candidate(name, m, weighted, power_kernel(1.0), scale=0.0, steps=0.0)
         sizes, counts = (grid.ravel() for grid in np.meshgrid(TRIED_SIZES, TRIED_STEPS, indexing="ij"))
-        left = propagate(power_kernel(counts), sizes / steepest, Dense(A), e)
-        k = first_near_best(total_error(m._problem, left - e))
+        remaining = propagate(power_kernel(counts), sizes / steepest, Dense(A), e)
+        k = first_near_best(total_error(m._problem, remaining - e))
         two_eta, steps = float(sizes[k] / steepest), float(counts[k])
         with np.errstate(divide="ignore", over="ignore"):  # weights as they are may all underflow
             rate = float(np.float64(two_eta) / 2 / (m.mean_weight if weighted else 1.0))

@@ -207,11 +207,11 @@ def _trained_to_the_end(m: Measured, paths: Paths) -> list[str]:
     gain, cost = float(m.target_errors[0]), float(m.forgetting[2])
     if not (gain > 0 and cost > 0) or _nothing_to_learn(m):
         return []
-    left, forgot = float(m.target_errors[1]) / gain, float(m.forgetting[1])
+    share, forgot = float(m.target_errors[1]) / gain, float(m.forgetting[1])
     ratio = forgot / cost
     known = m.pretrain_covariance is not None
     verb = "forgets" if known else "moves its predictions on these rows by a mean square of"
-    if left < SAME_OPTIMUM**2 and abs(ratio - 1) < SAME_OPTIMUM:
+    if share < SAME_OPTIMUM**2 and abs(ratio - 1) < SAME_OPTIMUM:
         if slowest(m)[0] > slowest(m, 0)[0]:  # by weights so small that no number of steps gets there
             return []
         both = "forget" if known else "move their predictions on these rows by a mean square of"
@@ -219,7 +219,7 @@ def _trained_to_the_end(m: Measured, paths: Paths) -> list[str]:
         return [
             f"Trained to the end, FLOW and standard fine-tuning reach the same optimum and {both} {number(cost)}{way}."
         ]
-    price = (
+    forgetting = (
         "as much as"
         if abs(ratio - 1) < MIN_GAIN
         else f"{percent(1 - ratio)} less than"
@@ -228,13 +228,13 @@ def _trained_to_the_end(m: Measured, paths: Paths) -> list[str]:
     )
     learned = (
         "leaves as much to learn as the start, where standard fine-tuning leaves nothing"
-        if abs(left - 1) < MIN_GAIN
-        else f"leaves {percent(left)} of the start's target error unlearned, where standard fine-tuning leaves none"
-        if left < 1
-        else f"ends with {number(left)} times the target error of the start"
+        if abs(share - 1) < MIN_GAIN
+        else f"leaves {percent(share)} of the start's target error unlearned, where standard fine-tuning leaves none"
+        if share < 1
+        else f"ends with {number(share)} times the target error of the start"
     )
     return [
-        f"Trained to the end, FLOW {verb} {number(forgot)}, {price} standard fine-tuning ({number(cost)}), "
+        f"Trained to the end, FLOW {verb} {number(forgot)}, {forgetting} standard fine-tuning ({number(cost)}), "
         f"and {learned}."
     ]
 

@@ -84,8 +84,8 @@ class Measured:
     @cached_property
     def _noise_variance(self) -> float:
         """σ², what the best line leaves of the labels."""
-        left = self.rows.residual + self.rows.X @ self.shift
-        return float(mean(self.sample_weight, left**2))
+        noise = self.rows.residual + self.rows.X @ self.shift
+        return float(mean(self.sample_weight, noise**2))
 
     @cached_property
     def _problem(self) -> FineTuningProblem:

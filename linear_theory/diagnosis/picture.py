@@ -196,8 +196,8 @@ def _assumptions(ax: Any, checks: Sequence[Check]) -> None:
     for k, check in enumerate(checks):
         broken = check.verdict == "broken"
         colour, weight = (INK, "bold") if broken else (GREY, "normal")
-        left = {"xycoords": ax.get_yaxis_transform(), "fontsize": 13, "weight": weight}
-        _write(ax, 0, k, check.name, colour, -8, 0, **left)
+        outside = {"xycoords": ax.get_yaxis_transform(), "fontsize": 13, "weight": weight}
+        _write(ax, 0, k, check.name, colour, -8, 0, **outside)
         if math.isnan(check.sigmas):
             _write(ax, 0, k, "not judged", GREY, 0, 0, fontsize=13, ha="center")
             continue
