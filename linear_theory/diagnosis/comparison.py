@@ -85,10 +85,9 @@ class Candidate:
     @cached_property
     def displacement(self) -> Array:
         """δ (d,) from the start."""
-        m = self.measured
-        A, e = m.covariances[int(self.weighted)], m.weighted_shift if self.weighted else m.shift
-        remaining = propagate(self.kernel, np.array(self.scale), Dense(A), e)
-        return (1 - self.kept) * (remaining - e)
+        problem = self.measured._training_problem(self.weighted)
+        remaining = propagate(self.kernel, np.array(self.scale), problem.target_operator, problem.shift)
+        return (1 - self.kept) * (remaining - problem.shift)
 
     @cached_property
     def point(self) -> Point:
@@ -190,13 +189,13 @@ class Comparison:
 
     def _tuned(self, weighted: bool) -> Candidate:
         m, name = self.measured, "FLOW" if weighted else "early stopping"
-        A, e = m.covariances[int(weighted)], m.weighted_shift if weighted else m.shift
+        problem = m._training_problem(weighted)
         steepest = float(m.spectrum[int(weighted), -1])
         if not steepest > 0:
             return Candidate(name, m, weighted, power_kernel(1.0), scale=0.0, steps=0.0)
         sizes, counts = (grid.ravel() for grid in np.meshgrid(TRIED_SIZES, TRIED_STEPS, indexing="ij"))
-        remaining = propagate(power_kernel(counts), sizes / steepest, Dense(A), e)
-        k = first_near_best(total_error(m._problem, remaining - e))
+        remaining = propagate(power_kernel(counts), sizes / steepest, problem.target_operator, problem.shift)
+        k = first_near_best(total_error(m._problem, remaining - problem.shift))
         two_eta, steps = float(sizes[k] / steepest), float(counts[k])
         with np.errstate(divide="ignore", over="ignore"):  # weights as they are may all underflow
             rate = float(np.float64(two_eta) / 2 / (m.mean_weight if weighted else 1.0))
@@ -248,8 +247,8 @@ def _influence(one: Candidate) -> tuple[Array, Array]:
     m = one.measured
     G, sigma, X, r = m.covariances[0], m._sigma, m.rows.X, m.rows.residual
     pull = 2 * (sigma.apply(one.displacement) + G @ (one.displacement + m.shift))
-    e = m.weighted_shift if one.weighted else m.shift
-    spectrum = Dense(m.covariances[int(one.weighted)]).spectrum(e)
+    problem = m._training_problem(one.weighted)
+    spectrum = Dense(problem.target_covariance).spectrum(problem.shift)
     moving = spectrum.values > 0
     values, vectors = spectrum.values[moving], spectrum.vectors[:, moving]
     b, along = -values * spectrum.coordinates[moving], vectors.T @ pull

@@ -92,9 +92,10 @@ class Measured:
         """These rows as a population: e, Σ̃ = G, Σ and σ²."""
         return displacement_problem(self.covariances[0], self.shift, self._sigma, self._noise_variance)
 
-    @cached_property
-    def _weighted_problem(self) -> FineTuningProblem:
-        """The weighted rows as a population: training on them is standard fine-tuning with Σ̃ = C."""
+    def _training_problem(self, weighted: bool) -> FineTuningProblem:
+        """The population that a method trains on without weights: of FLOW the weighted rows, Σ̃ = C with its optimum."""
+        if not weighted:
+            return self._problem
         return displacement_problem(self.covariances[1], self.weighted_shift, self._sigma)
 
     @cached_property

@@ -131,7 +131,7 @@ def gradient_flow_path(m: Measured, weighted: bool) -> tuple[Array, Array, Array
     if len(moving):
         first, last = 1e-3 / moving[-1], 10 / moving[0]
         times = np.append(0.0, np.geomspace(first, last, math.ceil(100 * math.log10(last / first))))
-    theta = gradient_flow(m._weighted_problem if weighted else m._problem, times)
+    theta = gradient_flow(m._training_problem(weighted), times)
     step = float(safe_step(m.spectrum))
     return times / step, pretrain_error(m._problem, theta), target_error(m._problem, theta)
 
