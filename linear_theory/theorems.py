@@ -11,13 +11,10 @@ InvalidValueError or InvalidTypeError for ρ outside [0, 1) or β outside (0, 1/
 
 from __future__ import annotations
 
-import math
-
 import jax
-import numpy as np
 
 from .arrays import Array, Namespace, blockwise, namespace, quotient
-from .propagator.powers import Steps, count_steps, one_minus_power, power
+from .propagator.powers import Steps, count_steps, one_minus_power, power, steps_to_halve
 from .reparametrization import ANY, complement, coordinates, poles
 
 __all__ = [
@@ -178,16 +175,9 @@ def half_life(beta: float | Array, rho: float | Array) -> Array:
     >>> print(lt.half_life(lt.stall_parameter([0.1, 0.01, 0.001], 0.6), 0.6).round(1))
     [  14.6  139.4 1387. ]
     """
-    space, p, q, rho = coordinates(beta, rho)
+    _, p, q, rho = coordinates(beta, rho)
     lambda1, gap = _slow(p, q, rho)
-    at_once, near_one = lambda1 == 0, gap < 0.5
-    logarithm = space.xp.where(
-        near_one,
-        space.xp.log1p(-space.xp.where(near_one, gap, 0.5)),
-        space.xp.log(space.xp.where(at_once | near_one, 0.5, lambda1)),
-    )
-    with np.errstate(over="ignore"):  # longer than the largest float
-        return space.xp.where(at_once, 0.0, -math.log(2) / logarithm)[()]
+    return steps_to_halve(gap, lambda1)[()]
 
 
 def model_average_weight(beta: float | Array, rho: float | Array, steps: int | Array) -> Array:

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 import linear_theory as lt
-from linear_theory.__main__ import app
+from linear_theory.command.app import app
 from tests.tolerances import near
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -451,7 +451,7 @@ def test_one_file_that_fails_does_not_cost_the_other(here, monkeypatch):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("linear_theory.__main__.write_weights", half)
+    monkeypatch.setattr("linear_theory.command.app.write_weights", half)
     before = sorted(Path().iterdir())
     result = command("rows.csv", *AT, "--weights-out", "w.npy")
     assert result.exit_code == 2

@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
-from linear_theory.diagnosis.paths import METHODS, half_life
-from linear_theory.diagnosis.verdict import headline
+from linear_theory.diagnosis.findings import headline
+from linear_theory.diagnosis.paths import METHODS
+from linear_theory.diagnosis.report import number
+from linear_theory.propagator.powers import steps_to_halve
 from tests.strategies import SEEDS, data, log_uniform, orthogonal, random_covariance, random_data
 from tests.test_least_squares import extent, loss
 from tests.tolerances import near, not_above, spectral_condition
@@ -199,7 +201,7 @@ def test_learning_rates_say_when_they_are_curtailed():
 def test_half_lives():
     x = np.array([-1.0, 0.0, 0.25, 1.0, 1.75, 2.0, 3.0])
     want = [math.inf, math.inf, math.log(2) / -math.log(0.75), 0.0, math.log(2) / -math.log(0.75)]
-    got = half_life(x)
+    got = steps_to_halve(x)
     assert near(got[2:5], want[2:5], 10)
     assert np.isinf(got[[0, 1, 5, 6]]).all()
 
@@ -264,7 +266,7 @@ PRETRAINING = {  # from the table of best errors in the plane: where FLOW beats 
 def test_the_headline_is_what_brute_force_finds(saying, rows):
     sigma = PRETRAINING.get(saying, np.eye(2))
     d = lt.diagnose(*rows, 1.5 if saying.startswith("FLOW helps") else None, sigma)
-    said, total = headline(d), verdict(d, sigma)
+    said, total = headline(d._comparison), verdict(d, sigma)
     assert saying in said, (said, total)
     flow, stop, average, start = (total[name] for name in ("FLOW", "stop", "average", "start"))
     size = re.search(r"([\d.]+)( ±|) ", said)
@@ -309,14 +311,31 @@ def test_the_report_fits_and_says_what_it_measures(width):
     with_sigma = " ".join(lt.diagnose(X, y, start, None, np.eye(2)).report().split())
     assert "Forgetting is (θ − θ*)ᵀΣ(θ − θ*), target" in with_sigma
     assert "column 0" in with_sigma
-    for number in (d.temperature, d.mean_weight, d.half_life, d.overlap):
-        assert f"{float(number):.3g}" in flat.replace("−", "-")
+    for value in (d.temperature, d.mean_weight, d.half_life, d.overlap):
+        assert f"{float(value):.3g}" in flat.replace("−", "-")
     for check in d.checks:
         assert (" ".join(check.meaning.split()) in flat) == (check.verdict == "broken")
     with pytest.raises(lt.InvalidValueError, match="at least 60"):
         d.report(20)
     with pytest.raises(lt.InvalidValueError, match="one a column"):
         d.report(80, ["speed"])
+
+
+@pytest.mark.parametrize("d", [1, 2, 9])
+@pytest.mark.parametrize("scale", [1.0, 1e-100])
+def test_what_a_session_echoes_fits_a_screen(d, scale):
+    X = scale * np.random.default_rng(d).standard_normal((50, d))
+    found = lt.diagnose(X, X[:, 0] / scale, np.zeros(d), None, np.eye(d))
+    traced = []
+    jax.jit(lambda X: traced.append(repr(lt.diagnose(X, X[:, 0], np.zeros(d), 1.0))) or X)(
+        jnp.asarray(X / scale)
+    )
+    for said in (repr(found), repr(found.paths), *map(repr, found.checks), *traced):
+        assert len(said.splitlines()) <= 24
+        assert max(map(len, said.splitlines())) <= 80
+    for name in ("temperature", "effective_samples", "half_life"):
+        assert f"{name:<20}{number(float(getattr(found, name)), 4)}\n" in repr(found)
+    assert all(check.name in repr(check) and check.verdict in repr(check) for check in found.checks)
 
 
 def test_noise_alone_is_doubted():
@@ -353,7 +372,7 @@ def test_the_picture_states_the_finding(name):
     rows = HARD[name] if name in HARD else random_data(60, 3, 3, seed=4)
     d = lt.diagnose(rows.X, rows.y, rows.start)
     figure = d.picture()
-    assert figure.get_suptitle().replace("\n", " ") == headline(d)
+    assert figure.get_suptitle().replace("\n", " ") == headline(d._comparison)
     top, _, plane, judged = figure.axes
     shown = {text.get_text() for text in judged.texts}
     assert {check.name for check in d.checks} <= shown

@@ -8,14 +8,16 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory.diagnosis import paths as package
-from linear_theory.diagnosis.theory import compared, shift_ratio
+from linear_theory.diagnosis.paths import compared, shift_ratio
 from tests import reference_diagnosis as reference
 from tests.agreement import assert_agrees, assert_rejects
-from tests.strategies import random_covariance, random_data
-from tests.tolerances import disagreement, exact, near, within_standard_errors
+from tests.strategies import SEEDS, random_covariance, random_data
+from tests.tolerances import disagreement, exact, near, not_above, within_standard_errors
 
 EARLY = 20
 SIGMA = random_covariance(3, 5.0, 2.0, 7)
@@ -156,9 +158,9 @@ def test_average_oracle_and_theory_are_the_public_functions_fed_with_the_rows(ar
     gram = (gram + gram.T) / 2
     problem = lt.FineTuningProblem(start, optimum, gram, gram if sigma is None else sigma, noise)
     loss = 100 * np.linalg.cond(gram) * max(1.0, np.linalg.norm(start) / np.linalg.norm(start - optimum))
-    omega, average = package.averaged(d)
+    omega, average = package.best_average(d)
     assert near(omega, lt.best_average_weight(problem), loss)
-    oracle = package.joint_optimum(d)
+    oracle = package.lowest_total(d)
     for point, theta in ((average, lt.best_model_average(problem)), (oracle, lt.joint_optimum(problem))):
         assert near(point.forgetting, lt.pretrain_error(problem, theta), loss, float(d.forgetting[2]))
         assert near(point.target_error, lt.target_error(problem, theta), loss, float(d.target_errors[0]))
@@ -188,12 +190,56 @@ def test_average_oracle_and_theory_are_the_public_functions_fed_with_the_rows(ar
     assert near(ratio, np.mean((X @ (start - optimum)) ** 2) / 3 / (noise / 11), loss)
 
 
+def by_raw_least_squares(d):
+    """The oracle's total error by (Σ + G)⁺Ge in the columns' own units, however far apart."""
+    gram, sigma = d.covariances[0], d.pretrain_covariance.dense()
+    moved = -np.linalg.lstsq(gram + sigma, gram @ d.shift, rcond=None)[0]
+    left = moved + d.shift
+    return float(moved @ sigma @ moved + left @ gram @ left)
+
+
+def oracle_holds(oracle, seed, spread):
+    """Whether units of the columns, powers of two, change the lowest total error, or anything is below it."""
+    rows = random_data(40, 3, 3, condition=3.0, seed=seed)
+    units = 2.0 ** np.random.default_rng(seed).integers(-spread, spread + 1, 3)
+    plain = lt.diagnose(rows.X, rows.y, rows.start, None, SIGMA)
+    other = lt.diagnose(rows.X * units, rows.y, rows.start / units, None, SIGMA * units * units[:, None])
+    c = other._comparison
+    lowest = all(not_above(oracle(other), one.total, 1e4) for one in (c.start, c.flow, c.early, c.average))
+    return lowest and near(oracle(other), oracle(plain), 1e4)
+
+
+@given(SEEDS, st.integers(0, 40))
+def test_the_oracle_is_the_lowest_in_any_units(seed, spread):
+    assert oracle_holds(lambda d: package.lowest_total(d).total, seed, spread)
+
+
+def test_the_law_rejects_an_oracle_of_raw_columns():
+    assert oracle_holds(by_raw_least_squares, 1, 0)
+    assert not all(oracle_holds(by_raw_least_squares, seed, 40) for seed in range(5))
+
+
+def test_the_oracle_where_a_direction_is_reached_by_no_row():
+    """Two equal columns: what matters is their sum, so that three columns have the same oracle."""
+    rng = np.random.default_rng(3)
+    X, old = rng.standard_normal((30, 3)), rng.standard_normal((20, 3))
+    turn = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    y, start = rng.standard_normal(30), np.array([1.0, -1.0, 0.5])
+    known = package.lowest_total(lt.diagnose(X, y, start, pretrain_rows=old))
+    wide = lt.diagnose(X @ turn, y, np.array([1.0, -1.0, 0.25, 0.25]), pretrain_rows=old @ turn)
+    found = package.lowest_total(wide)
+    assert near(found.forgetting, known.forgetting, 1e4)
+    assert near(found.target_error, known.target_error, 1e4)
+    zeros = lt.diagnose(0 * X, y, start, pretrain_rows=0 * old)
+    assert package.lowest_total(zeros).total == 0
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_small_steps_are_many_small_steps(weighted):
     """Gradient flow against gradient descent in ten thousandths of a step: it errs by the order of the step."""
     X, y, start, *_ = CASES[0]
     d = lt.diagnose(X, y, start)
-    times, forgetting, target = package.gentle(d, weighted)
+    times, forgetting, target = package.gradient_flow_path(d, weighted)
     w = np.exp(-((y - X @ start) ** 2) / float(d.temperature)) if weighted else np.ones(14)
     rate = float(package.safe_step(d.spectrum)) / w.mean() * 1e-4
     some = [k for k in range(1, len(times), 40) if times[k] * 1e4 >= 1]
@@ -203,8 +249,8 @@ def test_small_steps_are_many_small_steps(weighted):
     order = 1e-4 * 4 + 0.5 / np.array(counts)  # η λ, and the rounding of the count
     assert (abs(((moved @ X.T) ** 2).mean(-1) - forgetting[some]) <= 2 * order * d.forgetting.max()).all()
     assert (abs((left**2).mean(-1) - target[some]) <= 2 * order * d.target_errors.max()).all()
-    best = package.gentle_best(d, weighted)
-    assert best.total <= (1 + package.NEAR) * (forgetting + target).min()
+    best = package.flow_best(d, weighted)
+    assert best.total <= (1 + package.NEAR_BEST) * (forgetting + target).min()
 
 
 # -------------------------------------------------------------------------------------- the population limit

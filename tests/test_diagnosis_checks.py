@@ -9,13 +9,13 @@ import pytest
 from scipy import stats
 
 import linear_theory as lt
-from linear_theory.diagnosis.checks import MEANING
-from linear_theory.diagnosis.deviates import (
+from linear_theory.diagnosis.checks import (
+    MEANING,
     as_deviate,
     f_deviate,
+    four_sigma,
     kurtosis_deviate,
     skewness_deviates,
-    threshold,
 )
 from tests.strategies import orthogonal, random_covariance
 from tests.tolerances import SIGMAS, near
@@ -90,11 +90,13 @@ def test_gaussian_rows_break_nothing(null):
 
 
 def test_the_threshold_is_four_sigma_for_one_and_fair_to_many():
-    assert near(threshold(1), SIGMAS)
+    assert near(four_sigma(1), SIGMAS)
     for m in (2, 8, 100):
-        assert near(m * stats.norm.sf(threshold(m)), stats.norm.sf(SIGMAS), 100 * m)
+        assert near(m * stats.norm.sf(four_sigma(m)), stats.norm.sf(SIGMAS), 100 * m)
+        for freedom in (3, 40):  # a standard error from few replicates
+            assert near(m * stats.t.sf(four_sigma(m, freedom), freedom), stats.norm.sf(SIGMAS), 1e4 * m)
     d = lt.diagnose(*gaussian(np.random.default_rng(0), 50, 2))
-    assert {check.limit for check in d.checks} == {threshold(len(BY_CHANCE))}
+    assert {check.limit for check in d.checks} == {four_sigma(len(BY_CHANCE))}
 
 
 # ----------------------------------------------------------------------------------------- what they catch

@@ -9,12 +9,12 @@ import pytest
 from scipy.linalg import expm, subspace_angles
 
 import linear_theory as lt
-from linear_theory.diagnosis import bases
-from linear_theory.diagnosis.contest import WORTH
-from linear_theory.diagnosis.paths import NEAR, half_life, slowest
-from linear_theory.diagnosis.picture import drawn
-from linear_theory.diagnosis.verdict import headline
-from linear_theory.diagnosis.words import percent
+from linear_theory.diagnosis import checks
+from linear_theory.diagnosis.comparison import MIN_GAIN
+from linear_theory.diagnosis.findings import headline
+from linear_theory.diagnosis.paths import NEAR_BEST, slowest
+from linear_theory.diagnosis.report import percent
+from linear_theory.propagator.powers import steps_to_halve
 from tests.strategies import random_data
 from tests.tolerances import EPS, near
 
@@ -92,23 +92,23 @@ def test_where_to_stop_is_where_the_total_is_lowest(name):
             totals.append(total(moved))
             moved = moved - rates[row] * 2 / n * X.T @ (weights * (X @ (start + moved) - y))
         assert near(d.paths.total[row, :31], totals, 1e4)
-        assert d.paths.best(method).total <= min(totals) * (1 + NEAR) * (1 + 1e4 * EPS)
+        assert d.paths.best(method).total <= min(totals) * (1 + NEAR_BEST) * (1 + 1e4 * EPS)
         flow = totals if method == "FLOW" else flow
     assert not near(d.paths.total[0, :31], flow, 1e4)
     G = d.covariances[0]
     times = np.geomspace(1e-3, 20, 200) / d.spectrum.max()
     small = min(total(best - expm(-2 * t * G) @ best) for t in times)
-    assert d._contest.early.total <= small * (1 + NEAR) * (1 + 1e4 * EPS)
+    assert d._comparison.early.total <= small * (1 + NEAR_BEST) * (1 + 1e4 * EPS)
 
 
 def test_small_steps_are_named_where_it_takes_them():
     clean = lt.diagnose(*ROWS["clean"], None, np.eye(2))
-    assert "early stopping in small steps" in headline(clean)
+    assert "early stopping in small steps" in headline(clean._comparison)
     large = min(clean.paths.best(name).total for name in ("standard", "step-matched control"))
-    assert large * (1 - WORTH) > clean._contest.early.total
+    assert large * (1 - MIN_GAIN) > clean._comparison.early.total
     X, y, start = ROWS["clean"]
     gentle = lt.diagnose(0.1 * X, y, start, None, 0.01 * np.eye(2))
-    assert "small steps" not in headline(gentle)
+    assert "small steps" not in headline(gentle._comparison)
 
 
 # ----------------------------------------------------------------------------------- what must not be said
@@ -144,7 +144,7 @@ def test_what_no_row_reaches_is_no_stall():
     assert (d.spectrum[:, 50:] > 0).all()
     assert d.half_life == math.inf
     idle, direction, x = slowest(d)
-    steps = float(half_life(np.float64(x)))
+    steps = float(steps_to_halve(np.float64(x)))
     w = np.exp(-((y - X @ start) ** 2) / d.temperature)
     _, values, right = np.linalg.svd(np.sqrt(w / w.sum())[:, None] * X)
     assert idle == 80 - np.linalg.matrix_rank(X)
@@ -166,7 +166,7 @@ def test_a_copied_column_never_moves(n):
         d = lt.diagnose(X, X @ np.ones(4) + rng.standard_normal(n), np.zeros(4))
         assert d.spectrum[1, 0] == 0
         assert d.half_life == math.inf
-        assert half_life(np.float64(slowest(d)[2])) < 1e4
+        assert steps_to_halve(np.float64(slowest(d)[2])) < 1e4
     scaled = lt.diagnose(X[:, :3] * [1e-7, 1, 1e3], rng.standard_normal(n), np.zeros(3))
     assert 0 < scaled.spectrum[1, 0] < 1e-12 * scaled.spectrum[1, 2]  # small, but it does move
 
@@ -184,21 +184,21 @@ def test_a_basis_by_the_gram_matrix_is_the_one_by_singular_values(condition, mon
     rng = np.random.default_rng(1)
     A = np.linalg.qr(rng.standard_normal((200, 4)))[0] * np.geomspace(1, 1 / condition, 4)
     A = A @ np.linalg.qr(rng.standard_normal((4, 4)))[0]
-    span = bases.basis(A)
+    span = checks.basis(A)
     sizes = np.linalg.norm(A, axis=0)
     left, values, _ = np.linalg.svd(A / sizes, full_matrices=False)
-    rank = int((values > bases.UNSEEN * values[0]).sum())
+    rank = int((values > checks.RANK_RTOL * values[0]).sum())
     assert span.shape == (200, rank) == (200, 4 if condition < 1e10 else 3)
-    assert near(span.T @ span, np.eye(rank), 100 / bases.STEADY)
+    assert near(span.T @ span, np.eye(rank), 100 / checks.GRAM_MIN_RATIO)
     assert (
         math.sin(subspace_angles(span, left[:, :rank]).max()) <= 100 * EPS * min(condition, 1e10) * values[0]
     )
     monkeypatch.setattr(np.linalg, "svd", None)  # the slow way, which well-conditioned rows do not go
     if condition < 100:
-        bases.basis(A)
+        checks.basis(A)
     elif condition > 1e4:
         with pytest.raises(TypeError):
-            bases.basis(A)
+            checks.basis(A)
 
 
 # --------------------------------------------------------------------------------------------- the picture
@@ -212,7 +212,7 @@ def test_nothing_is_cut_off_and_no_words_overlap(name, monkeypatch):
     end = "trained to the end, FLOW has one 12.34 ± 0.12 % below that of standard fine-tuning"
     longest = f"{same}: {who} at the learning rate 1.234e−12, within the noise of so few rows; {end}"
     monkeypatch.setattr("linear_theory.diagnosis.picture.headline", lambda *_: longest)
-    figure = drawn(d, None)
+    figure = d.picture()
     figure.draw_without_rendering()
     frame, judged = figure.bbox, figure.axes[-1]
     renderer = figure.canvas.get_renderer()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +13,8 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory.arrays import namespace
-from linear_theory.diagnosis import contest
+from linear_theory.diagnosis.findings import headline
 from linear_theory.diagnosis.prior import median
-from linear_theory.diagnosis.verdict import headline
 from tests.strategies import SEEDS
 from tests.tolerances import SIGMAS, near
 
@@ -62,7 +63,7 @@ def test_a_row_of_weight_k_is_k_rows(seed, n, rule):
     weighted = lt.diagnose(X, y, start, rule, sigma, sample_weight=counts.astype(float))
     repeated = lt.diagnose(np.repeat(X, counts, 0), np.repeat(y, counts), start, rule, sigma)
     alike(weighted, repeated)
-    one, other = weighted._contest, repeated._contest
+    one, other = weighted._comparison, repeated._comparison
     for a, b in ((one.flow, one.early), (one.average, one.start)):
         mine, theirs = one.gain(a, b), other.gain(*(getattr(other, name) for name in _names(one, a, b)))
         assert near(mine.share, theirs.share, condition(repeated), 1.0)
@@ -168,7 +169,7 @@ def test_without_old_rows_there_is_no_advice_that_old_rows_could_turn_round():
     for old, X, y, start in diabetes():
         without, with_rows = lt.diagnose(X, y, start), lt.diagnose(X, y, start, pretrain_rows=old)
         with_sigma = lt.diagnose(X, y, start, None, old.T @ old / len(old))
-        assert headline(without).startswith("No verdict")
+        assert headline(without._comparison).startswith("No verdict")
         flat = " ".join(without.report().split())
         assert "do not fine-tune" not in flat
         assert "total" not in flat.split("The weights, on these rows")[0]
@@ -177,8 +178,8 @@ def test_without_old_rows_there_is_no_advice_that_old_rows_could_turn_round():
             without.target_errors[0] * np.array([0, 0, 1]) + [0, without.forgetting[1], 0],
             1e6,
         )
-        assert headline(with_rows).startswith(("FLOW does not pay", "A tie", "FLOW"))
-        assert "No verdict" not in headline(with_sigma)
+        assert headline(with_rows._comparison).startswith(("FLOW does not pay", "A tie", "FLOW"))
+        assert "No verdict" not in headline(with_sigma._comparison)
         assert near(with_rows.forgetting, with_sigma.forgetting, 1e3)
         assert near(with_rows.forgetting[2], np.mean((old @ with_rows.shift) ** 2), 1e8)
 
@@ -191,7 +192,7 @@ def test_the_units_of_the_parameters_change_no_advice():
     for options, scaled in (({}, {}), ({"pretrain_rows": old}, {"pretrain_rows": old * units})):
         one, other = lt.diagnose(X, y, start, **options), lt.diagnose(X * units, y, start / units, **scaled)
         assert near(one.forgetting, other.forgetting, 1e6)
-        average = one._contest.average.total, other._contest.average.total
+        average = one._comparison.average.total, other._comparison.average.total
         assert near(*average, 1e6)
 
 
@@ -215,11 +216,11 @@ def test_old_rows_are_checked():
 
 
 def kinds(d):
-    """One contender of each kind."""
-    found = d._contest
+    """One candidate of each kind."""
+    found = d._comparison
     for weighted in (True, False):
-        yield from contest._recorded(d, d.paths, weighted)
-        yield contest._small(d, weighted)
+        yield from found.recorded(weighted)
+        yield found.small_steps(weighted)
     yield from (*found.tuned, found.average, *found.ends)
 
 
@@ -233,14 +234,14 @@ def test_influences_are_derivatives_in_the_weights_of_the_rows(options):
     extra = {"pretrain_rows": old} if options == "rows" else {"pretrain_covariance": np.diag([1.0, 2.0, 0.5])}
     d = lt.diagnose(X, y, start, 1.3, **extra, sample_weight=v)
     for one in kinds(d):
-        influence, _ = contest._influence(d, one)
+        influence, _ = one.influence
         assert near(v @ influence, 0.0, 1e4, abs(v * influence).sum())
         slopes = []
         for k in range(14):
             totals = []
             for h in (1e-4, -1e-4):
                 other = lt.diagnose(X, y, start, 1.3, **extra, sample_weight=v + h * (np.arange(14) == k))
-                totals.append(contest._contender(other, one.name, one.weighted, one.share, one.slope).total)
+                totals.append(dataclasses.replace(one, measured=other).total)
             slopes.append((totals[0] - totals[1]) / 2e-4 * v.sum())
         assert abs(np.array(slopes) - influence).max() <= 1e-5 * abs(influence).max(), one.name
         assert abs(np.array(slopes) - 1.02 * influence).max() > 1e-3 * abs(influence).max()
@@ -254,8 +255,8 @@ def test_standard_errors_are_the_spread_over_samples(which):
         X, old = rng.standard_normal((250, 2)) * [1.0, 0.6], rng.standard_normal((150, 2)) * [0.7, 1.2]
         y = X @ [1.0, 1.0] + 0.5 * rng.standard_normal(250)
         d = lt.diagnose(X, y, np.zeros(2), 1.0, pretrain_rows=old)
-        other = contest._small(d, False) if which == "early" else getattr(d._contest, which)
-        gain = d._contest.gain(contest._small(d, True), other)
+        other = d._comparison.small_steps(False) if which == "early" else getattr(d._comparison, which)
+        gain = d._comparison.gain(d._comparison.small_steps(True), other)
         found.append((gain.share, gain.error))
     shares, errors = np.array(found).T
     ratio = np.sqrt(np.mean(errors**2)) / shares.std(ddof=1)
@@ -271,7 +272,9 @@ def test_a_difference_within_noise_is_a_tie():
         rng = np.random.default_rng(1)
         X = rng.standard_normal((n, 2)) @ np.linalg.cholesky([[1.0, 0.6], [0.6, 1.0]]).T
         y = -X[:, 0] + 0.1 * rng.standard_normal(n)
-        told[n] = headline(lt.diagnose(X, y, np.zeros(2), None, np.array([[2.0, 0.9], [0.9, 2.0]])))
+        told[n] = headline(
+            lt.diagnose(X, y, np.zeros(2), None, np.array([[2.0, 0.9], [0.9, 2.0]]))._comparison
+        )
     assert "A tie between" in told[60]
     assert "within the noise" in told[60]
     assert "FLOW gains 1." in told[20_000]
@@ -283,6 +286,6 @@ def test_nothing_beats_the_start_stands_above_no_table_where_something_does():
     rng = np.random.default_rng(0)
     X = 0.01 * rng.standard_normal((500, 2))
     d = lt.diagnose(X, X @ [100.0, 50.0] + 0.1 * rng.standard_normal(500), np.zeros(2), None, np.eye(2))
-    said = headline(d)
+    said = headline(d._comparison)
     assert said.startswith("A tie with the start: the best, ")
     assert "too little to matter: no reason to fine-tune" in said

@@ -11,6 +11,7 @@ from hypothesis import example, given
 import linear_theory as lt
 from linear_theory.diagnosis import findings as package
 from linear_theory.diagnosis.findings import findings
+from linear_theory.diagnosis.paths import safe_step
 from tests.reference_sentences import Facts, judged
 from tests.strategies import SEEDS
 
@@ -61,7 +62,8 @@ def facts(X, y, start, tau, options, counts):
 def said(X, y, start, tau, options, counts):
     weights = None if (counts == 1).all() else counts.astype(float)
     return findings(
-        lt.diagnose(X, y, start, tau, **options, sample_weight=weights), [f"c{k}" for k in range(len(start))]
+        lt.diagnose(X, y, start, tau, **options, sample_weight=weights)._comparison,
+        [f"c{k}" for k in range(len(start))],
     )
 
 
@@ -93,7 +95,7 @@ def smallest(d, row=1):
     return (
         idle,
         np.linalg.eigh(d.covariances[row])[1][:, k],
-        2 * float(package.safe_step(d.spectrum)) * d.spectrum[row, k],
+        2 * float(safe_step(d.spectrum)) * d.spectrum[row, k],
     )
 
 

@@ -5,26 +5,24 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..arrays import Array
+from .measured import Measured
 from .prior import mean
-from .words import number
+from .report import number
 
-if TYPE_CHECKING:
-    from .result import Diagnosis
+__all__ = ["FAR_FROM_ZERO", "remarks", "rounding_columns", "warn_of_weights", "weight_like"]
 
-__all__ = ["FAR", "remarks", "rounding_columns", "warn_of_weights", "weight_like"]
-
-FAR, SURE = 0.5, 4.0
+FAR_FROM_ZERO, FAR_ERRORS = 0.5, 4.0
 """A mean this many standard deviations from 0 is far, if it is beyond so many standard errors."""
 
-TINY = 1e-12
+ROUNDING_RATIO = 1e-12
 """A column this small beside the largest may be what rounding left of it; honest units may be as small."""
 
-ROUNDINGS = 8
+CONSTANT_ULPS = 8
 """A spread of so many units in the last place is none."""
 
 WEIGHT = re.compile(
@@ -41,26 +39,26 @@ def warn_of_weights(argument: str, given: Any) -> None:
     """Say that a named column of an array's is a feature, whatever its name."""
     names = getattr(given, "columns", None)
     for name in [] if names is None else weight_like(list(names)):
-        told = "is taken for a feature; if it is a weight of rows, drop it and pass it as sample_weight="
-        warnings.warn(f"the column {name!r} of {argument} {told}", stacklevel=4)
+        advice = "is taken for a feature; if it is a weight of rows, drop it and pass it as sample_weight="
+        warnings.warn(f"the column {name!r} of {argument} {advice}", stacklevel=4)
 
 
-def remarks(d: Diagnosis, labels: Sequence[str]) -> list[str]:
+def remarks(m: Measured, labels: Sequence[str]) -> list[str]:
     """What to know of the columns before anything else is read."""
-    v = d.sample_weight
+    v = m.sample_weight
     counted = v > 0
-    X, residual = (rows if counted.all() else rows[counted] for rows in (d.rows.X, d.rows.residual))
+    X, residual = (rows if counted.all() else rows[counted] for rows in (m.rows.X, m.rows.residual))
     far = _far("row", X, residual, v[counted], [*labels, "the residual y − X·start"])
-    old = d.pretrain_rows
+    old = m.pretrain_rows
     old = [] if old is None else _far("old row", old, None, np.ones(len(old)), labels)
-    said = [
-        f"Far from centred: {found}. The theory is of rows around 0, and here a mean counts as one more direction. "
+    centring = [
+        f"Far from centred: {columns}. The theory is of rows around 0, and here a mean counts as one more direction. "
         "Unless that is meant (an intercept), subtract their means from the columns of X, from y − X·start, and from "
         "the old rows theirs."
-        for found in [_join([*far, *old])]
-        if found
+        for columns in [_join([*far, *old])]
+        if columns
     ]
-    return [*said, *_rounding(X, labels)]
+    return [*centring, *_rounding(X, labels)]
 
 
 def _far(kind: str, X: Array, residual: Array | None, counts: Array, labels: Sequence[str]) -> list[str]:
@@ -73,32 +71,36 @@ def _far(kind: str, X: Array, residual: Array | None, counts: Array, labels: Seq
     means = of_each(lambda part: mean(counts, part))
     spread = of_each(lambda part: np.sqrt(mean(counts, (part - mean(counts, part)) ** 2)))
     constant = of_each(_constant)
-    far = np.where(constant, means != 0, (abs(means) > FAR * spread) & (abs(means) * n**0.5 > SURE * spread))
+    far = np.where(
+        constant,
+        means != 0,
+        (abs(means) > FAR_FROM_ZERO * spread) & (abs(means) * n**0.5 > FAR_ERRORS * spread),
+    )
     far[: X.shape[1]] &= ~rounding_columns(X)  # of these something else is said
     order: list[int] = np.flatnonzero(far).tolist()
     order.sort(key=lambda k: -np.inf if constant[k] else -abs(means[k]) / spread[k])
 
-    def tell(k: int) -> str:
+    def sentence(k: int) -> str:
         if constant[k]:
             return f"{labels[k]} is {number(float(means[k]))} in every {kind}"
         beside, where = number(float(abs(means[k]) / spread[k])), " in the old rows" * (kind == "old row")
         return f"{labels[k]} has mean {number(float(means[k]))}, {beside} of its standard deviations{where}"
 
     if len(order) <= 3:
-        return list(map(tell, order))
-    return [*map(tell, order[:2]), f"and so have {len(order) - 2} more columns"]
+        return list(map(sentence, order))
+    return [*map(sentence, order[:2]), f"and so have {len(order) - 2} more columns"]
 
 
 def _constant(columns: Array) -> Array:
     """Whether each column is one number, as far as rounding lets it."""
     size = abs(columns).max(axis=0)
-    return np.ptp(columns, axis=0) <= ROUNDINGS * np.finfo(float).eps * size
+    return np.ptp(columns, axis=0) <= CONSTANT_ULPS * np.finfo(float).eps * size
 
 
 def rounding_columns(X: Array) -> Array:
     """Whether each column of X may be nothing but rounding: 0 < max ``|x|`` ≤ 1e-12 of the largest column's."""
     size = abs(X).max(axis=0)
-    return (size > 0) & (size <= TINY * size.max())
+    return (size > 0) & (size <= ROUNDING_RATIO * size.max())
 
 
 def _rounding(X: Array, labels: Sequence[str]) -> list[str]:
@@ -107,9 +109,9 @@ def _rounding(X: Array, labels: Sequence[str]) -> list[str]:
         return []
     named = _join([labels[k] for k in few[:3]]) + f" and {len(few) - 3} more" * (len(few) > 3)
     return [
-        f"{named}: no entry is beyond {number(TINY)} of the largest of the other columns. If that is what centring "
-        "left of a constant, drop it, or give column_scale, the magnitudes before centring. Left as it is it is "
-        "fitted like any other, and its parameter is rounding over rounding."
+        f"{named}: no entry is beyond {number(ROUNDING_RATIO)} of the largest of the other columns. If that is what "
+        "centring left of a constant, drop it, or give column_scale, the magnitudes before centring. Left as it is it "
+        "is fitted like any other, and its parameter is rounding over rounding."
     ]
 
 

@@ -1,29 +1,39 @@
-"""What the numbers come to, in a few sentences: the verdict, the price of the end, what is slow, what to doubt."""
+"""What the numbers come to, in a few sentences: what to do, the price of the end, what is slow, what to doubt."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
 
 from ..arrays import Array
-from .checks import equal_weights
+from ..propagator.powers import steps_to_halve
+from .checks import SIGMAS, equal_weights
 from .columns import remarks, rounding_columns
-from .contest import WORTH
-from .paths import half_life, safe_step, slowest
-from .theory import rank_of, shift_ratio
-from .verdict import CHANCE, few, headline, nothing_to_learn, tail, totals
-from .words import number, percent, some
+from .comparison import MIN_GAIN, ROUNDING_SHARE, Candidate, Comparison, Gain
+from .measured import Measured
+from .paths import Paths, best_average, overlap, shift_ratio, slowest
+from .prior import mean
+from .report import (
+    eigenvalue_rounding,
+    number,
+    percent,
+    plus_minus,
+    some,
+    steps_of_the_slowest,
+)
 
-if TYPE_CHECKING:
-    from .result import Diagnosis
+__all__ = ["doubts", "findings", "headline"]
 
-__all__ = ["doubts", "findings", "overlap_with", "told_steps"]
+FEW = 10
+"""With fewer rows to spare than this, two standard errors are too little: the noise is Student's."""
 
-SAME = 1e-6
+CHANCE = 0.05
+"""A shift that noise alone would make as often as this is none to learn from."""
+
+SAME_OPTIMUM = 1e-6
 """Optima this near to each other, beside the shift, are one."""
 
 SLOWED = 0.8
@@ -32,143 +42,262 @@ SLOWED = 0.8
 ALONG = 0.7
 """A direction of this overlap with the shift is the shift's."""
 
-CERTAIN = 2 * float(special.ndtr(-4.0))
+CERTAIN = 2 * float(special.ndtr(-SIGMAS))
 """A shift that noise alone would make so rarely needs no word."""
 
 
-def findings(d: Diagnosis, labels: Sequence[str]) -> list[str]:
+def findings(comparison: Comparison, labels: Sequence[str]) -> list[str]:
     """What the columns are, the headline with its numbers, the price of the end, the stall, and what to doubt."""
+    m = comparison.measured
     equal = (
-        ["The weights of all rows are equal: FLOW is standard fine-tuning here."] if equal_weights(d) else []
+        ["The weights of all rows are equal: FLOW is standard fine-tuning here."] if equal_weights(m) else []
     )
     return [
-        *remarks(d, labels),
+        *remarks(m, labels),
         *equal,
-        ". ".join([headline(d), *totals(d)]) + ".",
-        *_to_the_end(d),
-        *_stall(d),
-        *_beware(d),
+        ". ".join([headline(comparison), *_totals(comparison)]) + ".",
+        *_trained_to_the_end(m, comparison.paths),
+        *_stall(m),
+        *_chance_warning(m),
     ]
+
+
+# ------------------------------------------------------------------------------------------ the headline
+
+
+def headline(comparison: Comparison) -> str:
+    """What an engineer should do, and by how much that is better than the best alternative."""
+    m = comparison.measured
+    return _nothing_to_learn(m) or _no_verdict(m) or _ranking(comparison)
+
+
+def _nothing_to_learn(m: Measured) -> str:
+    if not m.spectrum[0, -1] > 0:
+        return "Every feature is 0 in every row: there is nothing to learn from them"
+    if not m.target_errors[0] > ROUNDING_SHARE**2 * mean(m.sample_weight, m.rows.residual**2) or _start_fits(
+        m
+    ):
+        return "The start already fits these rows as well as any line: there is nothing to learn"
+    ratio, above, below = shift_ratio(m)
+    p = _tail(ratio, above, below)
+    if p > CHANCE:
+        return (
+            f"A shift as large as this one may be sampling noise (F({number(above)}, {number(below)}) = "
+            f"{number(ratio)}, p = {number(p, 2)}): these rows give no reason to fine-tune"
+        )
+    return ""
+
+
+def _start_fits(m: Measured) -> bool:
+    """Whether what the start leaves of y is rounding."""
+    size = float((abs(m.rows.X) @ abs(m.rows.start)).max())
+    return float(abs(m.rows.residual).max()) <= 8 * len(m.shift) * np.finfo(float).eps * size
+
+
+def _no_verdict(m: Measured) -> str:
+    if math.isnan(shift_ratio(m)[0]):
+        return f"Too few rows for a verdict: {_too_few(m)}"
+    if m.pretrain_covariance is None:
+        return (
+            "No verdict: which method is best depends on the old rows, and nothing is known of these; give "
+            "pretrain_rows, or pretrain_covariance"
+        )
+    return ""
+
+
+def _too_few(m: Measured) -> str:
+    n, rank = float(m.sample_weight.sum()), m._rank
+    counted = "" if (m.sample_weight == 1).all() else f" (of total weight {number(n)})"
+    return (
+        f"{some(int((m.sample_weight > 0).sum()), 'row')}{counted} for {some(rank, 'direction')}, so that none is left "
+        "over to tell shift from noise"
+    )
+
+
+def _ranking(comparison: Comparison) -> str:
+    """Who is ahead; a difference within noise, or of less than a hundredth, is a tie."""
+    start, flow, early, average = comparison.start, comparison.flow, comparison.early, comparison.average
+    best = min((flow, early, average), key=lambda one: one.total)
+    gained = comparison.gain(best, start)
+    if gained.tie:
+        return (
+            f"A tie with the start: the best, {_name(best)}, lowers its total error by {_gained(gained)}, "
+            f"{_why_a_tie(comparison, gained)}: no reason to fine-tune"
+        )
+    other, third = sorted((early, average), key=lambda one: one.total)
+    lead = comparison.gain(flow, other)
+    if not lead.tie and lead.share > 0:
+        return f"FLOW helps here: a total error {_gained(lead)} below the best alternative's, {_name(other)}"
+    if not lead.tie:
+        also = f", and {_name(third)} ties with it" if comparison.gain(third, other).tie else ""
+        behind = comparison.gain(other, flow)
+        return f"FLOW does not pay here: {_name(other)} has a total error {_gained(behind)} lower{also}"
+    on_early = comparison.gain(flow, early)
+    if other is average and not on_early.tie and on_early.share > 0:
+        return f"FLOW gains {_gained(on_early)} on {_name(early)}, and averaging with the start gains as much"
+    alike = [other, third] if comparison.gain(flow, third).tie else [other]
+    names = " and ".join([", ".join(["FLOW", *(_name(one) for one in alike[:-1])]), _name(alike[-1])])
+    if lead.none:
+        return f"A tie between {names}: their total errors are the same{_at_the_ends(comparison)}"
+    lower, higher = (flow, other) if lead.share > 0 else (other, flow)
+    apart = comparison.gain(lower, higher)
+    return (
+        f"A tie between {names}: {_name(lower)} has a total error {_gained(apart)} below that of {_name(higher)}, "
+        f"{_why_a_tie(comparison, apart)}{_at_the_ends(comparison)}"
+    )
+
+
+def _name(one: Candidate) -> str:
+    """The method, and its learning rate where that was chosen for it."""
+    if math.isnan(one.rate):
+        return one.name
+    rate = f"the learning rate {number(one.rate)}" if one.rate < math.inf else "its best learning rate"
+    return f"{one.name} at {rate}"
+
+
+def _at_the_ends(comparison: Comparison) -> str:
+    """What is left to say for FLOW where stopping in time is as good."""
+    lower, higher = sorted(comparison.ends, key=lambda one: one.total)
+    gain = comparison.gain(lower, higher)
+    if gain.tie or equal_weights(comparison.measured):
+        return ""
+    return f"; trained to the end, {_name(lower)} has one {_gained(gain)} below that of {_name(higher)}"
+
+
+def _gained(gain: Gain) -> str:
+    return plus_minus(gain.share, gain.error)
+
+
+def _why_a_tie(comparison: Comparison, gain: Gain) -> str:
+    """Why it is a tie."""
+    if not math.isfinite(gain.error):
+        return "with no telling how sure that is, as there is one old row"
+    scarce = " of so few rows" * (shift_ratio(comparison.measured)[2] < FEW)
+    return f"within the noise{scarce}" if gain.noise else "too little to matter"
+
+
+def _totals(comparison: Comparison) -> list[str]:
+    """The totals behind the headline, where there are any."""
+    m = comparison.measured
+    if m.pretrain_covariance is None or _nothing_to_learn(m):
+        return []
+    keep = percent(best_average(m)[0])
+
+    def total_of(one: Candidate, name: str = "") -> str:
+        gain = comparison.gain(one, comparison.start)
+        total = number(one.total if one.total > ROUNDING_SHARE * comparison.start.total else 0.0)
+        return f"{name or _name(one)} {total} ({plus_minus(-gain.share, gain.error, sign=True)})"
+
+    return [
+        f"Total error (forgetting + target), each method at its best, beside the start's "
+        f"{number(comparison.start.total)}: {total_of(comparison.flow)}; {total_of(comparison.early)}; "
+        f"{total_of(comparison.average, f'averaging (keep {keep} of the start)')}"
+    ]
+
+
+def _tail(ratio: float, above: float, below: float) -> float:
+    """How often noise alone makes a shift as large; 0 where there is no telling."""
+    return float(special.fdtrc(above, below, ratio)) if math.isfinite(ratio) else 0.0
 
 
 # ---------------------------------------------------------------------------------------------- other findings
 
 
-def _to_the_end(d: Diagnosis) -> list[str]:
-    gain, cost = float(d.target_errors[0]), float(d.forgetting[2])
-    if not (gain > 0 and cost > 0) or nothing_to_learn(d):
+def _trained_to_the_end(m: Measured, paths: Paths) -> list[str]:
+    gain, cost = float(m.target_errors[0]), float(m.forgetting[2])
+    if not (gain > 0 and cost > 0) or _nothing_to_learn(m):
         return []
-    kept, forgot = float(d.target_errors[1]) / gain, float(d.forgetting[1])
+    share, forgot = float(m.target_errors[1]) / gain, float(m.forgetting[1])
     ratio = forgot / cost
-    known = d.pretrain_covariance is not None
+    known = m.pretrain_covariance is not None
     verb = "forgets" if known else "moves its predictions on these rows by a mean square of"
-    if kept < SAME**2 and abs(ratio - 1) < SAME:
-        if slowest(d)[0] > slowest(d, 0)[0]:  # by weights so small that no number of steps gets there
+    if share < SAME_OPTIMUM**2 and abs(ratio - 1) < SAME_OPTIMUM:
+        if slowest(m)[0] > slowest(m, 0)[0]:  # by weights so small that no number of steps gets there
             return []
         both = "forget" if known else "move their predictions on these rows by a mean square of"
-        way = ": the weights change the way, not the end" if _another_way(d) else ""
+        way = ": the weights change the way, not the end" if _another_way(m, paths) else ""
         return [
             f"Trained to the end, FLOW and standard fine-tuning reach the same optimum and {both} {number(cost)}{way}."
         ]
-    price = (
+    forgetting = (
         "as much as"
-        if abs(ratio - 1) < WORTH
+        if abs(ratio - 1) < MIN_GAIN
         else f"{percent(1 - ratio)} less than"
         if ratio < 1
         else f"{number(ratio)} times as much as"
     )
-    left = (
+    learned = (
         "leaves as much to learn as the start, where standard fine-tuning leaves nothing"
-        if abs(kept - 1) < WORTH
-        else f"leaves {percent(kept)} of the start's target error unlearned, where standard fine-tuning leaves none"
-        if kept < 1
-        else f"ends with {number(kept)} times the target error of the start"
+        if abs(share - 1) < MIN_GAIN
+        else f"leaves {percent(share)} of the start's target error unlearned, where standard fine-tuning leaves none"
+        if share < 1
+        else f"ends with {number(share)} times the target error of the start"
     )
     return [
-        f"Trained to the end, FLOW {verb} {number(forgot)}, {price} standard fine-tuning ({number(cost)}), "
-        f"and {left}."
+        f"Trained to the end, FLOW {verb} {number(forgot)}, {forgetting} standard fine-tuning ({number(cost)}), "
+        f"and {learned}."
     ]
 
 
-def _another_way(d: Diagnosis) -> bool:
+def _another_way(m: Measured, paths: Paths) -> bool:
     """Whether FLOW and the control, in the same steps, are ever a hundredth of the start's target error apart."""
-    apart = abs(d.paths.target_errors[1] - d.paths.target_errors[2]).max()
-    return not equal_weights(d) and bool(apart > WORTH * d.target_errors[0])
+    apart = abs(paths.target_errors[1] - paths.target_errors[2]).max()
+    return not equal_weights(m) and bool(apart > MIN_GAIN * m.target_errors[0])
 
 
-def overlap_with(d: Diagnosis, direction: Array) -> float:
-    """``|cosine|`` with the shift; 0 where there is none."""
-    length = float(np.linalg.norm(d.shift))
-    return abs(float(direction @ d.shift)) / length if length > 0 else 0.0
-
-
-def _stall(d: Diagnosis) -> list[str]:
-    idle, v, x = slowest(d)
-    still = []
+def _stall(m: Measured) -> list[str]:
+    idle, v, x = slowest(m)
+    motionless = []
     if idle:
-        whose = "row" if int((d.spectrum[0] <= 0).sum()) == idle else "row with any weight"
+        whose = "row" if int((m.spectrum[0] <= 0).sum()) == idle else "row with any weight"
         them = "it" if idle == 1 else "them"
-        them += " beyond rounding" * bool(rounding_columns(d.rows.X).any())
-        still = [
+        them += " beyond rounding" * bool(rounding_columns(m.rows.X).any())
+        motionless = [
             f"Along {idle} of {some(len(v), 'direction')} nothing moves at all: no {whose} reaches {them}."
         ]
     if idle == len(v):
-        return still
+        return motionless
     that = " that moves" * bool(idle)
-    steps, without = float(half_life(np.float64(x))), float(half_life(np.float64(slowest(d, 0)[2])))
+    steps, without = float(steps_to_halve(np.float64(x))), float(steps_to_halve(np.float64(slowest(m, 0)[2])))
     slow = f"the slowest takes {number(without)}" if without > 1 else "all do so within one"
     beside = f"without weights, in steps of the same size, {slow}"
     if steps <= 1:
         as_well = ", as it does without weights" if without <= 1 else f"; {beside}"
-        return [*still, f"Under FLOW every direction{that} halves its error within a step{as_well}."]
+        return [*motionless, f"Under FLOW every direction{that} halves its error within a step{as_well}."]
     return [
-        *still,
-        f"The slowest direction{that} halves its error in {told_steps(d)} under FLOW; {beside}: {_why(d, v, x)}.",
+        *motionless,
+        f"The slowest direction{that} halves its error in {steps_of_the_slowest(m)} under FLOW; {beside}: "
+        f"{_why_slow(m, v, x)}.",
     ]
 
 
-def _why(d: Diagnosis, v: Array, x: float) -> str:
+def _why_slow(m: Measured, v: Array, x: float) -> str:
     """Whether it is the step, the weights or the features that make the slowest direction v slow."""
     if x > 1:
         return "the step overshoots it, the steepest of all, so that a smaller learning rate would be faster"
-    plain, weighted = float(v @ d.covariances[0] @ v), max(float(v @ d.covariances[1] @ v), 0.0)
-    told = f"below {number(_rounding(d))}" if weighted <= _rounding(d) else number(weighted)
-    if equal_weights(d) or weighted > SLOWED * plain:
-        return (
-            f"it is not the weights that make it slow (curvature {told} with them, {number(plain)} without)"
-        )
-    lapped = overlap_with(d, v)
-    stalled = "the shift" if lapped >= ALONG else "it, but it is not the direction of the shift"
-    lowered = f"the weights lower its curvature from {number(plain)} to {told}"
-    return f"{lowered} and so stall {stalled} (overlap {number(lapped, 2)})"
+    plain, weighted = float(v @ m.covariances[0] @ v), max(float(v @ m.covariances[1] @ v), 0.0)
+    rounding = eigenvalue_rounding(m)
+    curvature = f"below {number(rounding)}" if weighted <= rounding else number(weighted)
+    if equal_weights(m) or weighted > SLOWED * plain:
+        return f"it is not the weights that make it slow (curvature {curvature} with them, {number(plain)} without)"
+    along_shift = float(overlap(v, m.shift))
+    stalled = "the shift" if along_shift >= ALONG else "it, but it is not the direction of the shift"
+    lowered = f"the weights lower its curvature from {number(plain)} to {curvature}"
+    return f"{lowered} and so stall {stalled} (overlap {number(along_shift, 2)})"
 
 
-def _rounding(d: Diagnosis) -> float:
-    """Eigenvalues of C below this are known not to be larger, and no more."""
-    return 16 * len(d.shift) * float(np.finfo(float).eps) * float(d.spectrum[1, -1])
-
-
-def told_steps(d: Diagnosis) -> str:
-    """The half-life of the slowest direction that moves; at least that of an eigenvalue which is all rounding."""
-    x = slowest(d)[2]
-    unit = 2 * float(safe_step(d.spectrum))
-    known = x >= unit * _rounding(d)
-    count = number(float(half_life(np.float64(x if known else unit * _rounding(d)))))
-    return f"{'' if known else 'at least '}{count} step{'s' * (count != '1')}"
-
-
-def doubts(d: Diagnosis) -> list[str]:
+def doubts(m: Measured) -> list[str]:
     """What else stands between these rows and any claim about new ones."""
-    return [f"{few(d)}: these errors say nothing of new rows."] if _overfitted(d) else _beware(d)
+    return [f"{_too_few(m)}: these errors say nothing of new rows."] if _overfitted(m) else _chance_warning(m)
 
 
-def _overfitted(d: Diagnosis) -> bool:
-    return rank_of(d) > 0 and math.isnan(shift_ratio(d)[0])
+def _overfitted(m: Measured) -> bool:
+    return m._rank > 0 and math.isnan(shift_ratio(m)[0])
 
 
-def _beware(d: Diagnosis) -> list[str]:
-    ratio, above, below = shift_ratio(d)
-    p = tail(ratio, above, below)
+def _chance_warning(m: Measured) -> list[str]:
+    ratio, above, below = shift_ratio(m)
+    p = _tail(ratio, above, below)
     if not CERTAIN < p <= CHANCE:
         return []
     return [

@@ -1,43 +1,52 @@
-"""The price and the gain of every step: standard fine-tuning, FLOW, and the control with FLOW's own steps."""
+"""Both errors along every path from the start, where to stop on it, and the theory's numbers beside the rows' own."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..arrays import Array, namespace
-from ..covariance import Covariance
+from ..averaging import best_average_weight, joint_optimum, model_average
+from ..covariance import Dense, total
+from ..covariance.spectrum import eigenbasis, rank_cutoff
 from ..descent import GradientDescent, descend
-from ..errors import reject
-
-if TYPE_CHECKING:
-    from .result import Diagnosis
+from ..errors import LinearTheoryError, reject
+from ..propagator.powers import steps_to_halve
+from ..risk import pretrain_error, target_error
+from ..tilting import weighted_moments
+from ..trajectories import gradient_flow
+from ..weights import Flow
+from .measured import Measured, displacement_problem
 
 __all__ = [
     "METHODS",
+    "Compared",
     "Paths",
     "Point",
-    "averaged",
-    "followed",
-    "gentle",
-    "gentle_best",
-    "half_life",
-    "joint_optimum",
-    "kept",
-    "price",
+    "best_average",
+    "compared",
+    "compute_paths",
+    "factors",
+    "first_near_best",
+    "flow_best",
+    "gradient_flow_path",
+    "lowest_total",
+    "overlap",
+    "point",
     "safe_step",
+    "shift_ratio",
     "slowest",
 ]
 
 METHODS = ("standard", "FLOW", "step-matched control")
 
-NEAR = 1e-3
+NEAR_BEST = 1e-3
 """Total errors this near to the smallest, in its units, are as good."""
 
-EVERY, PER_DECADE, LONGEST = 32, 24, 10**12
+EVERY, PER_DECADE, MAX_STEPS = 32, 24, 10**12
 """Every step up to the first; then so many a decade; and none beyond the last."""
 
 
@@ -52,6 +61,14 @@ class Point(NamedTuple):
     def total(self) -> float:
         """err_tot = err₁ + err₂."""
         return self.forgetting + self.target_error
+
+
+def point(m: Measured, displacement: Array, steps: float = math.nan) -> Point:
+    """What a displacement (d,) from the start costs."""
+    problem = m._problem
+    return Point(
+        steps, float(pretrain_error(problem, displacement)), float(target_error(problem, displacement))
+    )
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,7 @@ class Paths:
     def best(self, method: str) -> Point:
         """Where to stop: the first recorded step whose total error is within a thousandth of the smallest."""
         row = self._row(method)
-        k = _first_best(self.total[row])
+        k = first_near_best(self.total[row])
         return Point(float(self.steps[k]), float(self.forgetting[row, k]), float(self.target_errors[row, k]))
 
     def _row(self, method: str) -> int:
@@ -87,51 +104,73 @@ class Paths:
             reject("method", method, f"must be one of {', '.join(map(repr, METHODS))}")
         return METHODS.index(method)
 
+    def __repr__(self) -> str:
+        head = f"Paths: {len(self.steps)} recorded steps, 0 to {self.steps[-1]:.4g}"
+        best = [
+            f"  {name}: learning rate {rate:.4g}, lowest total error {row.min():.4g}"
+            for name, rate, row in zip(METHODS, self.learning_rates, self.total, strict=True)
+        ]
+        return "\n".join([head, *best])
 
-def gentle(d: Diagnosis, weighted: bool) -> tuple[Array, Array, Array]:
+
+def first_near_best(totals: Array) -> int:
+    """Nobody trains a thousand steps more for the last thousandth."""
+    return int(np.argmax(totals <= totals.min() * (1 + NEAR_BEST)))
+
+
+# ------------------------------------------------------------------------------------- points of the theory
+
+
+def gradient_flow_path(m: Measured, weighted: bool) -> tuple[Array, Array, Array]:
     """Times, forgetting and target errors of gradient flow: as of steps so small that no stop falls between.
 
     Times in units of the control's step; (k,) each, from 0 until nothing moves any more.
     """
-    values, vectors = np.linalg.eigh(d.covariances[int(weighted)])
-    aim = -(d.weighted_shift if weighted else d.shift) @ vectors
-    moving = values > len(values) * np.finfo(float).eps * values[-1]
-    times = np.zeros(1)
-    if moving.any():
-        ends = 1e-3 / values[-1], 10 / values[moving][0]
-        times = np.append(0.0, np.geomspace(*ends, math.ceil(100 * math.log10(ends[1] / ends[0]))))
-    moved = (-np.expm1(-2 * times[:, None] * np.where(moving, values, 0.0)) * aim) @ vectors.T
-    left = moved + d.shift
-    target = (left * (left @ d.covariances[0])).sum(axis=-1)
-    return times / float(safe_step(d.spectrum)), price(d._sigma, moved), target
+    values, times = m.spectrum[int(weighted)], np.zeros(1)
+    moving = values[values > rank_cutoff(namespace(), values)]
+    if len(moving):
+        first, last = 1e-3 / moving[-1], 10 / moving[0]
+        times = np.append(0.0, np.geomspace(first, last, math.ceil(100 * math.log10(last / first))))
+    theta = gradient_flow(m._training_problem(weighted), times)
+    step = float(safe_step(m.spectrum))
+    return times / step, pretrain_error(m._problem, theta), target_error(m._problem, theta)
 
 
-def gentle_best(d: Diagnosis, weighted: bool) -> Point:
+def flow_best(m: Measured, weighted: bool) -> Point:
     """Where to stop if steps are small."""
-    times, forgetting, target = gentle(d, weighted)
-    k = _first_best(forgetting + target)
+    times, forgetting, target = gradient_flow_path(m, weighted)
+    k = first_near_best(forgetting + target)
     return Point(float(times[k]), float(forgetting[k]), float(target[k]))
 
 
-def averaged(d: Diagnosis) -> tuple[float, Point]:
+def best_average(m: Measured) -> tuple[float, Point]:
     """(16), (17) on these rows: ω, the start's share in the best model average, and what that one costs."""
-    all_the_way = float(d.forgetting[2]), float(d.target_errors[0])  # eᵀΣe, eᵀGe
-    omega = all_the_way[0] / sum(all_the_way) if sum(all_the_way) > 0 else 1.0
-    return omega, Point(math.nan, (1 - omega) ** 2 * all_the_way[0], omega**2 * all_the_way[1])
+    omega = float(best_average_weight(m._problem))
+    return omega, point(m, model_average(m._problem, omega))
 
 
-def joint_optimum(d: Diagnosis) -> Point:
-    """The oracle, −(Σ + G)⁺Ge away from the start: nobody is below its total error on these rows."""
-    gram, unit = d.covariances[0], np.eye(len(d.shift))
-    both = gram + d._sigma.apply(unit)
-    moved = -np.linalg.lstsq(both, gram @ d.shift, rcond=None)[0]
-    left = moved + d.shift
-    return Point(math.nan, float(price(d._sigma, moved)), float(left @ gram @ left))
+def lowest_total(m: Measured) -> Point:
+    """The oracle: nobody is below its total error on these rows.
+
+    Of the problem projected onto the directions that old rows or new ones reach, in units in which these are as long.
+    """
+    sigma, gram = m._problem.pretrain_operator, m._problem.target_operator
+    both = total(sigma, gram).dense()
+    sizes = np.sqrt(both.diagonal())
+    units = np.where(sizes > 0, sizes, 1.0)
+    scaled = both / units / units[:, None]
+    values, vectors = eigenbasis(namespace(), scaled, 4 * rank_cutoff(namespace(), scaled))
+    into = vectors[:, values > 0]
+    if into.shape[1] == 0:
+        return point(m, m._problem.pretrained)
+    out = into / units[:, None]
+    projected = displacement_problem(
+        gram.apply(out.T) @ out, (units * m.shift) @ into, Dense(sigma.apply(out.T) @ out)
+    )
+    return point(m, out @ joint_optimum(projected))
 
 
-def price(covariance: Covariance, displacement: Array) -> Array:
-    """err₁ = δᵀΣδ of displacements (…, d) from the start."""
-    return covariance.quadratic(displacement)
+# --------------------------------------------------------------------------------------------- speed and steps
 
 
 def safe_step(spectrum: Array) -> Array:
@@ -149,76 +188,128 @@ def _edge(spectrum: Array) -> float:
     return 1 - spectrum.shape[1] * namespace(spectrum).eps ** 0.5
 
 
-def kept(spectrum: Array) -> Array:
+def factors(spectrum: Array) -> Array:
     """``|1 − 2ηλ|`` (d,): what FLOW's step leaves of the error along each eigenvector of C."""
     return abs(1 - 2 * safe_step(spectrum) * spectrum[1])
 
 
-def half_life(x: Array) -> Array:
-    """Steps after which ``|1 − x|^K`` is ½: ∞ where x ≤ 0 or x ≥ 2, and 0 at x = 1."""
-    xp = namespace(x).xp
-    slow, fast = (x > 0) & (x < 1), (x > 1) & (x < 2)
-    rate = -xp.log1p(-xp.where(slow, x, 0.5))
-    rate = xp.where(fast, -xp.log(xp.where(fast, x, 1.5) - 1), rate)
-    with np.errstate(over="ignore"):  # longer than the largest float
-        return xp.where(
-            slow | fast, math.log(2) / rate, xp.where(x == 1, 0.0, xp.where(xp.isnan(x), x, math.inf))
-        )
+def overlap(direction: Array, shift: Array) -> Array:
+    """``|cosine|`` of a unit vector with the shift; 0 where there is none."""
+    xp = namespace(shift).xp
+    length = xp.sqrt(shift @ shift)
+    return abs(direction @ shift) / xp.where(length > 0, length, 1.0)
 
 
-def slowest(d: Diagnosis, row: int = 1) -> tuple[int, Array, float]:
+def slowest(m: Measured, row: int = 1) -> tuple[int, Array, float]:
     """How many directions no row with any weight reaches; the slowest of the others, a unit vector, and 2ηλ there.
 
     The slowest keeps most of its error in a step: its ``|1 − 2ηλ|`` is the largest. Of C, or for ``row`` 0 of G.
     """
-    idle = int((d.spectrum[row] <= 0).sum())
-    x = 2 * float(safe_step(d.spectrum)) * d.spectrum[row]
+    idle = int((m.spectrum[row] <= 0).sum())
+    x = 2 * float(safe_step(m.spectrum)) * m.spectrum[row]
     k = idle + int(np.argmax(abs(1 - x[idle:]))) if idle < len(x) else len(x) - 1
-    return idle, np.linalg.eigh(d.covariances[row])[1][:, k], float(x[k])
+    return idle, np.linalg.eigh(m.covariances[row])[1][:, k], float(x[k])
 
 
-def followed(d: Diagnosis) -> Paths:
-    """The paths of a diagnosis in NumPy."""
-    step, mass, steepest = float(safe_step(d.spectrum)), float(d.mean_weight), float(d.spectrum[0, -1])
+def compute_paths(m: Measured) -> Paths:
+    """Gradient descent on the rows: standard fine-tuning, FLOW, and the control with FLOW's own steps."""
+    step, mass, steepest = float(safe_step(m.spectrum)), float(m.mean_weight), float(m.spectrum[0, -1])
     with np.errstate(divide="ignore", over="ignore"):
         flow_rate = float(np.float64(step) / mass)
-        converges = 0 < flow_rate < math.inf and flow_rate * steepest < _edge(d.spectrum)
+        converges = 0 < flow_rate < math.inf and flow_rate * steepest < _edge(m.spectrum)
         standard_rate = flow_rate if converges else max(step, 0.5 / steepest) if steepest > 0 else step
-    count = d.sample_weight / d.sample_weight.mean()
-    weights = count * d.rows.weights
+    count = m.sample_weight / m.sample_weight.mean()
+    weights = count * m.rows.weights
     weights = weights / weights.mean()  # FLOW's step on mean weight 1, whatever underflows
     runs = ((count, standard_rate, 0), (weights, step, 1), (count, step, 0))
-    steps = _steps(max(_slowest(2 * rate * d.spectrum[row]) for _, rate, row in runs))
-    still = np.zeros_like(d.shift)
-    errors = []
-    for w, rate, _ in runs:
-        moved = descend(d.rows.X, d.rows.residual, still, w, GradientDescent(rate), steps).theta
-        left = moved + d.shift
-        errors.append((price(d._sigma, moved), (left * (left @ d.covariances[0])).sum(axis=-1)))
-    forgetting, target = np.stack(errors, axis=1)
+    steps = _recorded_steps(max(_longest_half_life(2 * rate * m.spectrum[row]) for _, rate, row in runs))
+    start = np.zeros_like(m.shift)
+    theta = np.stack(
+        [
+            descend(m.rows.X, m.rows.residual, start, w, GradientDescent(rate), steps).theta
+            for w, rate, _ in runs
+        ]
+    )
     return Paths(
         np.array([standard_rate, flow_rate, step]),
         np.array([not converges, step < 0.5, step < 0.5]),
         np.array(steps, dtype=float),
-        forgetting,
-        target,
+        pretrain_error(m._problem, theta),
+        target_error(m._problem, theta),
     )
 
 
-def _first_best(total: Array) -> int:
-    """Nobody trains a thousand steps more for the last thousandth."""
-    return int(np.argmax(total <= total.min() * (1 + NEAR)))
+def _longest_half_life(x: Array) -> float:
+    """Of the directions that move at all."""
+    moving = x[x > rank_cutoff(namespace(), x)]
+    return float(steps_to_halve(moving).max(initial=1.0))
 
 
-def _slowest(x: Array) -> float:
-    """The longest half-life of the directions that move at all."""
-    moving = x > len(x) * np.finfo(float).eps * x[-1]
-    return float(half_life(x[moving]).max(initial=1.0))
-
-
-def _steps(half: float) -> list[int]:
+def _recorded_steps(half_life: float) -> list[int]:
     """From 0 to ten half-lives (a thousandth is left), each once."""
-    last = min(max(10 * half, 100.0), LONGEST)
+    last = min(max(10 * half_life, 100.0), MAX_STEPS)
     count = math.ceil(PER_DECADE * math.log10(last / EVERY)) + 1
     later = {round(step) for step in np.geomspace(EVERY, last, count)}
     return sorted({*range(EVERY), *later})
+
+
+# ------------------------------------------------------------------------------------- the theory and the rows
+
+
+class Compared(NamedTuple):
+    """One number of the theory: what it is, on these rows, and by Lemma F.1 for Gaussian rows like them."""
+
+    what: str
+    rows: float
+    theory: float
+
+
+def compared(m: Measured) -> list[Compared]:
+    """Mean weight, effective samples, curvature along the shift, κ and half-life; theory NaN where it has none."""
+    gram, weighted = m.covariances
+    along = float(m.shift @ gram @ m.shift)
+    rows = {
+        "mean weight": float(m.mean_weight),
+        "effective samples": float(m.effective_samples),
+        "curvature left along the shift": _ratio(float(m.shift @ weighted @ m.shift), along),
+        "way to the new optimum, κ": _ratio(float(m.shift @ gram @ m.weighted_shift), along),
+        "half-life of the slowest, steps": float(steps_to_halve(np.float64(slowest(m)[2]))),
+    }
+    theory = _predicted(m)
+    return [Compared(what, value, theory.get(what, math.nan)) for what, value in rows.items()]
+
+
+def _predicted(m: Measured) -> dict[str, float]:
+    """The same by Lemma F.1, with Σ̃ = G, e and σ² measured on the rows."""
+    try:
+        moments = weighted_moments(m._problem, m.rule)
+    except LinearTheoryError:  # KL-DRO where no Gaussian has its moments, say
+        return {}
+    curvature = moments.covariance.dense()
+    x = 2 * float(safe_step(m.spectrum)) * np.linalg.eigvalsh(curvature)
+    moving = x[min(slowest(m)[0], len(x) - 1) :]
+    along = float(m.shift @ m.covariances[0] @ m.shift)
+    predicted = {
+        "mean weight": float(moments.mass),
+        "curvature left along the shift": _ratio(float(m.shift @ curvature @ m.shift), along),
+        "way to the new optimum, κ": float(moments.moved),
+        "half-life of the slowest, steps": float(steps_to_halve(moving).max()),
+    }
+    if isinstance(m.rule, Flow):  # w² is the weight at τ/2
+        squared = float(weighted_moments(m._problem, Flow(m.rule.temperature / 2)).mass)
+        count = float(m.sample_weight.sum())
+        predicted["effective samples"] = count * _ratio(predicted["mean weight"] ** 2, squared)
+    return predicted
+
+
+def shift_ratio(m: Measured) -> tuple[float, int, float]:
+    """F and its degrees of freedom: the shift against the noise; about 1 where there is no shift at all."""
+    n, rank = float(m.sample_weight.sum()), m._rank
+    if rank == 0 or n <= rank:
+        return math.nan, rank, n - rank
+    noise = n * m._noise_variance / (n - rank)
+    return _ratio(n * float(m.target_errors[0]) / rank, noise, math.inf), rank, n - rank
+
+
+def _ratio(above: float, below: float, otherwise: float = math.nan) -> float:
+    return above / below if below > 0 else otherwise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib import patheffects
@@ -16,16 +16,16 @@ from matplotlib.lines import Line2D
 from matplotlib.style import context as style_context
 from matplotlib.ticker import FuncFormatter
 
+from ..averaging import model_average
+from ..risk import pretrain_error, target_error
 from .checks import Check
-from .findings import doubts
-from .paths import METHODS, Paths, gentle, gentle_best, joint_optimum
-from .verdict import headline
-from .words import number
+from .comparison import Comparison
+from .findings import doubts, headline
+from .measured import Measured
+from .paths import METHODS, Paths, flow_best, gradient_flow_path, lowest_total
+from .report import number
 
-if TYPE_CHECKING:
-    from .result import Diagnosis
-
-__all__ = ["drawn"]
+__all__ = ["Figure", "draw"]
 
 # Okabe and Ito's palette: one colour for each method; the control is standard fine-tuning in other steps.
 STANDARD, FLOW, AVERAGING, ORACLE, GREY = "#D55E00", "#0072B2", "#009E73", "#000000", "#5C6068"
@@ -51,10 +51,11 @@ MOVED = "How far predictions on these rows move"
 PLAIN = FuncFormatter(lambda value, _: number(value))
 
 
-def drawn(d: Diagnosis, names: Sequence[str] | None) -> Figure:
+def draw(comparison: Comparison, checks: Sequence[Check]) -> Figure:
     """Left: target error and forgetting, step by step. Middle: one against the other. Right: the assumptions."""
     style: Any = STYLE
-    paths, known = d.paths, d.pretrain_covariance is not None
+    m, paths = comparison.measured, comparison.paths
+    known = m.pretrain_covariance is not None
     with style_context(["default", style]):
         fig = Figure(figsize=(16, 8), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
         FigureCanvasAgg(fig)
@@ -62,10 +63,10 @@ def drawn(d: Diagnosis, names: Sequence[str] | None) -> Figure:
         top = fig.add_subplot(grid[0, 0])
         below = fig.add_subplot(grid[1, 0], sharex=top)
         _steps(top, below, paths, known)
-        _plane(fig.add_subplot(grid[:, 1]), d, paths)
-        _judged(fig.add_subplot(grid[:, 2]), d.checks)
-        _key(fig, d, known)
-        title = headline(d)
+        _plane(fig.add_subplot(grid[:, 1]), m, paths)
+        _assumptions(fig.add_subplot(grid[:, 2]), checks)
+        _key(fig, m, paths, known)
+        title = headline(comparison)
         lines = textwrap.wrap(title, math.ceil(len(title) / math.ceil(len(title) / 120)) + 8)
         size = min(20, 1800 / max(map(len, lines)))  # the longest must fit the width
         fig.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=size, fontweight="bold")
@@ -127,9 +128,9 @@ def _steps(top: Any, below: Any, paths: Paths, known: bool) -> None:
     below.set_xlabel("step\ndot: where to stop, with steps of this size" if known else "step")
 
 
-def _key(fig: Figure, d: Diagnosis, known: bool) -> None:
+def _key(fig: Figure, m: Measured, paths: Paths, known: bool) -> None:
     """The names in their colours, once for all panels, below whatever there is to doubt."""
-    paths, warnings = d.paths, doubts(d)
+    warnings = doubts(m)
     control = "standard = step-matched control" if _same(paths) else METHODS[0]
     line = lambda colour, label, **how: Line2D([], [], color=colour, label=label, **how)
     handles = [line(STANDARD, control), line(FLOW, METHODS[1])]
@@ -145,34 +146,35 @@ def _key(fig: Figure, d: Diagnosis, known: bool) -> None:
     )  # fmt: skip
 
 
-def _plane(ax: Any, d: Diagnosis, paths: Paths) -> None:
+def _plane(ax: Any, m: Measured, paths: Paths) -> None:
     """Lines: small steps. Dots: the steps of FLOW and of the control; the largest: where to stop."""
-    share, known = np.linspace(0, 1, 101), d.pretrain_covariance is not None
+    known = m.pretrain_covariance is not None
+    averages = model_average(m._problem, np.linspace(1, 0, 101))
     ax.plot(
-        share**2 * d.forgetting[2],
-        (1 - share) ** 2 * d.target_errors[0],
+        pretrain_error(m._problem, averages),
+        target_error(m._problem, averages),
         color=AVERAGING,
         ls=DASHED,
         zorder=3.5,
     )
     for weighted, row in ((False, 2), (True, 1)):
         colour = LINES[row][0]
-        _, *errors = gentle(d, weighted)
+        _, *errors = gradient_flow_path(m, weighted)
         ax.plot(*errors, color=colour, zorder=3)
         ax.plot(paths.forgetting[row], paths.target_errors[row], "o", color=colour, ms=5, zorder=4)
         if known:
-            best = gentle_best(d, weighted)
+            best = flow_best(m, weighted)
             ax.plot(
                 best.forgetting, best.target_error, "o", color=colour, ms=13, mec="white", mew=1.5, zorder=5
             )
     if known:
-        oracle = joint_optimum(d)
+        oracle = lowest_total(m)
         ax.plot(oracle.forgetting, oracle.target_error, "D", color=ORACLE, ms=7, mec="white", zorder=6)
-    right = float(max(paths.forgetting.max(), d.forgetting.max())) or 1.0
-    high = float(max(paths.target_errors.max(), d.target_errors.max())) or 1.0
+    right = float(max(paths.forgetting.max(), m.forgetting.max())) or 1.0
+    high = float(max(paths.target_errors.max(), m.target_errors.max())) or 1.0
     ax.set(xlim=(-0.03 * right, 1.1 * right), ylim=(-0.04 * high, 1.1 * high))
     ax.set(
-        xlabel=f"{'forgetting' if known else 'moved'}  {d.forgetting_measure}",
+        xlabel=f"{'forgetting' if known else 'moved'}  {m.forgetting_measure}",
         ylabel="target error left to learn",
     )
     mark = lambda label, **how: Line2D([], [], color=GREY, label=label, **how)
@@ -182,10 +184,10 @@ def _plane(ax: Any, d: Diagnosis, paths: Paths) -> None:
     ax.xaxis.set_major_formatter(PLAIN)
     ax.yaxis.set_major_formatter(PLAIN)
     ax.set_title("What is gained, what is lost")
-    _write(ax, 0, float(d.target_errors[0]), "start", GREY, 8, 8)
+    _write(ax, 0, float(m.target_errors[0]), "start", GREY, 8, 8)
 
 
-def _judged(ax: Any, checks: Sequence[Check]) -> None:
+def _assumptions(ax: Any, checks: Sequence[Check]) -> None:
     """The deviate of each check beside the band in which it holds; beyond the frame, an arrow with its number."""
     limit = checks[0].limit
     edge = 2.5 * limit
@@ -194,8 +196,8 @@ def _judged(ax: Any, checks: Sequence[Check]) -> None:
     for k, check in enumerate(checks):
         broken = check.verdict == "broken"
         colour, weight = (INK, "bold") if broken else (GREY, "normal")
-        left = {"xycoords": ax.get_yaxis_transform(), "fontsize": 13, "weight": weight}
-        _write(ax, 0, k, check.name, colour, -8, 0, **left)
+        outside = {"xycoords": ax.get_yaxis_transform(), "fontsize": 13, "weight": weight}
+        _write(ax, 0, k, check.name, colour, -8, 0, **outside)
         if math.isnan(check.sigmas):
             _write(ax, 0, k, "not judged", GREY, 0, 0, fontsize=13, ha="center")
             continue
@@ -203,13 +205,13 @@ def _judged(ax: Any, checks: Sequence[Check]) -> None:
         place = math.copysign(0.9 * edge, check.sigmas) if far else check.sigmas
         mark = (">" if place > 0 else "<") if far else "X" if broken else "o"
         ax.plot(place, k, mark, color=colour, ms=10, zorder=5)
-        told = f"{number(check.figure)}, not {number(check.expected)}"
+        figures = f"{number(check.figure)}, not {number(check.expected)}"
         if broken:
-            _write(ax, place, k, told, colour, -11 if place > 0 else 11, 0, fontsize=13)
+            _write(ax, place, k, figures, colour, -11 if place > 0 else 11, 0, fontsize=13)
     ax.set(xlim=(-edge, edge), ylim=(len(checks) - 0.5, -0.5), yticks=[], xticks=range(-10, 11, 5))
     ax.grid(False)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel("standard deviations off\n(band: holds)")
-    told = [check.verdict for check in checks]
-    judged = len(told) - told.count("not judged")
-    ax.set_title(f"{told.count('broken')} of {judged} assumptions broken", loc="right")
+    verdicts = [check.verdict for check in checks]
+    judged = len(verdicts) - verdicts.count("not judged")
+    ax.set_title(f"{verdicts.count('broken')} of {judged} assumptions broken", loc="right")

@@ -1,4 +1,4 @@
-"""Prior weights: a row of weight v counts as v rows like it."""
+"""Prior weights, by which a row counts as v rows like it: sums, means and medians of rows that do."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 
-from ..arrays import Array, Namespace, bounded, shaped
+from ..arrays import Array, Namespace, bounded, namespace, shaped
 from ..errors import reject
+from ..least_squares import NormalEquations
 from ..trees import is_concrete
 from ..weights import median_temperature
 
-__all__ = ["checked_counts", "mean", "median", "median_loss", "scaled"]
+__all__ = ["checked_counts", "gram", "mean", "median", "median_loss", "scaled"]
 
 
 def checked_counts(space: Namespace, name: str, counts: object, n: int) -> Array:
@@ -27,6 +28,13 @@ def checked_counts(space: Namespace, name: str, counts: object, n: int) -> Array
         if not 0 < total < math.inf:
             reject(name, counts, "must have a sum that is above 0 and finite")
     return checked
+
+
+def gram(A: Array, weights: Array | None = None) -> Array:
+    """AᵀWA (d, d) of the rows of A (n, d)."""
+    xp = namespace(A).xp
+    zeros = xp.zeros_like(A[:, 0]), xp.zeros_like(A[0])
+    return NormalEquations.of(A, *zeros, weights).gram
 
 
 def mean(counts: Array, values: Array) -> Array:

@@ -5,24 +5,41 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..arrays import Array
 from ..errors import reject
+from ..propagator.powers import steps_to_halve
 from ..weights import Flow
 from .checks import Check, at_the_median, equal_weights
-from .contest import WORTH
-from .findings import findings, overlap_with, told_steps
-from .paths import METHODS, Paths, Point, averaged, gentle_best, joint_optimum, slowest
-from .theory import compared
-from .words import column_names, number, percent, some
+from .comparison import MIN_GAIN, Comparison
+from .measured import Measured
+from .paths import (
+    METHODS,
+    Paths,
+    Point,
+    best_average,
+    compared,
+    flow_best,
+    lowest_total,
+    overlap,
+    safe_step,
+    slowest,
+)
 
-if TYPE_CHECKING:
-    from .result import Diagnosis
-
-__all__ = ["NARROWEST", "written"]
+__all__ = [
+    "NARROWEST",
+    "column_names",
+    "eigenvalue_rounding",
+    "format_report",
+    "number",
+    "percent",
+    "plus_minus",
+    "printable",
+    "some",
+    "steps_of_the_slowest",
+]
 
 NARROWEST = 60
 
@@ -32,29 +49,95 @@ WIDE = 76
 Fill = Callable[[str], str]  # a paragraph, broken into lines
 
 
-def written(d: Diagnosis, width: int, names: Sequence[str] | None) -> str:
-    """The report, in lines of at most ``width`` where its tables allow."""
+def number(value: float, digits: int = 3, absent: str = "–") -> str:
+    """With so many significant digits: 0.0123, 1.23e−8, 12300, ∞; ``absent`` for NaN."""
+    if math.isnan(value):
+        return absent
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
+        mantissa, power = f"{value:.{digits - 1}e}".split("e")
+        mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+        return f"{mantissa}e{int(power)}".replace("-", "−")
+    decimals = max(0, digits - 1 - (math.floor(math.log10(abs(value))) if value else 0))
+    text = f"{value:.{decimals}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
+
+
+def percent(share: float) -> str:
+    """A share in percents: two digits of it, and where it is nearly all as many as tell it from all."""
+    short = 1 - share if 0.99 < share < 1 else 1.0
+    digits = min(6, 1 - math.floor(math.log10(short))) if share >= 0.995 and short < 1 else 2
+    return f"{number(100 * share, max(digits, 3 if abs(share) >= 0.995 else 2))} %"
+
+
+def plus_minus(share: float, error: float, sign: bool = False) -> str:
+    """A share and its standard error in percents, to two digits of the error: 1.52 ± 0.41 %; without the error where
+    there is none to tell (∞, or below a two-hundredth percent).
+    """
+    value = 100 * share
+    if not math.isfinite(error) or 100 * error < 0.005:
+        text = percent(share if abs(value) >= 0.005 else 0.0)
+        return f"+{text}" if sign and value >= 0.005 else text
+    decimals = min(max(0, 1 - math.floor(math.log10(100 * error))), 4)
+    value = round(value, decimals) + 0.0  # not −0
+    head = f"{value:+.{decimals}f}" if sign and value else f"{value:.{decimals}f}"
+    return f"{head} ± {100 * error:.{decimals}f} %".replace("-", "−")
+
+
+def some(count: int, noun: str) -> str:
+    """1 row, 2 rows."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def column_names(count: int, names: Sequence[str] | None) -> list[str]:
+    """The names given, or column 0, 1, …"""
+    if names is None:
+        return [f"column {k}" for k in range(count)]
+    if len(names) != count:
+        reject("names", names, f"has {len(names)} entries, must have {count}: one a column of X")
+    return [printable(str(name)) for name in names]
+
+
+def printable(text: str) -> str:
+    """``text`` with all that would steer a terminal instead of being seen written out: controls, escape sequences,
+    line ends, marks that turn the direction of writing, bytes that are no text.
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+# ------------------------------------------------------------------------------------------------ sections
+
+
+def format_report(
+    comparison: Comparison,
+    checks: Sequence[Check],
+    findings: Sequence[str],
+    labels: Sequence[str],
+    width: int,
+) -> str:
+    """The report, in lines of at most ``width`` where its tables allow; the ``findings`` are its first section."""
     if width < NARROWEST:
         reject("width", width, f"must be at least {NARROWEST}, or the tables do not fit")
-    labels = column_names(len(d.shift), names)
+    m = comparison.measured
     fill = lambda text: _filled(text, width)
     bullet = lambda text: _filled(f"- {text}", width, subsequent_indent="  ")
     sections = [
-        ("In short", "\n".join(map(bullet, findings(d, labels)))),
-        _errors(d, fill),
-        ("The weights, on these rows and in the theory", _weights(d, fill)),
-        ("The slowest direction", _slowest(d, labels, width, fill)),
-        ("What the theory assumes", _assumptions(d, labels, width, fill)),
+        ("In short", "\n".join(map(bullet, findings))),
+        _errors(comparison, fill),
+        ("The weights, on these rows and in the theory", _weights(m, fill)),
+        ("The slowest direction", _slowest(m, labels, width, fill)),
+        ("What the theory assumes", _assumptions(m, checks, labels, width, fill)),
     ]
-    head = f"FLOW on {_rows(d)} and {some(d.rows.X.shape[1], 'column')}"
+    head = f"FLOW on {_rows(m)} and {some(m.rows.X.shape[1], 'column')}"
     return "\n\n".join([head, *(f"{title}\n{'─' * len(title)}\n{body}" for title, body in sections)])
 
 
-def _rows(d: Diagnosis) -> str:
+def _rows(m: Measured) -> str:
     """How many rows there are, and what they count as."""
-    rows = some(len(d.sample_weight), "row")
-    total = float(d.sample_weight.sum())
-    return rows if (d.sample_weight == 1).all() else f"{rows} of total weight {number(total)}"
+    rows = some(len(m.sample_weight), "row")
+    total = float(m.sample_weight.sum())
+    return rows if (m.sample_weight == 1).all() else f"{rows} of total weight {number(total)}"
 
 
 def _filled(text: str, width: int, subsequent_indent: str = "") -> str:
@@ -71,56 +154,57 @@ def table(rows: Iterable[Sequence[str]], right: str) -> str:
     return "\n".join("  ".join(map(place, line, widths, right)).rstrip() for line in lines)
 
 
-def _errors(d: Diagnosis, fill: Fill) -> tuple[str, str]:
+def _errors(comparison: Comparison, fill: Fill) -> tuple[str, str]:
     """The title and the table of what each method gains and loses; totals where Σ is known."""
-    start, flow, standard = map(Point, (0.0, math.inf, math.inf), d.forgetting, d.target_errors)
+    m, paths = comparison.measured, comparison.paths
+    start, flow, standard = map(Point, (0.0, math.inf, math.inf), m.forgetting, m.target_errors)
     ends = {"start": start, "standard, to the end": standard, "FLOW, to the end": flow}
-    rates = zip(METHODS, d.paths.learning_rates, _reasons(d.paths), strict=True)
+    rates = zip(METHODS, paths.learning_rates, _reasons(paths), strict=True)
     learning_rates = (
         f"Learning rates: {'; '.join(f'{name} {number(rate)} ({why})' for name, rate, why in rates)}."
     )
-    if d.pretrain_covariance is None:
-        points = ends | {f"{name}, half learned": _half(d, k) for k, name in enumerate(SHORT)}
-        table_ = _points(d, points, ("", "step", "moved", "target"))
+    if m.pretrain_covariance is None:
+        points = ends | {f"{name}, half learned": _half_learned(paths, k) for k, name in enumerate(SHORT)}
+        table_ = _points(m, points, ("", "step", "moved", "target"))
         notes = (
             learning_rates,
-            f"Moved is {d.forgetting_measure}, the mean square by which predictions on these rows move; those on the "
+            f"Moved is {m.forgetting_measure}, the mean square by which predictions on these rows move; those on the "
             "old rows, of which nothing is known, may move more or less. Target is the mean squared error on these "
             "rows above their best fit. Half learned: the first recorded step that leaves half of the start's; – "
             "where none does.",
         )
         return "What you gain, how far you move", "\n".join([table_, "", *map(fill, notes)])
-    omega, average = averaged(d)
-    tuned = d._contest.tuned
+    omega, average = best_average(m)
+    tuned = comparison.tuned
     points = {
         **ends,
-        **{f"{short}, stopped": d.paths.best(name) for name, short in zip(METHODS, SHORT, strict=True)},
-        "standard, small steps": gentle_best(d, weighted=False),
-        "FLOW, small steps": gentle_best(d, weighted=True),
+        **{f"{short}, stopped": paths.best(name) for name, short in zip(METHODS, SHORT, strict=True)},
+        "standard, small steps": flow_best(m, weighted=False),
+        "FLOW, small steps": flow_best(m, weighted=True),
         "standard, best rate": tuned[1].point,
         "FLOW, best rate": tuned[0].point,
         f"average, {number(omega)} of start": average,
-        "oracle, the lowest": joint_optimum(d),
+        "oracle, the lowest": lowest_total(m),
     }
     notes = (
         f"{learning_rates[:-1]}; best, for at most 40 steps and within 95 % of where they diverge: standard "
         f"{number(tuned[1].rate)}, FLOW {number(tuned[0].rate)}.",
-        f"Forgetting is {d.forgetting_measure}{_source(d)}, target the mean squared error on these rows above their "
+        f"Forgetting is {m.forgetting_measure}{_source(m)}, target the mean squared error on these rows above their "
         "best fit, total their sum. Stopped: at the first step whose total is within a thousandth of the smallest. "
         "Small steps: too small to jump over the best place; their number is given in steps of the control. The "
         "control takes FLOW's steps without its weights: only beside it is a difference due to the weights alone.",
         "± is one standard error, from sampling new rows like these; a difference is a tie where noise alone exceeds "
-        f"it one time in twenty, or below {percent(WORTH)}.",
+        f"it one time in twenty, or below {percent(MIN_GAIN)}.",
     )
-    table_ = _points(d, points, ("", "step", "forgetting", "target", "total"))
+    table_ = _points(m, points, ("", "step", "forgetting", "target", "total"))
     return "What you gain, what you lose, when to stop", "\n".join([table_, "", *map(fill, notes)])
 
 
 SHORT = ("standard", "FLOW", "control")
 
 
-def _points(d: Diagnosis, points: dict[str, Point], header: Sequence[str]) -> str:
-    rounding = 1e-20 * float(d.target_errors[0])
+def _points(m: Measured, points: dict[str, Point], header: Sequence[str]) -> str:
+    rounding = 1e-20 * float(m.target_errors[0])
     plain = lambda value: number(0.0 if value <= rounding else value)
     rows = [
         (name, number(p.steps, absent=""), *map(plain, (*p[1:], p.total)))[: len(header)]
@@ -129,18 +213,18 @@ def _points(d: Diagnosis, points: dict[str, Point], header: Sequence[str]) -> st
     return table([header, *rows], "<" + ">" * (len(header) - 1))
 
 
-def _half(d: Diagnosis, row: int) -> Point:
+def _half_learned(paths: Paths, row: int) -> Point:
     """Where half of the start's target error is learned, if it ever is."""
-    target = d.paths.target_errors[row]
+    target = paths.target_errors[row]
     enough = target <= target[0] / 2
     k = int(np.argmax(enough))
     if not enough.any():
         return Point(math.nan, math.nan, math.nan)
-    return Point(float(d.paths.steps[k]), float(d.paths.forgetting[row, k]), float(target[k]))
+    return Point(float(paths.steps[k]), float(paths.forgetting[row, k]), float(target[k]))
 
 
-def _source(d: Diagnosis) -> str:
-    return "" if d.pretrain_rows is None else f" on the {some(len(d.pretrain_rows), 'old row')}"
+def _source(m: Measured) -> str:
+    return "" if m.pretrain_rows is None else f" on the {some(len(m.pretrain_rows), 'old row')}"
 
 
 def _reasons(paths: Paths) -> tuple[str, str, str]:
@@ -153,40 +237,56 @@ def _reasons(paths: Paths) -> tuple[str, str, str]:
     )
 
 
-def _weights(d: Diagnosis, fill: Fill) -> str:
-    tau, n = float(d.temperature), len(d.rows.residual)
-    middle = d._median
-    kind = ", the median loss of the start" if at_the_median(d) else ""
+def _weights(m: Measured, fill: Fill) -> str:
+    tau, n = float(m.temperature), len(m.rows.residual)
+    middle = m._median_loss
+    kind = ", the median loss of the start" if at_the_median(m) else ""
     if not kind and middle > 0 and tau < math.inf:
         kind = f", {number(tau / middle)} times the median loss of the start"
-    rule = f"Temperature {number(tau)}{kind}." if isinstance(d.rule, Flow) else f"Rule {d.rule}."
-    rows = [(what, number(value), number(theory)) for what, value, theory in compared(d)]
-    worth = f"are worth {number(float(d.effective_samples))}" if n != 1 else "is worth 1"
-    share = f"The {_rows(d)} {worth} equally weighted ones." if n != 1 else ""
+    rule = f"Temperature {number(tau)}{kind}." if isinstance(m.rule, Flow) else f"Rule {m.rule}."
+    rows = [(what, number(value), number(theory)) for what, value, theory in compared(m)]
+    worth = f"are worth {number(float(m.effective_samples))}" if n != 1 else "is worth 1"
+    share = f"The {_rows(m)} {worth} equally weighted ones." if n != 1 else ""
     return "\n".join([fill(f"{rule} {share}"), "", table([("", "rows", "theory"), *rows], "<>>")])
 
 
-def _slowest(d: Diagnosis, labels: Sequence[str], width: int, fill: Fill) -> str:
+def _slowest(m: Measured, labels: Sequence[str], width: int, fill: Fill) -> str:
     kinds, head = ("unweighted", "weighted"), "curvature, unweighted"
     spectra = [
         (f"curvature, {kind}", *map(number, row))
-        for kind, row in zip(kinds, _few(d.spectrum, (width - len(head)) // 10), strict=True)
+        for kind, row in zip(kinds, _few(m.spectrum, (width - len(head)) // 10), strict=True)
     ]
-    length = float(np.linalg.norm(d.shift))
+    length = float(np.linalg.norm(m.shift))
     lines = [table(spectra, "<" + ">" * (len(spectra[0]) - 1)), ""]
-    if len(spectra[0]) <= len(d.shift):
-        lines.append(fill(f"Some eigenvalues of {len(d.shift)}, the lowest and the highest among them."))
-    idle, direction, _ = slowest(d)
+    if len(spectra[0]) <= len(m.shift):
+        lines.append(fill(f"Some eigenvalues of {len(m.shift)}, the lowest and the highest among them."))
+    idle, direction, _ = slowest(m)
     if idle:
-        others = "; of the others:" if idle < len(d.shift) else "."
-        lines.append(fill(f"Nothing moves along {idle} of {some(len(d.shift), 'direction')}{others}"))
-    if idle < len(d.shift):
-        lines.append(fill(f"Slowest direction: {_direction(direction, labels)}; half-life {told_steps(d)}."))
+        others = "; of the others:" if idle < len(m.shift) else "."
+        lines.append(fill(f"Nothing moves along {idle} of {some(len(m.shift), 'direction')}{others}"))
+    if idle < len(m.shift):
+        lines.append(
+            fill(f"Slowest direction: {_direction(direction, labels)}; half-life {steps_of_the_slowest(m)}.")
+        )
     if length > 0:
-        lines.append(fill(f"Shift, of length {number(length)}: {_direction(d.shift / length, labels)}."))
-        if idle < len(d.shift):
-            lines.append(fill(f"Their overlap (|cosine|) is {number(overlap_with(d, direction))}."))
+        lines.append(fill(f"Shift, of length {number(length)}: {_direction(m.shift / length, labels)}."))
+        if idle < len(m.shift):
+            lines.append(fill(f"Their overlap (|cosine|) is {number(float(overlap(direction, m.shift)))}."))
     return "\n".join(lines)
+
+
+def eigenvalue_rounding(m: Measured) -> float:
+    """Eigenvalues of C below this are known not to be larger, and no more."""
+    return 16 * len(m.shift) * float(np.finfo(float).eps) * float(m.spectrum[1, -1])
+
+
+def steps_of_the_slowest(m: Measured) -> str:
+    """The half-life of the slowest direction that moves; at least that of an eigenvalue which is all rounding."""
+    x = slowest(m)[2]
+    unit = 2 * float(safe_step(m.spectrum))
+    known = x >= unit * eigenvalue_rounding(m)
+    count = number(float(steps_to_halve(np.float64(x if known else unit * eigenvalue_rounding(m)))))
+    return f"{'' if known else 'at least '}{count} step{'s' * (count != '1')}"
 
 
 def _few(spectrum: Array, room: int) -> list[list[float]]:
@@ -206,8 +306,7 @@ def _direction(vector: Array, labels: Sequence[str]) -> str:
     )
 
 
-def _assumptions(d: Diagnosis, labels: Sequence[str], width: int, fill: Fill) -> str:
-    checks = d.checks
+def _assumptions(m: Measured, checks: Sequence[Check], labels: Sequence[str], width: int, fill: Fill) -> str:
     header = ("", "rows", "theory", "sigma", "verdict")
     rows = [
         (c.name, number(c.figure), _expected(c, width >= WIDE), _sigma(c.sigmas), c.verdict) for c in checks
@@ -221,7 +320,7 @@ def _assumptions(d: Diagnosis, labels: Sequence[str], width: int, fill: Fill) ->
     else:
         lines = [table([(*row[:3], row[4]) for row in (header, *rows)], "<>><"), ""]
         lines.append(fill(f"Of deviations in standard errors {fails}"))
-    equal = equal_weights(d)
+    equal = equal_weights(m)
     for check in checks:
         if check.verdict == "broken":
             lines.append("")

@@ -5,6 +5,7 @@ Every path is made of these: x = 2ηλ for one eigenvalue λ, and what K steps l
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -17,7 +18,16 @@ from ..reading import read
 from ..trees import is_traced, pytree
 from .matrix_functions import Kernel
 
-__all__ = ["GeometricSum", "Power", "Steps", "count_steps", "listed_steps", "one_minus_power", "power"]
+__all__ = [
+    "GeometricSum",
+    "Power",
+    "Steps",
+    "count_steps",
+    "listed_steps",
+    "one_minus_power",
+    "power",
+    "steps_to_halve",
+]
 
 
 @pytree
@@ -62,6 +72,23 @@ def count_steps(space: Namespace, steps: Any, ndim: tuple[int, ...] = (0, 1)) ->
     counts = np.array([float(min(k, largest)) for k in exact]).reshape(steps.shape)
     odd = np.array([k % 2 == 1 for k in exact], dtype=bool).reshape(steps.shape)
     return Steps(space.array(counts), space.xp.asarray(odd))
+
+
+def steps_to_halve(x: Array, factor: Array | None = None) -> Array:
+    """K with ``|1 − x|^K`` = ½, elementwise: ln 2/−ln ``|1 − x|``; 0 at x = 1, ∞ where nothing decays.
+
+    ``factor`` is ``|1 − x|`` where it is known with digits of its own.
+    """
+    xp = namespace(x, factor).xp
+    factor = abs(1 - x) if factor is None else factor
+    at_once, near = factor == 0, abs(x) < 0.5
+    logarithm = xp.where(
+        near, xp.log1p(-xp.where(near, x, 0.5)), xp.log(xp.where(at_once | near, 0.5, factor))
+    )
+    decays = ~(logarithm >= 0)  # NaN stays NaN
+    with np.errstate(over="ignore"):  # longer than the largest float
+        steps = xp.where(decays, -math.log(2) / xp.where(decays, logarithm, -1.0), math.inf)
+    return xp.where(at_once, 0.0, steps)
 
 
 def listed_steps(steps: Any, remedy: str = REMEDY) -> tuple[tuple[int, ...], bool]:

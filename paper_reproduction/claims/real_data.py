@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from linear_theory.diagnosis.checks import four_sigma
 from paper_reproduction.claim import Check, Claim, Settings, Verdict
 from paper_reproduction.claims import _diabetes as diabetes
 from paper_reproduction.claims._real_rows import MIDWAY, STEPS, identities, measure, paths, shifts
-from paper_reproduction.four_sigma import four_sigma
 
 CLAIM = Claim(
     name="real-data",

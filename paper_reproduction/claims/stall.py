@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 import linear_theory as lt
+from linear_theory.diagnosis.checks import four_sigma
 from paper_reproduction.claim import Check, Claim, Settings, Verdict
 from paper_reproduction.claims._half_life import RHO, SHIFT, law, moments_by_quadrature, sampled
-from paper_reproduction.four_sigma import four_sigma
 
 CLAIM = Claim(
     name="stall",

@@ -13,8 +13,8 @@ from jax.flatten_util import ravel_pytree
 from scipy import stats
 
 import linear_theory as lt
+from linear_theory.diagnosis.checks import four_sigma
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
-from paper_reproduction.four_sigma import four_sigma
 from paper_reproduction.mlp import descent, teacher
 from paper_reproduction.mlp.hardware import quiet, timed
 from paper_reproduction.mlp.statistics import error, told

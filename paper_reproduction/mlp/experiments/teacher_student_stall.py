@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
+from linear_theory.diagnosis.checks import four_sigma
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
-from paper_reproduction.four_sigma import four_sigma
 from paper_reproduction.mlp import teacher
 from paper_reproduction.mlp.experiments._stall_cells import NUMBERS, RUNS, measure
 from paper_reproduction.mlp.statistics import error, sigmas, told

@@ -1,11 +1,12 @@
-"""Rows from .csv, .parquet and .npz files; FLOW's weights into files."""
+"""What the command is given in files: rows, a start, a pre-training covariance; and FLOW's weights into one."""
 
 from __future__ import annotations
 
 import difflib
 import io
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,19 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..arrays import Array
+from ..diagnosis.columns import weight_like
+from ..diagnosis.prior import scaled
 from ..errors import LinearTheoryError
+from ..files import without_advice
 from ..streaming.parquet import column_names, numbers
 from ..streaming.sources import features_of
-from .columns import weight_like
 from .files import (
+    DAMAGED,
     FileError,
     as_finite,
     as_number,
     as_real,
+    count_lines,
     csv_bytes,
     csv_records,
     is_number,
@@ -30,11 +35,20 @@ from .files import (
     npz_arrays,
     quoted,
 )
-from .prior import scaled
 
-__all__ = ["ROWS", "WEIGHTS", "Table", "read_old_rows", "read_rows", "write_weights"]
+__all__ = [
+    "ROWS",
+    "WEIGHTS",
+    "Table",
+    "read_covariance",
+    "read_old_rows",
+    "read_rows",
+    "read_start",
+    "write_weights",
+]
 
 ROWS = (".csv", ".parquet", ".npz")
+PARAMETERS = (".npy", ".npz", ".csv")
 WEIGHTS = (".npy", ".csv", ".parquet")
 BATCH = 65_536
 """Rows of a Parquet file that are read at once."""
@@ -71,9 +85,9 @@ def read_rows(
     """
     taken = {"target": target} | ({} if sample_weight is None else {"sample weight": sample_weight})
     choose = lambda names, own=None: _chosen(path, names, taken, features, own)
-    names, (y, *rest) = _columns(path, choose)
-    weights = None if sample_weight is None else np.asarray(rest.pop(0), dtype=float)
-    return Table(np.column_stack(rest), tuple(names[len(taken) :]), np.asarray(y, dtype=float), weights)
+    names, (y, *columns) = _columns(path, choose)
+    weights = None if sample_weight is None else np.asarray(columns.pop(0), dtype=float)
+    return Table(np.column_stack(columns), tuple(names[len(taken) :]), np.asarray(y, dtype=float), weights)
 
 
 def read_old_rows(path: Path, features: Sequence[str], sample_weight: str | None = None) -> Array:
@@ -129,7 +143,7 @@ def _chosen(
         )
         raise FileError(path, f"has a column {undecided[0]!r}: {remedy}")
     if features is None:
-        with _said_of(path):
+        with _named_by_file(path):
             features = features_of(names if own is None else own, special)
     wanted = [*special, *features]
     for k, name in enumerate(wanted):
@@ -156,31 +170,33 @@ WELL_QUOTED = re.compile(rb'(?:[^"]++|(?<![^,\r\n])"(?:[^"]++|"")*+"(?![^,\r\n])
 def _csv_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
     """By pyarrow; where that finds anything but numbers, cell by cell to say where."""
     data = csv_bytes(path)
-    line, header, end = next(csv_records(path, data), (0, [], 0))
+    records = csv_records(path, data)
+    line, header = next(records, (0, []))
     _refuse_separator(path, header)
     if header and all(is_number(cell) for cell in header):
         raise FileError(path, f"line {line} holds numbers; the first line must name the columns")
     names = [name.strip() for name in header]
     wanted = choose(names)
     places = [names.index(name) for name in wanted]
+    first = list(itertools.islice(records, 1))
     # Of no rows at all pyarrow makes an error, and a thread that may abort the process as it ends.
-    plain = data[end:].strip() and WELL_QUOTED.fullmatch(data, end)
-    columns = _by_arrow(data, end, len(names), places) if plain else None
-    return wanted, columns or _by_cell(path, data, end, names, places)
+    plain = any(cell.strip() for _, cells in first for cell in cells) and WELL_QUOTED.fullmatch(data)
+    lines = line + sum(count_lines(cell.encode()) for cell in header)
+    columns = _by_arrow(data, lines, len(names), places) if plain else None
+    return wanted, columns or _by_cell(path, itertools.chain(first, records), names, places)
 
 
-def _by_arrow(data: bytes, start: int, width: int, places: Sequence[int]) -> list[Array] | None:
-    """Those columns of ``width``; None where not every cell of theirs is a finite number."""
+def _by_arrow(data: bytes, skipped: int, width: int, places: Sequence[int]) -> list[Array] | None:
+    """Those columns of ``width`` below the ``skipped`` lines; None where a cell of theirs is no finite number."""
     import pyarrow
     from pyarrow import csv
 
     names = list(map(str, range(width)))
     wanted = [names[k] for k in places]
-    body = pyarrow.BufferReader(pyarrow.py_buffer(data).slice(start))
     try:
         table = csv.read_csv(
-            body,
-            csv.ReadOptions(column_names=names),
+            pyarrow.BufferReader(data),
+            csv.ReadOptions(column_names=names, skip_rows=skipped),
             csv.ParseOptions(newlines_in_values=b'"' in data),
             csv.ConvertOptions(
                 include_columns=wanted, column_types=dict.fromkeys(wanted, pyarrow.float64()), null_values=[]
@@ -201,10 +217,12 @@ def _refuse_separator(path: Path, header: Sequence[str]) -> None:
 CELL_REMEDY = "fill it in, drop the row, or choose other columns with --features"
 
 
-def _by_cell(path: Path, data: bytes, start: int, names: Sequence[str], places: Sequence[int]) -> list[Array]:
+def _by_cell(
+    path: Path, records: Iterable[tuple[int, list[str]]], names: Sequence[str], places: Sequence[int]
+) -> list[Array]:
     """Slowly; raises for the first cell or line that is at fault."""
     rows = []
-    for line, cells, _ in csv_records(path, data, start, names):
+    for line, cells in records:
         if len(cells) != len(names):
             raise FileError(path, f"line {line} has {len(cells)} cells, the header names {len(names)}")
         where = f"line {line}, column"
@@ -216,7 +234,7 @@ def _by_cell(path: Path, data: bytes, start: int, names: Sequence[str], places: 
 
 
 def _parquet_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
-    with _said_of(path):
+    with _named_by_file(path):
         wanted = choose(*column_names(path))
         batches = list(numbers(path, wanted, BATCH))
     columns = map(np.concatenate, zip(*batches, strict=True)) if batches else [np.empty(0) for _ in wanted]
@@ -226,7 +244,7 @@ def _parquet_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
 
 
 @contextmanager
-def _said_of(path: Path) -> Iterator[None]:
+def _named_by_file(path: Path) -> Iterator[None]:
     """What is said of a column or of the file, in one sentence that begins with the file."""
     try:
         yield
@@ -249,9 +267,96 @@ def _npz_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
         array = arrays[name]
         rows = array.shape[0] if rows is None and array.ndim else rows
         if array.ndim != 1 or array.shape[0] != rows:
-            rest = "one vector a column, all of one length, or a matrix X and the target"
-            raise FileError(path, f"array {name!r} has shape {array.shape}, must have ({rows},): {rest}")
+            layout = "one vector a column, all of one length, or a matrix X and the target"
+            raise FileError(path, f"array {name!r} has shape {array.shape}, must have ({rows},): {layout}")
     return wanted, [as_finite(path, f"array {name!r}", as_real(path, name, arrays[name])) for name in wanted]
+
+
+# -------------------------------------------------------------------------------- start and covariance
+
+NAME = re.compile(r"\s*(?!(?:nan|inf|infinity)\s*$)[^\W\d]", re.IGNORECASE)
+"""What a header may begin with, and a number that is misspelt does not."""
+
+
+def read_start(path: Path, names: Sequence[str]) -> Array:
+    """One number a feature: a vector in .npy or .npz, or a .csv of numbers in order, or of name,value."""
+    kind = kind_of(path, PARAMETERS)
+    values = _start_csv(path, names) if kind == ".csv" else _single(path, kind)
+    if values.shape == (1, len(names)) or values.shape == (len(names), 1):
+        values = values.ravel()
+    if values.shape != (len(names),):
+        wanted = f"must have ({len(names)},), one number a feature ({quoted(list(names))})"
+        raise FileError(path, f"has shape {values.shape}, {wanted}")
+    return values
+
+
+def _single(path: Path, kind: str) -> Array:
+    """The array of an .npy, or the only one of an .npz."""
+    if kind == ".npz":
+        arrays = npz_arrays(path)
+        if len(arrays) > 1:
+            raise FileError(path, f"holds {len(arrays)} arrays ({quoted(list(arrays))}), must hold one")
+        ((name, array),) = arrays.items()
+    else:
+        try:
+            name, array = path.name, np.load(path, allow_pickle=False)
+        except DAMAGED as error:
+            raise FileError(path, f"is damaged, or no .npy file: {without_advice(error)}") from None
+    return as_finite(path, f"array {name!r}", as_real(path, name, array))
+
+
+def _start_csv(path: Path, names: Sequence[str]) -> Array:
+    lines = list(csv_records(path, csv_bytes(path)))
+    first = lines[0][1] if lines else []
+    if first and (NAME.match(first[-1]) or (len(first) == 2 and not first[0].strip())):
+        lines = lines[1:]  # a header; above row labels pandas writes an empty cell and 0
+    widths = {len(cells) for _, cells in lines}
+    if widths == {1}:
+        return np.array([as_number(path, f"line {line}", cells[0]) for line, cells in lines])
+    named: dict[str, float] = {}
+    for line, cells in lines:
+        if len(cells) != 2:
+            raise FileError(
+                path, f"line {line} has {len(cells)} cells, must have name,value or a value alone"
+            )
+        name = cells[0].strip()
+        if name in named:
+            raise FileError(path, f"line {line}: {name!r} is there twice")
+        if name not in names:
+            raise FileError(
+                path, f"line {line}: {name!r} is no feature; the features are {quoted(list(names))}"
+            )
+        named[name] = as_number(path, f"line {line}, {name!r}", cells[1])
+    missing = [name for name in names if name not in named]
+    if missing:
+        raise FileError(path, f"has no value for {quoted(missing)}")
+    return np.array([named[name] for name in names])
+
+
+def read_covariance(path: Path, names: Sequence[str]) -> Array:
+    """The pre-training covariance (d, d): .npy, .npz, or .csv with the features' names as header or without."""
+    kind, order = kind_of(path, PARAMETERS), list(range(len(names)))
+    if kind == ".csv":
+        lines = list(csv_records(path, csv_bytes(path)))
+        if lines and not all(map(is_number, lines[0][1])):
+            header = [cell.strip() for cell in lines.pop(0)[1]]
+            if sorted(header) != sorted(names):
+                raise FileError(
+                    path, f"line 1 names {quoted(header)}, the features are {quoted(list(names))}"
+                )
+            order = [header.index(name) for name in names]
+        for line, cells in lines:
+            if len(cells) != len(names):
+                raise FileError(
+                    path, f"line {line} has {len(cells)} cells, must have {len(names)}: one a feature"
+                )
+        table = [[as_number(path, f"line {line}", cell) for cell in cells] for line, cells in lines]
+        values = np.array(table, dtype=float).reshape(len(table), -1)
+    else:
+        values = _single(path, kind)
+    if values.shape != (len(names), len(names)):
+        raise FileError(path, f"has shape {values.shape}, must have {(len(names),) * 2}: one row a feature")
+    return values[np.ix_(order, order)]
 
 
 # -------------------------------------------------------------------------------------------------- weights
@@ -260,9 +365,9 @@ def _npz_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
 def write_weights(file: BinaryIO, kind: str, weights: Array) -> None:
     """One weight a row, in the order of the rows: .npy, or a column ``weight`` in .csv or .parquet."""
     if kind == ".npy":
-        whole = io.BytesIO()  # of a file that fails NumPy keeps the reason to itself
-        np.save(whole, weights)
-        file.write(whole.getbuffer())
+        content = io.BytesIO()  # of a file that fails NumPy keeps the reason to itself
+        np.save(content, weights)
+        file.write(content.getbuffer())
     elif kind == ".csv":
         file.write(("weight\n" + "".join(f"{w!r}\n" for w in weights.tolist())).encode())
     else:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Generator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,8 @@ __all__ = [
     "as_finite",
     "as_number",
     "as_real",
+    "count_lines",
     "csv_bytes",
-    "csv_lines",
     "csv_records",
     "is_number",
     "kind_of",
@@ -40,13 +42,11 @@ PACKED = {
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError, NotImplementedError, OSError)
-DAMAGED += (
-    RuntimeError,
-    SyntaxError,
-    ValueError,
-    tokenize.TokenError,
-)  # what NumPy raises on the bytes it cannot read
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, EOFError, KeyError, MemoryError),
+    *(NotImplementedError, OSError, RuntimeError, SyntaxError, ValueError),
+)
+"""What NumPy raises on bytes that it cannot read."""
 
 
 class FileError(Exception):
@@ -88,9 +88,6 @@ def kind_of(path: Path, kinds: Sequence[str]) -> str:
 
 # ------------------------------------------------------------------------------------------------------ CSV
 
-CELL = re.compile(rb'(?:"((?:[^"]++|"")*+)"|([^",\r\n]*+))(,|\r\n?|\n|\Z)')
-"""RFC 4180: quoted as a whole with quotes inside doubled, or without a quote; then a comma or the line's end."""
-
 END_OF_LINE = re.compile(rb"\r\n?|\n")
 NUMBER = re.compile(r"[ \t]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*")
 NOT_FINITE = re.compile(r"[ \t]*[+-]?(?:nan|inf|infinity)[ \t]*", re.IGNORECASE)
@@ -108,57 +105,33 @@ def csv_bytes(path: Path) -> bytes:
     bad = data.find(b"\0")
     if bad >= 0:
         raise FileError(
-            path, f"line {_lines(data[:bad]) + 1} holds a NUL byte, so it is no text; save it as UTF-8"
+            path, f"line {count_lines(data[:bad]) + 1} holds a NUL byte, so it is no text; save it as UTF-8"
         )
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        line, byte = _lines(data[: error.start]) + 1, data[error.start]
+        line, byte = count_lines(data[: error.start]) + 1, data[error.start]
         raise FileError(path, f"line {line}: not UTF-8 text (byte {byte:#04x}); save it as UTF-8") from None
     return data
 
 
-def _lines(data: bytes) -> int:
+def count_lines(data: bytes) -> int:
+    """How many line ends are in it."""
     return sum(1 for _ in END_OF_LINE.finditer(data))
 
 
-def csv_lines(path: Path) -> Generator[tuple[int, list[str]]]:
+def csv_records(path: Path, data: bytes) -> Iterator[tuple[int, list[str]]]:
     """Each record that is not blank, with the number of the line on which it begins."""
-    return ((line, cells) for line, cells, _ in csv_records(path, csv_bytes(path)))
-
-
-def csv_records(
-    path: Path, data: bytes, start: int = 0, names: Sequence[str] = ()
-) -> Generator[tuple[int, list[str], int]]:
-    """The same from byte ``start``, with where each record ends; ``names`` of its columns, to say what is at fault."""
-    line = 1 + _lines(data[:start])
-    cells: list[str] = []
-    first = line
-    while start < len(data) or cells:
-        found = CELL.match(data, start)
-        if found is None:
-            column = f"column {names[len(cells)]!r}" if len(cells) < len(names) else f"cell {len(cells) + 1}"
-            raise FileError(path, f"line {line}, {column}: {_misquoted(data, start)}")
-        inside, plain, end = found.groups()
-        start = found.end()
-        cells.append((plain if inside is None else inside.replace(b'""', b'"')).decode())
-        line += _lines(inside) if inside else 0
-        if end == b",":
-            continue
-        if len(cells) > 1 or found.end(0) - len(end) > found.start(0):
-            yield first, cells, start
-        line, cells = line + 1, []
-        first = line
-
-
-def _misquoted(data: bytes, start: int) -> str:
-    """What is wrong with the quotes of the cell that begins there."""
-    shown = repr(re.split(rb"[\r\n]", data[start : start + 160], maxsplit=1)[0].decode(errors="replace")[:40])
-    if data[start : start + 1] != b'"':
-        return f"{shown} has a quote within; quote the whole cell, and double the quotes inside"
-    if re.compile(rb'"(?:[^"]++|"")*+"').match(data, start):
-        return f"{shown} goes on after its closing quote"
-    return f"{shown} opens a quote that is never closed"
+    lines = io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="")
+    line, reader = 1, csv.reader(lines, strict=True)
+    try:
+        for cells in reader:
+            if cells:
+                yield line, cells
+            line = 1 + reader.line_num
+    except csv.Error as error:
+        remedy = "quote a cell as a whole, and double the quotes inside"
+        raise FileError(path, f"line {line} breaks the rules of quotes ({error}); {remedy}") from None
 
 
 def is_number(cell: str) -> bool:
