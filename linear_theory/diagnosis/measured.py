@@ -10,8 +10,8 @@ import numpy as np
 from ..arrays import Array, finite, namespace
 from ..covariance import Dense, checked_covariance
 from ..errors import reject
-from ..least_squares import Rows, Solution, checked_rows, solve
-from ..least_squares.rows import checked_scale, largest_entries, without_rounding
+from ..least_squares import Solution, checked_sample, solve
+from ..least_squares.rows import checked_scale, largest_entries, refuse_infinite, without_rounding
 from ..losses import checked_log_weights
 from ..sharding import on_automatic_mesh
 from ..tables import same_labels, same_rows
@@ -92,7 +92,7 @@ def diagnose(
     """
     for name, array in (("X", X), ("pretrain_rows", pretrain_rows)):
         warn_of_weights(name, array)
-    space, rows = checked_rows(
+    space, rows = checked_sample(
         X,
         y,
         start,
@@ -103,6 +103,9 @@ def diagnose(
         sample_weight,
         column_scale=column_scale,
     )
+    if rows.y.ndim == 2:
+        reject("y", y, f"must be a vector, not an array of shape {rows.y.shape}")
+    refuse_infinite(space, rows.X)
     same_labels(
         "parameters",
         X=(X, 1),
@@ -160,7 +163,7 @@ def diagnose(
         pretrain_rows=old,
         sample_weight=counts,
         rule=space.tree(rule),
-        rows=Rows(rows.X, rows.residual, weights, start),
+        rows=rows.weighted(weights),
     )
 
 

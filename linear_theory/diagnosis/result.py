@@ -12,7 +12,7 @@ import numpy as np
 from ..arrays import Array, namespace
 from ..covariance import Covariance, Dense
 from ..errors import InvalidTypeError
-from ..least_squares import Rows
+from ..least_squares import Sample
 from ..trees import is_concrete, pytree
 from .checks import Check, judged
 from .contest import Contest, contested
@@ -70,7 +70,7 @@ class Diagnosis:
     pretrain_rows: Array | None
     sample_weight: Array
     rule: Any
-    rows: Rows
+    rows: Sample
 
     @property
     def forgetting_measure(self) -> str:

@@ -10,8 +10,7 @@ import numpy as np
 
 from ..arrays import Array, Namespace, finite, namespace, numeric, shaped
 from ..errors import InvalidTypeError, InvalidValueError, reject
-from ..least_squares import dense
-from ..least_squares.rows import Sample, checked_scale, largest_entries, without_rounding
+from ..least_squares.rows import Sample, checked_scale, largest_entries, mostly_rounding, without_rounding
 from ..tables import same_labels, same_rows
 from .sources import Chunks
 
@@ -68,9 +67,10 @@ class Columns(NamedTuple):
         return self.without_rounding(self.largest[None])[1]
 
     @property
-    def noisy(self) -> bool:
-        """Whether so little is left of some column that combinations of it may be rounding."""
-        return dense.drowned(self.noise, self.largest)
+    def visible(self) -> bool:
+        """Whether sums can show all of them: none is zeros, and none so small that combinations may be rounding."""
+        largest, noise = self.without_rounding(self.largest[None])
+        return bool(largest.all()) and not mostly_rounding(noise, self.largest)
 
 
 class Stream:
