@@ -223,7 +223,7 @@ def test_memory_is_flat(tmp_path):
         "once": lambda count: streaming.solve(source(count)(), start, 1.0),
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("linear_theory.threads.WORTH_THREADS", np.inf)  # else a matter of timing
+        patch.setattr("linear_theory.threads.MIN_THREADED_FLOPS", np.inf)  # else a matter of timing
         for name, work in works.items():
             few, many = traced_rise(lambda work=work: work(8)), traced_rise(lambda work=work: work(80))
             assert many <= 1.1 * few, (name, few, many)
