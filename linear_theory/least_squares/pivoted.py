@@ -326,10 +326,10 @@ class Shortest(NamedTuple):
             displacement = np.zeros((len(self.system), z.shape[1]))
             displacement[self.basic] = right
             return displacement
-        displacement, every_digit = self._combined(right)
-        return displacement if every_digit else self._turned(right)
+        displacement, every_digit = self._by_combination(right)
+        return displacement if every_digit else self._by_orthogonal_factor(right)
 
-    def _combined(self, right: Array) -> tuple[Array, bool]:
+    def _by_combination(self, right: Array) -> tuple[Array, bool]:
         """δ = Sλ, λ = R⁻¹R⁻ᵀz refined: each coordinate to its own digits, if no λ is much too large for δ."""
         assert self.factor is not None
         multiplier, missing = np.zeros_like(right), right
@@ -344,7 +344,7 @@ class Shortest(NamedTuple):
         every_digit = (terms.max(axis=0) <= MAX_CANCELLATION * np.abs(displacement).max(axis=0)).all()
         return displacement, bool(every_digit and not missing.any())
 
-    def _turned(self, right: Array) -> Array:
+    def _by_orthogonal_factor(self, right: Array) -> Array:
         """δ = Q R⁻ᵀz: to the digits of its largest coordinate. Those of columns that need but little of δ are
         regained some 15 at a time: their part of the fit is as large as any other's.
         """
