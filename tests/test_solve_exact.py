@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.linalg import lstsq
@@ -424,3 +426,68 @@ def test_several_right_hand_sides_are_as_exact_as_one(family):
             # A mutant: the columns in another order.
             if j == 0 and exact.rank:
                 assert not excess(many.theta[:, 2], one.start, exact, allowed) <= SAFETY
+
+
+# --------------------------------------------------------------------------------------------------------- in JAX
+
+
+def solve_in_jax(X, y, start, weights, ridge):
+    """Op by op: a loop compiled for every shape would be most of the time."""
+    with jax.disable_jit():
+        given = (None if value is None else jnp.asarray(value) for value in (X, y, start, weights))
+        return np.asarray(lt.solve(*given, ridge).theta)
+
+
+def equilibrated_excess(theta, problem, exact, allowed):
+    """How many units of error θ is off in equilibrated coordinates, cⱼθⱼ with c the lengths of the columns."""
+    weights = np.ones(len(problem.X)) if problem.weights is None else problem.weights
+    largest = np.maximum(np.abs(problem.X).max(axis=0), np.finfo(float).tiny)
+    lengths = largest * np.sqrt(weights @ (problem.X / largest) ** 2)
+    moved = np.array([float(v) for v in allowed.displacement])
+    delta = np.array([float(v) for v in exact.displacement])
+    unit = EPS * (lengths * (moved + np.abs(delta) + np.abs(problem.start))).max()
+    off = np.abs(lengths * (theta - problem.start - delta)).max()
+    return off / unit if unit else math.inf if off else 0.0
+
+
+WITHIN_JAX = (
+    tall,
+    square,
+    wide,
+    deficient,
+    one_row,
+    one_column,
+    zero_weights,
+    duplicated_columns,
+    zero_columns,
+    scaled_columns,
+    other_units,
+)
+"""Weights within three decades, or one row or column: what the SVD of √w·X sees."""
+
+
+@pytest.mark.parametrize("family", WITHIN_JAX, ids=lambda family: family.__name__)
+def test_jax_in_equilibrated_coordinates(family):
+    for seed, (problem, exact, allowed) in enumerate(drawn(family)[:12]):
+        if problem.X.any():
+            theta = solve_in_jax(*problem.arguments)
+            assert equilibrated_excess(theta, problem, exact, allowed) <= SAFETY, seed
+
+
+@pytest.mark.parametrize("light", [1e-40, 1e-100, 1e-300])
+def test_in_jax_rows_that_are_rounding_beside_the_heaviest_count_as_none(light):
+    """What their temperature is too low for: NumPy lets them decide what the heavy rows leave open."""
+    for seed in range(6):
+        rng = np.random.default_rng([seed, 33])
+        n, d = 2, 4
+        X, start = rng.standard_normal((n + 3, d)), rng.standard_normal(d)
+        y = rng.standard_normal(n + 3)
+        weights = np.concatenate([rng.uniform(0.5, 1, n), light * rng.uniform(0.5, 1, 3)])
+        removed = np.where(weights > 0.1, weights, 0.0)
+        found, heavy = solve_in_jax(X, y, start, weights, 0.0), Problem(X, y, start, removed)
+        exact, allowed = closest(*heavy.arguments), sensitivity(*heavy.arguments)
+        assert equilibrated_excess(found, heavy, exact, allowed) <= SAFETY, seed
+        every = Problem(X, y, start, weights)
+        exact, allowed = closest(*every.arguments), sensitivity(*every.arguments)
+        assert excess(solve(*every.arguments), start, exact, allowed) <= SAFETY
+        assert not equilibrated_excess(found, every, exact, allowed) <= SAFETY
