@@ -162,7 +162,7 @@ def test_a_column_half_written_is_not_taken_for_a_whole_one(tmp_path):
                 seen.append(len(np.load(path)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("linear_theory.streaming.stream.GATHERED", 1000)
+        patch.setattr("linear_theory.streaming.stream.GATHERED_ENTRIES", 1000)
         assert streaming.median_loss(chunks, ZERO, column=path) == (1.0, 12_000, 1)
     assert set(seen) == {0}
 

@@ -13,7 +13,7 @@ from ..errors import reject
 from ..least_squares import NormalEquations, Sample, cholesky, pivoted
 from ..least_squares import Solution as InMemory
 from ..least_squares.blocks import Triangles, added, residual_products, weighted_triangles
-from ..least_squares.refinement import unrefined_error
+from ..least_squares.refinement import EPS, unrefined_error
 from ..least_squares.solution import Method, from_start
 from ..losses import checked_log_weights
 from ..threads import shared_thread_pool
@@ -183,9 +183,9 @@ def _weights(part: Part, rule: WeightRule) -> Array:
         weights = np.exp(checked_log_weights(namespace(), rule, part_losses(part)))
     if part.sample.weights is not None:
         weights *= part.sample.weights
-    good = np.isfinite(weights)
-    if not good.all():
-        row = int(np.argmin(good))
+    valid = np.isfinite(weights)
+    if not valid.all():
+        row = int(np.argmin(valid))
         reject(
             "weight", weights[row], f"is too large under {rule!r} at {part.place(row)}; raise the temperature"
         )
@@ -262,7 +262,7 @@ def _independent_rows(triangle: Array, rows: int, noise: Array | None = None) ->
     factor = pivoted.qr(np.ldexp(X, -shift))
     sizes = np.abs(factor.triangle.diagonal())
     tolerance = sizes.max() * pivoted.rank_tolerance(k, d) * math.sqrt(1 + math.log2(rows))
-    rank = int((sizes > max(tolerance, 0.0 if noise is None else rows * pivoted.EPS)).sum())
+    rank = int((sizes > max(tolerance, 0.0 if noise is None else rows * EPS)).sum())
     independent = np.empty((rank, d))
     independent[:, factor.columns] = factor.triangle[:rank]
     turned = factor.turn(residual, transpose=True)[:, 0]
