@@ -121,7 +121,8 @@ def test_chunks_do_not_change_what_is_rounding(n, size, seed):
         want = lt.solve(X, y, start, weights, column_scale=[0.0, 0.1])
         assert found.rank == want.rank == 1 + (last == 1.0)
         assert near(found.theta, want.theta, 1e4)
-        assert found.passes >= 2
+        # A column that is all rounding is no column of a Cholesky factor: nothing is summed in vain.
+        assert found.passes == 2
 
 
 @pytest.mark.parametrize("size", [1, 7, 30])

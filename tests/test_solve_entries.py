@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import linear_theory as lt
-from linear_theory.least_squares import dense, pivoted
+from linear_theory.least_squares import cholesky, pivoted
 from linear_theory.least_squares.refinement import refined
 from tests.reference_rational import closest, each_excess, sensitivity
 from tests.strategies import MAYBE, SEEDS
@@ -128,26 +128,26 @@ GRID = [
 
 def test_the_kinds_are_wide_and_their_units_say_something():
     """Nearly all ranks are seen, ways and shapes differ, coordinates range over decades, and units are small."""
-    ranks, ways, spreads, units = [], set(), [], []
+    ranks, methods, spreads, units = [], set(), [], []
     for place in GRID:
         problem = drawn(*place)
         exact, found = closest(*problem), lt.solve(*problem)
         ranks.append(found.rank == exact.rank)
-        ways.add(int(found.way))
+        methods.add(found.method)
         sizes = np.array([abs(float(v)) for v in exact.displacement])
         if sizes.any():
             spreads.append(sizes.max() / sizes[sizes > 0].min())
             moved = np.array([float(v) for v in sensitivity(*problem, entries=True).displacement])
             units.append(SAFETY * EPS * np.max(moved[sizes > 0] / sizes[sizes > 0]))
     assert np.mean(ranks) > 0.95
-    assert len(ways) >= 3
+    assert len(methods) >= 3
     assert np.median(spreads) > 1e14
     assert np.mean(np.array(units) > VACUOUS) < 0.05
 
 
 def uncorrected(monkeypatch):
     monkeypatch.setattr(pivoted, "refined", lambda matrix, right, inverse: (inverse(right), 0))
-    monkeypatch.setattr(dense, "refined", lambda matrix, right, inverse, passes: (inverse(right), 0))
+    monkeypatch.setattr(cholesky, "refined", lambda matrix, right, inverse, passes: (inverse(right), 0))
 
 
 def one_correction(monkeypatch):
@@ -157,12 +157,12 @@ def one_correction(monkeypatch):
 
 def rounding_kept(monkeypatch):
     """As a combination of columns, however small."""
-    monkeypatch.setattr(pivoted, "SURE", 0.0)
+    monkeypatch.setattr(pivoted, "MAX_ZERO_ROUNDING", 0.0)
 
 
 def pivots_for_themselves(monkeypatch):
     """Columns that are basic whatever their units."""
-    monkeypatch.setattr(pivoted, "NEARLY", 1.0)
+    monkeypatch.setattr(pivoted, "PIVOT_SLACK", 1.0)
 
 
 @pytest.mark.parametrize("wrong", [uncorrected, one_correction, rounding_kept, pivots_for_themselves])

@@ -327,7 +327,7 @@ def test_an_iterator_that_a_function_gives_twice_is_seen():
     """The function must return a fresh one."""
     spent = iter([(ROWS.X, ROWS.y)])
     with pytest.raises(lt.InvalidValueError, match="empty the second time; return a fresh iterator"):
-        streaming.median_loss(lambda: spent, ROWS.start)
+        streaming.normal_equations(lambda: spent, ROWS.start, column_scale=np.ones(len(ROWS.start)))
 
 
 def test_labels_that_change_between_the_passes_of_a_solution_are_seen():
@@ -349,7 +349,7 @@ def test_a_source_is_opened_once_a_pass():
             return iter([(ROWS.X, ROWS.y)])
 
     source = Counted()
-    assert streaming.median_loss(source, ROWS.start).passes == source.opened == 2
+    assert streaming.solve(source, ROWS.start, column_scale=ROWS.X.max(axis=0)).passes == source.opened == 2
     # To ask whether iter(source) is source, the other way to tell an iterator, opens it.
     assert iter(source) is not source
     assert source.opened == 3

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import linear_theory as lt
-from linear_theory.least_squares import dense, span
+from linear_theory.least_squares import cholesky, temperatures
 from tests.strategies import SEEDS, Data, log_uniform, orthogonal, random_data
 from tests.test_jax import to_jax
 from tests.test_jax_gradients import close, differences
@@ -203,9 +203,9 @@ def test_mutants_are_rejected(name):
 
 def test_fewer_nodes_than_needed_are_noticed(monkeypatch):
     """The first guess may be too low: what is measured repairs it, and without that the answers are wrong."""
-    monkeypatch.setattr(span.Nodes, "needed", lambda self, rates, accuracy: 9)
+    monkeypatch.setattr(temperatures.Nodes, "needed", lambda self, rates, accuracy: 9)
     assert not list(complaints(path_of(GAUSSIAN, SCATTERED), GAUSSIAN))
-    monkeypatch.setattr(span.Span, "_measured", lambda *given: 0.0)
+    monkeypatch.setattr(temperatures.SharedTemperatures, "_measured", lambda *given: 0.0)
     assert list(complaints(path_of(GAUSSIAN, SCATTERED), GAUSSIAN))
 
 
@@ -221,9 +221,9 @@ def test_at_most_24_weightings_for_two_decades(count):
 
 @pytest.mark.parametrize("name", CASES)
 def test_weightings_are_what_was_summed(name, monkeypatch):
-    sums, fit, seen = span.Sums.over, dense.fit, []
-    monkeypatch.setattr(span.Sums, "over", lambda *a: seen.extend(a[-1]) or sums(*a))
-    monkeypatch.setattr(dense, "fit", lambda *a: seen.append(1) or fit(*a))
+    sums, minimise, seen = temperatures.Sums.over, cholesky.minimise, []
+    monkeypatch.setattr(temperatures.Sums, "over", lambda *a: seen.extend(a[-1]) or sums(*a))
+    monkeypatch.setattr(cholesky, "minimise", lambda *a: seen.append(1) or minimise(*a))
     problem, taus, ridge = (*CASES[name], 0.0)[:3]
     path = path_of(problem, taus, ridge)
     assert path.weightings == len(seen)

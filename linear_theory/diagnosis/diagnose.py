@@ -14,8 +14,8 @@ import numpy as np
 from ..arrays import Array, finite, namespace
 from ..covariance import Dense, checked_covariance
 from ..errors import InvalidTypeError, reject, short
-from ..least_squares import Rows, Solution, checked_rows, solve
-from ..least_squares.rows import checked_scale, largest_entries, without_rounding
+from ..least_squares import Solution, checked_sample, solve
+from ..least_squares.rows import checked_scale, largest_entries, refuse_infinite, without_rounding
 from ..losses import checked_log_weights
 from ..propagator.powers import steps_to_halve
 from ..risk import pretrain_error, target_error
@@ -232,7 +232,7 @@ def diagnose(
     """
     for name, array in (("X", X), ("pretrain_rows", pretrain_rows)):
         warn_of_weights(name, array)
-    space, rows = checked_rows(
+    space, rows = checked_sample(
         X,
         y,
         start,
@@ -243,6 +243,9 @@ def diagnose(
         sample_weight,
         column_scale=column_scale,
     )
+    if rows.y.ndim == 2:
+        reject("y", y, f"must be a vector, not an array of shape {rows.y.shape}")
+    refuse_infinite(space, rows.X)
     same_labels(
         "parameters",
         X=(X, 1),
@@ -300,7 +303,7 @@ def diagnose(
         pretrain_rows=old,
         sample_weight=counts,
         rule=space.tree(rule),
-        rows=Rows(rows.X, rows.residual, weights, start),
+        rows=rows.weighted(weights),
     )
 
 

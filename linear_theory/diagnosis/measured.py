@@ -9,7 +9,7 @@ from ..arrays import Array, namespace
 from ..covariance import Covariance, Dense
 from ..covariance.low_rank import made
 from ..covariance.spectrum import rank_cutoff
-from ..least_squares import Rows
+from ..least_squares import Sample
 from ..problem import FineTuningProblem
 from ..trees import pytree
 from .prior import mean, median
@@ -61,7 +61,7 @@ class Measured:
     pretrain_rows: Array | None
     sample_weight: Array
     rule: Any
-    rows: Rows
+    rows: Sample
 
     @property
     def forgetting_measure(self) -> str:

@@ -1,16 +1,17 @@
 """Weighted least squares from a start: normal equations that merge, and the minimiser closest to the start."""
 
 from .equations import NormalEquations
-from .rows import Rows, checked_rows
-from .solution import Solution, solve
+from .rows import Sample, checked_sample
+from .solution import Solution
+from .solver import solve
 from .temperatures import TemperaturePath, temperature_path
 
 __all__ = [
     "NormalEquations",
-    "Rows",
+    "Sample",
     "Solution",
     "TemperaturePath",
-    "checked_rows",
+    "checked_sample",
     "solve",
     "temperature_path",
 ]

@@ -1,4 +1,4 @@
-"""Sums over rows in blocks that stay in cache, on one thread a core: the only place that touches every row.
+"""Sums and triangles of rows in blocks that stay in cache, on one thread a core: the one pass over every row.
 
 The rows fall into the same strips and blocks whatever the number of threads, and the strips are added in
 their order, so the result does not depend on the machine's cores. Each thread calls BLAS single-threaded
@@ -8,7 +8,7 @@ shifted and multiplied while it is in cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -79,10 +79,12 @@ def weighted_products(
             residual = y[rows] - part @ start if count > 1 else None  # else from the scaled block: hotter
             for root, (gram, moment, energy) in zip(roots(rows), sums, strict=True):
                 _scale_rows(scaled, part, root)
-                aim = _by_row(y[rows], root) - scaled @ start if residual is None else _by_row(residual, root)
+                right = (
+                    _by_row(y[rows], root) - scaled @ start if residual is None else _by_row(residual, root)
+                )
                 gram += np.matmul(scaled.T, scaled, out=product)
-                moment += scaled.T @ aim
-                energy += (aim * aim).sum(axis=0)
+                moment += scaled.T @ right
+                energy += (right * right).sum(axis=0)
         return sums
 
     work = float(n) * d * (d + start.size / d) * count
@@ -107,16 +109,66 @@ def residual_products(
 ) -> Iterator[tuple[Array, Array]]:
     """For each strip: XᵀWr and Σwr², r = (y − Xθ₀) − Xθ₁: what a refinement needs of the rows."""
     n, d = X.shape
-    origin, displacement = theta
+    start, displacement = theta
 
     def strip_sums(strip: slice, block: int) -> tuple[Array, Array]:
-        moment, energy = np.zeros(origin.shape), np.zeros(y.shape[1:])
+        moment, energy = np.zeros(start.shape), np.zeros(y.shape[1:])
         for rows in blocks(strip, block):
             part = X[rows]
-            left = (y[rows] - part @ origin) - part @ displacement
-            weighted = _by_row(left, None if weights is None else weights[rows])
+            residual = (y[rows] - part @ start) - part @ displacement
+            weighted = _by_row(residual, None if weights is None else weights[rows])
             moment += part.T @ weighted
-            energy += (left * weighted).sum(axis=0)
+            energy += (residual * weighted).sum(axis=0)
         return moment, energy
 
-    yield from over_strips(strip_sums, n, d, 6.0 * n * origin.size)
+    yield from over_strips(strip_sums, n, d, 6.0 * n * start.size)
+
+
+def added(parts: Iterable[tuple[Array, ...]], *zeros: Array) -> tuple[Array, ...]:
+    """The sums of what the parts hold, in their order, from zeros of their shapes."""
+    sums = zeros
+    for part in parts:
+        sums = tuple(total + value for total, value in zip(sums, part, strict=True))
+    return sums
+
+
+class Triangles:
+    """R of the QR factorisation of all rows added, as pairs of pairs: a row meets log₂ as many roundings as parts."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[int, Array]] = []
+
+    def add(self, rows: Array) -> None:
+        """More rows (b, k); two triangles of one height are joined, as a binary counter carries."""
+        height, triangle = 0, _joined(rows)
+        while self._kept and self._kept[-1][0] == height:
+            triangle, height = _joined(self._kept.pop()[1], triangle), height + 1
+        self._kept.append((height, triangle))
+
+    def triangle(self) -> Array:
+        """R, of at most k rows, of everything."""
+        triangle = self._kept[-1][1]
+        for _, larger in reversed(self._kept[:-1]):
+            triangle = _joined(larger, triangle)
+        return triangle
+
+
+def _joined(*stacked: Array) -> Array:
+    """R of the rows; the rows themselves where that would be no fewer, for they have their digits."""
+    rows = np.concatenate(stacked)
+    return np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows
+
+
+def weighted_triangles(X: Array, y: Array, start: Array, weights: Array | None) -> Iterator[Array]:
+    """R of √w (X, r), r = y − X·start, for each strip of rows: never squared, and stable where sums are not."""
+
+    def reduced(strip: slice, block: int) -> Array:
+        triangles = Triangles()
+        for rows in blocks(strip, block):
+            part = np.column_stack([X[rows], y[rows] - X[rows] @ start])
+            if weights is not None:
+                part *= np.sqrt(weights[rows])[:, None]
+            triangles.add(part)
+        return triangles.triangle()
+
+    return over_strips(reduced, *X.shape, work=4.0 * X.size * X.shape[1])

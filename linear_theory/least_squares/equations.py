@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,10 +13,9 @@ from ..errors import reject
 from ..sharding import on_automatic_mesh
 from ..trees import is_concrete, pytree
 from .blocks import one_root, weighted_products
+from .differentiable import Summed, minimise_sums
 from .rows import Sample, checked_sample, refuse_infinite
-
-if TYPE_CHECKING:
-    from .solution import Solution
+from .solution import Solution
 
 __all__ = ["NormalEquations"]
 
@@ -274,8 +272,6 @@ class NormalEquations:
         >>> print(sums.solve().theta.round(4), sums.solve(ridge=1.0).theta.round(4))
         [2.] [1.]
         """
-        from .solution import from_equations
-
         space: Namespace = namespace(self, ridge)
         accept = lambda v: (v >= 0) & (v < jnp.inf)
         ridge = bounded(space, "ridge", ridge, accept, "must be finite and ≥ 0")
@@ -296,4 +292,5 @@ class NormalEquations:
                 "holds sums of squares that underflow; give the columns and y in other units, or use solve()"
             )
             reject(name, getattr(self, name), remedy)
-        return from_equations(space, total, ridge)
+        sums = Summed(total.gram, total.count * ridge, total.moment)
+        return minimise_sums(space, sums, total.energy, total.count, total.start)

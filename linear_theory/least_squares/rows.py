@@ -14,16 +14,19 @@ from ..trees import is_concrete, pytree
 from .blocks import blocks, strips
 
 __all__ = [
-    "Rows",
     "Sample",
-    "checked_rows",
     "checked_sample",
     "checked_scale",
     "largest_entries",
+    "mostly_rounding",
+    "noisy",
     "refuse_infinite",
     "refuse_overflow",
     "without_rounding",
 ]
+
+MAX_NOISE = 16.0
+"""How many times its own size a column's noise may be, in units of ε, before it is asked whether it is a column."""
 
 
 @pytree
@@ -36,7 +39,7 @@ class Sample:
     X: Array
     y: Array
     start: Array
-    weights: Array | None
+    weights: Array  # or None: all ones
     noise: Array | None = None
 
     def seen_from(self, start: Array) -> Sample:
@@ -55,16 +58,6 @@ class Sample:
     def residual(self) -> Array:
         """r = y − X·start, by a pass over the rows."""
         return self.y - self.X @ self.start
-
-
-@pytree
-class Rows:
-    """Checked rows: X (n, d), the residuals y − X·start (n,), the weights (n,) and the start (d,)."""
-
-    X: Array
-    residual: Array
-    weights: Array
-    start: Array
 
 
 def checked_sample(
@@ -131,16 +124,28 @@ def without_rounding(space: Namespace, X: Array, scale: Array, largest: Array, n
     return X, space.xp.where(rounding, 0.0, scale)
 
 
+def noisy(sample: Sample) -> bool:
+    """Whether so little is left of some column that combinations of it may be rounding."""
+    return sample.noise is not None and mostly_rounding(sample.noise, largest_entries(namespace(), sample.X))
+
+
+def mostly_rounding(noise: Array, largest: Array) -> bool:
+    """The same from the columns' noise and largest entries."""
+    return bool((noise > MAX_NOISE * largest).any())
+
+
 def refuse_infinite(space: Namespace, X: Array) -> None:
     """Raise if X holds NaN or infinity (block by block: no second array of its size)."""
     if not is_concrete(X):
         return
     if space.xp is np:
         parts, block = strips(*X.shape)
-        good = all(np.isfinite(X[rows]).all() for strip in parts for rows in blocks(strip, block))
+        finite_everywhere = all(
+            np.isfinite(X[rows]).all() for strip in parts for rows in blocks(strip, block)
+        )
     else:
-        good = bool(space.xp.isfinite(X).all())
-    if not good:
+        finite_everywhere = bool(space.xp.isfinite(X).all())
+    if not finite_everywhere:
         require(space, "X", X, np.bool_(False), "must be finite (no NaN, no infinity)")
 
 
@@ -149,27 +154,10 @@ def refuse_overflow(space: Namespace, sample: Sample, theta: Array) -> None:
     if not is_concrete(theta) or bool(space.xp.isfinite(theta).all()):
         return
     refuse_infinite(space, sample.X)
-    many = float(jnp.finfo(space.dtype).max) ** 0.5
+    largest = float(jnp.finfo(space.dtype).max) ** 0.5
     for name, value in (("start", sample.start), ("y", sample.y)):
-        if float(space.xp.max(abs(value), initial=0.0)) > many:
+        if float(space.xp.max(abs(value), initial=0.0)) > largest:
             reject(
                 name, value, "is so large that the minimiser is no float; give y and start in larger units"
             )
     reject("X", sample.X, "is so small beside y that the minimiser overflows; rescale the columns")
-
-
-def checked_rows(
-    X: object,
-    y: object,
-    start: object,
-    weights: object | None,
-    *others: object,
-    column_scale: object | None = None,
-) -> tuple[Namespace, Rows]:
-    """The engine of all the arguments, and the rows in it, checked; ``weights=None`` is all ones."""
-    space, sample = checked_sample(X, y, start, weights, *others, column_scale=column_scale)
-    if sample.y.ndim == 2:
-        reject("y", y, f"must be a vector, not an array of shape {sample.y.shape}")
-    refuse_infinite(space, sample.X)
-    mass = space.xp.ones(sample.X.shape[0], dtype=space.dtype) if weights is None else sample.weights
-    return space, Rows(sample.X, sample.residual, mass, sample.start)

@@ -1,31 +1,43 @@
-"""Weighted least squares from a start, solved: the minimiser closest to where training began.
-
-L(θ) = (1/n) Σ wᵢ (yᵢ − ⟨xᵢ,θ⟩)² + ridge·‖θ − start‖²: a mean over n, not over Σw, as in the paper.
-Everything is solved for the displacement δ = θ − start.
-"""
+"""A minimiser of weighted least squares, how it was found, and how exactly it is known."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
+from enum import IntEnum
 
-import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, Namespace, bounded, namespace
-from ..sharding import on_automatic_mesh
+from ..arrays import Array, Namespace, namespace
 from ..trees import is_concrete, pytree
-from . import dense, traced
-from .equations import NormalEquations
-from .fit import METHODS, Fit
-from .rows import checked_sample
 
-__all__ = ["Solution", "solve"]
+__all__ = ["Method", "Solution", "from_start"]
 
 ROUNDINGS = 32.0
 """How many roundings in a row the bound of the error allows for."""
 
-TINY_BESIDE = 1e-12
+TINY_COLUMN_RATIO = 1e-12
 """How small beside the largest a column is that may be what rounding has left of one."""
+
+
+class Method(IntEnum):
+    """How a minimiser was found: a number that JAX can carry, and its ``words``."""
+
+    words: str
+
+    NO_WEIGHT = 0, "nothing to fit: no row has any weight"
+    CHOLESKY = 1, "Cholesky on the normal equations"
+    REFINED = 2, "Cholesky on the normal equations, refined over the rows"
+    INNER_PRODUCTS = 3, "Cholesky on the rows' inner products"
+    REFINED_INNER_PRODUCTS = 4, "Cholesky on the rows' inner products, refined"
+    QR = 5, "row-sorted QR with column pivoting"
+    CLOSEST_BY_QR = 6, "row-sorted QR with column pivoting, closest of the minimisers"
+    SVD = 7, "equilibrated SVD"
+    SPECTRAL = 8, "eigenvectors of the equilibrated normal equations"
+
+    def __new__(cls, code: int, words: str) -> Method:
+        member = int.__new__(cls, code)
+        member._value_, member.words = code, words
+        return member
 
 
 @pytree
@@ -51,7 +63,7 @@ class Solution:
     rank: Array
     condition: Array
     residual: Array
-    way: Array
+    method_code: Array
     refinements: Array
     columns: Array
     start: Array
@@ -67,9 +79,9 @@ class Solution:
         >>> lt.solve(np.eye(2), np.ones(2), np.zeros(2)).method
         'Cholesky on the normal equations'
         """
-        if not is_concrete(self.way):
+        if not is_concrete(self.method_code):
             return "not known while traced"
-        return METHODS[int(self.way.max())]
+        return Method(int(self.method_code.max())).words
 
     @property
     def error_bound(self) -> Array:
@@ -95,13 +107,13 @@ class Solution:
         space = namespace(self.theta)
         xp, columns = space.xp, self.columns
         size = lambda values: xp.sqrt((((values.T * columns).T) ** 2).sum(axis=0))
-        left = xp.sqrt(xp.maximum(self.residual, 0.0))
+        misfit = xp.sqrt(xp.maximum(self.residual, 0.0))
         with np.errstate(invalid="ignore"):
-            reach = left * (1 + self.condition) + size(self.theta - self.start)
-            moved = self.condition * (reach + (xp.abs(self.start).T * columns).T.sum(axis=0))
-        seen = columns > 0
-        each = (xp.ones_like(self.theta) * moved).T / xp.where(seen, columns, 1.0)
-        return ROUNDINGS * space.eps * xp.where(seen, each, 0.0).T + space.eps * xp.abs(self.theta)
+            terms = misfit * (1 + self.condition) + size(self.theta - self.start)
+            moved = self.condition * (terms + (xp.abs(self.start).T * columns).T.sum(axis=0))
+        weighted = columns > 0
+        each = (xp.ones_like(self.theta) * moved).T / xp.where(weighted, columns, 1.0)
+        return ROUNDINGS * space.eps * xp.where(weighted, each, 0.0).T + space.eps * xp.abs(self.theta)
 
     @property
     def advice(self) -> str:
@@ -122,114 +134,28 @@ class Solution:
         """
         if not is_concrete(self.columns, self.condition):
             return "not known while traced"
-        columns, found = np.asarray(self.columns, dtype=float), []
-        small = np.flatnonzero((columns > 0) & (columns < TINY_BESIDE * columns.max(initial=0.0)))
+        columns, advice = np.asarray(self.columns, dtype=float), []
+        small = np.flatnonzero((columns > 0) & (columns < TINY_COLUMN_RATIO * columns.max(initial=0.0)))
         if small.size:
-            found.append(
+            advice.append(
                 f"column {small[0]} is {columns[small[0]] / columns.max():.0e} times as large as the largest: if "
                 "that is what centring or a difference has left of a constant, pass column_scale="
             )
         if np.isinf(float(np.max(self.condition))):
-            found.append("the sums cannot show every direction: use solve() on the rows, or streaming.solve")
-        return "; ".join(found) or "nothing to do"
+            advice.append("the sums cannot show every direction: use solve() on the rows, or streaming.solve")
+        return "; ".join(advice) or "nothing to do"
 
 
-def _solution(space: Namespace, start: Array, fit: Fit) -> Solution:
-    whole = lambda value: space.xp.asarray(value)
-    return Solution(
-        (start + fit.displacement) + fit.rest,
-        whole(fit.rank),
-        space.array(fit.condition),
-        fit.residual,
-        whole(fit.way),
-        whole(fit.refinements),
-        fit.columns,
-        start,
+def from_start(space: Namespace, start: Array, found: Solution, correction: Array | float = 0.0) -> Solution:
+    """``found`` for the residuals at ``start``, as displacement δ from there: (start + δ) + correction."""
+    integer = lambda value: space.xp.asarray(value)
+    return replace(
+        found,
+        theta=(start + found.theta) + correction,
+        rank=integer(found.rank),
+        condition=space.array(found.condition),
+        residual=space.array(found.residual),
+        method_code=integer(found.method_code),
+        refinements=integer(found.refinements),
+        start=start,
     )
-
-
-@on_automatic_mesh
-def solve(
-    X: Array,
-    y: Array,
-    start: Array,
-    weights: Array | None = None,
-    ridge: float | Array = 0.0,
-    *,
-    column_scale: Array | None = None,
-) -> Solution:
-    """The minimiser of (1/n) Σ wᵢ(yᵢ − ⟨xᵢ,θ⟩)² + ridge·‖θ − start‖² that is closest to ``start``.
-
-    That is the limit of gradient descent from ``start``, for every shape and rank: where X is wide,
-    rank-deficient or weights are 0, the components the rows do not determine stay at the start.
-
-    Parameters
-    ----------
-    X : (n, d) array
-    y : (n,) or (n, m) array
-        (n, m) are m problems with the same rows and weights.
-    start : (d,) array, or (d, m) beside (n, m) labels
-    weights : (n,) array, optional
-        ≥ 0; ``None`` is all ones. With ``ridge = 0``: weight 0 = row removed, weight 2 = row twice, all
-        weights × c = the same θ.
-    ridge : float
-        ≥ 0, on the scale of the *mean* loss; scikit-learn's ``alpha`` is n·ridge, SciPy's ``damp²`` too.
-    column_scale : (d,) array, optional
-        ≥ 0, the magnitude of what each column was made from, for instance the largest entry before it was
-        centred: entries are then taken to be known to n·ε of it, which is what centring n rows leaves of a
-        constant, and columns, and combinations of columns, of which no more is left say nothing. Left out (or 0
-        for a column) every column counts, down to 1e-300, for nothing in the rows tells rounding from data;
-        ``Solution.advice`` then names those that are tiny beside others.
-
-    Returns
-    -------
-    Solution
-
-    Raises
-    ------
-    InvalidValueError, InvalidTypeError
-        For wrong shapes, empty data, NaN or infinity, negative weights or ridge.
-
-    Notes
-    -----
-    The way is chosen by what is measured. Normal equations in cache-sized blocks (of the rows' inner
-    products, where X is wide) and Cholesky, where the equilibrated condition number κ is small; corrected by
-    passes over the rows, r = y − Xθ and δ ← δ + G⁻¹XᵀWr, while d·κ²·ε leaves these a contraction; beyond
-    that, and where the rank is deficient, Householder QR with rows sorted and columns pivoted, stable row by
-    row, and corrected by what it leaves of the rows: where all can be met, each entry of θ gets its own digits,
-    however small it is beside the others. The rank is that of X's rows with positive weight, rows and columns
-    equilibrated: a tiny weight is a weight. "Closest" is in the coordinates given.
-
-    In float64 the relative error in *equilibrated* coordinates, ‖c∘(θ − θ exact)‖/‖c∘δ‖ with cⱼ = √Σ wᵢxᵢⱼ² the
-    length of a column, is a small multiple of κε(1 + κ‖r‖/(‖X‖‖δ‖)). In the coordinates given, an entry that
-    belongs to a small column has a larger error than one that belongs to a large one, whichever norm θ is measured
-    in; ``Solution.error_bound`` states each. Where the start is so far away that its rounding costs digits, the
-    residual is taken anew from where the first solution ended, and solved for again.
-
-    In JAX the rank is that of √w·X, the QR is an SVD, and entries of the closest minimiser have the digits of the
-    largest in equilibrated coordinates. The derivative is the implicit function theorem's, of any order, never
-    through the factorisation: exact wherever the rank does not change; NaN where columns depend on each other beside
-    one that is 10⁶ times smaller (200 times in float32), for rounding would be all there is of it.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import linear_theory as lt
-    >>> X, y, start = np.array([[1.0], [1.0], [1.0]]), np.array([1.0, 2.0, 9.0]), np.zeros(1)
-    >>> print(lt.solve(X, y, start).theta.round(4))
-    [4.]
-    >>> print(lt.solve(X, y, start, weights=[1.0, 1.0, 0.0]).theta.round(4))  # weight 0 = row removed
-    [1.5]
-    >>> print(lt.solve([[1.0, 1.0]], [3.0], [3.0, 2.0]).theta.round(4))  # the closest of all that fit
-    [2. 1.]
-    """
-    space, sample = checked_sample(X, y, start, weights, ridge, column_scale=column_scale)
-    accept = lambda v: (v >= 0) & (v < math.inf)
-    ridge = bounded(space, "ridge", ridge, accept, "must be finite and ≥ 0")
-    engine = traced if space.xp is jnp else dense
-    return _solution(space, sample.start, engine.fit(space, sample, ridge))
-
-
-def from_equations(space: Namespace, equations: NormalEquations, ridge: Array) -> Solution:
-    """The same from the sums alone."""
-    return _solution(space, equations.start, traced.fit_equations(space, equations, ridge))

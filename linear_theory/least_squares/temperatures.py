@@ -1,33 +1,64 @@
 """One set of rows under many temperatures: FLOW's minimiser as a function of τ, for little more than a few.
 
 The weights exp(−ℓ/τ) are functions of (ℓ, 1/τ) whose numerical rank is small: over two decades of τ some
-twenty of them span all the others to 1e-9. So the normal equations are summed at that many temperatures, in
-one pass over the rows, and every other Gram matrix is a combination of these (``span``).
+twenty of them span all the others to 1e-9. So the normal equations are summed at that many temperatures, the nodes, in
+coordinates in which the rows are about orthonormal, so that Cholesky loses nothing; every other Gram matrix is a
+combination of these.
 """
 
 from __future__ import annotations
 
+import bisect
 import math
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 
 from ..arrays import Array, Namespace, bounded
 from ..errors import InvalidTypeError, reject
 from ..sharding import on_automatic_mesh
 from ..threads import limit_blas_threads
 from ..trees import pytree
-from . import dense, traced
-from .blocks import over_strips
-from .rows import Sample, checked_sample, refuse_infinite
-from .span import Span, Wanted
+from . import cholesky, differentiable
+from .blocks import added, blocks, over_strips, weighted_products
+from .refinement import EPS, unrefined_error
+from .rows import Sample, checked_sample, noisy, refuse_infinite
 
 __all__ = ["TemperaturePath", "temperature_path"]
 
 WINDOW = 2.0
 """Decades of temperature that share nodes."""
+
+QUANTILES, EXTREMES = 2000, 400
+"""How many of the losses, evenly, and of the smallest and largest: the sample on which weights are written in terms of
+one another.
+"""
+
+GRID = 200
+"""Temperatures to a window, evenly in logarithm, that may become nodes."""
+
+MAX_NODES = 40
+
+MAX_CONDITION = 100.0
+"""Condition number of rows that are orthonormal in the middle of the window beyond which a direction hangs on
+small weights: too small beside the others to be sure of in the sums, or in the measure of the error."""
+
+MAX_WHITENING_ERROR = 0.1
+"""What Cholesky may lose of the coordinates in which rows are about orthonormal: the solutions lose less there."""
+
+GRAM_BATCH = 32
+"""Gram matrices that are combined at once."""
+
+CHECKS = 12
+"""Temperatures at which the error is measured on all rows: those where the sample's rows say it is largest."""
+
+ESTIMATES = 96
+"""Temperatures at which the weights are looked at to count the nodes that are needed."""
 
 
 @pytree
@@ -128,8 +159,9 @@ def _each(space: Namespace, sample: Sample, taus: Array, ridge: Array) -> Temper
         weights = jnp.exp(-(losses - least) / tau)
         rows = sample.weighted(weights)
         most = math.log(float(jnp.finfo(space.dtype).max)) / 2  # so strong a ridge leaves nothing to move
-        fit = traced.fit(space, rows, ridge * jnp.exp(jnp.minimum(least / tau, most)))
-        return (sample.start + fit.displacement) + fit.rest, weights.mean() * jnp.exp(-least / tau)
+        pull = ridge * jnp.exp(jnp.minimum(least / tau, most))
+        theta = differentiable.minimise(space, rows, pull).theta
+        return theta, weights.mean() * jnp.exp(-least / tau)
 
     @jax.custom_jvp
     def path(taus: Array, sample: Sample, ridge: Array) -> tuple[Array, Array]:
@@ -153,32 +185,28 @@ def _shared(space: Namespace, sample: Sample, taus: Array, ridge: float, accurac
         least, rates = losses.min(), np.minimum(1 / different, largest / 2)
         excess = losses - least
         pulls = np.minimum(n * ridge * np.exp(least * rates), largest) if ridge else 0 * rates
-        wanted = Wanted(rates, pulls)
+        grid = TemperatureGrid(rates, pulls)
         displacement, mass = np.full((len(rates), d), np.nan), np.empty(len(rates))
-        rest = np.zeros((len(rates), d))
         weightings, error = 0, 0.0
-        for window in _windows(rates) if n >= d and not dense.noisy(sample) else ():
-            span = Span(sample.X, residual, excess, wanted.only(window), accuracy)
+        for window in _windows(rates) if n >= d and not noisy(sample) else ():
+            shared = SharedTemperatures(sample.X, residual, excess, grid.only(window), accuracy)
             # Beside the sums, which have threads of their own, much small algebra that threads only slow down.
             with limit_blas_threads(n * d**2, d**3):
-                displacement[window], mass[window] = span.fill()
-            weightings, error = weightings + span.weightings, max(error, span.error)
+                displacement[window], mass[window] = shared.fill()
+            weightings, error = weightings + shared.weightings, max(error, shared.error)
+        theta = sample.start + displacement
         for t in np.flatnonzero(np.isnan(displacement[:, 0])):
             weights = np.exp(-excess * rates[t])
-            found = dense.fit(space, sample.weighted(weights), pulls[t] / n)
-            displacement[t], rest[t] = found.displacement, found.rest
+            theta[t] = cholesky.minimise(space, sample.weighted(weights), pulls[t] / n).theta
             mass[t], weightings = weights.mean(), weightings + 1
         mass *= np.exp(-least * rates)
-    theta = (sample.start + displacement) + rest
     return TemperaturePath(taus, theta[place], mass[place], weightings, error)
 
 
 def _residual(space: Namespace, sample: Sample) -> Array:
     """r at the start, its squares finite."""
-    part = lambda strip, _: sample.y[strip] - sample.X[strip] @ sample.start
-    n, d = sample.X.shape
     with np.errstate(over="ignore", invalid="ignore"):
-        residual = np.concatenate(list(over_strips(part, n, d, n * d)))
+        residual = sample.residual
         if not np.isfinite(residual**2).all():
             refuse_infinite(space, sample.X)
             reject("y", sample.y, "is so far from X·start that squared residuals overflow; rescale y")
@@ -196,3 +224,256 @@ def _windows(rates: Array) -> list[Array]:
     place[rates > 0] = (np.log10(positive) - low) / max(high - low, 1e-300) * count
     part = np.minimum(place.astype(int), count - 1)
     return [np.flatnonzero(part == k) for k in range(count) if (part == k).any()]
+
+
+class Nodes(NamedTuple):
+    """Rates 1/τ in order of importance, and every wanted weight in terms of the first k of them.
+
+    On a sample of the losses, every weight in units of its mean there. ``rows`` are those that have these
+    losses, and each stands for so many of all rows.
+    """
+
+    rates: Array
+    left: Array
+    triangle: Array
+    sample: Array
+    rows: Array
+    stands_for: Array
+
+    def combine(self, k: int, rates: Array) -> tuple[Array, Array]:
+        """Coefficients (k, T) and the root mean square errors (T,) of the weights they give, on the sample."""
+        wanted, size = _normalised_weights(self.sample, rates)
+        given, unit = _normalised_weights(self.sample, self.rates[:k])
+        coefficients = scipy.linalg.solve_triangular(self.triangle[:k, :k], self.left[:, :k].T @ wanted)
+        errors = np.sqrt(((given @ coefficients - wanted) ** 2).sum(axis=0))
+        return coefficients / unit[:, None] * size, errors
+
+    def needed(self, rates: Array, accuracy: float) -> int:
+        """The fewest nodes that give the weights at these rates to this accuracy; one too many if none do."""
+        some, most = _evenly_chosen(rates, ESTIMATES), len(self.rates)
+        accurate = lambda k: self.combine(k, some)[1].max() <= accuracy
+        return bisect.bisect_left(range(most + 1), True, lo=1, key=accurate)
+
+
+def _normalised_weights(losses: Array, rates: Array) -> tuple[Array, Array]:
+    """exp(−ℓᵢ sⱼ)/√n in units of its mean over i, and these means."""
+    weights = np.exp(-np.outer(losses, rates))
+    means = weights.mean(axis=0)
+    return weights / (means * math.sqrt(len(losses))), means
+
+
+def _evenly_chosen(values: Array, count: int) -> Array:
+    """So many of the sorted values at most, first and last among them."""
+    return np.sort(values)[np.linspace(0, len(values) - 1, min(len(values), count)).astype(int)]
+
+
+def _batches(values: Array, count: int) -> Iterator[Array]:
+    """So many at a time."""
+    return (values[low : low + count] for low in range(0, len(values), count))
+
+
+def choose_nodes(excess: Array, rates: Array) -> Nodes:
+    """Which weights span the others: column-pivoted QR of exp(−ℓᵢ sⱼ) over a sample of the losses."""
+    n = len(excess)
+    ends = np.geomspace(1, n, EXTREMES).astype(int) - 1
+    evenly = np.linspace(0, n - 1, min(n, QUANTILES)).astype(int)
+    places = np.unique(np.concatenate([evenly, ends, n - 1 - ends]))
+    rows = np.argsort(excess)[places]
+    sample, between = excess[rows], (places[1:] + places[:-1] + 1) / 2
+    stands_for = np.diff(np.concatenate([[0.0], between, [n]]))
+    positive = rates[rates > 0]
+    grid = np.geomspace(positive.min(), positive.max(), GRID) if positive.size else np.zeros(0)
+    grid = np.unique(np.concatenate([grid, rates[[rates.argmin(), rates.argmax()]]]))
+    factors: Any = scipy.linalg.qr(_normalised_weights(sample, grid)[0], mode="economic", pivoting=True)
+    left, triangle, order = factors
+    sizes = np.abs(triangle.diagonal())
+    most = min(MAX_NODES, int((sizes > EPS * sizes[0]).sum()))  # fewer where there are few different losses
+    return Nodes(grid[order[:most]], left[:, :most], triangle[:most, :most], sample, rows, stands_for)
+
+
+class TemperatureGrid(NamedTuple):
+    """The temperatures asked for: rates s = 1/τ and n·ridge, both in units in which the largest weight is 1."""
+
+    rates: Array
+    pulls: Array
+
+    def only(self, chosen: Array) -> TemperatureGrid:
+        """Some of them."""
+        return TemperatureGrid(self.rates[chosen], self.pulls[chosen])
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """X·P, block by block: rows in coordinates u, δ = Pu, in which they are about orthonormal."""
+
+    X: Array
+    whitening: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        return self.X.shape
+
+    def __getitem__(self, rows: slice) -> Array:
+        return self.X[rows] @ self.whitening
+
+
+class Sums(NamedTuple):
+    """What the rows say at some nodes: Gram (k, d, d), moment (k, d) and Σw (k,)."""
+
+    gram: Array
+    moment: Array
+    mass: Array
+
+    @classmethod
+    def over(cls, X: Array | Whitened, residual: Array, excess: Array, rates: Array) -> Sums:
+        """One pass over the rows for all these rates."""
+        (n, d), k = X.shape, len(rates)
+        sums = cls(np.zeros((k, d, d)), np.zeros((k, d)), np.zeros(k))
+        half = -rates[:, None] / 2
+        for low in range(0, n, 10**5):
+            sums.mass[...] += np.exp(2 * half * excess[low : low + 10**5]).sum(axis=1)
+        roots = lambda rows: tuple(np.exp(half * excess[rows]))
+        for strip in weighted_products(X, residual, np.zeros(d), roots, count=k):
+            for j, (gram, moment, _) in enumerate(strip):
+                sums.gram[j] += gram
+                sums.moment[j] += moment
+        return sums
+
+    def beside(self, other: Sums) -> Sums:
+        """The nodes of both."""
+        return Sums(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+
+    def factors(
+        self, coefficients: Array, pulls: Array, metric: Array
+    ) -> Iterator[tuple[cholesky.Factor | None, Array]]:
+        """For every column of coefficients (k, T): of its Gram matrix + pull·metric, and its moment (d,)."""
+        k, d = len(coefficients), self.moment.shape[1]
+        for low in range(0, coefficients.shape[1], GRAM_BATCH):
+            part = coefficients[:, low : low + GRAM_BATCH].T
+            grams = (part @ self.gram[:k].reshape(k, d * d)).reshape(-1, d, d)
+            for gram, moment, pull in zip(
+                grams, part @ self.moment[:k], pulls[low : low + GRAM_BATCH], strict=True
+            ):
+                if pull > 0:
+                    gram += pull * metric
+                solvable = np.isfinite(gram).all() and gram.diagonal().min() > 0
+                yield cholesky.factorise(gram, 0.0) if solvable else None, moment
+
+
+class SharedTemperatures:
+    """Temperatures of one window, and the nodes they share."""
+
+    def __init__(
+        self, X: Array, residual: Array, excess: Array, grid: TemperatureGrid, accuracy: float
+    ) -> None:
+        self.X, self.residual, self.excess, self.grid = X, residual, excess, grid
+        self.accuracy, self.weightings, self.error = accuracy, 0, 0.0
+
+    def fill(self) -> tuple[Array, Array]:
+        """δ (T, d) and the mean weights (T,) in units of the largest; NaN what must be solved by itself."""
+        count, d = len(self.grid.rates), self.X.shape[1]
+        nothing = np.full((count, d), np.nan), np.full(count, np.nan)
+        nodes = choose_nodes(self.excess, np.unique(self.grid.rates))
+        k = nodes.needed(self.grid.rates, self.accuracy / 2)
+        if k + 1 >= len(np.unique(self.grid.rates)) or (whitening := self._whitening()) is None:
+            return nothing
+        self.whitening, self.metric = whitening, whitening.T @ whitening
+        whitened, sums, errors = Whitened(self.X, whitening), None, [math.inf] * 2
+        while k <= len(nodes.rates):
+            known = 0 if sums is None else len(sums.mass)
+            more = Sums.over(whitened, self.residual, self.excess, nodes.rates[known:k])
+            sums = more if sums is None else sums.beside(more)
+            self.weightings += k - known
+            coefficients, _ = nodes.combine(k, self.grid.rates)
+            displacement = self._solved(sums, coefficients)
+            errors.append(self._measured(nodes, sums, displacement))
+            if 2 * errors[-1] <= self.accuracy:
+                self.error = 2 * errors[-1]
+                return displacement, sums.mass @ coefficients / len(self.excess)
+            if errors[-1] > errors[-3] / 2:  # rounding, or losses that the sample does not show
+                break
+            k = max(nodes.needed(self.grid.rates, self.accuracy**2 / (4 * errors[-1])), k + 2)
+        return nothing
+
+    def _whitening(self) -> Array | None:
+        """P from the weights in the middle of the window; None where Cholesky cannot give it."""
+        positive = self.grid.rates[self.grid.rates > 0]
+        middle = np.sqrt(positive.min()) * np.sqrt(positive.max()) if positive.size else 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            gram = Sums.over(self.X, self.residual, self.excess, np.array([middle])).gram[0]
+        self.weightings += 1
+        if not np.isfinite(gram).all() or gram.diagonal().min() <= 0:
+            return None
+        factor = cholesky.factorise(gram, float(np.median(self.grid.pulls)))
+        if factor is None or not unrefined_error(factor.condition, len(gram)) < MAX_WHITENING_ERROR:
+            return None
+        inverse = scipy.linalg.solve_triangular(factor.lower, np.eye(len(gram)), lower=True)
+        return factor.scale[:, None] * inverse.T
+
+    def _solved(self, sums: Sums, coefficients: Array) -> Array:
+        """δ (T, d); NaN where the sums cannot give it to the accuracy."""
+        displacement = np.full((coefficients.shape[1], self.X.shape[1]), np.nan)
+        for t, (factor, moment) in enumerate(sums.factors(coefficients, self.grid.pulls, self.metric)):
+            # What Cholesky leaves of the error without refinement must be within the accuracy too.
+            if factor is not None and (
+                factor.condition * factor.scale.max() < MAX_CONDITION * factor.scale.min()
+                and unrefined_error(factor.condition, len(moment)) < self.accuracy / 4
+            ):
+                displacement[t] = self.whitening @ factor.solve(moment)
+        return displacement
+
+    def _measured(self, nodes: Nodes, sums: Sums, displacement: Array) -> float:
+        """The largest ‖H⁻¹∇‖/‖δ‖ at a few of the temperatures: where the sample's rows say that it is largest."""
+        rates, pulls = self.grid
+        moved = np.flatnonzero(np.nan_to_num(np.abs(displacement).max(axis=1)) > 0)
+        if not moved.size:  # nothing to move, or none that can be solved here
+            return 0.0 if np.isfinite(displacement).any() else math.inf
+        moved = moved[np.argsort(rates[moved])]
+        slopes = np.concatenate(
+            [self._slopes(nodes, len(sums.mass), part, displacement) for part in _batches(moved, GRAM_BATCH)]
+        )
+        expected = self._errors(nodes, sums, moved, slopes, displacement)
+        parts = np.array_split(np.arange(len(moved)), min(CHECKS, len(moved)))
+        chosen = moved[[part[expected[part].argmax()] for part in parts]]
+        moments = self._moments(displacement[chosen], rates[chosen])
+        slopes = moments - pulls[chosen, None] * displacement[chosen]
+        return float(self._errors(nodes, sums, chosen, slopes, displacement).max())
+
+    def _errors(self, nodes: Nodes, sums: Sums, chosen: Array, slopes: Array, displacement: Array) -> Array:
+        """‖H⁻¹∇‖/‖δ‖ at the chosen temperatures."""
+        coefficients, _ = nodes.combine(len(sums.mass), self.grid.rates[chosen])
+        errors = np.empty(len(chosen))
+        parts = sums.factors(coefficients, self.grid.pulls[chosen], self.metric)
+        for j, (t, slope, (factor, _)) in enumerate(zip(chosen, slopes, parts, strict=True)):
+            assert factor is not None  # it gave this displacement
+            change = self.whitening @ factor.solve(self.whitening.T @ slope)
+            errors[j] = _ratio(change, displacement[t])
+        return errors
+
+    def _slopes(self, nodes: Nodes, k: int, chosen: Array, displacement: Array) -> Array:
+        """XᵀE(r − Xδ) (C, d) over the sample's rows, E what their weights are off by at each temperature."""
+        rates, X = self.grid.rates[chosen], self.X[nodes.rows]
+        given = np.exp(-np.outer(nodes.sample, nodes.rates[:k])) @ nodes.combine(k, rates)[0]
+        excess = (given - np.exp(-np.outer(nodes.sample, rates))) * nodes.stands_for[:, None]
+        return (excess * (self.residual[nodes.rows, None] - X @ displacement[chosen].T)).T @ X
+
+    def _moments(self, displacement: Array, rates: Array) -> Array:
+        """XᵀW(r − Xδ) (C, d) for every δ (C, d) at its own temperature: one pass over the rows."""
+        (n, d), count = self.X.shape, len(rates)
+
+        def strip_sums(strip: slice, block: int) -> tuple[Array]:
+            moments = np.zeros((d, count))
+            for rows in blocks(strip, block):
+                residual = self.residual[rows, None] - self.X[rows] @ displacement.T
+                moments += self.X[rows].T @ (residual * np.exp(-np.outer(self.excess[rows], rates)))
+            return (moments,)
+
+        (moments,) = added(over_strips(strip_sums, n, d, 4.0 * n * d * count), np.zeros((d, count)))
+        return moments.T
+
+
+def _ratio(change: Array, displacement: Array) -> float:
+    """‖change‖/‖δ‖, for a δ that is not 0."""
+    unit = np.abs(displacement).max()
+    return float(np.linalg.norm(change / unit) / np.linalg.norm(displacement / unit))

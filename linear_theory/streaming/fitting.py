@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from ..arrays import Array, bounded, namespace
 from ..errors import reject
-from ..least_squares import NormalEquations, dense
+from ..least_squares import NormalEquations, Sample, cholesky, pivoted
 from ..least_squares import Solution as InMemory
-from ..least_squares.blocks import residual_products
-from ..least_squares.fit import IDLE, Fit
-from ..least_squares.rows import Sample
+from ..least_squares.blocks import Triangles, added, residual_products, weighted_triangles
+from ..least_squares.refinement import EPS, unrefined_error
+from ..least_squares.solution import Method, from_start
 from ..losses import checked_log_weights
 from ..threads import shared_thread_pool
 from ..trees import pytree
 from ..weights import Flow, Uniform, WeightRule, as_rule
 from .losses import part_losses
 from .stream import Part, Source, Stream
-from .triangle import Triangles, independent_rows, of_strips
 
 __all__ = ["Solution", "normal_equations", "solve"]
 
-TWICE = 1e-6
+MAX_TWO_PASS_CONTRACTION = 1e-6
 """What a refinement may leave of an error: then two of them do, and more would be dearer than QR."""
 
 
@@ -153,25 +153,13 @@ def solve(
     accept = lambda v: (v >= 0) & (v < math.inf)
     ridge = float(bounded(namespace(), "ridge", ridge, accept, "must be finite and ≥ 0"))
     with shared_thread_pool():
-        by_sums = not stream.once and (stream.columns is None or not stream.columns.noisy)
+        by_sums = not stream.once and (stream.columns is None or stream.columns.visible)
         found = _by_equations(stream, rule, ridge) if by_sums else None
         triangle = found is None
         if found is None:
             found = _by_triangle(stream, rule, ridge)
-    whole = lambda value: np.asarray(value)
-    return Solution(
-        (stream.start + found.displacement) + found.rest,
-        whole(found.rank),
-        whole(float(found.condition)),
-        whole(found.residual),
-        whole(found.way),
-        whole(found.refinements),
-        found.columns,
-        stream.start,
-        stream.rows,
-        stream.passes,
-        int(triangle),
-    )
+    found = from_start(namespace(), stream.start, found)
+    return Solution(**vars(found), rows=stream.rows, passes=stream.passes, triangle=int(triangle))
 
 
 def _samples(stream: Stream, rule: WeightRule) -> Iterator[tuple[Part, Sample]]:
@@ -195,9 +183,9 @@ def _weights(part: Part, rule: WeightRule) -> Array:
         weights = np.exp(checked_log_weights(namespace(), rule, part_losses(part)))
     if part.sample.weights is not None:
         weights *= part.sample.weights
-    good = np.isfinite(weights)
-    if not good.all():
-        row = int(np.argmin(good))
+    valid = np.isfinite(weights)
+    if not valid.all():
+        row = int(np.argmin(valid))
         reject(
             "weight", weights[row], f"is too large under {rule!r} at {part.place(row)}; raise the temperature"
         )
@@ -215,45 +203,68 @@ def _summed(stream: Stream, rule: WeightRule) -> NormalEquations:
     return total
 
 
-def _by_equations(stream: Stream, rule: WeightRule, ridge: float) -> Fit | None:
+def _by_equations(stream: Stream, rule: WeightRule, ridge: float) -> InMemory | None:
     """The displacement from the normal equations, refined by passes; None where that cannot be relied on."""
     total, pull = _summed(stream, rule), stream.rows * ridge
     if not (np.isfinite(total.gram).all() and (total.gram.diagonal() > 0).all()):
         return None  # a column of zeros, or an underflow that looks like one
-    factor = dense.factorise(total.gram, pull)
-    if factor is None or not dense.unrefined_error(factor.condition, len(total.gram)) < TWICE:
+    factor = cholesky.factorise(total.gram, pull)
+    if factor is None or not unrefined_error(factor.condition, len(total.gram)) < MAX_TWO_PASS_CONTRACTION:
         return None
 
-    def left(displacement: Array) -> tuple[Array, Array]:
-        moment, energy = np.zeros(stream.start.shape), np.zeros(())
-        for _, sample in _samples(stream, rule):
-            both = sample.start, displacement
-            for moment_part, energy_part in residual_products(sample.X, sample.y, both, sample.weights):
-                moment, energy = moment + moment_part, energy + energy_part
-        return moment, energy
+    def residual_sums(displacement: Array) -> tuple[Array, ...]:
+        parts = (
+            sums
+            for _, sample in _samples(stream, rule)
+            for sums in residual_products(sample.X, sample.y, (sample.start, displacement), sample.weights)
+        )
+        return added(parts, np.zeros(stream.start.shape), np.zeros(()))
 
-    return dense.by_cholesky(total.gram, total.moment, total.energy, pull, left)
+    return cholesky.from_sums(total.gram, total.moment, total.energy, pull, residual_sums)
 
 
-def _by_triangle(stream: Stream, rule: WeightRule, ridge: float) -> Fit:
+def _by_triangle(stream: Stream, rule: WeightRule, ridge: float) -> InMemory:
     """The displacement from R of the QR factorisation of √w (X, r): d + 1 rows with the same minimiser."""
-    tree, mass = Triangles(), 0.0
+    triangles, mass = Triangles(), 0.0
     with np.errstate(over="ignore", invalid="ignore"):  # looked for in every part
         for part, sample in _samples(stream, rule):
             mass += len(sample.X) if sample.weights is None else float(sample.weights.sum())
-            for triangle in of_strips(sample):
+            for triangle in weighted_triangles(sample.X, sample.y, sample.start, sample.weights):
                 if not np.isfinite(triangle).all():
                     part.refuse_infinite()
                     reject(
                         "source", stream.source, "has rows so large that they overflow; rescale the columns"
                     )
-                tree.add(triangle)
+                triangles.add(triangle)
     noise = None if stream.columns is None else stream.columns.noise * math.sqrt(mass)
-    seen, unexplained = independent_rows(tree.whole(), stream.rows, noise)
-    if len(seen.X) == 0:
-        rank = stream.start.size if ridge > 0 else 0
-        return Fit(
-            np.zeros(stream.start.shape), rank, 1.0, unexplained, IDLE, 0, np.zeros(len(stream.start)), 0.0
-        )
-    found = dense.fit(namespace(), seen, np.asarray(ridge * stream.rows / len(seen.X)))
-    return found._replace(residual=found.residual + unexplained)
+    sample, unexplained = _independent_rows(triangles.triangle(), stream.rows, noise)
+    if len(sample.X) == 0:
+        still, rank = np.zeros(stream.start.shape), stream.start.size if ridge > 0 else 0
+        return InMemory(still, rank, 1.0, unexplained, Method.NO_WEIGHT, 0, np.zeros(len(still)), still)
+    found = cholesky.minimise(namespace(), sample, np.asarray(ridge * stream.rows / len(sample.X)))
+    return replace(found, residual=found.residual + unexplained)
+
+
+def _independent_rows(triangle: Array, rows: int, noise: Array | None = None) -> tuple[Sample, Array]:
+    """As many rows as the rank of X, with the same minimisers, and the energy that none of them explains.
+
+    What rounding has left of zero is dropped: columns equilibrated and pivoted, the rows of R whose diagonal
+    is below the tolerance of :func:`solve` in memory, times √ of the roundings on the way, log₂(rows). Columns of
+    ``noise`` (d,), the length of what each was made from, are known to rows·ε of it: in its units, what is below
+    that is dropped as well.
+    """
+    k, d = triangle.shape[0], triangle.shape[1] - 1
+    X, residual = triangle[:, :d], triangle[:, d:]
+    if k == rows and noise is None:  # so few that they are still themselves
+        return Sample(X, residual[:, 0], np.zeros(d), None), np.zeros(())
+    units = np.abs(X).max(axis=0)
+    shift = np.frexp(units if noise is None else np.maximum(units, noise))[1]
+    factor = pivoted.qr(np.ldexp(X, -shift))
+    sizes = np.abs(factor.triangle.diagonal())
+    tolerance = sizes.max() * pivoted.rank_tolerance(k, d) * math.sqrt(1 + math.log2(rows))
+    rank = int((sizes > max(tolerance, 0.0 if noise is None else rows * EPS)).sum())
+    independent = np.empty((rank, d))
+    independent[:, factor.columns] = factor.triangle[:rank]
+    turned = factor.turn(residual, transpose=True)[:, 0]
+    sample = Sample(np.ldexp(independent, shift), turned[:rank], np.zeros(d), None)
+    return sample, np.asarray((turned[rank:] ** 2).sum())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from tempfile import TemporaryFile
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -14,17 +16,11 @@ from ..errors import reject
 from ..least_squares.blocks import blocks, over_strips
 from ..threads import shared_thread_pool
 from .sources import as_path
-from .stream import Part, Source, Stream, bits_of
+from .stream import Part, Source, Stream
 
 __all__ = ["MedianLoss", "losses", "median_loss"]
 
-DIGIT = 16
-"""Bits of a loss that one pass finds: counts of 2¹⁶ values take half a megabyte."""
-
-ROOM = 1_000_000
-"""Losses (8 MB) that are kept and sorted, once no more are left to choose from."""
-
-WIDTH = 8192
+MAX_PRODUCT_COLUMNS = 8192
 """Columns of one inner product: from 10 000 on BLAS would divide it among threads, if it has any at hand."""
 
 
@@ -53,25 +49,25 @@ def losses(source: Source, start: Array) -> Iterator[Array]:
 def part_losses(part: Part) -> Array:
     """The losses (b,) of checked rows; raises where they are not finite."""
     X, y, start = part.sample.X, part.sample.y, part.sample.start
-    found = np.empty(len(y))
+    values = np.empty(len(y))
 
     def fill(strip: slice, block: int) -> None:
         for rows in blocks(strip, block):
             # One inner product a row, each on its own: a matrix product would round by a row's neighbours.
             residual, block_rows = y[rows], np.ascontiguousarray(X[rows])
-            for low in range(0, len(start), WIDTH):
-                columns = slice(low, low + WIDTH)
+            for low in range(0, len(start), MAX_PRODUCT_COLUMNS):
+                columns = slice(low, low + MAX_PRODUCT_COLUMNS)
                 residual = residual - np.vecdot(block_rows[:, columns], start[columns])
-            np.square(residual, out=found[rows])
+            np.square(residual, out=values[rows])
 
     with np.errstate(over="ignore", invalid="ignore"):  # looked for below
         for _ in over_strips(fill, *X.shape, work=6.0 * X.size):
             pass
-    if not np.isfinite(found).all():
+    if not np.isfinite(values).all():
         part.refuse_infinite()
-        row = int(np.argmin(np.isfinite(found)))
-        reject("loss", found[row], f"overflows at {part.place(row)}; rescale y, or start nearer")
-    return found
+        row = int(np.argmin(np.isfinite(values)))
+        reject("loss", values[row], f"overflows at {part.place(row)}; rescale y, or start nearer")
+    return values
 
 
 class MedianLoss(NamedTuple):
@@ -82,7 +78,7 @@ class MedianLoss(NamedTuple):
     >>> import linear_theory as lt
     >>> chunks = [([[1.0], [1.0]], [1.0, 2.0]), ([[1.0]], [3.0])]
     >>> lt.streaming.median_loss(chunks, [0.0])
-    MedianLoss(value=4.0, rows=3, passes=2)
+    MedianLoss(value=4.0, rows=3, passes=1)
     """
 
     value: float
@@ -93,24 +89,22 @@ class MedianLoss(NamedTuple):
 def median_loss(source: Source, start: Array, column: str | Path | None = None) -> MedianLoss:
     """The exact median of (yᵢ − ⟨xᵢ, start⟩)², the paper's default temperature (section 4), in flat memory.
 
-    ``numpy.median`` of all :func:`losses`, to the last bit (for an even number the mean of the middle two).
-    Weights in the source play no part.
+    ``numpy.median`` of all :func:`losses`, to the last bit (for an even number the mean of the middle two), in one
+    pass, also over what can be gone through only once. Weights in the source play no part.
 
     Parameters
     ----------
     source : chunks, as everywhere in this module
-        Gone through up to 4 times: a loss ≥ 0 is ordered as its 64 bits are, and each pass finds 16 of them
-        by counting, until the million nearest (or fewer) can be sorted.
+        The losses go to a temporary file, 8 bytes a row (in the directory that ``TMPDIR`` names), which is then
+        partitioned in place.
     start : (d,) array
     column : path of a new file, optional
-        One pass then, also over what can be gone through only once: the losses are written to this
-        ``.npy`` file, 8 bytes a row, and chosen from there. It is left for you.
+        The losses in the order of the rows as a ``.npy`` file, 8 bytes a row, left for you.
 
     Raises
     ------
     InvalidValueError, InvalidTypeError
-        For bad rows (named), a source without the passes it takes, one that changes between them, a column
-        that exists already, or a median of 0: then no weight can be scaled by it.
+        For bad rows (named), a column that exists already, or a median of 0: then no weight can be scaled by it.
 
     Examples
     --------
@@ -121,113 +115,38 @@ def median_loss(source: Source, start: Array, column: str | Path | None = None) 
     6.5 6.5
     """
     stream = Stream(source, start)
-    with shared_thread_pool():
+    with shared_thread_pool(), TemporaryFile() as file:
+        parts = map(part_losses, stream)
         if column is None:
-            stream.need_passes("a median without a column on disk takes up to 4 passes")
-            value = _median(lambda: map(part_losses, stream), lambda: stream.rows, source)
+            _write(file, parts)
         else:
-            column = as_path("column", column)
-            with _new_file(column) as file:
-                _write_column(file, map(part_losses, stream))
-            rows = stream.rows
-            # Mapped anew for every slice: the pages of the last one are let go.
-            slices = lambda low: np.load(column, mmap_mode="r")[low : low + ROOM]
-            value = _median(lambda: map(slices, range(0, rows, ROOM)), lambda: rows, column)
+            with _new_file(as_path("column", column)) as kept:
+                _write_column(kept, file, parts)
+        value = _median(file, stream.rows)
     if value == 0:
         remedy = "the pre-trained model already fits half of the samples exactly; pass a temperature > 0 of your own"
         reject("median of losses", value, f"{remedy}, for instance the mean loss")
     return MedianLoss(value, stream.rows, stream.passes)
 
 
-def _median(make: Callable[[], Iterable[Array]], rows: Callable[[], int], source: object) -> float:
-    """Of the values ≥ 0 in the arrays that ``make()`` gives, the same each time; ``rows()`` after the first."""
-    make = _unchanged(make, source)
-    counts = _counts(make(), {0: 64})
-    n = rows()
-    wanted = [_Rank(0, 64, (n - 1) // 2), _Rank(0, 64, n // 2)]
-    while True:
-        wanted = [rank.within(counts[rank.prefix]) for rank in wanted]
-        open_bits = wanted[0].bits
-        if open_bits == 0:
-            low, high = (np.uint64(rank.prefix).view(np.float64) for rank in wanted)
-            break
-        left = {rank.prefix: rank.candidates for rank in wanted}
-        if sum(left.values()) <= ROOM:
-            kept = {prefix: np.sort(values) for prefix, values in _kept(make(), left, open_bits).items()}
-            low, high = (kept[rank.prefix][rank.rank] for rank in wanted)
-            break
-        counts = _counts(make(), dict.fromkeys(left, open_bits))
-    with np.errstate(over="ignore"):
-        middle = (low + high) / 2
-    return float(middle if np.isfinite(middle) else low / 2 + high / 2)
+def _median(file: IO[bytes], rows: int) -> float:
+    """Of the numbers in a file, which are put into another order there: memory holds what the system has room for."""
+    values, middle = np.memmap(file, dtype=float, mode="r+", shape=(rows,)), rows // 2
+    values.partition(middle)
+    upper = float(values[middle])
+    lower = upper if rows % 2 else float(values[:middle].max())
+    mean = (lower + upper) / 2
+    return mean if mean < math.inf else lower / 2 + upper / 2
 
 
-def _unchanged(make: Callable[[], Iterable[Array]], source: object) -> Callable[[], Iterator[Array]]:
-    """``make``, raising at the end of a pass whose losses, in whatever order, are not those of the first."""
-    seen: set[int] = set()
-
-    def arrays() -> Iterator[Array]:
-        total = 0
-        for values in make():
-            total += bits_of(values)
-            yield values
-        seen.add(total % 2**64)
-        if len(seen) > 1:
-            remedy = (
-                "gave other losses than in the pass before; it must give the same again, from a fixed seed"
-            )
-            reject("source", source, remedy)
-
-    return arrays
-
-
-class _Rank(NamedTuple):
-    """The ``rank``-th smallest (from 0) of the ``candidates`` values whose leading bits are ``prefix``; ``bits``
-    are open.
-    """
-
-    prefix: int
-    bits: int
-    rank: int
-    candidates: int = 0
-
-    def within(self, counts: Array) -> _Rank:
-        """One digit further, from how often each value of it occurs."""
-        up_to = np.cumsum(counts)
-        digit = int(np.searchsorted(up_to, self.rank, side="right"))
-        below = int(up_to[digit] - counts[digit])
-        return _Rank((self.prefix << DIGIT) | digit, self.bits - DIGIT, self.rank - below, int(counts[digit]))
-
-
-def _of_prefix(values: Array, prefix: int, bits: int) -> Array:
-    """The bits of those values whose leading 64 − ``bits`` are ``prefix``."""
-    whole = values.view(np.uint64)
-    return whole if bits == 64 else whole[whole >> np.uint64(bits) == np.uint64(prefix)]
-
-
-def _counts(arrays: Iterable[Array], prefixes: dict[int, int]) -> dict[int, Array]:
-    """For each prefix how often each value of its next digit occurs."""
-    counts = {prefix: np.zeros(1 << DIGIT, dtype=np.int64) for prefix in prefixes}
+def _write(file: IO[bytes], arrays: Iterable[Array]) -> None:
     for values in arrays:
-        for prefix, bits in prefixes.items():
-            digits = (_of_prefix(values, prefix, bits) >> np.uint64(bits - DIGIT)) & np.uint64(
-                (1 << DIGIT) - 1
-            )
-            counts[prefix] += np.bincount(digits.astype(np.int64), minlength=1 << DIGIT)
-    return counts
-
-
-def _kept(arrays: Iterable[Array], prefixes: Iterable[int], bits: int) -> dict[int, Array]:
-    """The values of each prefix."""
-    parts: dict[int, list[Array]] = {prefix: [] for prefix in prefixes}
-    for values in arrays:
-        for prefix, found in parts.items():
-            found.append(_of_prefix(values, prefix, bits).view(np.float64))
-    return {prefix: np.concatenate(found) for prefix, found in parts.items()}
+        file.write(values.tobytes())
+    file.flush()
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[BinaryIO]:
+def _new_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that was not there; gone again if its writing fails."""
     try:
         file = open(path, "xb")  # noqa: SIM115
@@ -241,13 +160,15 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _write_column(file: BinaryIO, arrays: Iterable[Array]) -> None:
-    """A .npy vector of unknown length: NumPy leaves room for it in the header."""
+def _write_column(column: IO[bytes], file: IO[bytes], arrays: Iterable[Array]) -> None:
+    """A .npy vector of unknown length, for which NumPy leaves room in the header; and a file of the numbers alone."""
     rows = 0
     header = lambda n: {"descr": "<f8", "fortran_order": False, "shape": (n,)}
-    np.lib.format.write_array_header_1_0(file, header(0))
+    np.lib.format.write_array_header_1_0(column, header(0))
     for values in arrays:
-        file.write(values.astype("<f8", copy=False).tobytes())
+        column.write(values.astype("<f8", copy=False).tobytes())
+        file.write(values.tobytes())
         rows += len(values)
-    file.seek(0)
-    np.lib.format.write_array_header_1_0(file, header(rows))
+    column.seek(0)
+    np.lib.format.write_array_header_1_0(column, header(rows))
+    file.flush()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["column_names", "from_parquet", "numbers"]
 
-READ = 65_536
+READ_BYTES = 65_536
 """Bytes that are read at once of each column."""
 
 ROW_LABELS = re.compile(r"__index_level_\d+__")
@@ -74,18 +74,18 @@ def from_parquet(
         if names.count(name) != 1:
             many = "is there more than once" if name in names else f"is not among its columns: {names}"
             reject("column", name, f"{many}; name another, or rename it")
-    step, still = chunk_rows(rows, len(features)), unchanged(path=path)
+    step, check_unchanged = chunk_rows(rows, len(features)), unchanged(path=path)
     with _opened(path) as file:
         _check_kinds(file.schema_arrow, columns)
 
     def chunks() -> Iterator[tuple[Array, ...]]:
-        still()
+        check_unchanged()
         for batch in numbers(path, columns, step):
             X = np.empty((len(batch[0]), len(features)))
             for j, column in enumerate(batch[: len(features)]):
                 X[:, j] = column
             yield X, *batch[len(features) :]
-        still()
+        check_unchanged()
 
     return Chunks(chunks)
 
@@ -125,7 +125,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         first_bytes(path)
         # As it comes pyarrow reads ahead, and keeps what it has read: at the end the whole file.
-        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=READ) as file:
+        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES) as file:
             yield file
     except Unreadable as error:
         reject("path", str(path), str(error))

@@ -19,10 +19,10 @@ from ..tables import same_rows
 
 __all__ = ["Chunks", "from_arrays", "from_npy"]
 
-ENTRIES = 4_000_000
-"""Numbers in a chunk, unless told: 32 MB."""
+CHUNK_ENTRIES = 4_000_000
+"""Numbers in a chunk, unless ``rows`` says how many: 32 MB."""
 
-UNNAMED = re.compile(r"\s*|Unnamed: \d+")
+UNNAMED_COLUMN = re.compile(r"\s*|Unnamed: \d+")
 """What pandas and R call the column of row numbers that they leave in a file."""
 
 
@@ -44,12 +44,12 @@ class Chunks:
         self._make = make
 
     def __iter__(self) -> Iterator[Sequence[Any]]:
-        found = self._make()
-        if not isinstance(found, Iterable):
+        chunks = self._make()
+        if not isinstance(chunks, Iterable):
             raise InvalidTypeError(
-                "source()", found, "must be an iterable of chunks (X, y) or (X, y, weights)"
+                "source()", chunks, "must be an iterable of chunks (X, y) or (X, y, weights)"
             )
-        return iter(found)
+        return iter(chunks)
 
 
 def as_path(name: str, value: object) -> Path:
@@ -103,11 +103,11 @@ def from_npy(
     """
     given = {"X": X, "y": y} | ({} if weights is None else {"weights": weights})
     paths = {name: as_path(name, path) for name, path in given.items()}
-    still = unchanged(**paths)
+    check_unchanged = unchanged(**paths)
     bounds = _bounds({name: _mapped(name, path).shape for name, path in paths.items()}, rows)
 
     def slices(part: slice) -> tuple[Array, ...]:
-        still()
+        check_unchanged()
         # Mapped anew for every slice: the pages of the last one are let go.
         return tuple(_mapped(name, path)[part] for name, path in paths.items())
 
@@ -125,13 +125,13 @@ def unchanged(**paths: Path) -> Callable[[], None]:
     """A check that raises once a file is another than it is now: passes over other rows would mix two problems."""
 
     def stamps() -> dict[str, tuple[int, ...]]:
-        found = {}
+        stamped = {}
         for name, path in paths.items():
             try:
-                found[name] = stamp(path)
+                stamped[name] = stamp(path)
             except Unreadable as error:
                 reject(name, str(path), str(error))
-        return found
+        return stamped
 
     before = stamps()
 
@@ -160,7 +160,7 @@ def _bounds(shapes: dict[str, tuple[int, ...]], rows: int | None) -> list[slice]
 
 def chunk_rows(rows: int | None, width: int) -> int:
     if rows is None:
-        return max(1, ENTRIES // max(1, width))
+        return max(1, CHUNK_ENTRIES // max(1, width))
     try:
         count = operator.index(rows)
     except TypeError:
@@ -174,7 +174,7 @@ def features_of(names: Sequence[str], labels: Sequence[str]) -> list[str]:
     """All the names but the labels. One without a name is refused: mostly it numbers the rows."""
     others = [name for name in names if name not in labels]
     for name in others:
-        if UNNAMED.fullmatch(name):
+        if UNNAMED_COLUMN.fullmatch(name):
             reject(
                 "column",
                 name,

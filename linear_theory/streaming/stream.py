@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..arrays import Array, Namespace, finite, namespace, numeric, shaped
 from ..errors import InvalidTypeError, InvalidValueError, reject
-from ..least_squares import dense
-from ..least_squares.rows import Sample, checked_scale, largest_entries, without_rounding
+from ..least_squares.rows import Sample, checked_scale, largest_entries, mostly_rounding, without_rounding
 from ..tables import same_labels, same_rows
 from .sources import Chunks
 
 Source = Iterable[Sequence[Any]] | Callable[[], Iterable[Sequence[Any]]]
 
-GATHERED = 1_000_000
+GATHERED_ENTRIES = 1_000_000
 """Numbers (8 MB) up to which smaller chunks are gathered, so that each sum over rows is worth its overhead."""
 
 
@@ -44,9 +43,9 @@ class Part(NamedTuple):
         return f"row {at} (row {at - start} of chunk {number}, all from 0)"
 
 
-def _refuse(name: str, good: Array, values: Array, place: Callable[[int], str], remedy: str) -> None:
-    if not good.all():
-        row, *column = (int(index) for index in np.argwhere(~good)[0])
+def _refuse(name: str, valid: Array, values: Array, place: Callable[[int], str], remedy: str) -> None:
+    if not valid.all():
+        row, *column = (int(index) for index in np.argwhere(~valid)[0])
         where = f"{place(row)}, column {column[0]}" if column else place(row)
         reject(name, values[(row, *column)], f"{remedy}: {where}")
 
@@ -68,9 +67,10 @@ class Columns(NamedTuple):
         return self.without_rounding(self.largest[None])[1]
 
     @property
-    def noisy(self) -> bool:
-        """Whether so little is left of some column that combinations of it may be rounding."""
-        return dense.drowned(self.noise, self.largest)
+    def visible(self) -> bool:
+        """Whether sums can show all of them: none is zeros, and none so small that combinations may be rounding."""
+        largest, noise = self.without_rounding(self.largest[None])
+        return bool(largest.all()) and not mostly_rounding(noise, self.largest)
 
 
 class Stream:
@@ -133,8 +133,8 @@ class Stream:
     def _checked(self) -> Iterator[Part]:
         first, weighted = 0, None
         for number, chunk in enumerate(self.source):
-            X, y, weights = self._three(chunk, number)
-            with _said_of(number, first):
+            X, y, weights = self._arrays(chunk, number)
+            with _errors_name_chunk(number, first):
                 sample = self._sample(X, y, weights)
             if weighted not in (None, weights is not None):
                 reject(
@@ -146,14 +146,14 @@ class Stream:
             part = Part(sample, first, [(number, first)])
             _refuse("y", np.isfinite(sample.y), sample.y, part.place, "must be finite")
             if sample.weights is not None:
-                good = (sample.weights >= 0) & (sample.weights < np.inf)
-                _refuse("weights", good, sample.weights, part.place, "must be finite and ≥ 0")
+                valid = (sample.weights >= 0) & (sample.weights < np.inf)
+                _refuse("weights", valid, sample.weights, part.place, "must be finite and ≥ 0")
             first += len(sample.y)
             if len(sample.y):
                 yield part
 
     @staticmethod
-    def _three(chunk: Any, number: int) -> tuple[Any, Any, Any]:
+    def _arrays(chunk: Any, number: int) -> tuple[Any, Any, Any]:
         remedy = f"chunk {number} must be a tuple (X, y) or (X, y, weights)"
         if not isinstance(chunk, tuple | list):
             raise InvalidTypeError("source", chunk, remedy)
@@ -184,16 +184,13 @@ _NUMPY: Namespace = namespace()
 
 
 @contextmanager
-def _said_of(number: int, first: int) -> Iterator[None]:
+def _errors_name_chunk(number: int, first: int) -> Iterator[None]:
     """Errors inside name the chunk too."""
     try:
         yield
     except (InvalidValueError, InvalidTypeError) as error:
-        _again(error, f"chunk {number}, from row {first}")
-
-
-def _again(error: InvalidValueError | InvalidTypeError, where: str) -> NoReturn:
-    raise type(error)(error.argument, error.value, f"{error.remedy} ({where})") from None
+        remedy = f"{error.remedy} (chunk {number}, from row {first})"
+        raise type(error)(error.argument, error.value, remedy) from None
 
 
 def _gathered(parts: Iterator[Part]) -> Iterator[Part]:
@@ -205,24 +202,24 @@ def _gathered(parts: Iterator[Part]) -> Iterator[Part]:
     chunks: list[tuple[int, int]] = []
     size = 0
 
-    def together() -> Part:
+    def gathered() -> Part:
         X, y, *weights = (buffer[:size] for buffer in buffers)
         return Part(Sample(X, y, start, weights[0] if weights else None, noise), chunks[0][1], chunks)
 
     for part in parts:
         X, y, weights = part.sample.X, part.sample.y, part.sample.weights
         start, noise = part.sample.start, part.sample.noise
-        room = GATHERED // len(start)
-        if size and size + len(X) > room:
-            yield together()
+        most = GATHERED_ENTRIES // len(start)
+        if size and size + len(X) > most:
+            yield gathered()
             chunks, size = [], 0
-        if 2 * len(X) > room:
+        if 2 * len(X) > most:
             yield part
             continue
         columns = (X, y) if weights is None else (X, y, weights)
-        buffers = buffers or tuple(np.empty((room, *column.shape[1:])) for column in columns)
+        buffers = buffers or tuple(np.empty((most, *column.shape[1:])) for column in columns)
         for buffer, column in zip(buffers, columns, strict=True):
             buffer[size : size + len(X)] = column
         chunks, size = chunks + part.chunks, size + len(X)
     if size:
-        yield together()
+        yield gathered()

@@ -6,36 +6,21 @@ H⁺g, H = XᵀWX + n·ridge·I, g = XᵀWr, by the implicit function theorem (`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..arrays import Array, Namespace
 from ..trees import is_concrete, pytree
-from .fit import (
-    CHOLESKY,
-    CONTRACTION,
-    NOISY,
-    REFINED,
-    SPECTRAL,
-    SVD,
-    Fit,
-    Inverse,
-    column_sizes,
-    far_from,
-    spectral_inverse,
-)
-from .rows import Sample, refuse_overflow
+from .pseudo_inverse import Inverse, column_sizes, spectral_inverse
+from .refinement import MAX_CONTRACTION, far_from
+from .rows import MAX_NOISE, Sample, refuse_overflow
+from .solution import Method, Solution, from_start
 from .split import Split, minimiser
-
-if TYPE_CHECKING:
-    from .equations import NormalEquations
 
 MAX_REFINEMENTS = 4
 
-DROWNED = 1e-2
+MAX_DERIVATIVE_ROUNDING = 1e-2
 """The relative rounding of a derivative from which it is no number."""
 
 
@@ -59,8 +44,8 @@ class Weighted:
 
     def slope(self, displacement: Array) -> Array:
         """g − Hδ."""
-        left = self.residual - self.X @ displacement
-        return self.X.T @ (left.T * self.weights).T - self.pull * displacement
+        residual = self.residual - self.X @ displacement
+        return self.X.T @ (residual.T * self.weights).T - self.pull * displacement
 
 
 @pytree
@@ -84,33 +69,33 @@ class Summed:
         return self.moment - self.apply(displacement)
 
 
-def fit(space: Namespace, sample: Sample, ridge: Array) -> Fit:
-    """The displacement (d,) or (d, m) for checked rows."""
+def minimise(space: Namespace, sample: Sample, ridge: Array) -> Solution:
+    """The minimiser, (d,) or (d, m), for checked rows."""
     n, _ = sample.X.shape
     weights = jnp.ones(n, dtype=space.dtype) if sample.weights is None else sample.weights
     problem = Weighted(sample.X, weights, n * ridge, sample.residual)
     rows, y, start = jax.lax.stop_gradient((problem, sample.y, sample.start))
     sizes = jnp.sqrt(((rows.X.T * jnp.sqrt(rows.weights)) ** 2).sum(axis=1))
     noise = jnp.zeros_like(sizes) if sample.noise is None else sample.noise * jnp.sqrt(rows.weights.sum())
-    ways = _Ways(space, rows, sizes, noise)
-    inverse, found, way, refinements = ways.found(rows.residual, jnp.zeros_like(start))
-    end = start + found
+    solver = _Solver(space, rows, sizes, noise)
+    inverse, value, method, refinements = solver.displacement(rows.residual, jnp.zeros_like(start))
+    end = start + value
     # Seen from where it ended, the residual is not the small difference of two large ones.
-    again = lambda: ways.found(y - rows.X @ end, end - start)[1]
+    again = lambda: solver.displacement(y - rows.X @ end, end - start)[1]
     far = far_from(space, start, end, sizes)
     if is_concrete(far):
-        rest = again() if bool(far) else jnp.zeros_like(end)
+        correction = again() if bool(far) else jnp.zeros_like(end)
     else:
-        rest = jax.lax.cond(far, again, lambda: jnp.zeros_like(end))
+        correction = jax.lax.cond(far, again, lambda: jnp.zeros_like(end))
     refuse_overflow(space, sample, end)
-    split = _split(space, inverse, sizes)
-    displacement = minimiser(split, found, problem)
-    left = (sample.y - sample.X @ end) - sample.X @ ((sample.start + displacement - end) + rest)
-    energy = (left * (left.T * weights).T).sum(axis=0)
+    displacement = minimiser(_split(space, inverse, sizes), value, problem)
+    residual = (sample.y - sample.X @ end) - sample.X @ ((sample.start + displacement - end) + correction)
+    energy = (residual * (residual.T * weights).T).sum(axis=0)
     rank = jnp.where(rows.pull > 0, sample.X.shape[1], inverse.rank)
     known = ~jnp.isnan(sizes + noise + rows.pull).any()  # what cannot be looked at may be a bad value
     condition = jnp.where(known, inverse.condition, jnp.nan)
-    return Fit(displacement, rank, condition, energy, way, refinements, sizes, rest)
+    found = Solution(displacement, rank, condition, energy, method, refinements, sizes, jnp.zeros_like(start))
+    return from_start(space, sample.start, found, correction)
 
 
 def _split(space: Namespace, inverse: Inverse, sizes: Array) -> Split:
@@ -119,16 +104,18 @@ def _split(space: Namespace, inverse: Inverse, sizes: Array) -> Split:
     N dH P is 0 where the rank is kept, and in floats a difference of terms (largest column/smallest)² times as large.
     """
     largest, smallest = jnp.max(sizes), jnp.min(jnp.where(sizes > 0, sizes, jnp.inf))
-    drowned = len(sizes) * space.eps * largest * largest > DROWNED * smallest * smallest
-    lost = drowned & jnp.where(sizes > 0, inverse.unseen, 0.0).any()
-    return Split.of(inverse.root @ inverse.root.T, jnp.where(lost, jnp.nan, inverse.unseen))
+    rounding = len(sizes) * space.eps * largest * largest
+    lost = rounding > MAX_DERIVATIVE_ROUNDING * smallest * smallest
+    lost = lost & jnp.where(sizes > 0, inverse.projector, 0.0).any()
+    return Split.of(inverse.root @ inverse.root.T, jnp.where(lost, jnp.nan, inverse.projector))
 
 
-Found = tuple[Inverse, Array, Array, Array]
+Displacement = tuple[Inverse, Array, Array, Array]
+"""The inverse of H, δ, the method and the number of refinements."""
 
 
-class _Ways:
-    """Of finding δ: the refined Cholesky solution where that can be relied on, else the SVD."""
+class _Solver:
+    """The refined Cholesky solution where that can be relied on, else the SVD."""
 
     def __init__(self, space: Namespace, rows: Weighted, sizes: Array, noise: Array) -> None:
         self.space, self.rows, self.noise = space, rows, noise
@@ -136,9 +123,9 @@ class _Ways:
         self.tall = n >= d
         if self.tall:
             self.inverse, usable = _by_cholesky(space, rows)
-            self.usable = usable & (noise <= NOISY * sizes).all()
+            self.usable = usable & (noise <= MAX_NOISE * sizes).all()
 
-    def found(self, residual: Array, offset: Array) -> Found:
+    def displacement(self, residual: Array, offset: Array) -> Displacement:
         """δ, argmin Σw(r − Xδ)² + pull·‖offset + δ‖²."""
         rows = Weighted(self.rows.X, self.rows.weights, self.rows.pull, residual)
         by_svd = lambda: _by_svd(self.space, rows, offset, self.noise)
@@ -160,7 +147,7 @@ def _by_cholesky(space: Namespace, rows: Weighted) -> tuple[Inverse, Array]:
     matrix = (gram + rows.pull * identity) / scale / scale[:, None]
     values = jnp.linalg.eigvalsh(matrix)
     condition = jnp.sqrt(values[-1] / values[0])
-    usable = d * condition**2 * space.eps < CONTRACTION  # false for the NaN of a negative eigenvalue
+    usable = d * condition**2 * space.eps < MAX_CONTRACTION  # false for the NaN of a negative eigenvalue
     factor = jnp.linalg.cholesky(jnp.where(usable, matrix, identity))
     inverse = jax.scipy.linalg.solve_triangular(factor, identity, lower=True)
     safe = lambda value: jnp.where(usable, value, 0.0)
@@ -169,11 +156,11 @@ def _by_cholesky(space: Namespace, rows: Weighted) -> tuple[Inverse, Array]:
     return Inverse(root, none, jnp.asarray(d), safe(condition)), usable
 
 
-def _refined(space: Namespace, inverse: Inverse, rows: Weighted, offset: Array) -> Found:
+def _refined(space: Namespace, inverse: Inverse, rows: Weighted, offset: Array) -> Displacement:
     """δ ← δ + H⁻¹(XᵀW(r − Xδ) − pull·δ) from 0, until a step no longer changes anything but rounding."""
     correction = lambda delta: inverse.root @ (inverse.root.T @ (rows.slope(delta) - rows.pull * offset))
 
-    def going(state: tuple[Array, Array, Array]) -> Array:
+    def changing(state: tuple[Array, Array, Array]) -> Array:
         _, size, count = state
         return (size > 4 * space.eps) & (count < MAX_REFINEMENTS)
 
@@ -185,11 +172,11 @@ def _refined(space: Namespace, inverse: Inverse, rows: Weighted, offset: Array) 
         return delta + change, jnp.where(now < size / 4, now, 0.0), count + 1
 
     first = correction(jnp.zeros_like(offset))
-    delta, _, count = jax.lax.while_loop(going, step, (first, space.array(jnp.inf), jnp.asarray(0)))
-    return inverse, delta, jnp.where(count > 0, REFINED, CHOLESKY), count
+    delta, _, count = jax.lax.while_loop(changing, step, (first, space.array(jnp.inf), jnp.asarray(0)))
+    return inverse, delta, jnp.where(count > 0, int(Method.REFINED), int(Method.CHOLESKY)), count
 
 
-def _by_svd(space: Namespace, rows: Weighted, offset: Array, noise: Array) -> Found:
+def _by_svd(space: Namespace, rows: Weighted, offset: Array, noise: Array) -> Displacement:
     """The shortest solution of √w·X δ = √w·r (and √pull·δ = −√pull·offset) by the SVD of the equilibrated rows.
 
     A column of which less is left than its noise stands in units of that: then it is as small as it is unsure.
@@ -197,23 +184,28 @@ def _by_svd(space: Namespace, rows: Weighted, offset: Array, noise: Array) -> Fo
     X, weights, pull, residual = rows.X, rows.weights, rows.pull, rows.residual
     n, d = X.shape
     root = jnp.sqrt(weights)
-    seen = jnp.concatenate([X, residual.reshape(n, -1)], axis=1) * root[:, None]
-    seen = _triangle(seen) if n >= d else seen
-    tall = jnp.concatenate([seen[:, :d], jnp.sqrt(pull) * jnp.eye(d, dtype=space.dtype)])
-    aim = seen[:, d:].reshape(-1, *residual.shape[1:])
-    aim = jnp.concatenate([aim, -jnp.sqrt(pull) * offset])
+    weighted = jnp.concatenate([X, residual.reshape(n, -1)], axis=1) * root[:, None]
+    weighted = _triangle(weighted) if n >= d else weighted
+    tall = jnp.concatenate([weighted[:, :d], jnp.sqrt(pull) * jnp.eye(d, dtype=space.dtype)])
+    target = weighted[:, d:].reshape(-1, *residual.shape[1:])
+    target = jnp.concatenate([target, -jnp.sqrt(pull) * offset])
     squares = (tall**2).sum(axis=0)
     scale = jnp.maximum(column_sizes(space, squares), noise)
     # A column of zeros gets a singular value that no other can have, so that it is nobody's part.
     idle, apart = squares == 0, 2.0 * d**0.5
     both = jnp.concatenate([tall / scale, apart * jnp.diag(idle.astype(space.dtype))])
     left, sizes, right = jnp.linalg.svd(both, full_matrices=False)
-    gone = sizes > 0.75 * apart
-    sizes = jnp.where(gone, 0.0, sizes)
+    idle_sizes = sizes > 0.75 * apart
+    sizes = jnp.where(idle_sizes, 0.0, sizes)
     kept = sizes > (n + d) * space.eps * jnp.maximum(jnp.max(sizes), 1.0)
-    right = jnp.where(idle[:, None] | gone, 0.0, right.T)
+    right = jnp.where(idle[:, None] | idle_sizes, 0.0, right.T)
     inverse = spectral_inverse(space, sizes, right, kept, scale, idle, power=1)
-    return inverse, inverse.root @ (left[: len(tall)].T @ aim), jnp.asarray(SVD), jnp.asarray(0)
+    return (
+        inverse,
+        inverse.root @ (left[: len(tall)].T @ target),
+        jnp.asarray(int(Method.SVD)),
+        jnp.asarray(0),
+    )
 
 
 def _triangle(rows: Array) -> Array:
@@ -225,13 +217,13 @@ def _triangle(rows: Array) -> Array:
     return jnp.linalg.qr(triangles.reshape(-1, width), mode="r")
 
 
-def fit_equations(space: Namespace, equations: NormalEquations, ridge: Array) -> Fit:
-    """The displacement from sums alone, in NumPy as in JAX: eigenvectors of the equilibrated Gram matrix.
+def minimise_sums(space: Namespace, sums: Summed, energy: Array, count: Array, start: Array) -> Solution:
+    """The minimiser from sums alone, in NumPy as in JAX: eigenvectors of the equilibrated Gram matrix.
 
     Where the sums cannot show whether there is a direction, the condition number of the whole is infinite.
     """
-    xp, gram, moment = space.xp, equations.gram, equations.moment
-    d, pull = gram.shape[0], equations.count * ridge
+    xp, gram, moment, pull = space.xp, sums.gram, sums.moment, sums.pull
+    d = gram.shape[0]
     stop = jax.lax.stop_gradient if xp is jnp else lambda value: value
     matrix, squares = stop(gram + pull * xp.eye(d, dtype=space.dtype)), stop(xp.diagonal(gram))
     scale = column_sizes(space, xp.diagonal(matrix))
@@ -244,17 +236,17 @@ def fit_equations(space: Namespace, equations: NormalEquations, ridge: Array) ->
         space, xp.sqrt(xp.where(kept, values, 0.0)), vectors, kept, scale, idle, power=2
     )
     displacement = inverse.root @ (inverse.root.T @ stop(moment))
-    bad = xp.isnan(matrix).any()  # what cannot be looked at: it has no rank, and no minimiser
-    displacement = xp.where(bad, xp.nan, displacement)
+    unknown = xp.isnan(matrix).any()  # what cannot be looked at: it has no rank, and no minimiser
+    displacement = xp.where(unknown, xp.nan, displacement)
     if xp is jnp:
-        known = _split(space, inverse, stop(xp.sqrt(squares)))
-        displacement = minimiser(known, displacement, Summed(gram, pull, moment))
+        displacement = minimiser(_split(space, inverse, stop(xp.sqrt(squares))), displacement, sums)
     with np.errstate(over="ignore", invalid="ignore"):
         drop = (moment * displacement).sum(axis=0)
         curved = pull * (displacement * displacement).sum(axis=0)
-        residual = equations.energy - drop - curved
-    told = xp.where(pull > 0, float(d), xp.minimum(space.array((squares > 0).sum()), equations.count))
-    condition = xp.where(space.array(inverse.rank) < told, xp.inf, inverse.condition)
-    condition = xp.where(bad, xp.nan, condition)
-    rank = xp.where(pull > 0, d, inverse.rank)
-    return Fit(displacement, rank, condition, residual, SPECTRAL, 0, xp.sqrt(squares), 0.0)
+        residual = energy - drop - curved
+    most = xp.where(pull > 0, float(d), xp.minimum(space.array((squares > 0).sum()), count))
+    condition = xp.where(space.array(inverse.rank) < most, xp.inf, inverse.condition)
+    condition = xp.where(unknown, xp.nan, condition)
+    rank, sizes = xp.where(pull > 0, d, inverse.rank), xp.sqrt(squares)
+    found = Solution(displacement, rank, condition, residual, int(Method.SPECTRAL), 0, sizes, 0.0 * start)
+    return from_start(space, start, found)
