@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import aslinearoperator
 
 import linear_theory as lt
-from linear_theory.covariance import IdentityPlusLowRank, Operator, Reach
+from linear_theory.covariance import IdentityPlusLowRank, Operator
+from linear_theory.covariance.subspace import InvariantSubspace
 from linear_theory.weights import HardThreshold
 from tests.laws import remade
 from tests.strategies import SEEDS, log_uniform, orthogonal
@@ -457,14 +458,16 @@ def test_a_reach_that_is_not_closed_is_rejected(monkeypatch):
 
     def without_shift(self, vector, enough):
         found = right(self, vector, enough)
-        return Reach(found.covariance, found.coordinates * [1, 1, 0], found.basis, found.rest)
+        return InvariantSubspace(found.covariance, found.coordinates * [1, 1, 0], found.basis, found.rest)
 
     monkeypatch.setattr(IdentityPlusLowRank, "reach", without_shift)
     assert not same(THETA["iterate"], problem, matrix, 1.0)
 
     def unscaled(self, vector, enough):
         found = right(self, vector, enough)
-        return Reach(found.covariance, found.coordinates, found.basis * (1 + 1e3 * EPS), found.rest)
+        return InvariantSubspace(
+            found.covariance, found.coordinates, found.basis * (1 + 1e3 * EPS), found.rest
+        )
 
     monkeypatch.setattr(IdentityPlusLowRank, "reach", unscaled)
     assert np.abs(problem.target_covariance.dense() - np.eye(9)).max() > 0
