@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .arrays import Array, Namespace, bounded, namespace, quotient, require
-from .covariance import Downdated, IdentityPlusLowRank, Operator
+from .covariance import IdentityPlusLowRank, Operator, RankOneDowndate
 from .covariance.low_rank import WeightedLowRank
 from .errors import InvalidTypeError
 from .problem import FineTuningProblem, checked_problem
@@ -208,7 +208,7 @@ class WeightedMoments:
     """
 
     mass: Array
-    covariance: Downdated
+    covariance: RankOneDowndate
     unit: Array
     moved: Array
     stays: Array
@@ -226,7 +226,7 @@ def weighted_moments(problem: FineTuningProblem, temperature: float | Array | We
     unit = binary_unit(space, problem.shift)
     return WeightedMoments(
         mass=tilt.mass,
-        covariance=Downdated(problem.target_operator, problem.shift / unit, ratio),
+        covariance=RankOneDowndate(problem.target_operator, problem.shift / unit, ratio),
         unit=unit,
         moved=quotient(space, tilt.ratio, ratio, 1.0),
         stays=quotient(space, of_noise * tilt.deficit, ratio, 0.0),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory.arrays import namespace
-from linear_theory.covariance import Dense, Downdated, IdentityPlusLowRank
+from linear_theory.covariance import Dense, IdentityPlusLowRank, RankOneDowndate
 from linear_theory.covariance.spectrum import downdated_spectrum, spectrum
 from tests.strategies import SEEDS, log_uniform, orthogonal, random_covariance
 from tests.tolerances import bound, near, spectral_condition
@@ -164,7 +164,7 @@ def test_the_weighted_eigenbasis(dim, kind, seed, ratio):
     assert near(found.vectors.T @ found.vectors, np.eye(dim), 64 * loss)
     assert near(
         (found.vectors * found.values) @ found.vectors.T,
-        Downdated(Dense(A), e, ratio).dense(),
+        RankOneDowndate(Dense(A), e, ratio).dense(),
         64 * loss,
         max(1.0, ratio),
     )
@@ -176,7 +176,7 @@ def test_the_weighted_eigenbasis(dim, kind, seed, ratio):
 def test_an_eigenbasis_that_rounds_is_refused():
     """What ``eigh`` of the matrix knows of the stalled direction is ε, not its eigenvalue."""
     A, e, ratio = random_covariance(4, 20.0, 1.2, 5), np.arange(1.0, 5.0), 1e-30
-    values, vectors = np.linalg.eigh(Downdated(Dense(A), e, ratio).dense())
+    values, vectors = np.linalg.eigh(RankOneDowndate(Dense(A), e, ratio).dense())
     assert not near(np.sum(values * (e @ vectors) ** 2) / ratio, e @ A @ e, 256 * spectral_condition(A))
 
 
@@ -191,7 +191,7 @@ def test_no_eigenvalue_is_above_the_ceiling(dim, rank, seed, scale):
     for kind in (
         made,
         Dense(made.dense()),
-        Downdated(made, rng.standard_normal(dim), np.float64(rng.uniform(0, 3))),
+        RankOneDowndate(made, rng.standard_normal(dim), np.float64(rng.uniform(0, 3))),
     ):
         largest = np.linalg.eigvalsh(kind.dense())[-1]
         assert float(kind.ceiling) >= largest * (1 - 64 * dim * np.finfo(float).eps)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory.arrays import namespace
-from linear_theory.covariance import Dense, Downdated, checked_covariance
+from linear_theory.covariance import Dense, RankOneDowndate, checked_covariance
 from tests.strategies import SEEDS, log_uniform, random_covariance
 from tests.tolerances import EPS, near, spectral_condition
 
@@ -22,7 +22,7 @@ def downdates(draw, dims=st.integers(1, 6)):
     dim, seed = draw(dims), draw(SEEDS)
     matrix = random_covariance(dim, draw(log_uniform(1.0, 1e3)), 1.2, seed)
     direction = np.random.default_rng(seed).standard_normal(dim)
-    return Downdated(Dense(matrix), direction, np.float64(draw(RATIOS)))
+    return RankOneDowndate(Dense(matrix), direction, np.float64(draw(RATIOS)))
 
 
 def literal(covariance):
@@ -67,21 +67,21 @@ def quadratic_keeps_its_digits(form, covariance):
 
 @given(downdates())
 def test_quadratic_form_does_not_cancel(covariance):
-    assert quadratic_keeps_its_digits(Downdated.quadratic, covariance)
+    assert quadratic_keeps_its_digits(RankOneDowndate.quadratic, covariance)
 
 
 def test_quadratic_form_rejects_the_subtraction():
-    covariance = Downdated(
+    covariance = RankOneDowndate(
         Dense(random_covariance(3, 3.0, 1.2, 5)), np.array([0.3, -1.1, 0.7]), np.float64(1e-12)
     )
-    assert quadratic_keeps_its_digits(Downdated.quadratic, covariance)
+    assert quadratic_keeps_its_digits(RankOneDowndate.quadratic, covariance)
     assert not quadratic_keeps_its_digits(lambda c, v: v @ literal(c) @ v, covariance)
 
 
 def test_nothing_in_that_direction_changes_nothing():
     matrix = np.diag([0.0, 1.0, 2.0])
     for direction in (np.zeros(3), np.array([1.0, 0, 0])):
-        downdated = Downdated(Dense(matrix), direction, np.float64(0.5))
+        downdated = RankOneDowndate(Dense(matrix), direction, np.float64(0.5))
         assert np.array_equal(downdated.dense(), matrix)
 
 
@@ -91,7 +91,7 @@ def test_rank_is_decided_once():
     singular = (basis * [0.0, 0.0, 1.0, 2.0]) @ basis.T
     singular = (singular + singular.T) / 2
     assert (Dense(singular).eigh()[0][:2] == 0).all()
-    assert (Downdated(Dense(singular), basis @ np.ones(4), np.float64(0.5)).eigh()[0] == 0).sum() == 2
+    assert (RankOneDowndate(Dense(singular), basis @ np.ones(4), np.float64(0.5)).eigh()[0] == 0).sum() == 2
     assert (Dense(np.zeros((2, 2))).eigh()[0] == 0).all()
 
 

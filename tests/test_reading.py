@@ -31,7 +31,7 @@ from tests.tolerances import near as close
 DOORS = pytest.mark.parametrize("door", ARRAYS, ids=map(label, ARRAYS))
 
 NO_ARRAYS = {
-    "covariance": {"Covariance", "Downdated", "Operator", "total"},
+    "covariance": {"Covariance", "RankOneDowndate", "Operator", "total"},
     "descent": {"Objective", "Path", "Solver"},
     "streaming": {"Chunks", "MedianLoss", "Solution", "from_npy", "from_parquet"},
     "weights": {"WeightRule"},

@@ -2,11 +2,11 @@
 
 ``apply`` (A v), ``quadratic`` (vᵀA v), ``dense`` (the matrix) and ``reach`` (the small space in which a path
 from a vector stays, with an eigenbasis in which an eigenvalue that is zero to rounding *is* zero).
-``Downdated`` is what a weight makes of another covariance.
+``RankOneDowndate`` is what a weight makes of another covariance.
 """
 
 from .checked import as_covariance, checked_covariance, total
-from .dense import Dense, Downdated
+from .dense import Dense, RankOneDowndate
 from .low_rank import IdentityPlusLowRank
 from .operator import Operator
 from .subspace import Covariance
@@ -14,9 +14,9 @@ from .subspace import Covariance
 __all__ = [
     "Covariance",
     "Dense",
-    "Downdated",
     "IdentityPlusLowRank",
     "Operator",
+    "RankOneDowndate",
     "as_covariance",
     "checked_covariance",
     "total",

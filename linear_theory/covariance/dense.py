@@ -10,7 +10,7 @@ from ..trees import pytree
 from .spectrum import Spectrum, downdated_spectrum, eigenbasis, spectrum
 from .subspace import InvariantSubspace, StoppingTest
 
-__all__ = ["Dense", "Downdated", "beside"]
+__all__ = ["Dense", "RankOneDowndate", "beside"]
 
 
 @pytree
@@ -68,7 +68,7 @@ class Dense:
 
 
 @pytree
-class Downdated:
+class RankOneDowndate:
     """The covariance A − (1 − ratio) A e eᵀA / (eᵀA e), for 0 < ratio (above 1 it is an update).
 
     Every vector splits as v = α e + r with eᵀA r = 0, and in that split nothing cancels:
@@ -80,7 +80,7 @@ class Downdated:
     >>> import numpy as np
     >>> import linear_theory as lt
     >>> A = lt.covariance.Dense(np.diag([1.0, 4.0]))
-    >>> weighted = lt.covariance.Downdated(A, np.array([1.0, 0.0]), np.array(1e-30))
+    >>> weighted = lt.covariance.RankOneDowndate(A, np.array([1.0, 0.0]), np.array(1e-30))
     >>> print(weighted.quadratic(np.eye(2)))  # A − … would have lost the first to rounding
     [1.e-30 4.e+00]
     """
@@ -141,7 +141,7 @@ class Downdated:
         return self._within(inner, vector)
 
     def _within(self, inner: InvariantSubspace, vector: Array) -> InvariantSubspace:
-        small = Downdated(inner.covariance, inner.coordinates, self.ratio)
+        small = RankOneDowndate(inner.covariance, inner.coordinates, self.ratio)
         if vector is self.direction:
             inside = inner.coordinates
         else:
@@ -153,9 +153,9 @@ def beside(covariance: Any, value: Array) -> Any:
     """A with one more dimension, orthogonal to all others, in which it is ``value``."""
     space = namespace(covariance, value)
     m = covariance.dim
-    if isinstance(covariance, Downdated):
+    if isinstance(covariance, RankOneDowndate):
         direction = space.xp.concatenate([covariance.direction, space.xp.zeros(1, dtype=space.dtype)])
-        return Downdated(beside(covariance.base, value), direction, covariance.ratio)
+        return RankOneDowndate(beside(covariance.base, value), direction, covariance.ratio)
     edge = space.xp.eye(m + 1, dtype=space.dtype)[m]
     whole = space.xp.pad(covariance.matrix, ((0, 1), (0, 1)))
     return Dense(whole + value * edge[:, None] * edge, covariance.cutoff)

@@ -203,8 +203,8 @@ class IdentityPlusLowRank:
 class WeightedLowRank(IdentityPlusLowRank):
     """mass · (the identity plus a low rank, weighted along e), of one rank more.
 
-    Products and quadratic forms go by the split of :class:`Downdated`, in which nothing cancels: along e they keep the
-    digits that the sum of ``scale`` and the low rank has lost. Made by :func:`linear_theory.weighted_covariance`.
+    Products and quadratic forms go by the split of :class:`RankOneDowndate`, in which nothing cancels: along e they
+    keep the digits that the sum of ``scale`` and the low rank has lost. Made by :func:`linear_theory.weighted_covariance`.
 
     Examples
     --------
@@ -220,7 +220,7 @@ class WeightedLowRank(IdentityPlusLowRank):
 
     @classmethod
     def of(cls, weighted: Any, mass: Array) -> WeightedLowRank:
-        """mass · ``weighted``, a :class:`Downdated` of an :class:`IdentityPlusLowRank`. Not checked."""
+        """mass · ``weighted``, a :class:`RankOneDowndate` of an :class:`IdentityPlusLowRank`. Not checked."""
         space = namespace(weighted, mass)
         image = weighted.base.apply(weighted.direction)
         less = quotient(space, weighted.ratio - 1, weighted.direction @ image, 0.0)

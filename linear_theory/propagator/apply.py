@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import factorial
 
 from ..arrays import Array, namespace
-from ..covariance import Covariance, Downdated
+from ..covariance import Covariance, RankOneDowndate
 from ..covariance.dense import beside
 from ..covariance.spectrum import Spectrum
 from ..covariance.subspace import InvariantSubspace, accept_any, converged
@@ -177,7 +177,7 @@ def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 def _movable(covariance: Any, vector: Array | None) -> Array:
     """A number that moves where the factor of a low rank or the vector does."""
-    base = covariance.base if isinstance(covariance, Downdated) else covariance
+    base = covariance.base if isinstance(covariance, RankOneDowndate) else covariance
     return base.factor.sum() + _start(covariance, vector).sum()
 
 

@@ -13,6 +13,7 @@ from paper_reproduction.claim import Settings
 from paper_reproduction.claims import model_averaging
 from tests.verdicts import as_stored, close
 
+QUICK = Settings(quick=True)
 ENTRIES = {entry.name: entry for entry in registry.discover()}
 
 
@@ -61,6 +62,8 @@ MUTANTS = [
     ("closed-form", "iterate"),
     ("stall", "iterate"),
     ("stall", "half_life"),
+    ("stall", "stall_direction"),
+    ("vanilla-iterates", "iterate"),
     ("model-averaging", "best_average_weight"),
     ("model-averaging", "iterate"),
     ("model-averaging", "fixed_point"),
@@ -71,6 +74,37 @@ MUTANTS = [
 def test_fails_where_a_formula_is_off(name, function, monkeypatch):
     monkeypatch.setattr(lt, function, spoiled(getattr(lt, function), scaled))
     assert not ENTRIES[name].verdict(ENTRIES[name].compute(Settings(quick=True))).holds
+
+
+ARRAYS = {
+    "entropic-weights": ("closed", "newton", "bfgs", "fact_exact", "fact_simulated", "default_exact"),
+    "stall": ("path", "loop", "left", "half_life", "counted", "sampled", "exponent", "slope"),
+    "vanilla-iterates": ("exact", "loop", "printed", "general_loop", "sampled", "huge_power"),
+}
+"""What a verdict reads of its arrays, each of them by itself."""
+
+
+@pytest.mark.parametrize(("name", "array"), [(name, array) for name in ARRAYS for array in ARRAYS[name]])
+@pytest.mark.parametrize("spoil", [1.1, np.nan])
+def test_fails_on_wrong_or_missing_numbers(name, array, spoil):
+    dataset = computed(name)
+    assert not ENTRIES[name].verdict(dataset.assign({array: dataset[array] * spoil})).holds
+
+
+@pytest.mark.parametrize(("function", "power"), [("flow_weights", 0.5), ("weight_mass", 2)])
+def test_fails_where_a_weight_is_raised_to_a_power(function, power, monkeypatch):
+    monkeypatch.setattr(lt, function, spoiled(getattr(lt, function), lambda value: value**power))
+    assert not ENTRIES["entropic-weights"].verdict(ENTRIES["entropic-weights"].compute(QUICK)).holds
+
+
+@pytest.mark.parametrize("steps", [-1, 1])
+def test_a_count_one_step_off_shows(steps):
+    dataset = computed("stall")
+    counted = dataset.counted + steps * (dataset.ratio == dataset.ratio[-1])
+    checks = ENTRIES["stall"].verdict(dataset.assign(counted=counted)).checks
+    assert [check.name for check in checks if not check.holds] == [
+        "counted first step past one half against the half-life rounded up, in rounding bounds"
+    ]
 
 
 def test_a_path_stopped_one_step_too_late_does_not_meet_the_average(monkeypatch):
