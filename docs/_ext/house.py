@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 PICTURE = ROOT / "docs" / "_static" / "house.svg"
 PACKAGE = "linear_theory"
 
-WIDTH, ROOM, GAP, FLOOR, TOP = 1120, 24, 14, 62, 26
+WIDTH, ROOM, GAP, FLOOR, TOP = 1120, 24, 64, 62, 26
 
 
 def floors() -> list[list[str]]:

@@ -204,7 +204,8 @@ class WeightedLowRank(IdentityPlusLowRank):
     """mass · (the identity plus a low rank, weighted along e), of one rank more.
 
     Products and quadratic forms go by the split of :class:`RankOneDowndate`, in which nothing cancels: along e they
-    keep the digits that the sum of ``scale`` and the low rank has lost. Made by :func:`linear_theory.weighted_covariance`.
+    keep the digits that the sum of ``scale`` and the low rank has lost. Made by
+    :func:`linear_theory.weighted_covariance`.
 
     Examples
     --------
