@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.arrays import namespace
 from linear_theory.descent import GradientDescent, HeavyBall, Nesterov
 from linear_theory.least_squares import blocks
 from linear_theory.propagator.momentum import Response
+from linear_theory.propagator.powers import GeometricSum, count_steps
 from tests.descents import StepByStep, curvatures, descend, written_out
 from tests.reference import mp
 from tests.strategies import data, random_data
@@ -175,6 +177,20 @@ def test_one_direction(steps, ahead):
 def test_one_direction_rejects(mutant):
     assert disagreement("", response(0.3, 0.5, False, 10), reference(0.3, 0.5, False, 10)) is None
     assert disagreement("", mutant(0.3, 0.5, 10), reference(0.3, 0.5, False, 10)) is not None
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 10, 101, 10**4, 10**12 + 1])
+def test_without_momentum_it_is_the_geometric_sum(steps):
+    """xψ_K(x) = 1 − (1 − x)^K by both routes: a doubling of sums, of log₂ K roundings, and one logarithm."""
+    x = np.array([0.0, 1e-15, 1e-3, 0.2, 0.3, 0.4, 0.9, 1.0, 1.2, 1.7, 1.99])
+    sums = lambda k: x * GeometricSum(count_steps(namespace(), k)).value(x)
+    recursion = lambda m: x * Response((np.float64(m), np.float64(0.0)), (steps,)).value(x)[0]
+    rounded = 4 * (1 + np.log2(max(steps, 1)))
+    assert near(recursion(0.0), sums(steps), rounded, 1)
+    assert Response((np.float64(0), np.float64(0)), (steps,)).value(np.zeros(1))[0, 0] == steps
+    if 1 < steps < 1000:  # Later every direction has converged, with whatever formula.
+        assert not near(recursion(0.0), sums(steps + 1), rounded, 1)
+        assert not near(recursion(1e-9), sums(steps), rounded, 1)
 
 
 @pytest.mark.parametrize("ahead", [False, True], ids=["heavy ball", "Nesterov"])
