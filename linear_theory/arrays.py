@@ -56,9 +56,12 @@ class Namespace:
     def tree(self, value: T) -> T:
         """``value`` with every leaf in this engine and precision: itself, where they are already."""
         leaves, structure = jax.tree.flatten(value)
-        arrays = [self.array(leaf) for leaf in leaves]
+        arrays = [leaf if self._is_scalar(leaf) else self.array(leaf) for leaf in leaves]
         same = all(array is leaf for array, leaf in zip(arrays, leaves, strict=True))
         return value if same else jax.tree.unflatten(structure, arrays)
+
+    def _is_scalar(self, leaf: object) -> bool:
+        return self.xp is np and type(leaf) is np.float64
 
     def refuse_half(self, name: str, value: object) -> None:
         """Refuse JAX's 16 bits and less: sums, products and factorisations have no digits left in them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, dataclass_transform
 
@@ -41,6 +42,17 @@ def pytree(cls: type[T]) -> type[T]:
     if cls.__repr__ is object.__repr__:
         cls.__repr__ = _on_a_screen  # pyright: ignore[reportAttributeAccessIssue]
     names = tuple(field.name for field in dataclasses.fields(cls))  # pyright: ignore[reportArgumentType]
+    build = cls.__init__
+
+    @functools.wraps(build)
+    def initialise(self: T, *args: Any, **kwargs: Any) -> None:
+        build(self, *args, **kwargs)
+        for name in names:  # a number is NumPy's scalar, never an array without axes
+            value = getattr(self, name)
+            if type(value) is np.ndarray and value.ndim == 0:
+                object.__setattr__(self, name, value[()])
+
+    cls.__init__ = initialise
 
     def unflatten(_: None, leaves: Iterable[object]) -> T:
         rebuilt = object.__new__(cls)

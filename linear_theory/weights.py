@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 
-import jax
-
 from .arrays import Array, bounded, namespace, require
 from .interchange import preserve_array_type
 from .losses import checked_losses, median
@@ -53,7 +51,7 @@ def median_temperature(losses: Array) -> Array:
     """
     space, checked = checked_losses(losses)
     found = median(space, checked)
-    return found if isinstance(found, jax.Array) else float(found)
+    return found[()]
 
 
 @preserve_array_type

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 
@@ -116,6 +117,26 @@ def agree(got, want, loss, eps=EPS):
 def test_every_public_function_is_here():
     functions = {name for name in lt.__all__ if inspect.isfunction(getattr(lt, name))}
     assert functions <= set(CALLS)
+
+
+def numbers_in(result):
+    """Whatever has no axes in a result, however deep."""
+    if dataclasses.is_dataclass(result):
+        for field in dataclasses.fields(result):
+            if field.name != "carry":  # what merged sums keep for themselves
+                yield from numbers_in(getattr(result, field.name))
+    elif isinstance(result, tuple | list):
+        for part in result:
+            yield from numbers_in(part)
+    elif result is not None and np.ndim(result) == 0:
+        yield result
+
+
+@CALL
+def test_a_number_comes_back_as_one_kind(function, arguments):
+    """NumPy's scalar: never an array without axes, never Python's own."""
+    for number in numbers_in(function(*arguments)):
+        assert isinstance(number, np.float64 | np.int64), type(number)
 
 
 @CALL

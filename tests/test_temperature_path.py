@@ -66,7 +66,7 @@ def complaints(path, problem, ridge=0.0, accuracy=ACCURACY, condition=1e3, few=1
 
 
 def path_of(problem, taus, ridge=0.0, accuracy=ACCURACY):
-    return lt.temperature_path(problem.X, problem.y, problem.start, taus, ridge, accuracy)
+    return lt.temperature_path(problem.X, problem.y, problem.start, taus, ridge, accuracy=accuracy)
 
 
 SHAPES = st.tuples(st.integers(30, 300), st.integers(1, 5))
@@ -139,7 +139,7 @@ CASES = {
 @pytest.mark.parametrize("accuracy", [1e-3, ACCURACY])
 def test_cases(name, accuracy):
     problem, taus, ridge = (*CASES[name], 0.0)[:3]
-    path = path_of(problem, taus, ridge, accuracy)
+    path = path_of(problem, taus, ridge, accuracy=accuracy)
     assert np.array_equal(path.temperatures, taus)
     assert not list(complaints(path, problem, ridge, accuracy, condition=1e6, few=40))
 

@@ -94,8 +94,8 @@ def temperature_path(
     start: Array,
     temperatures: Array,
     ridge: float | Array = 0.0,
-    accuracy: float = 1e-8,
     *,
+    accuracy: float = 1e-8,
     column_scale: Array | None = None,
 ) -> TemperaturePath:
     """:func:`linear_theory.solve` with FLOW's weights exp(−rᵢ²/τ), rᵢ = yᵢ − ⟨xᵢ, start⟩, at every τ asked for.
