@@ -18,7 +18,7 @@ import numpy as np
 from ..arrays import Array, Namespace
 from ..errors import reject
 from ..least_squares import NormalEquations, solve
-from ..least_squares.blocks import residual_products
+from ..least_squares.blocks import Triangles, residual_products, weighted_rows, weighted_triangles
 from ..least_squares.rows import Sample, refuse_infinite
 from ..least_squares.split import Split, split
 from ..trees import is_concrete, pytree
@@ -265,12 +265,16 @@ def _from_rows(space: Namespace, sample: Sample) -> Eigenbasis:
     Which of its directions are rounding is decided as in :func:`solve`, after equilibrating rows and columns.
     A direction that exists and that the SVD cannot see, beside a steeper one, makes the limit unknown.
     """
-    n, d = sample.X.shape
+    (n, d), given = sample.X.shape, (sample.X, sample.y, sample.start, sample.weights)
     if n < d:
-        left, sizes, right = np.linalg.svd(_weighted(sample, slice(None))[:, :d], full_matrices=False)
-        shares, outside = left.T @ _weighted(sample, slice(None))[:, d], 0.0
+        rows = weighted_rows(*given)
+        left, sizes, right = np.linalg.svd(rows[:, :d], full_matrices=False)
+        shares, outside = left.T @ rows[:, d], 0.0
     else:
-        triangle = _triangle(sample)
+        triangles = Triangles()
+        for part in weighted_triangles(*given):
+            triangles.add(part)
+        triangle = np.linalg.qr(triangles.triangle(), mode="r")  # few rows are kept as they are
         left, sizes, right = np.linalg.svd(triangle[:d, :d])
         shares = left.T @ triangle[:d, d]
         outside = float(triangle[d, d] ** 2) if n > d else 0.0
@@ -285,23 +289,6 @@ def _from_rows(space: Namespace, sample: Sample) -> Eigenbasis:
         smallest = np.float64(sizes[-1] if resolved else 0.0)
         error = float(limit_error(space, sample, norms[0], smallest, target, norms[1], norms[2]))
     return Eigenbasis(vectors, 2 / n * sizes**2, target, shares**2 / n, energy / n, error)
-
-
-def _weighted(sample: Sample, rows: slice) -> Array:
-    """[√w·X, √w·(y − X·start)] of some rows."""
-    X = sample.X[rows]
-    both = np.column_stack([X, sample.y[rows] - X @ sample.start])
-    return both if sample.weights is None else both * np.sqrt(sample.weights[rows])[:, None]
-
-
-def _triangle(sample: Sample) -> Array:
-    """R of the QR factorisation of the weighted rows and labels: one pass, in memory of the order d²."""
-    n, d = sample.X.shape
-    triangle, block = np.zeros((0, d + 1)), max(4 * (d + 1), 1024)
-    for low in range(0, n, block):
-        part = _weighted(sample, slice(low, low + block))
-        triangle = np.linalg.qr(np.concatenate([triangle, part]), mode="r")
-    return triangle
 
 
 def _traced_limit(space: Namespace, sample: Sample, energy: Array, hessian: Array, size: Array) -> Limit:

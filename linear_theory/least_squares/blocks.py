@@ -159,16 +159,19 @@ def _joined(*stacked: Array) -> Array:
     return np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows
 
 
+def weighted_rows(X: Array, y: Array, start: Array, weights: Array | None) -> Array:
+    """√w (X, r), r = y − X·start."""
+    rows = np.column_stack([X, y - X @ start])
+    return rows if weights is None else rows * np.sqrt(weights)[:, None]
+
+
 def weighted_triangles(X: Array, y: Array, start: Array, weights: Array | None) -> Iterator[Array]:
     """R of √w (X, r), r = y − X·start, for each strip of rows: never squared, and stable where sums are not."""
 
     def reduced(strip: slice, block: int) -> Array:
         triangles = Triangles()
         for rows in blocks(strip, block):
-            part = np.column_stack([X[rows], y[rows] - X[rows] @ start])
-            if weights is not None:
-                part *= np.sqrt(weights[rows])[:, None]
-            triangles.add(part)
+            triangles.add(weighted_rows(X[rows], y[rows], start, None if weights is None else weights[rows]))
         return triangles.triangle()
 
     return over_strips(reduced, *X.shape, work=4.0 * X.size * X.shape[1])
