@@ -17,10 +17,10 @@ from .trees import pytree
 
 __all__ = ["EarlyStop", "best_early_stop"]
 
-TIMES = 512
+GRID_TIMES = 512
 """Times, evenly in logarithm, between which a minimum is looked for."""
 
-HALVINGS = 64
+BISECTIONS = 64
 """Of such an interval, after which its ends are neighbours."""
 
 
@@ -79,14 +79,14 @@ def best_early_stop(problem: FineTuningProblem) -> EarlyStop:
         time = _differentiable(space, problem, time)
     else:
 
-        def wanted(reach: InvariantSubspace) -> tuple[Array, Array]:
+        def remaining_shift(reach: InvariantSubspace) -> tuple[Array, Array]:
             found = reach.covariance.spectrum(reach.coordinates)
             time = _best_time(space, problem, reach)
             with np.errstate(invalid="ignore"):  # ∞ · 0, where an eigenvalue is 0
                 left = np.where(found.values > 0, np.exp(-2 * found.values * time), 1.0)
             return (left * found.coordinates) @ found.vectors.T, abs(shift).max()
 
-        time = _best_time(space, problem, covariance.reach(shift, converged(wanted)))
+        time = _best_time(space, problem, covariance.reach(shift, converged(remaining_shift)))
     theta = gradient_flow(problem, time)
     return EarlyStop(time[()], theta, total_error(problem, theta))
 
@@ -101,38 +101,38 @@ def _best_time(space: Namespace, problem: FineTuningProblem, reach: InvariantSub
     gram = modes @ problem.pretrain_operator.apply(modes).T
     fastest = xp.max(xp.where(c != 0, values, 0.0))
     slowest = xp.min(xp.where(c != 0, xp.where(values > 0, values, math.inf), math.inf))
-    still = fastest == 0
+    stationary = fastest == 0
 
     def slope(time: Array) -> Array:
-        """−½ ⟨Σ̃z, Σ(z − e) + Σ̃z⟩ has its sign."""
+        """−⟨Σ̃z, Σ(z − e) + Σ̃z⟩, a quarter of the total error's derivative in time."""
         exponent = -2 * values * time[:, None]
         left = xp.exp(exponent)
         speed = values * left
         return -((speed @ gram) * xp.expm1(exponent)).sum(axis=1) - ((speed * c) ** 2).sum(axis=1)
 
-    def error(gone: Array, left: Array) -> Array:
-        return ((gone @ gram) * gone).sum(axis=-1) + (values * (left * c) ** 2).sum(axis=-1)
+    def error(moved: Array, left: Array) -> Array:
+        return ((moved @ gram) * moved).sum(axis=-1) + (values * (left * c) ** 2).sum(axis=-1)
 
     image = values * c
-    cost = image @ found.vectors.T  # Σ̃e in the basis of the reach
-    cost = reach.embed(cost)
-    brake = cost @ problem.pretrain_operator.apply(cost)
-    first = xp.where(still, 1.0, (image @ image) / xp.where(still, 1.0, fastest * (image @ image) + brake))
-    last = xp.where(still, 2.0, 32.0 / xp.where(still, 1.0, slowest))
-    times = 1e-3 * first * (1e3 * last / first) ** (space.array(np.arange(TIMES)) / (TIMES - 1))
-    falls = slope(times) < 0
-    low, high, turns = times[:-1], times[1:], falls[:-1] & ~falls[1:]
-    for _ in range(HALVINGS):
+    # θ moves along Σ̃e first; Σ turns the error where 2t is about ‖Σ̃e‖² over the curvature there.
+    moved_first = reach.embed(image @ found.vectors.T)
+    curvature = fastest * (image @ image) + moved_first @ problem.pretrain_operator.apply(moved_first)
+    first = xp.where(stationary, 1.0, (image @ image) / xp.where(stationary, 1.0, curvature))
+    last = xp.where(stationary, 2.0, 32.0 / xp.where(stationary, 1.0, slowest))
+    times = 1e-3 * first * (1e3 * last / first) ** (space.array(np.arange(GRID_TIMES)) / (GRID_TIMES - 1))
+    decreasing = slope(times) < 0
+    low, high, brackets = times[:-1], times[1:], decreasing[:-1] & ~decreasing[1:]
+    for _ in range(BISECTIONS):
         middle = low + (high - low) / 2
         falling = slope(middle) < 0
         low, high = xp.where(falling, middle, low), xp.where(falling, high, middle)
     exponent = -2 * values * low[:, None]
-    errors = xp.where(turns, error(xp.expm1(exponent), xp.exp(exponent)), math.inf)
-    moves = xp.where(values > 0, 1.0, 0.0)
-    at_last = xp.where(falls[-1] | ~turns.any(), error(-moves, 1.0 - moves), math.inf)
+    errors = xp.where(brackets, error(xp.expm1(exponent), xp.exp(exponent)), math.inf)
+    in_range = xp.where(values > 0, 1.0, 0.0)
+    error_at_infinity = xp.where(decreasing[-1] | ~brackets.any(), error(-in_range, 1.0 - in_range), math.inf)
     best = xp.argmin(errors)
-    time = xp.where(errors[best] <= at_last, low[best], math.inf)
-    return xp.where(still, 0.0, time)
+    time = xp.where(errors[best] <= error_at_infinity, low[best], math.inf)
+    return xp.where(stationary, 0.0, time)
 
 
 def _differentiable(space: Namespace, problem: FineTuningProblem, time: Array) -> Array:

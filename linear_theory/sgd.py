@@ -121,7 +121,7 @@ def sgd_stability_limit(
     space = namespace(problem, rule)
     xp, problem = space.xp, checked_problem(space, problem)
     _refuse_unsuited(problem, rule)
-    matrix, shift, unit, others, rest = _in_reach(space, problem)
+    matrix, shift, unit, beyond_dim, beyond = _reduced_problem(space, problem)
     m = shift.shape[0]
     mass1, first = sample_moments(space, problem, rule, matrix, shift)
     square = squared(rule, problem.residual_variance, space)
@@ -130,49 +130,50 @@ def sgd_stability_limit(
 
     def drift(state: Moments) -> Moments:
         moment, outside = state
-        return Moments(first @ moment + moment @ first, 2 * rest * outside)
+        return Moments(first @ moment + moment @ first, 2 * beyond * outside)
 
-    def kick(state: Moments) -> Moments:
+    def noise_operator(state: Moments) -> Moments:
         moment, outside = state
-        trace = (moment * second).sum() + others * rest * outside
+        trace = (moment * second).sum() + beyond_dim * beyond * outside
         return Moments(
-            2 * second @ moment @ second + trace * second, 2 * rest * rest * outside + trace * rest
+            2 * second @ moment @ second + trace * second,
+            2 * beyond * beyond * outside + trace * beyond,
         )
 
     def product(one: Moments, other: Moments) -> Array:
-        return (one.moment * other.moment).sum() + others * one.outside * other.outside
+        return (one.moment * other.moment).sum() + beyond_dim * one.outside * other.outside
 
     held = first if xp is np else jax.lax.stop_gradient(first)
     values, vectors = eigenbasis(space, held)
-    pair = values[:, None] + values[None, :]
-    inverse = xp.where(pair > 0, 1 / xp.where(pair > 0, pair, 1.0), 0.0)
-    inverse_outside = xp.where(rest > 0, 0.5 / xp.where(rest > 0, rest, 1.0), 0.0)
+    eigenvalue_sums = values[:, None] + values[None, :]
+    inverse = xp.where(eigenvalue_sums > 0, 1 / xp.where(eigenvalue_sums > 0, eigenvalue_sums, 1.0), 0.0)
+    inverse_outside = xp.where(beyond > 0, 0.5 / xp.where(beyond > 0, beyond, 1.0), 0.0)
 
-    def undrifted(state: Moments) -> Moments:
+    def inverse_drift(state: Moments) -> Moments:
         inside = inverse * (vectors.T @ state.moment @ vectors)
         return Moments(vectors @ inside @ vectors.T, inverse_outside * state.outside)
 
     def step(state: Moments) -> Moments:
-        moment, outside = undrifted(kick(state))
+        moment, outside = inverse_drift(noise_operator(state))
         size = xp.maximum(xp.max(abs(moment), initial=0.0), abs(outside))
         size = xp.where(size > 0, size, 1.0)
         return Moments(moment / size, outside / size)
 
     state = Moments(xp.eye(m, dtype=space.dtype), space.array(1.0))
     if xp is np:
-        for _ in range(PRODUCTS):
+        for _ in range(POWER_ITERATIONS):
             state = step(state)
     else:
-        state = jax.lax.stop_gradient(jax.lax.fori_loop(0, PRODUCTS, lambda _, s: step(s), state))
-    taken, given = product(state, drift(state)), product(state, kick(state))
-    nothing = given == 0
-    limit = taken / xp.where(nothing, 1.0, given) / 2 / unit / unit * (mass1 / mass2)
+        state = jax.lax.stop_gradient(jax.lax.fori_loop(0, POWER_ITERATIONS, lambda _, s: step(s), state))
+    drift_form, noise_form = product(state, drift(state)), product(state, noise_operator(state))
+    nothing = noise_form == 0
+    limit = drift_form / xp.where(nothing, 1.0, noise_form) / 2 / unit / unit * (mass1 / mass2)
     if xp is not np:
         limit = limit * differentiable_once(limit, "the stability limit of SGD")
     return xp.where(nothing, math.inf, limit)[()]
 
 
-PRODUCTS = 64
+POWER_ITERATIONS = 64
 """Of the power method: the second eigenvalue is at most 2/3 of the largest, because tr(SΣSΣ) ≤ tr(SΣ)² for S ⪰ 0,
 and the quotient errs by the square of that."""
 
@@ -187,18 +188,20 @@ def _refuse_unsuited(problem: FineTuningProblem, rule: WeightRule) -> None:
         raise InvalidTypeError("temperature", rule, remedy)
 
 
-def _in_reach(space: Namespace, problem: FineTuningProblem) -> tuple[Array, Array, Array, float, Array]:
+def _reduced_problem(
+    space: Namespace, problem: FineTuningProblem
+) -> tuple[Array, Array, Array, float, Array]:
     """Σ̃ and e in the reach of (Σ̃, e), in units of x in which Σ̃ is about 1 and every square of the size of an error;
     the unit; how many directions lie outside, and Σ̃'s one eigenvalue there.
     """
     reach = problem.target_operator.reach(problem.shift, accept_any)
     matrix = reach.covariance.dense()
-    others, rest = 0.0, space.array(0.0)
+    beyond_dim, beyond = 0.0, space.array(0.0)
     if reach.rest is not None:
-        others, rest = float(problem.dim - len(matrix)), reach.rest
-    largest = binary_unit(space, space.xp.concatenate([matrix.ravel(), rest[None]]))
+        beyond_dim, beyond = float(problem.dim - len(matrix)), reach.rest
+    largest = binary_unit(space, space.xp.concatenate([matrix.ravel(), beyond[None]]))
     unit = binary_unit(space, space.xp.sqrt(largest))
-    return matrix / unit / unit, reach.coordinates * unit, unit, others, rest / unit / unit
+    return matrix / unit / unit, reach.coordinates * unit, unit, beyond_dim, beyond / unit / unit
 
 
 class Moments(NamedTuple):
@@ -213,7 +216,7 @@ def _errors(
 ) -> Array:
     """E err₂ after 0, …, length steps, in the reach of (Σ̃, e); outside of it Σ̃ and M are one eigenvalue each."""
     xp = space.xp
-    matrix, shift, unit, others, rest = _in_reach(space, problem)
+    matrix, shift, unit, beyond_dim, beyond = _reduced_problem(space, problem)
     with np.errstate(over="ignore"):  # a step so long that the error does, too
         eta = learning_rate * unit * unit
     m = shift.shape[0]
@@ -224,19 +227,19 @@ def _errors(
 
     def step(state: Moments) -> Moments:
         moment, outside = state
-        trace = (moment * second).sum() + others * rest * outside
+        trace = (moment * second).sum() + beyond_dim * beyond * outside
         # Both products, not one and its transpose: then the asymmetry of rounding decays with the rest.
         drift = free @ (first[:m] @ moment) + (moment @ first[:, :m]) @ free.T
-        kick = 2 * second[:m] @ moment @ second[:, :m] + trace * second[:m, :m]
+        noise_operator = 2 * second[:m] @ moment @ second[:, :m] + trace * second[:m, :m]
         return Moments(
-            moment - 2 * eta * mass1 * drift + 4 * eta * (eta * mass2) * (free @ kick @ free.T),
+            moment - 2 * eta * mass1 * drift + 4 * eta * (eta * mass2) * (free @ noise_operator @ free.T),
             outside
-            - 4 * eta * mass1 * rest * outside
-            + 4 * eta * (eta * mass2) * rest * (2 * rest * outside + trace),
+            - 4 * eta * mass1 * beyond * outside
+            + 4 * eta * (eta * mass2) * beyond * (2 * beyond * outside + trace),
         )
 
     def error(state: Moments) -> Array:
-        return (state.moment[:m, :m] * matrix).sum() + others * rest * state.outside
+        return (state.moment[:m, :m] * matrix).sum() + beyond_dim * beyond * state.outside
 
     u = xp.concatenate([shift, space.array([-1.0])])
     path = _recorded(space, step, error, Moments(u[:, None] * u[None, :], space.array(0.0)), length)

@@ -44,8 +44,8 @@ class Stall:
     --------
     >>> import linear_theory as lt
     >>> found = lt.stall(lt.paper_problem(0.6), lt.stall_temperature(0.5, 0.6))
-    >>> print(f"{found.lower:.7f} ≤ {found.rate:.7f} ≤ {found.upper:.7f}")
-    0.1871345 ≤ 0.2133333 ≤ 0.2269504
+    >>> print(f"{found.lower:.4f} ≤ {found.rate:.4f} ≤ {found.upper:.4f}")
+    0.1871 ≤ 0.2133 ≤ 0.2270
     """
 
     rate: Array
@@ -99,31 +99,31 @@ def stall(problem: FineTuningProblem, temperature: float | Array | WeightRule) -
     moments = weighted_moments(problem, temperature)
     space = namespace(problem, moments)
     problem, moments = space.tree((problem, moments))
-    reach = moments.covariance.reach(moments.covariance.direction, converged(_mode))
-    weighted, given = reach.covariance, reach.covariance.base.spectrum(reach.covariance.direction)
-    seen = given.reached & (given.values > 0)
-    xp, nothing = space.xp, ~seen.any()
-    if xp is np and nothing:
+    reach = moments.covariance.reach(moments.covariance.direction, converged(_slowest_towards_shift))
+    weighted, base = reach.covariance, reach.covariance.base.spectrum(reach.covariance.direction)
+    in_range = base.reached & (base.values > 0)
+    xp, undefined = space.xp, ~in_range.any()
+    if xp is np and undefined:
         reject(
             "problem",
             problem,
             "has a shift that no sample sees (Σ̃e = 0), so that nothing is learnt or stalled",
         )
     rate, direction = _differentiable(space, moments, reach)
-    shift = given.vectors @ xp.where(seen, given.coordinates, 0.0)
-    length = xp.sqrt(xp.where(nothing, 1.0, shift @ shift))
-    lower, upper, tangent = _bounds(space, weighted.ratio, given, seen)
+    shift = base.vectors @ xp.where(in_range, base.coordinates, 0.0)
+    length = xp.sqrt(xp.where(undefined, 1.0, shift @ shift))
+    lower, upper, tangent = _bounds(space, weighted.ratio, base, in_range)
     overlap = direction @ reach.embed(shift / length)
-    side = xp.where(overlap < 0, -1.0, 1.0)
-    lost = xp.where(nothing, math.nan, 1.0)
+    sign = xp.where(overlap < 0, -1.0, 1.0)
+    nan_if_undefined = xp.where(undefined, math.nan, 1.0)
     return Stall(
-        rate=lost * rate,
-        direction=lost * side * direction,
-        overlap=lost * side * overlap,
-        half_life=lost * math.log(2) / 2 / xp.where(nothing, 1.0, rate),
-        lower=lost * lower,
-        upper=lost * upper,
-        tangent_bound=lost * tangent,
+        rate=nan_if_undefined * rate,
+        direction=nan_if_undefined * sign * direction,
+        overlap=nan_if_undefined * sign * overlap,
+        half_life=nan_if_undefined * math.log(2) / 2 / xp.where(undefined, 1.0, rate),
+        lower=nan_if_undefined * lower,
+        upper=nan_if_undefined * upper,
+        tangent_bound=nan_if_undefined * tangent,
     )
 
 
@@ -135,7 +135,7 @@ def _slowest(reach: InvariantSubspace) -> tuple[Array, Array]:
     return values.min(), found.vectors[:, values.argmin()]
 
 
-def _mode(reach: InvariantSubspace) -> tuple[Array, float]:
+def _slowest_towards_shift(reach: InvariantSubspace) -> tuple[Array, float]:
     """The vector, on the side of e: where that has settled, so has its eigenvalue."""
     _, vector = _slowest(reach)
     return np.where(vector @ reach.coordinates < 0, -1.0, 1.0) * vector, 1.0
@@ -158,28 +158,32 @@ def _differentiable(
     return rate + (form - jax.lax.stop_gradient(form)), direction
 
 
-def _bounds(space: Namespace, ratio: Array, given: Any, seen: Array) -> tuple[Array, Array, Array]:
+def _bounds(space: Namespace, ratio: Array, base: Any, in_range: Array) -> tuple[Array, Array, Array]:
     """Of the rate from below and above, and of the tangent, from Σ̃'s spectrum and how much the weights take away."""
     xp = space.xp
-    values, c = xp.where(seen, given.values, 1.0), xp.where(seen, given.coordinates, 0.0)
-    square = xp.where(seen.any(), c @ c, 1.0)
-    added = (1 / ratio - 1) * square / xp.where(seen.any(), values @ c**2, 1.0)  # c‖e‖² of the text above
-    inverse, largest = c**2 @ (1 / values) / square, xp.max(xp.where(seen, 1 / values, 0.0))
-    aside = xp.sqrt((((1 / values - inverse) * c) ** 2).sum() / square)
-    room = added + inverse - largest
-    tangent = xp.where(room > 0, aside / xp.where(room > 0, room, 1.0), xp.where(aside == 0, 0.0, math.inf))
-    bounds = 1 / (xp.maximum(added, 0.0) + largest), 1 / (added + inverse), tangent
+    values, c = xp.where(in_range, base.values, 1.0), xp.where(in_range, base.coordinates, 0.0)
+    square = xp.where(in_range.any(), c @ c, 1.0)
+    precision_gain = (
+        (1 / ratio - 1) * square / xp.where(in_range.any(), values @ c**2, 1.0)
+    )  # c‖e‖² of the text above
+    inverse, largest = c**2 @ (1 / values) / square, xp.max(xp.where(in_range, 1 / values, 0.0))
+    perpendicular = xp.sqrt((((1 / values - inverse) * c) ** 2).sum() / square)
+    gap = precision_gain + inverse - largest
+    tangent = xp.where(
+        gap > 0, perpendicular / xp.where(gap > 0, gap, 1.0), xp.where(perpendicular == 0, 0.0, math.inf)
+    )
+    bounds = 1 / (xp.maximum(precision_gain, 0.0) + largest), 1 / (precision_gain + inverse), tangent
     if xp is np:
         return bounds
-    return tuple(_without_derivative(bound) for bound in bounds)
+    return tuple(_nan_derivative(bound) for bound in bounds)
 
 
 @jax.custom_jvp
-def _without_derivative(bound: Array) -> Array:
+def _nan_derivative(bound: Array) -> Array:
     """λ_min(Σ̃) and ēᵀΣ̃⁻¹ē over what is reached only: their derivatives are not derived here, so they are NaN."""
     return bound
 
 
-@_without_derivative.defjvp
+@_nan_derivative.defjvp
 def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return primals[0], math.nan * tangents[0]

@@ -116,11 +116,11 @@ def _(rule: Flow, variance: Array, space: Namespace) -> ResidualTilt:
     xp, temperature, twice = space.xp, parameter(space, "temperature", rule.temperature), 2 * variance
     ratio = share(space, temperature, twice, 1.0)
     deficit = share(space, twice, temperature, 0.0)
-    cold = temperature < twice  # there m₀ is a float also where h is none any more
-    apart = lambda value: xp.where(cold, value, 1.0)
+    small_temperature = temperature < twice  # there m₀ is a float also where h is none any more
+    apart = lambda value: xp.where(small_temperature, value, 1.0)
     root = xp.sqrt(apart(temperature)) / xp.sqrt(apart(twice)) * xp.sqrt(apart(deficit))
-    mass = xp.where(cold, root, xp.sqrt(xp.where(cold, 1.0, ratio)))
-    return ResidualTilt(_seen(space, "temperature", rule.temperature, mass), ratio, deficit)
+    mass = xp.where(small_temperature, root, xp.sqrt(xp.where(small_temperature, 1.0, ratio)))
+    return ResidualTilt(_representable_mass(space, "temperature", rule.temperature, mass), ratio, deficit)
 
 
 @gaussian_tilt.register
@@ -136,10 +136,10 @@ def _(rule: KLDRO, variance: Array, space: Namespace) -> ResidualTilt:
 def _(rule: HardThreshold, variance: Array, space: Namespace) -> ResidualTilt:
     """m₀ = erf t and 1 − h = 2t exp(−t²)/(√π erf t), t = c/√(2s²); both from the series where t is small."""
     xp, cutoff = space.xp, parameter(space, "cutoff", rule.cutoff)
-    random = variance > 0
+    has_variance = variance > 0
     with np.errstate(over="ignore"):
-        edge = xp.where(random, cutoff / xp.sqrt(2 * xp.where(random, variance, 1.0)), math.inf)
-    edge = xp.minimum(edge, NOTHING_BEYOND)
+        edge = xp.where(has_variance, cutoff / xp.sqrt(2 * xp.where(has_variance, variance, 1.0)), math.inf)
+    edge = xp.minimum(edge, ERF_SATURATION)
     near = edge < 1
     small, large = xp.where(near, edge, 0.0), xp.where(near, 1.0, edge)
     excess = _dawson_excess(small**2)  # erf t = 2t exp(−t²)(1 + excess)/√π
@@ -147,7 +147,7 @@ def _(rule: HardThreshold, variance: Array, space: Namespace) -> ResidualTilt:
     beyond = 2 / math.sqrt(math.pi) * large * xp.exp(-(large**2)) / space.special.erf(large)
     ratio = xp.where(near, excess / (1 + excess), 1 - beyond)
     deficit = xp.where(near, 1 / (1 + excess), beyond)
-    return ResidualTilt(_seen(space, "cutoff", rule.cutoff, mass), ratio, deficit)
+    return ResidualTilt(_representable_mass(space, "cutoff", rule.cutoff, mass), ratio, deficit)
 
 
 residual_tilt.register = gaussian_tilt.register  # pyright: ignore[reportFunctionMemberAccess]
@@ -180,7 +180,7 @@ def _(rule: KLDRO, variance: Array, space: Namespace) -> WeightRule:
     return KLDRO(require(space, "temperature", temperature, temperature > 4 * variance, remedy) / 2)
 
 
-NOTHING_BEYOND = 64.0
+ERF_SATURATION = 64.0
 """√2 standard deviations beyond which nothing of a Gaussian is left, in any precision."""
 
 
@@ -192,7 +192,7 @@ def _dawson_excess(x: Array) -> Array:
     return total
 
 
-def _seen(space: Namespace, name: str, value: Array | float, mass: Array) -> Array:
+def _representable_mass(space: Namespace, name: str, value: Array | float, mass: Array) -> Array:
     """E[w], where it is not too small for a float."""
     smallest = float(jnp.finfo(space.dtype).tiny)
     remedy = "is so small beside the residual variance that E[w] is below the smallest float; raise it"

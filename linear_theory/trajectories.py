@@ -81,7 +81,7 @@ def iterate(
     space = namespace(problem, moments, learning_rate, steps if isinstance(steps, jax.Array) else None)
     problem, moments = space.tree((problem, moments))
     if learning_rate is None:
-        rate = _unit_rate(space, moments)
+        rate = _default_scaled_step(space, moments)
     else:
         with np.errstate(over="ignore"):  # a step so long that the iterate is beyond the floats, too
             rate = positive(space, "learning_rate", learning_rate) * moments.mass * 2
@@ -94,7 +94,7 @@ def iterate(
     return theta
 
 
-def _unit_rate(space: Namespace, moments: WeightedMoments) -> Array:
+def _default_scaled_step(space: Namespace, moments: WeightedMoments) -> Array:
     """2ημ = 1 at η = 1/(2μ), refused where a reachable eigenvalue of Σ'/μ is 2 or more."""
     one = space.array(1.0)
     if is_concrete(moments) and float(moments.covariance.ceiling) < 2:
@@ -133,15 +133,15 @@ def stable_learning_rate(
     """
     moments = weighted_moments(problem, temperature)
     space = namespace(problem, moments)
-    steepest_of_all = largest_reached(moments.covariance)
-    nothing = steepest_of_all == 0
+    largest_eigenvalue = largest_reached(moments.covariance)
+    no_motion = largest_eigenvalue == 0
     with np.errstate(over="ignore"):
-        limit = 1 / space.xp.where(nothing, 1.0, steepest_of_all) / moments.mass
+        limit = 1 / space.xp.where(no_motion, 1.0, largest_eigenvalue) / moments.mass
     remedy = (
         "gives weights so small that the largest stable learning rate is beyond the largest float; raise it"
     )
-    limit = require(space, "temperature", limit, space.xp.isfinite(limit) | nothing, remedy, temperature)
-    return space.xp.where(nothing, space.xp.inf, limit)[()]
+    limit = require(space, "temperature", limit, space.xp.isfinite(limit) | no_motion, remedy, temperature)
+    return space.xp.where(no_motion, space.xp.inf, limit)[()]
 
 
 def gradient_flow(

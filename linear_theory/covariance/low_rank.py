@@ -19,7 +19,7 @@ __all__ = ["IdentityPlusLowRank", "WeightedLowRank"]
 
 T = TypeVar("T")
 
-AS_A_MATRIX = 128
+MAX_DENSE_DIM = 128
 """Dimensions up to which JAX takes it for a matrix, of which there are derivatives of every order in everything."""
 
 
@@ -181,7 +181,7 @@ class IdentityPlusLowRank:
         """span(U, v): k + 1 dimensions, A being ``scale`` on the rest."""
         space = namespace(self, vector)
         xp, rank = space.xp, self.core.shape[0]
-        if self.dim <= (rank + 1 if xp is np else max(rank + 1, AS_A_MATRIX)):
+        if self.dim <= (rank + 1 if xp is np else max(rank + 1, MAX_DENSE_DIM)):
             return Dense(self.dense()).reach(vector, stop)
         basis, turned = self._orthonormal()
         held = vector if xp is np else jax.lax.stop_gradient(vector)
@@ -233,7 +233,7 @@ class WeightedLowRank(IdentityPlusLowRank):
             "weighted": weighted,
             "mass": mass,
         }
-        return made(cls, **parts)
+        return construct_unchecked(cls, **parts)
 
     def apply(self, vector: Array) -> Array:
         """A v for each of the vectors (…, d)."""
@@ -254,10 +254,10 @@ def _without(vector: Array, basis: Array) -> Array:
 
 def unchecked(factor: Array, core: Array, scale: Array) -> IdentityPlusLowRank:
     """Built from parts already known to be good, without the check and without a copy."""
-    return made(IdentityPlusLowRank, factor=factor, core=core, scale=scale)
+    return construct_unchecked(IdentityPlusLowRank, factor=factor, core=core, scale=scale)
 
 
-def made(kind: type[T], **fields: Any) -> T:
+def construct_unchecked(kind: type[T], **fields: Any) -> T:
     """An object of this kind with these fields and no check."""
     new = object.__new__(kind)
     for name, value in fields.items():

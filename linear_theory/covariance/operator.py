@@ -16,13 +16,13 @@ from .subspace import InvariantSubspace, StoppingTest
 
 __all__ = ["Operator", "checked_dim"]
 
-FIRST = 16
+FIRST_CHECK = 16
 """Products before it is first asked whether the space is large enough; then at every doubling."""
 
 LARGEST_DIM = sys.maxsize // 8
 """Numbers in the longest vector that there can be."""
 
-MOST = 2048
+MAX_PRODUCTS = 2048
 """Products after which a space that has not settled is given up."""
 
 
@@ -111,18 +111,18 @@ class Operator:
             vector / size if size > 0 else np.eye(1, self.dim)[0]
         )  # nothing reaches nothing, from anywhere
         rows, diagonal, beside = [start], [], []
-        most = min(self.dim, MOST)
+        most = min(self.dim, MAX_PRODUCTS)
         while True:
             image = self._times(rows[-1])
             diagonal.append(rows[-1] @ image)
-            image = _orthogonal(image, rows)
+            image = _orthogonalised(image, rows)
             norm = _length(image)
             steepest = max(map(abs, (*diagonal, *beside)))
             closed = norm <= 16 * self.dim * np.finfo(float).eps * steepest
-            if closed or len(rows) in _checks(most):
+            if closed or len(rows) in _check_sizes(most):
                 basis = np.array(rows)
                 subspace = InvariantSubspace(
-                    self._inside(diagonal, beside), size * np.eye(1, len(rows))[0], basis
+                    self._tridiagonal(diagonal, beside), size * np.eye(1, len(rows))[0], basis
                 )
                 if closed or len(rows) == self.dim or stop(subspace):
                     return subspace
@@ -132,7 +132,7 @@ class Operator:
             beside.append(norm)
             rows.append(image / norm)
 
-    def _inside(self, diagonal: list[float], beside: list[float]) -> Dense:
+    def _tridiagonal(self, diagonal: list[float], beside: list[float]) -> Dense:
         matrix = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
         cutoff = 16 * self.dim * np.finfo(float).eps * np.abs(matrix).max()
         smallest = np.linalg.eigvalsh(matrix)[0]
@@ -143,9 +143,9 @@ class Operator:
         return Dense(matrix, np.array(cutoff))
 
 
-def _checks(most: int) -> set[int]:
+def _check_sizes(most: int) -> set[int]:
     """When to ask: 16, 32, 64, … and at the end."""
-    return {FIRST * 2**k for k in range(most.bit_length()) if FIRST * 2**k < most} | {most}
+    return {FIRST_CHECK * 2**k for k in range(most.bit_length()) if FIRST_CHECK * 2**k < most} | {most}
 
 
 def _length(vector: Array) -> float:
@@ -164,7 +164,7 @@ def checked_dim(dim: object) -> int:
     return number
 
 
-def _orthogonal(vector: Array, rows: list[Array]) -> Array:
+def _orthogonalised(vector: Array, rows: list[Array]) -> Array:
     """``vector`` without its parts along the rows, twice, for once leaves rounding."""
     for _ in range(2):
         for row in rows:

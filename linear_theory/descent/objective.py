@@ -274,7 +274,7 @@ def _from_rows(space: Namespace, sample: Sample) -> Eigenbasis:
         triangles = Triangles()
         for part in weighted_triangles(*given):
             triangles.add(part)
-        triangle = np.linalg.qr(triangles.triangle(), mode="r")  # few rows are kept as they are
+        triangle: Array = np.linalg.qr(triangles.triangle(), mode="r")  # few rows are kept as they are
         left, sizes, right = np.linalg.svd(triangle[:d, :d])
         shares = left.T @ triangle[:d, d]
         outside = float(triangle[d, d] ** 2) if n > d else 0.0

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..arrays import Array, namespace
 from ..covariance import Covariance, Dense
-from ..covariance.low_rank import made
+from ..covariance.low_rank import construct_unchecked
 from ..covariance.spectrum import rank_cutoff
 from ..least_squares import Sample
 from ..problem import FineTuningProblem
@@ -28,7 +28,7 @@ def displacement_problem(
     Its parts come from checked rows, and are not checked again.
     """
     dense = isinstance(pretrain_covariance, Dense)
-    return made(
+    return construct_unchecked(
         FineTuningProblem,
         pretrained=namespace(shift).xp.zeros_like(shift),
         target=-shift,

@@ -83,7 +83,7 @@ class Inverse(Kernel):
         return product
 
 
-LOW_RANK = "what leaves the span of a low rank; where d is small, give the covariance as its matrix"
+LOW_RANK_REMEDY = "what leaves the span of a low rank; where d is small, give the covariance as its matrix"
 
 
 class Expansion(NamedTuple):
@@ -132,12 +132,12 @@ def invariant_subspace(
 
 
 def _propagate(kernel: Kernel, scale: Array, covariance: Covariance, vector: Array | None) -> Array:
-    reach = invariant_subspace(kernel, scale, covariance, _start(covariance, vector))
+    reach = invariant_subspace(kernel, scale, covariance, _vector_or_direction(covariance, vector))
     spectrum = reach.covariance.spectrum(reach.coordinates)
     return reach.embed(_expand(kernel, scale, reach, spectrum).result)
 
 
-def _start(covariance: Any, vector: Array | None) -> Array:
+def _vector_or_direction(covariance: Any, vector: Array | None) -> Array:
     """v, or the direction that the covariance is weighted along: the very object, whose coordinates it knows best."""
     return covariance.direction if vector is None else vector
 
@@ -145,7 +145,7 @@ def _start(covariance: Any, vector: Array | None) -> Array:
 @jax.custom_jvp
 def _propagate_jax(kernel: Kernel, scale: Array, covariance: Any, vector: Any, spectrum: Spectrum) -> Array:
     """The same from a spectrum that is known, in JAX, where every reach is large enough."""
-    reach = covariance.reach(_start(covariance, vector), accept_any)
+    reach = covariance.reach(_vector_or_direction(covariance, vector), accept_any)
     return reach.embed(_expand(kernel, scale, reach, spectrum).result)
 
 
@@ -155,11 +155,11 @@ def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
     kernel, scale, covariance, vector, spectrum = primals
 
     def inside(covariance: Any, vector: Any) -> tuple[Array, Array]:
-        reach = covariance.reach(_start(covariance, vector), accept_any)
+        reach = covariance.reach(_vector_or_direction(covariance, vector), accept_any)
         return reach.covariance.dense(), reach.coordinates
 
     (_, start), (d_matrix, d_start) = jax.jvp(inside, primals[2:4], tangents[2:4])
-    reach = covariance.reach(_start(covariance, vector), accept_any)
+    reach = covariance.reach(_vector_or_direction(covariance, vector), accept_any)
     of = partial(derivative, kernel, scale, reach.covariance, basis=(spectrum.values, spectrum.vectors))
     change = of((scale * d_matrix,)) @ start + tangents[1] * (of(own=1) @ start) + of() @ d_start
     change = reach.embed(change)
@@ -169,16 +169,16 @@ def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
         into = jnp.zeros((m + 1, m + 1), dtype=start.dtype).at[:m, m].set(start)
         leaving = derivative(kernel, scale, beside(reach.covariance, reach.rest), (into,))[:m, m]
         _, image = jax.jvp(lambda c: scale * c.apply(reach.embed(leaving)), (covariance,), (tangents[2],))
-        _, d_vector = jax.jvp(_start, (covariance, vector), tangents[2:4])
+        _, d_vector = jax.jvp(_vector_or_direction, (covariance, vector), tangents[2:4])
         outside = reach.outside(image + kernel.value(rest[None]) * d_vector)
-        change = change + fixed(_movable(covariance, vector), LOW_RANK) * outside
+        change = change + fixed(_movable(covariance, vector), LOW_RANK_REMEDY) * outside
     return _propagate_jax(*primals), change
 
 
 def _movable(covariance: Any, vector: Array | None) -> Array:
     """A number that moves where the factor of a low rank or the vector does."""
     base = covariance.base if isinstance(covariance, RankOneDowndate) else covariance
-    return base.factor.sum() + _start(covariance, vector).sum()
+    return base.factor.sum() + _vector_or_direction(covariance, vector).sum()
 
 
 @pytree
@@ -217,7 +217,7 @@ def steepest(covariance: Covariance) -> tuple[Array, Array, tuple[Array, Array]]
         return values.max(), spectrum.vectors[:, values.argmax()], (spectrum.values, spectrum.vectors)
 
     value_converged = converged(lambda reach: (top(reach)[0][None], top(reach)[0]))
-    return top(covariance.reach(_start(covariance, None), value_converged))
+    return top(covariance.reach(_vector_or_direction(covariance, None), value_converged))
 
 
 def largest_reached(covariance: Covariance) -> Array:
@@ -225,14 +225,14 @@ def largest_reached(covariance: Covariance) -> Array:
     if namespace(covariance).xp is np:
         return steepest(covariance)[0]
     value, vector, basis = steepest(jax.lax.stop_gradient(covariance))
-    reach = covariance.reach(_start(covariance, None), accept_any)
+    reach = covariance.reach(_vector_or_direction(covariance, None), accept_any)
     # The Rayleigh quotient of the projected vector is the eigenvalue also after a small change of A.
     projected = derivative(Indicator(value), jnp.ones_like(value), reach.covariance, basis=basis) @ vector
     length = projected @ vector
     length = jnp.where(value > 0, length, 1.0)  # where nothing is reached there is no eigenvalue to follow
     quotient = projected @ (reach.covariance.dense() @ vector) / length
     if reach.rest is not None:
-        quotient = quotient * differentiable_once(_movable(covariance, None), LOW_RANK)
+        quotient = quotient * differentiable_once(_movable(covariance, None), LOW_RANK_REMEDY)
     return value + (quotient - jax.lax.stop_gradient(quotient))
 
 
@@ -244,7 +244,7 @@ def propagate(kernel: Kernel, scale: Array, covariance: Covariance, vector: Arra
     """
     if namespace(kernel, scale, covariance, vector).xp is np:
         return _propagate(kernel, scale, covariance, vector)
-    reach = covariance.reach(_start(covariance, vector), accept_any)
+    reach = covariance.reach(_vector_or_direction(covariance, vector), accept_any)
     spectrum = jax.lax.stop_gradient(reach.covariance.spectrum(reach.coordinates))
     one = lambda kernel, scale: _propagate_jax(kernel, scale, covariance, vector, spectrum)
     axes = jax.tree.map(lambda leaf: 0 if leaf.ndim else None, (kernel, scale))

@@ -93,7 +93,7 @@ def _polynomial_difference(coefficients: Array, points: list[Array]) -> Array:
     return carry[-1]
 
 
-class _Shape(NamedTuple):
+class _Signature(NamedTuple):
     """What Fₙ is taken of, besides numbers: static, so that JAX can compare it."""
 
     structure: Any  # of ((kernel, basis), scale, covariance)
@@ -118,13 +118,13 @@ def derivative(
     """
     basis = jax.lax.stop_gradient(covariance.eigh() if basis is None else basis)
     leaves, structure = jax.tree.flatten(((kernel, basis), scale, covariance))
-    return _bind(_Shape(structure, len(directions), own, ()), (*leaves, *directions))
+    return _bind(_Signature(structure, len(directions), own, ()), (*leaves, *directions))
 
 
 _derivative = Primitive("matrix_function_derivative")
 
 
-def _compute(shape: _Shape, *operands: Array) -> Array:
+def _compute(shape: _Signature, *operands: Array) -> Array:
     """The formula, in the eigenbasis."""
     (kernel, (values, vectors)), scale, directions = _parts(shape, operands)
     x, n = scale * values, shape.order + shape.own
@@ -144,31 +144,31 @@ def _contracted(table: Array, directions: Sequence[Array]) -> Array:
     return table.sum(axis=tuple(range(1, n)))
 
 
-def _parts(shape: _Shape, operands: Sequence[Array]) -> tuple[Any, Array, list[Array]]:
+def _parts(shape: _Signature, operands: Sequence[Array]) -> tuple[Any, Array, list[Array]]:
     """What no derivative passes through, the scale, and the directions."""
     known = len(operands) - shape.order
     held, scale, _ = jax.tree.unflatten(shape.structure, operands[:known])
     return held, scale, list(operands[known:])
 
 
-def _batched(shape: _Shape, *operands: Array) -> Array:
+def _batched(shape: _Signature, *operands: Array) -> Array:
     function = partial(_compute, shape)
     for axes in reversed(shape.axes):
         function = jax.vmap(function, in_axes=axes)
     return function(*operands)
 
 
-def _abstract(*operands: Any, shape: _Shape) -> ShapedArray:
+def _abstract(*operands: Any, shape: _Signature) -> ShapedArray:
     shapes = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in operands)
     result = jax.eval_shape(partial(_batched, shape), *shapes)
     return ShapedArray(result.shape, result.dtype)
 
 
-def _bind(shape: _Shape, operands: Sequence[Array]) -> Array:
+def _bind(shape: _Signature, operands: Sequence[Array]) -> Array:
     return _derivative.bind(*operands, shape=shape)
 
 
-def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, shape: _Shape) -> tuple[Array, Any]:
+def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, shape: _Signature) -> tuple[Array, Any]:
     known, own = len(primals) - shape.order, len(jax.tree.leaves(_parts(shape, primals)[0]))
     if any(_moves(t) for t in tangents[:own]):
         refuse("the parameters of a function of a matrix")
@@ -195,7 +195,7 @@ def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, shape: _Shape) ->
 
 
 def _scaled(
-    shape: _Shape, own: int, scale: Array, change: Array, mapped: tuple[int | None, ...]
+    shape: _Signature, own: int, scale: Array, change: Array, mapped: tuple[int | None, ...]
 ) -> tuple[Array, tuple[int | None, ...]]:
     """scale · change, each with the axes of the levels of vmap that it has."""
     function, levels = jnp.multiply, []
@@ -212,7 +212,7 @@ def _moves(tangent: Any) -> bool:
 
 
 def _matrix_change(
-    shape: _Shape, own: int, operands: Sequence[Array], tangents: Sequence[Any]
+    shape: _Signature, own: int, operands: Sequence[Array], tangents: Sequence[Any]
 ) -> tuple[Array, tuple[int | None, ...]]:
     """d(covariance), and along which levels of vmap it has an axis."""
     before = list(operands[:own])
@@ -230,7 +230,7 @@ def _matrix_change(
     return jax.jvp(function, tuple(operands[own:]), tuple(moved))[1], tuple(mapped)
 
 
-def _transpose(cotangent: Any, *operands: Any, shape: _Shape) -> list[Any]:
+def _transpose(cotangent: Any, *operands: Any, shape: _Signature) -> list[Any]:
     """⟨C, Dₙ(…, Eⱼ, …)⟩ = ⟨Eⱼ, Dₙ(…, Cᵀ, …)ᵀ⟩."""
     answers: list[Any] = [None] * len(operands)
     (at,) = (k for k, operand in enumerate(operands) if ad.is_undefined_primal(operand))
@@ -246,7 +246,7 @@ def _transpose(cotangent: Any, *operands: Any, shape: _Shape) -> list[Any]:
     return answers
 
 
-def _batch(operands: Sequence[Array], dims: Sequence[Any], *, shape: _Shape) -> tuple[Array, int]:
+def _batch(operands: Sequence[Array], dims: Sequence[Any], *, shape: _Signature) -> tuple[Array, int]:
     mapped = [dim is not None for dim in dims]
     fronted = [jnp.moveaxis(a, d, 0) if m else a for a, d, m in zip(operands, dims, mapped, strict=True)]
     axes = (tuple(0 if m else None for m in mapped), *shape.axes)

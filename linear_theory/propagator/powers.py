@@ -50,24 +50,24 @@ class Steps:
         return Steps(self.count[..., None], self.odd[..., None])
 
 
-REMEDY = "must be an integer ≥ 0, or an array of them"
+STEPS_REMEDY = "must be an integer ≥ 0, or an array of them"
 
 
 def count_steps(space: Namespace, steps: Any, ndim: tuple[int, ...] = (0, 1)) -> Steps:
     """``steps`` (a Python int of any size, an integer array or a sequence of ints), checked and split."""
-    steps = _integer_or_object_array(steps, REMEDY)
+    steps = _integer_or_object_array(steps, STEPS_REMEDY)
     if isinstance(steps, jax.Array):
         counts = numeric(space, "steps", steps, ndim)
         if is_traced(steps):
             return Steps(jnp.where(steps >= 0, counts, jnp.nan), steps % 2 == 1)
         steps = np.asarray(steps)
     if steps.ndim not in ndim:
-        raise InvalidValueError("steps", steps, REMEDY)
+        raise InvalidValueError("steps", steps, STEPS_REMEDY)
     if steps.dtype != object:
         if steps.min(initial=0) < 0:
-            raise InvalidValueError("steps", steps, REMEDY)
+            raise InvalidValueError("steps", steps, STEPS_REMEDY)
         return Steps(space.array(steps), space.xp.asarray(steps % 2 == 1))
-    exact = [_natural_number(entry, REMEDY) for entry in steps.ravel()]
+    exact = [_natural_number(entry, STEPS_REMEDY) for entry in steps.ravel()]
     largest = int(jnp.finfo(space.dtype).max)  # beyond it every λ^K is 0, 1 or ∞; infinity has no derivative
     counts = np.array([float(min(k, largest)) for k in exact]).reshape(steps.shape)
     odd = np.array([k % 2 == 1 for k in exact], dtype=bool).reshape(steps.shape)
@@ -91,7 +91,7 @@ def steps_to_halve(x: Array, factor: Array | None = None) -> Array:
     return xp.where(at_once, 0.0, steps)
 
 
-def listed_steps(steps: Any, remedy: str = REMEDY) -> tuple[tuple[int, ...], bool]:
+def listed_steps(steps: Any, remedy: str = STEPS_REMEDY) -> tuple[tuple[int, ...], bool]:
     """Integers ≥ 0 of any size, one or at least one of them, as Python's; and whether it was one alone.
 
     For what unrolls over the binary digits of K: it must be known, also under ``jit``.
