@@ -31,8 +31,9 @@ class EarlyStop:
     Examples
     --------
     >>> import linear_theory as lt
-    >>> print(lt.best_early_stop(lt.paper_problem(0.6)))
-    EarlyStop(time=0.313761, theta=[ 0.572207, -0.205809], total_error=0.453824)
+    >>> stop = lt.best_early_stop(lt.paper_problem(0.6))
+    >>> print(stop.theta.round(4))
+    [ 0.5722 -0.2058]
     """
 
     time: Array
@@ -94,14 +95,16 @@ def best_early_stop(problem: FineTuningProblem) -> EarlyStop:
 def _best_time(space: Namespace, problem: FineTuningProblem, reach: InvariantSubspace) -> Array:
     """The best time in the reach of (Σ̃, e): with z = Σ fᵢpᵢ, fᵢ = exp(−2λᵢt), all is made of λ and PᵀΣP."""
     xp, found = space.xp, reach.covariance.spectrum(reach.coordinates)
-    values, c = found.values, xp.where(found.values > 0, found.coordinates, 0.0)
-    size = xp.max(abs(c))
-    c = c / xp.where(size > 0, size, 1.0)
-    modes = reach.embed((found.vectors * c).T)
-    gram = modes @ problem.pretrain_operator.apply(modes).T
-    fastest = xp.max(xp.where(c != 0, values, 0.0))
-    slowest = xp.min(xp.where(c != 0, xp.where(values > 0, values, math.inf), math.inf))
+    c = xp.where(found.values > 0, found.coordinates, 0.0)
+    size, fastest = xp.max(abs(c)), xp.max(xp.where(c != 0, found.values, 0.0))
     stationary = fastest == 0
+    # In units of the largest component of e and of the largest eigenvalue that it meets.
+    unit = xp.where(stationary, 1.0, fastest)
+    values, c = found.values / unit, c / xp.where(size > 0, size, 1.0)
+    modes = reach.embed((found.vectors * c).T)
+    old = lambda vectors: problem.pretrain_operator.apply(vectors) / unit
+    gram = modes @ old(modes).T
+    slowest = xp.min(xp.where((c != 0) & (values > 0), values, math.inf))
 
     def slope(time: Array) -> Array:
         """−⟨Σ̃z, Σ(z − e) + Σ̃z⟩, a quarter of the total error's derivative in time."""
@@ -116,7 +119,7 @@ def _best_time(space: Namespace, problem: FineTuningProblem, reach: InvariantSub
     image = values * c
     # θ moves along Σ̃e first; Σ turns the error where 2t is about ‖Σ̃e‖² over the curvature there.
     moved_first = reach.embed(image @ found.vectors.T)
-    curvature = fastest * (image @ image) + moved_first @ problem.pretrain_operator.apply(moved_first)
+    curvature = image @ image + moved_first @ old(moved_first)
     first = xp.where(stationary, 1.0, (image @ image) / xp.where(stationary, 1.0, curvature))
     last = xp.where(stationary, 2.0, 32.0 / xp.where(stationary, 1.0, slowest))
     times = 1e-3 * first * (1e3 * last / first) ** (space.array(np.arange(GRID_TIMES)) / (GRID_TIMES - 1))
@@ -132,11 +135,12 @@ def _best_time(space: Namespace, problem: FineTuningProblem, reach: InvariantSub
     error_at_infinity = xp.where(decreasing[-1] | ~brackets.any(), error(-in_range, 1.0 - in_range), math.inf)
     best = xp.argmin(errors)
     time = xp.where(errors[best] <= error_at_infinity, low[best], math.inf)
-    return xp.where(stationary, 0.0, time)
+    with np.errstate(over="ignore", under="ignore"):
+        return xp.where(stationary, 0.0, time / unit)
 
 
 def _differentiable(space: Namespace, problem: FineTuningProblem, time: Array) -> Array:
-    """The time with its derivatives: Newton's steps from a root do not move it, and each doubles how many are right."""
+    """The time with its derivatives: each of Newton's steps from the root doubles how many are right."""
     inner = jnp.isfinite(time) & (time > 0)
     root = jnp.where(inner, time, 1.0)
 
@@ -148,4 +152,4 @@ def _differentiable(space: Namespace, problem: FineTuningProblem, time: Array) -
     for _ in range(2):
         value, slope = jax.jvp(condition, (root,), (jnp.ones_like(root),))
         root = root - value / slope
-    return jnp.where(inner, root, time)
+    return time + jnp.where(inner, root - jax.lax.stop_gradient(root), 0.0)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .arrays import Array, Namespace, namespace
+from .covariance.spectrum import Spectrum, separated
 from .covariance.subspace import InvariantSubspace, converged
 from .errors import reject
 from .problem import FineTuningProblem
@@ -36,9 +37,9 @@ class Stall:
 
     ``rate``, the smallest eigenvalue of M = Σ'/μ along which the path from θ* moves; ``direction`` (d,), its unit
     vector u, on the side of the shift; ``overlap`` ⟨u, ē⟩; ``half_life`` ln 2/(2·rate), the time × μ in which gradient
-    flow halves what is left along u. Bounds: ``lower`` ≤ rate ≤ ``upper``, and ``tangent_bound`` of the tangent of the
-    angle between u and ē, infinite where the weights are too even to say. In all of them ē is the direction of that
-    part of the shift which fine-tuning can see, in the range of Σ̃.
+    flow halves what is left along u. Bounds, to rounding: ``lower`` ≤ rate ≤ ``upper``; ``tangent_bound`` of the
+    tangent of the angle between u and ē, infinite where the weights are too even to say. In all of them ē is the
+    direction of that part of the shift which fine-tuning can see, in the range of Σ̃.
 
     Examples
     --------
@@ -110,17 +111,21 @@ def stall(problem: FineTuningProblem, temperature: float | Array | WeightRule) -
             "has a shift that no sample sees (Σ̃e = 0), so that nothing is learnt or stalled",
         )
     rate, direction = _differentiable(space, moments, reach)
-    shift = base.vectors @ xp.where(in_range, base.coordinates, 0.0)
+    # The projector on the range, through which no derivative passes: a null space stays one.
+    held = base.vectors if xp is np else jax.lax.stop_gradient(base.vectors)
+    shift = held @ xp.where(in_range, reach.coordinates @ held, 0.0)
     length = xp.sqrt(xp.where(undefined, 1.0, shift @ shift))
-    lower, upper, tangent = _bounds(space, weighted.ratio, base, in_range)
+    with np.errstate(over="ignore", divide="ignore"):  # A stall longer than the largest float has bounds 0.
+        lower, upper, tangent = _bounds(space, weighted.ratio, base, in_range)
+        half_life = math.log(2) / 2 / xp.where(undefined, 1.0, rate)
     overlap = direction @ reach.embed(shift / length)
     sign = xp.where(overlap < 0, -1.0, 1.0)
-    nan_if_undefined = xp.where(undefined, math.nan, 1.0)
+    nan_if_undefined = xp.where(undefined | ~xp.isfinite(rate), math.nan, 1.0)
     return Stall(
         rate=nan_if_undefined * rate,
         direction=nan_if_undefined * sign * direction,
         overlap=nan_if_undefined * sign * overlap,
-        half_life=nan_if_undefined * math.log(2) / 2 / xp.where(undefined, 1.0, rate),
+        half_life=nan_if_undefined * half_life,
         lower=nan_if_undefined * lower,
         upper=nan_if_undefined * upper,
         tangent_bound=nan_if_undefined * tangent,
@@ -129,8 +134,13 @@ def stall(problem: FineTuningProblem, temperature: float | Array | WeightRule) -
 
 def _slowest(reach: InvariantSubspace) -> tuple[Array, Array]:
     """The smallest eigenvalue along which the path from e moves, and its vector, in the basis of the reach."""
-    found = reach.covariance.spectrum(reach.coordinates)
-    xp = namespace(found.values).xp
+    weighted, space = reach.covariance, namespace(reach)
+    xp, found = space.xp, weighted.spectrum(reach.coordinates)
+    # Where the weights change nothing, eigenvalues may repeat: e lies in one direction of each eigenspace.
+    even = abs(1 - weighted.ratio) < space.eps
+    if xp is not np or even:
+        alone = separated(space, weighted.base.dense(), weighted.base.spectrum(weighted.direction))
+        found = Spectrum(*(xp.where(even, one, other) for one, other in zip(alone, found, strict=True)))
     values = xp.where(found.reached & (found.values > 0), found.values, math.inf)
     return values.min(), found.vectors[:, values.argmin()]
 
@@ -161,18 +171,18 @@ def _differentiable(
 def _bounds(space: Namespace, ratio: Array, base: Any, in_range: Array) -> tuple[Array, Array, Array]:
     """Of the rate from below and above, and of the tangent, from Σ̃'s spectrum and how much the weights take away."""
     xp = space.xp
-    values, c = xp.where(in_range, base.values, 1.0), xp.where(in_range, base.coordinates, 0.0)
-    square = xp.where(in_range.any(), c @ c, 1.0)
-    precision_gain = (
-        (1 / ratio - 1) * square / xp.where(in_range.any(), values @ c**2, 1.0)
-    )  # c‖e‖² of the text above
-    inverse, largest = c**2 @ (1 / values) / square, xp.max(xp.where(in_range, 1 / values, 0.0))
-    perpendicular = xp.sqrt((((1 / values - inverse) * c) ** 2).sum() / square)
+    unit = xp.where(in_range.any(), xp.max(xp.where(in_range, base.values, 0.0)), 1.0)
+    values, c = xp.where(in_range, base.values / unit, 1.0), xp.where(in_range, base.coordinates, 0.0)
+    c = c / xp.where(in_range.any(), xp.max(abs(c)), 1.0)
+    c = c / xp.where(in_range.any(), xp.sqrt(c @ c), 1.0)
+    variance = xp.where(in_range.any(), values @ c**2, 1.0)
+    precision_gain = (1 / ratio - 1) / variance  # c‖e‖² above
+    inverse, largest = c**2 @ (1 / values), xp.max(xp.where(in_range, 1 / values, 0.0))
+    perpendicular = xp.sqrt((((1 / values - inverse) * c) ** 2).sum())
     gap = precision_gain + inverse - largest
-    tangent = xp.where(
-        gap > 0, perpendicular / xp.where(gap > 0, gap, 1.0), xp.where(perpendicular == 0, 0.0, math.inf)
-    )
-    bounds = 1 / (xp.maximum(precision_gain, 0.0) + largest), 1 / (precision_gain + inverse), tangent
+    unbounded = xp.where(perpendicular == 0, 0.0, math.inf)
+    tangent = xp.where(gap > 0, perpendicular / xp.where(gap > 0, gap, 1.0), unbounded)
+    bounds = unit / (xp.maximum(precision_gain, 0.0) + largest), unit / (precision_gain + inverse), tangent
     if xp is np:
         return bounds
     return tuple(_nan_derivative(bound) for bound in bounds)

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .arrays import Array, Namespace, bounded, namespace, quotient, require
-from .covariance import IdentityPlusLowRank, Operator, RankOneDowndate
+from .covariance import Dense, IdentityPlusLowRank, Operator, RankOneDowndate
 from .covariance.low_rank import WeightedLowRank
 from .errors import InvalidTypeError
 from .problem import FineTuningProblem, checked_problem
@@ -91,8 +91,10 @@ def residual_tilt(temperature: float | Array | WeightRule, variance: Array | flo
     """
     rule = as_rule(temperature)
     space = namespace(rule, variance)
-    accept = lambda s2: (s2 >= 0) & (s2 < math.inf)
-    variance = bounded(space, "variance", variance, accept, "must be finite and ≥ 0", ndim=tuple(range(33)))
+    largest = space.range[1]
+    remedy = f"must be between 0 and {largest:.1e}"
+    accept = lambda s2: (s2 >= 0) & (s2 <= largest)
+    variance = bounded(space, "variance", variance, accept, remedy, ndim=tuple(range(33)))
     return gaussian_tilt(rule, variance, space)
 
 
@@ -170,7 +172,9 @@ def _(rule: Uniform | HardThreshold, variance: Array, space: Namespace) -> Weigh
 
 @squared.register
 def _(rule: Flow, variance: Array, space: Namespace) -> WeightRule:
-    return Flow(parameter(space, "temperature", rule.temperature) / 2)
+    temperature = parameter(space, "temperature", rule.temperature)
+    remedy = "is so small that its half, the temperature of w², is 0; raise it"
+    return Flow(require(space, "temperature", temperature, temperature / 2 > 0, remedy) / 2)
 
 
 @squared.register
@@ -252,7 +256,7 @@ def sample_moments(
     signal, own = share(space, v, noise, 0.0), share(space, noise, v, 0.0)
     tilt = gaussian_tilt(rule, variance, space)
     image = matrix @ shift
-    inner = matrix - (tilt.deficit * quotient(space, image, variance, 0.0))[:, None] * image[None, :]
+    inner = RankOneDowndate(Dense(matrix), shift, own + share(space, v, noise, 1.0) * tilt.ratio).dense()
     cross = (tilt.deficit * own * image)[:, None]
     last = (noise * (tilt.ratio + tilt.deficit * signal))[None, None]
     rows = xp.concatenate([inner, cross], axis=1), xp.concatenate([cross.T, last], axis=1)

@@ -68,24 +68,34 @@ def pytree(cls: type[T]) -> type[T]:
 
 
 def _on_a_screen(instance: Any) -> str:
-    """The fields of a result, each on one line, long arrays by their shape."""
-    fields = [(field.name, getattr(instance, field.name)) for field in dataclasses.fields(instance)]
-    parts = [f"{name}={_briefly(value)}" for name, value in fields if value is not None]
+    """The fields of a result, each on a line of its own that fits a screen, long arrays by their shape."""
+    values = [(field.name, getattr(instance, field.name, None)) for field in dataclasses.fields(instance)]
+    parts = [f"{name}={_briefly(value)}" for name, value in values if value is not None]
     together = f"{type(instance).__name__}({', '.join(parts)})"
-    if len(together) <= 80 and "\n" not in together:
+    if len(together) <= WIDTH and "\n" not in together:
         return together
     lines = [part.replace("\n", "\n    ") for part in parts]
     return f"{type(instance).__name__}(\n    " + ",\n    ".join(lines) + "\n)"
 
 
+WIDTH = 80
+"""Columns of a screen."""
+
+
 def _briefly(value: Any) -> str:
-    """A number to six digits, a short array whole, any other by its shape, and whatever else as it says itself."""
-    if isinstance(value, np.ndarray | np.generic | jax.Array) and not is_traced(value):
-        if value.size > 8:
-            return f"array of shape {value.shape}"
-        return np.array2string(np.asarray(value), separator=", ", precision=6, max_line_width=1000).replace(
-            "\n", ""
-        )
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_briefly, value))})"
-    return repr(value)
+    """A number as it is, a short array whole, a longer one by its shape, and whatever else as it says itself."""
+    try:
+        if isinstance(value, np.ndarray | np.generic | jax.Array) and not is_traced(value):
+            text = (
+                str(value.item()) if value.ndim == 0 else np.array2string(np.asarray(value), separator=", ")
+            )
+            text = " ".join(text.split()).replace("[ ", "[")
+            return text if len(text) <= WIDTH - 30 and value.size <= 8 else f"array of shape {value.shape}"
+        if isinstance(value, tuple | list):
+            inside = ", ".join(map(_briefly, value)) + "," * (len(value) == 1)
+            return f"({inside})"
+        text = repr(value)
+    except Exception:  # a deleted buffer, a key, an object half built: an echo must not fail
+        text = f"a {type(value).__name__}"
+    lines = text.splitlines()
+    return text if max(map(len, lines), default=0) <= WIDTH else f"{text[:40]}...{text[-20:]}"

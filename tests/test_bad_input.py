@@ -123,7 +123,7 @@ NETWORK = {"a": np.array([[0.5, -1.0], [1.0, 0.2]]), "b": np.array([0.1, -0.3]),
 LINEARIZED = lt.linearize(tanh_network, NETWORK, X, Y)
 ANY = np.linspace(1.0, 2.0, LINEARIZED.dim)
 ALONG = [*NOT_NUMBERS, 1.0, [], [1.0], np.append(ANY, 1.0), ANY[None, None], math.nan * ANY, [[1.0, 2.0]]]
-COUNT = [0, -1, 4, 2.0, "2", None, True, [2], np.array(2)]
+COUNT = [0, -1, 4, 2.0, "2", None, True, [2]]
 NETWORK_WITH = lambda c: NETWORK | {"c": c}
 PARAMS = [
     None,

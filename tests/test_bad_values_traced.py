@@ -17,7 +17,7 @@ LOOKED_AT = {"solve", "temperature_path", "descend", "diagnose"}
 """Their counts say nothing of the answer; what they answer is asked for below."""
 
 
-STEPS_TRACED = {"iterate", "closed_form", "stall_approximation"}
+STEPS_TRACED = {"iterate", "closed_form", "model_average_weight", "stall_approximation"}
 """Elsewhere the length of a loop must be known."""
 
 

@@ -106,3 +106,17 @@ def test_derivatives():
     for _ in range(3):
         time, closed = jax.grad(time), jax.grad(closed)
         assert near(time(2.0), closed(2.0), 1e-9)
+
+
+MATRIX, OLD, E = np.array([[1.0, 0.3], [0.3, 2.0]]), np.diag([1.0, 2.0]), np.array([1.0, 0.5])
+
+
+@pytest.mark.parametrize("lead", [np.asarray, jax.numpy.asarray], ids=["numpy", "jax"])
+@pytest.mark.parametrize(
+    ("new", "old"), [(1, 1e12), (1e-8, 1e12), (1e100, 1e100), (1e-100, 1e-100), (1e12, 1)]
+)
+def test_units_and_sizes(new, old, lead):
+    """The time is that of Σ/new and Σ̃/new, over ``new``, and JAX finds the same as NumPy where θ has hardly moved."""
+    want = lt.best_early_stop(lt.FineTuningProblem(E, np.zeros(2), MATRIX, OLD * (old / new)))
+    found = lt.best_early_stop(lt.FineTuningProblem(lead(E), np.zeros(2), new * MATRIX, old * OLD))
+    assert near(found.time * new, want.time, bound(1e4))

@@ -51,6 +51,12 @@ def linearized(params, X, y, weights):
     )
 
 
+def stalled(problem, temperature):
+    """Without the bounds, which have no derivatives."""
+    found = lt.stall(problem, temperature)
+    return found.rate, found.direction, found.overlap, found.half_life
+
+
 # name -> (function of arrays only, its arguments)
 CALLS = {
     "paper_problem": (lt.paper_problem, (0.6, 2.0)),
@@ -64,10 +70,10 @@ CALLS = {
     "stable_learning_rate": (lt.stable_learning_rate, (GENERAL, 0.7)),
     "gradient_flow": (lt.gradient_flow, (GENERAL, np.array([0.3, 1.0, 2.0]), 0.7)),
     "fixed_point": (lt.fixed_point, (GENERAL, 0.7)),
-    "residual_tilt": (lt.residual_tilt, (0.7, np.array([0.0, 2.0]))),
+    "residual_tilt": (lt.residual_tilt, (0.7, np.array([0.5, 2.0]))),
     "displacement": (lt.displacement, (GENERAL, 0.7)),
     "population_effective_sample_size": (lt.population_effective_sample_size, (GENERAL, 0.7)),
-    "stall": (lt.stall, (GENERAL, 0.7)),
+    "stall": (stalled, (GENERAL, 0.7)),
     "best_early_stop": (lt.best_early_stop, (GENERAL,)),
     "sgd_stability_limit": (lt.sgd_stability_limit, (GENERAL, 0.7)),
     "sgd_error": (lambda p, eta, t: lt.sgd_error(p, np.array([0, 5]), eta, t), (GENERAL, 0.05, 0.7)),

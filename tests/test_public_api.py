@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 import linear_theory as lt
@@ -244,3 +246,38 @@ def test_the_number_of_steps_costs_nothing(steps):
     assert lt.iterate(lt.paper_problem(0.6), steps, temperature=1e-9).shape == (2,)
     assert 0 <= lt.closed_form(1e-9, 0.6, steps)[0] < 1
     assert 0 <= lt.stall_approximation(1e-9, 0.6, steps)[0] < 1
+
+
+def shown():
+    """Results of every kind, with long and short arrays, deep and odd ones."""
+    rng = np.random.default_rng(0)
+    X, e = rng.standard_normal((30, 8)) * 1e-300, rng.standard_normal(8) * 1e-301
+    yield lt.paper_problem(0.6)
+    yield lt.FineTuningProblem(e * 1e301, np.zeros(8), lt.covariance.Operator(lambda v: v, 8))
+    yield lt.paper_problem(0.6, dim=1000)
+    yield lt.stall(lt.paper_problem(0.6, dim=8), 0.1)
+    yield lt.best_early_stop(lt.paper_problem(0.6, dim=8))
+    yield lt.solve(X * 1e300, X[:, 0] * 1e300, e)
+    yield lt.NormalEquations.of(X * 1e300, X[:, 0] * 1e300, e)
+    yield lt.descend(X * 1e300, X[:, 0] * 1e300, e)
+    yield lt.temperature_path(X * 1e300, X[:, 0] * 1e300, np.ones(8), np.ones(9))
+    yield jax.tree.map(np.shape, lt.paper_problem(0.6))
+    yield lt.weights.Flow(0.123456789)
+
+
+@pytest.mark.parametrize("result", list(shown()), ids=lambda result: type(result).__name__)
+def test_an_echo_fits_a_screen(result):
+    lines = repr(result).splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 100
+
+
+def test_an_echo_is_exact_for_numbers_and_does_not_fail():
+    assert repr(lt.weights.Flow(0.123456789)) == "Flow(temperature=0.123456789)"
+    assert "pretrained=(2,)" in repr(jax.tree.map(np.shape, lt.paper_problem(0.6)))
+    gone = jax.numpy.ones(2)
+    problem = lt.FineTuningProblem(gone, np.zeros(2), np.eye(2))
+    for leaf in jax.tree.leaves(problem):
+        leaf.delete()
+    assert "FineTuningProblem" in repr(problem)
+    assert "FineTuningProblem" in repr(object.__new__(lt.FineTuningProblem))

@@ -210,3 +210,11 @@ def test_the_limit_has_one_derivative_and_says_so():
     assert near(jax.grad(value)(1.0), (value(1 + 1e-5) - value(1 - 1e-5)) / 2e-5, 1e6)
     with pytest.raises(lt.InvalidValueError, match="first derivatives only"):
         jax.grad(jax.grad(value))(1.0)
+
+
+@pytest.mark.parametrize("tau", [1e-100, 1e-16, 1e-12, 1e-6, 1.0])
+def test_the_limit_keeps_its_digits_where_all_directions_stall(tau):
+    """One dimension: √h₁ h₁/(3 √h₂ h₂²), h = τ/(τ + 2) under w and τ/(τ + 4) under w²."""
+    one, two = tau / (tau + 2), tau / (tau + 4)
+    limit = lt.sgd_stability_limit(lt.FineTuningProblem([1.0], [0.0], [[1.0]]), tau)
+    assert near(limit, math.sqrt(one / two) * one / two / two / 3, 100)

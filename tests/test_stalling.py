@@ -142,3 +142,53 @@ def test_derivatives_in_temperature(name, dim):
 
 def test_the_bounds_have_no_derivative_and_say_so_by_nan():
     assert np.isnan(jax.grad(lambda tau: lt.stall(lt.paper_problem(0.6), tau).upper)(jnp.array(0.5)))
+
+
+EVEN = [math.inf, 1e17, 1e300]
+
+
+@pytest.mark.parametrize("temperature", EVEN)
+@pytest.mark.parametrize("lead", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
+def test_where_eigenvalues_repeat_the_direction_is_that_of_the_shift_in_their_space(temperature, lead):
+    """Without weights too: Σ̃ = I moves θ along e alone, and diag(1, 1, 5) stalls e's part in the first two."""
+    round_ = lt.stall(lt.FineTuningProblem(lead([1.0, 2.0]), np.zeros(2), np.eye(2)), temperature)
+    assert near(round_.overlap, 1.0)
+    assert np.allclose(round_.direction, np.array([1, 2]) / math.sqrt(5), rtol=0, atol=bound())
+    plane = lt.stall(
+        lt.FineTuningProblem(lead([1.0, 2.0, 3.0]), np.zeros(3), np.diag([1.0, 1, 5])), temperature
+    )
+    assert np.allclose(plane.direction, np.array([1, 2, 0]) / math.sqrt(5), rtol=0, atol=bound())
+
+
+@pytest.mark.parametrize("unit", [1e-250, 1e-160, 1e-30, 1e30, 1e160, 1e250])
+def test_units_of_x_do_not_matter(unit):
+    matrix, e = np.array([[1.0, 0.3], [0.3, 2.0]]), np.array([1.0, 0.5])
+    want = lt.stall(lt.FineTuningProblem(e, np.zeros(2), matrix), 1.0)
+    found = lt.stall(lt.FineTuningProblem(e / math.sqrt(unit), np.zeros(2), unit * matrix), 1.0)
+    for name in ("rate", "lower", "upper"):
+        assert near(getattr(found, name) / unit, getattr(want, name), bound(1e3)), name
+    assert near(found.tangent_bound, want.tangent_bound, bound(1e3))
+
+
+@pytest.mark.parametrize("temperature", [1e-308, 5e-324])
+def test_stalls_beyond_the_floats_pass_in_silence(temperature):
+    found = lt.stall(lt.paper_problem(0.6), temperature)
+    assert near(found.overlap, 1.0)
+    assert found.upper < 1e-300
+
+
+def test_every_scalar_has_a_derivative_where_eigenvalues_repeat():
+    problem = lambda tau: lt.stall(
+        lt.FineTuningProblem([1.0, 0.5, -0.3], np.zeros(3), np.diag([1.0, 1.0, 2.0]), None, 0.1), tau
+    )
+    for name in ("rate", "half_life", "overlap"):
+        value = lambda tau, name=name: getattr(problem(tau), name)
+        quotient = (value(1 + 1e-5) - value(1 - 1e-5)) / 2e-5
+        assert abs(jax.grad(value)(1.0) - quotient) <= 1e-8 * max(1, abs(quotient)), name
+
+
+def test_the_bounds_are_the_same_in_jax():
+    want = lt.stall(lt.paper_problem(0.6), 0.1)
+    found = jax.jit(lambda tau: lt.stall(lt.paper_problem(0.6), tau))(0.1)
+    for name in ("lower", "upper", "tangent_bound"):
+        assert near(getattr(found, name), getattr(want, name)), name

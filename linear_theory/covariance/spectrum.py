@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..arrays import Array, Namespace, namespace
+from ..units import binary_unit
 
-__all__ = ["Spectrum", "downdated_spectrum", "eigenbasis", "rank_cutoff", "spectrum"]
+__all__ = ["Spectrum", "downdated_spectrum", "eigenbasis", "rank_cutoff", "separated", "spectrum"]
 
 
 class Spectrum(NamedTuple):
@@ -63,7 +64,7 @@ def downdated_spectrum(space: Namespace, matrix: Array, given: Spectrum, ratio: 
     if space.xp is np:
         idle = abs(1 - ratio) < space.eps or not (given.reached & (given.values > 0)).any()
         with np.errstate(all="ignore"):  # infinity at a pole, and 0 below the floats, are meant
-            return given if idle else _among_reached(space, _separated(space, matrix, given), ratio)
+            return given if idle else _among_reached(space, separated(space, matrix, given), ratio)
     return _traced(matrix, given, ratio)
 
 
@@ -82,18 +83,19 @@ def _among_reached(space: Namespace, given: Spectrum, ratio: Array) -> Spectrum:
 def _traced(matrix: Array, given: Spectrum, ratio: Array) -> Spectrum:
     """The same with no look at a value; compiled once for each shape, for its many small steps."""
     space = namespace(matrix)
-    found = _weighted(space, _separated(space, matrix, given), ratio)
+    found = _weighted(space, separated(space, matrix, given), ratio)
     idle = abs(1 - ratio) < space.eps
     return Spectrum(*(jnp.where(idle, a, b) for a, b in zip(given, found, strict=True)))
 
 
-def _separated(space: Namespace, matrix: Array, given: Spectrum) -> Spectrum:
+def separated(space: Namespace, matrix: Array, given: Spectrum) -> Spectrum:
     """The same with e along one vector of each eigenspace, so that no two reached eigenvalues coincide.
 
     Two eigenvalues are one where the errors of their residuals ‖A v − λ v‖ leave no gap between them.
     """
     xp, (values, vectors, coordinates, reached) = space.xp, given
-    residuals = xp.sqrt(((matrix @ vectors - vectors * values) ** 2).sum(axis=0))
+    unit = binary_unit(space, values)  # Otherwise the squares leave the floats before the matrix does.
+    residuals = unit * xp.sqrt((((matrix @ vectors - vectors * values) / unit) ** 2).sum(axis=0))
     within = 8 * (residuals[1:] + residuals[:-1]) + 4 * space.eps * values[1:]
     joined = (values[1:] - values[:-1] <= within) & ((values[:-1] == 0) == (values[1:] == 0))
     reached = reached & (values > 0)
