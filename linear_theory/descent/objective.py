@@ -18,7 +18,8 @@ import numpy as np
 from ..arrays import Array, Namespace
 from ..errors import reject
 from ..least_squares import NormalEquations, solve
-from ..least_squares.blocks import Triangles, residual_products, weighted_rows, weighted_triangles
+from ..least_squares.blocks import Triangles, weighted_rows, weighted_triangles
+from ..least_squares.cholesky import residual_sums
 from ..least_squares.rows import Sample, refuse_infinite
 from ..least_squares.split import Split, split
 from ..trees import is_concrete, pytree
@@ -230,11 +231,11 @@ def _from_equations(space: Namespace, sample: Sample, equations: NormalEquations
     n, moment = float(equations.count), equations.moment @ vectors
     target = moment / squares
     # One pass over the rows gives the residual, and what the Gram matrix's rounding took from the target.
-    slope, energy = _residual_sums(sample, vectors @ target)
+    slope, energy = residual_sums(sample, vectors @ target)
     change = (slope @ vectors) / squares
     target, gain = target + change, float(change @ (slope @ vectors))
     if gain > energy / 2:  # The difference would cancel.
-        _, energy = _residual_sums(sample, vectors @ target)
+        _, energy = residual_sums(sample, vectors @ target)
         gain = 0.0
     energy -= gain
     error = limit_error(
@@ -250,13 +251,6 @@ def _from_equations(space: Namespace, sample: Sample, equations: NormalEquations
     error = float(error) + contraction * float(np.linalg.norm(change))
     # λ c² would carry the rounding of λ; |⟨moment, v⟩ c| is the same without.
     return Eigenbasis(vectors, 2 / n * squares, target, abs(moment * target) / n, energy / n, error)
-
-
-def _residual_sums(sample: Sample, displacement: Array) -> tuple[Array, float]:
-    """XᵀW(r − Xδ) and Σw(r − Xδ)²: a pass over the rows."""
-    ends = sample.start, displacement
-    parts = list(residual_products(sample.X, sample.y, ends, sample.weights))
-    return sum(slope for slope, _ in parts), float(sum(energy for _, energy in parts))
 
 
 def _from_rows(space: Namespace, sample: Sample) -> Eigenbasis:

@@ -16,9 +16,8 @@ from ..descent import GradientDescent, descend
 from ..errors import LinearTheoryError, reject
 from ..propagator.powers import steps_to_halve
 from ..risk import pretrain_error, target_error
-from ..tilting import weighted_moments
+from ..tilting import population_effective_sample_size, weighted_moments
 from ..trajectories import gradient_flow
-from ..weights import Flow
 from .measured import Measured, displacement_problem
 
 __all__ = [
@@ -295,10 +294,11 @@ def _predicted(m: Measured) -> dict[str, float]:
         "way to the new optimum, κ": float(moments.moved),
         "half-life of the slowest, steps": float(steps_to_halve(moving).max()),
     }
-    if isinstance(m.rule, Flow):  # w² is the weight at τ/2
-        squared = float(weighted_moments(m._problem, Flow(m.rule.temperature / 2)).mass)
-        count = float(m.sample_weight.sum())
-        predicted["effective samples"] = count * _ratio(predicted["mean weight"] ** 2, squared)
+    try:
+        share = float(population_effective_sample_size(m._problem, m.rule))
+        predicted["effective samples"] = float(m.sample_weight.sum()) * share
+    except LinearTheoryError:  # a rule without second moments, or KL-DRO where they are infinite
+        pass
     return predicted
 
 

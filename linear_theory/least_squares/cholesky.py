@@ -84,7 +84,7 @@ def _twice(space: Namespace, sample: Sample, pull: float) -> tuple[Solution, Arr
         return found, 0.0
     # Seen from where it ended, the residual is not the small difference of two large ones.
     again = _displacement(space, _with_ridge_rows(sample, pull).seen_from(end), 0.0)
-    residual = _residual_sums(sample.seen_from(end), again.theta)[1] if pull > 0 else again.residual
+    residual = residual_sums(sample.seen_from(end), again.theta)[1] if pull > 0 else again.residual
     return replace(found, residual=residual), again.theta
 
 
@@ -107,7 +107,7 @@ def _displacement(space: Namespace, sample: Sample, pull: float) -> Solution:
     if largest == 0 or not np.isfinite(pull):  # an infinite pull: no row moves it
         refuse_infinite(space, sample.X)
         still = np.zeros(sample.start.shape)
-        energy, rank = _residual_sums(sample, still)[1], d if pull > 0 else 0
+        energy, rank = residual_sums(sample, still)[1], d if pull > 0 else 0
         return Solution(still, rank, 1.0, energy, Method.NO_WEIGHT, 0, np.zeros(d), still)
     # All weights and the ridge times c is the same optimum: in these units the largest is about 1.
     root = _power_of_two(max(largest, pull) ** 0.5)
@@ -152,7 +152,7 @@ def _by_normal_equations(sample: Sample, pull: float) -> Solution | None:
         return None  # or products with residuals as small
     cheap = sample.X.size <= BLOCK_ENTRIES
     return from_sums(
-        gram, moment, energy, pull, lambda displacement: _residual_sums(sample, displacement), cheap
+        gram, moment, energy, pull, lambda displacement: residual_sums(sample, displacement), cheap
     )
 
 
@@ -203,7 +203,7 @@ def from_sums(
     return Solution(displacement, rank, factor.condition, residual, method, count, np.sqrt(squares), still)
 
 
-def _residual_sums(sample: Sample, displacement: Array) -> tuple[Array, ...]:
+def residual_sums(sample: Sample, displacement: Array) -> tuple[Array, ...]:
     """XᵀW(r − Xδ) and Σw(r − Xδ)²: a pass over the rows."""
     ends, zeros = (sample.start, displacement), (np.zeros(sample.start.shape), np.zeros(sample.y.shape[1:]))
     return added(residual_products(sample.X, sample.y, ends, sample.weights), *zeros)

@@ -19,8 +19,6 @@ from .solution import Solution
 
 __all__ = ["NormalEquations"]
 
-_SUMS = ("gram", "moment", "energy", "count")
-
 
 def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     """a + b and what rounding took from it: exact, whatever the sizes (Knuth)."""
