@@ -9,7 +9,7 @@ import numpy as np
 from .arrays import Array, Namespace, finite, namespace, require
 from .covariance import Covariance, Operator, total
 from .covariance.subspace import accept_any
-from .problem import FineTuningProblem, checked_problem, told_form
+from .problem import FineTuningProblem, checked_problem, quadratic_above_rounding
 from .propagator.apply import Inverse, invariant_subspace, propagate
 from .risk import checked_parameters
 from .units import binary_unit, in_units, share
@@ -54,7 +54,9 @@ def best_average_weight(problem: FineTuningProblem) -> Array:
     space = namespace(problem)
     problem = checked_problem(space, problem)
     e = problem.shift / binary_unit(space, problem.shift)
-    a, b = (told_form(space, A, e) for A in (problem.pretrain_operator, problem.target_operator))
+    a, b = (
+        quadratic_above_rounding(space, A, e) for A in (problem.pretrain_operator, problem.target_operator)
+    )
     return share(space, a, b, 1.0)[()]
 
 
@@ -141,7 +143,7 @@ def gap_closed(problem: FineTuningProblem, theta: Array) -> Array:
         x / unit for x in (problem.shift, theta - problem.pretrained, theta - problem.target)
     )
     pretrain, target = problem.pretrain_operator, problem.target_operator
-    a, b = told_form(space, pretrain, e), told_form(space, target, e)
+    a, b = quadratic_above_rounding(space, pretrain, e), quadratic_above_rounding(space, target, e)
     stays, moves = share(space, a, b, 1.0), share(space, b, a, 0.0)  # ω and 1 − ω, each with its digits
     pull = stays * target.apply(e) - moves * pretrain.apply(e)
     rounding = _rounding(space, target, e) * stays + _rounding(space, pretrain, e) * moves

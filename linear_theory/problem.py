@@ -151,7 +151,7 @@ class FineTuningProblem:
         """(v/unit², unit), the unit a power of two near the largest entry of e: only v itself can leave the floats."""
         space = namespace(self)
         unit = binary_unit(space, self.shift)
-        return told_form(space, self.target_operator, self.shift / unit), unit
+        return quadratic_above_rounding(space, self.target_operator, self.shift / unit), unit
 
     @property
     def shift_variance(self) -> Array:
@@ -165,15 +165,15 @@ class FineTuningProblem:
         return self.shift_variance + self.noise_variance
 
 
-def told_form(space: Namespace, covariance: Covariance, e: Array) -> Array:
+def quadratic_above_rounding(space: Namespace, covariance: Covariance, e: Array) -> Array:
     """eᵀAe, and 0 where that is not more than the rounding of its terms: there e is in the null space of A."""
     form = covariance.quadratic(e)
-    rounding = 4 * covariance.dim * space.eps * _magnitude(covariance, abs(e))
+    rounding = 4 * covariance.dim * space.eps * _absolute_form(covariance, abs(e))
     held = form if space.xp is np else jax.lax.stop_gradient(form)
     return form - space.xp.where(held < rounding, held, 0.0)  # the derivatives stay
 
 
-def _magnitude(covariance: Covariance, sizes: Array) -> Array:
+def _absolute_form(covariance: Covariance, sizes: Array) -> Array:
     """|e|ᵀ|A||e|, of whose size are the terms that are added up to eᵀAe; of an operator they are not known (0)."""
     if isinstance(covariance, Operator):
         return np.zeros(())

@@ -10,7 +10,7 @@ from ..trees import pytree
 from .spectrum import Spectrum, downdated_spectrum, eigenbasis, spectrum
 from .subspace import InvariantSubspace, StoppingTest
 
-__all__ = ["Dense", "RankOneDowndate", "beside"]
+__all__ = ["Dense", "RankOneDowndate", "with_one_more_dimension"]
 
 
 @pytree
@@ -149,13 +149,13 @@ class RankOneDowndate:
         return InvariantSubspace(small, inside, inner.basis, inner.rest)
 
 
-def beside(covariance: Any, value: Array) -> Any:
+def with_one_more_dimension(covariance: Any, value: Array) -> Any:
     """A with one more dimension, orthogonal to all others, in which it is ``value``."""
     space = namespace(covariance, value)
     m = covariance.dim
     if isinstance(covariance, RankOneDowndate):
         direction = space.xp.concatenate([covariance.direction, space.xp.zeros(1, dtype=space.dtype)])
-        return RankOneDowndate(beside(covariance.base, value), direction, covariance.ratio)
+        return RankOneDowndate(with_one_more_dimension(covariance.base, value), direction, covariance.ratio)
     edge = space.xp.eye(m + 1, dtype=space.dtype)[m]
     whole = space.xp.pad(covariance.matrix, ((0, 1), (0, 1)))
     return Dense(whole + value * edge[:, None] * edge, covariance.cutoff)

@@ -92,8 +92,8 @@ class IdentityPlusLowRank:
                 "core", core, f"is not symmetric (largest difference {gap:.3g}); pass (C + C.T)/2 if meant"
             )
         matrix = self._within(self._orthonormal()[1])
-        sized = xp.isfinite(matrix).all()
-        if is_concrete(sized) and not sized:
+        is_finite = xp.isfinite(matrix).all()
+        if is_concrete(is_finite) and not is_finite:
             reject("factor", self.factor, "makes a U C Uᵀ that is beyond the largest float; rescale x")
         values = xp.linalg.eigvalsh(matrix)
         outside = scale if self.dim > len(values) else space.array(math.inf)
@@ -103,7 +103,7 @@ class IdentityPlusLowRank:
             name = "scale" if smallest == outside else "core"
             remedy = f"scale·I + U C Uᵀ is not positive semi-definite (smallest eigenvalue {smallest:.3g})"
             reject(name, getattr(self, name), remedy)
-        return symmetric & semidefinite & sized
+        return symmetric & semidefinite & is_finite
 
     @property
     def dim(self) -> int:
@@ -153,16 +153,18 @@ class IdentityPlusLowRank:
         held = self.factor if xp is np else jax.lax.stop_gradient(self.factor)
         basis = (held if self._orthogonal(space) else xp.linalg.qr(held)[0]).T
         basis = np.ascontiguousarray(basis) if xp is np else basis
-        turned = basis @ self.factor
+        factor_in_basis = basis @ self.factor
         if is_frozen(self.factor, self.core, self.scale):
-            self.__dict__["_known"] = basis, turned
-        return basis, turned
+            self.__dict__["_known"] = basis, factor_in_basis
+        return basis, factor_in_basis
 
-    def _within(self, turned: Array) -> Array:
+    def _within(self, factor_in_basis: Array) -> Array:
         """BᵀA B from BᵀU."""
-        space = namespace(self, turned)
-        matrix = turned @ self.core @ turned.T
-        return self.scale * space.xp.eye(turned.shape[0], dtype=space.dtype) + (matrix + matrix.T) / 2
+        space = namespace(self, factor_in_basis)
+        matrix = factor_in_basis @ self.core @ factor_in_basis.T
+        return (
+            self.scale * space.xp.eye(factor_in_basis.shape[0], dtype=space.dtype) + (matrix + matrix.T) / 2
+        )
 
     def _orthogonal(self, space: Namespace) -> bool:
         """Whether U's columns are orthonormal to rounding already, as in eq. (3)."""
@@ -183,18 +185,20 @@ class IdentityPlusLowRank:
         xp, rank = space.xp, self.core.shape[0]
         if self.dim <= (rank + 1 if xp is np else max(rank + 1, MAX_DENSE_DIM)):
             return Dense(self.dense()).reach(vector, stop)
-        basis, turned = self._orthonormal()
+        basis, factor_in_basis = self._orthonormal()
         held = vector if xp is np else jax.lax.stop_gradient(vector)
-        apart = _without(held, basis)
-        apart = _without(apart, basis)  # once more, or a small remainder is not orthogonal
-        length, whole = xp.sqrt(apart @ apart), xp.sqrt(held @ held)
+        remainder = _without(held, basis)
+        remainder = _without(remainder, basis)  # once more, or a small remainder is not orthogonal
+        length, whole = xp.sqrt(remainder @ remainder), xp.sqrt(held @ held)
         # Rounding leaves this much of a vector that lies in span(U).
-        real = length > 8 * (rank + 2) * space.eps * whole
-        if rank == 0 or not is_concrete(real) or bool(real):
-            unit = xp.where(real, 1.0, 0.0) / xp.where(real, length, 1.0) * apart
+        has_component = length > 8 * (rank + 2) * space.eps * whole
+        if rank == 0 or not is_concrete(has_component) or bool(has_component):
+            unit = xp.where(has_component, 1.0, 0.0) / xp.where(has_component, length, 1.0) * remainder
             basis = xp.concatenate([basis, unit[None]])
-            turned = xp.concatenate([turned, (unit @ self.factor)[None]])  # 0, but not its derivative
-        matrix = self._within(turned)
+            factor_in_basis = xp.concatenate(
+                [factor_in_basis, (unit @ self.factor)[None]]
+            )  # 0, but not its derivative
+        matrix = self._within(factor_in_basis)
         small = Dense(matrix, self._cutoff(space, matrix))
         return InvariantSubspace(small, basis @ vector, basis, space.array(self.scale))
 
@@ -224,8 +228,8 @@ class WeightedLowRank(IdentityPlusLowRank):
         """mass · ``weighted``, a :class:`RankOneDowndate` of an :class:`IdentityPlusLowRank`. Not checked."""
         space = namespace(weighted, mass)
         image = weighted.base.apply(weighted.direction)
-        less = quotient(space, weighted.ratio - 1, weighted.direction @ image, 0.0)
-        whole = weighted.base.plus(image[:, None], less[None, None]).times(mass)
+        core_change = quotient(space, weighted.ratio - 1, weighted.direction @ image, 0.0)
+        whole = weighted.base.plus(image[:, None], core_change[None, None]).times(mass)
         parts = {
             "factor": whole.factor,
             "core": whole.core,

@@ -110,30 +110,30 @@ class Operator:
         start = (
             vector / size if size > 0 else np.eye(1, self.dim)[0]
         )  # nothing reaches nothing, from anywhere
-        rows, diagonal, beside = [start], [], []
+        rows, diagonal, off_diagonal = [start], [], []
         most = min(self.dim, MAX_PRODUCTS)
         while True:
             image = self._times(rows[-1])
             diagonal.append(rows[-1] @ image)
             image = _orthogonalised(image, rows)
             norm = _length(image)
-            steepest = max(map(abs, (*diagonal, *beside)))
-            closed = norm <= 16 * self.dim * np.finfo(float).eps * steepest
-            if closed or len(rows) in _check_sizes(most):
+            steepest = max(map(abs, (*diagonal, *off_diagonal)))
+            invariant = norm <= 16 * self.dim * np.finfo(float).eps * steepest
+            if invariant or len(rows) in _check_sizes(most):
                 basis = np.array(rows)
                 subspace = InvariantSubspace(
-                    self._tridiagonal(diagonal, beside), size * np.eye(1, len(rows))[0], basis
+                    self._tridiagonal(diagonal, off_diagonal), size * np.eye(1, len(rows))[0], basis
                 )
-                if closed or len(rows) == self.dim or stop(subspace):
+                if invariant or len(rows) == self.dim or stop(subspace):
                     return subspace
                 if len(rows) == most:
                     remedy = f"its Krylov space has not settled after {most} products; ask for fewer steps"
                     reject("product", self.product, remedy)
-            beside.append(norm)
+            off_diagonal.append(norm)
             rows.append(image / norm)
 
-    def _tridiagonal(self, diagonal: list[float], beside: list[float]) -> Dense:
-        matrix = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
+    def _tridiagonal(self, diagonal: list[float], off_diagonal: list[float]) -> Dense:
+        matrix = np.diag(diagonal) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1)
         cutoff = 16 * self.dim * np.finfo(float).eps * np.abs(matrix).max()
         smallest = np.linalg.eigvalsh(matrix)[0]
         if smallest < -cutoff:

@@ -62,9 +62,9 @@ def spectrum(space: Namespace, matrix: Array, vector: Array, cutoff: Array | Non
 def downdated_spectrum(space: Namespace, matrix: Array, given: Spectrum, ratio: Array) -> Spectrum:
     """Of M and e, from the spectrum of the matrix A and e; unchanged where M is A to rounding."""
     if space.xp is np:
-        idle = abs(1 - ratio) < space.eps or not (given.reached & (given.values > 0)).any()
+        unchanged = abs(1 - ratio) < space.eps or not (given.reached & (given.values > 0)).any()
         with np.errstate(all="ignore"):  # infinity at a pole, and 0 below the floats, are meant
-            return given if idle else _among_reached(space, separated(space, matrix, given), ratio)
+            return given if unchanged else _among_reached(space, separated(space, matrix, given), ratio)
     return _traced(matrix, given, ratio)
 
 
@@ -84,8 +84,8 @@ def _traced(matrix: Array, given: Spectrum, ratio: Array) -> Spectrum:
     """The same with no look at a value; compiled once for each shape, for its many small steps."""
     space = namespace(matrix)
     found = _weighted(space, separated(space, matrix, given), ratio)
-    idle = abs(1 - ratio) < space.eps
-    return Spectrum(*(jnp.where(idle, a, b) for a, b in zip(given, found, strict=True)))
+    unchanged = abs(1 - ratio) < space.eps
+    return Spectrum(*(jnp.where(unchanged, a, b) for a, b in zip(given, found, strict=True)))
 
 
 def separated(space: Namespace, matrix: Array, given: Spectrum) -> Spectrum:
@@ -157,8 +157,8 @@ class _Origins(NamedTuple):
 def _weighted(space: Namespace, given: Spectrum, ratio: Array) -> Spectrum:
     xp, (values, vectors, coordinates, reached) = space.xp, given
     # A ratio of 0 has no κ, and an eigenvalue of 0 would be a null space; nothing above 0 is as small as this.
-    least = float(jnp.finfo(space.dtype).tiny)
-    ratio = xp.maximum(ratio, 4 * least)
+    smallest_float = float(jnp.finfo(space.dtype).tiny)
+    ratio = xp.maximum(ratio, 4 * smallest_float)
     largest = xp.max(values)
     unit = xp.where(largest > 0, largest, 1.0)
     seen = xp.where(reached, coordinates, 0.0)
@@ -167,26 +167,28 @@ def _weighted(space: Namespace, given: Spectrum, ratio: Array) -> Spectrum:
     length = length * xp.sqrt(((seen / length) ** 2).sum())
     length = xp.where(length > 0, length, 1.0)
     lam, c = values / unit, seen / length
-    update, variance, below = ratio > 1, (lam * c**2).sum(), xp.where(ratio == 1, 1.0, 1 - ratio)
-    inverse_kappa = variance * ratio / below
+    update, quadratic_form, below = ratio > 1, (lam * c**2).sum(), xp.where(ratio == 1, 1.0, 1 - ratio)
+    inverse_kappa = quadratic_form * ratio / below
     strengths = xp.where(update, lam, 1.0) * lam * c**2
-    poles = _Poles(lam, c, update, strengths, xp.where(update, variance / below, inverse_kappa))
+    poles = _Poles(lam, c, update, strengths, xp.where(update, quadratic_form / below, inverse_kappa))
     origins = _origins(space, poles, reached, ratio)
     y = _roots(space, poles, origins)
     root, own, gaps = _distances(xp, poles, origins, y)
     gaps = xp.where(own | (gaps == 0), 1.0, gaps)  # a gap of 0 is one of no strength
     scaled = lam * c
-    measure = xp.where(origins.index >= 0, origins.side * y * scaled[origins.index], 1.0)
-    corrections = _loewner(space, poles, reached, own, gaps, y, below / xp.where(variance > 0, variance, 1.0))
-    components = xp.where(own, 1.0, scaled[:, None] * measure[None, :] / gaps) * corrections[:, None]
+    origin_weight = xp.where(origins.index >= 0, origins.side * y * scaled[origins.index], 1.0)
+    corrections = _loewner(
+        space, poles, reached, own, gaps, y, below / xp.where(quadratic_form > 0, quadratic_form, 1.0)
+    )
+    components = xp.where(own, 1.0, scaled[:, None] * origin_weight[None, :] / gaps) * corrections[:, None]
     norms = xp.sqrt((components**2).sum(axis=0))
     norms = xp.where(norms > 0, norms, 1.0)
     inside = xp.where(reached[None, :], components / norms, xp.eye(lam.shape[0], dtype=space.dtype))
     positive = xp.where(reached & (root > 0), root, 1.0)
     return Spectrum(
-        xp.where(reached, xp.maximum(root * unit, least), values),
+        xp.where(reached, xp.maximum(root * unit, smallest_float), values),
         vectors @ inside,
-        xp.where(reached, inverse_kappa * measure / (positive * norms) * length, coordinates),
+        xp.where(reached, inverse_kappa * origin_weight / (positive * norms) * length, coordinates),
         reached,
     )
 
@@ -214,15 +216,15 @@ def _origins(space: Namespace, poles: _Poles, reached: Array, ratio: Array) -> _
     m = lam.shape[0]
     place = xp.arange(m)
     before, after = _neighbours(xp, place, reached, m)
-    up = poles.update
-    left, right = xp.where(up, place, before), xp.where(up, after, place)
+    is_update = poles.update
+    left, right = xp.where(is_update, place, before), xp.where(is_update, after, place)
     low = xp.where(left >= 0, lam[left], 0.0)
     open_end = right >= m
-    high = xp.where(open_end, lam * xp.where(up, ratio, 1.0), lam[xp.where(open_end, 0, right)])
+    high = xp.where(open_end, lam * xp.where(is_update, ratio, 1.0), lam[xp.where(open_end, 0, right)])
     middle = low + (high - low) / 2
     at_middle = _Origins(xp.full(m, -1), 0 * lam, 1 + 0 * lam, -1 + 0 * lam, middle)
     _, total, *_ = _others(xp, poles, at_middle, middle)
-    nearer_right = (xp.where(up, 1.0, middle) * total < poles.target) & ~open_end
+    nearer_right = (xp.where(is_update, 1.0, middle) * total < poles.target) & ~open_end
     index = xp.where(nearer_right, right, left)
     value = xp.where(index >= 0, lam[index], 0.0)
     size = xp.where(index >= 0, (value * poles.coordinates[index]) ** 2, 1.0)
@@ -261,15 +263,19 @@ def _roots(space: Namespace, poles: _Poles, origins: _Origins) -> Array:
     def residual(y: Array) -> tuple[Array, Array, Array]:
         """h(y), which grows through 0 at the root, its derivative, and what is rounding in it."""
         root, total, slope, size = _others(xp, poles, origins, y)
-        aim = xp.where(poles.update, target, target / root)
-        bend = xp.where(poles.update, 0.0, aim / root)
-        rest = origins.side * (aim - total)
-        measure = xp.where(pole, y * unit, y / target)
-        value = measure * xp.where(pole, rest, total) - 1.0
+        right_side = xp.where(poles.update, target, target / root)
+        right_side_slope = xp.where(poles.update, 0.0, right_side / root)
+        rest = origins.side * (right_side - total)
+        origin_weight = xp.where(pole, y * unit, y / target)
+        value = origin_weight * xp.where(pole, rest, total) - 1.0
         change = xp.where(
-            pole, unit * (rest + y * origins.size * (bend + slope)), (total + y * slope) / target
+            pole, unit * (rest + y * origins.size * (right_side_slope + slope)), (total + y * slope) / target
         )
-        return value, change, 2 * space.eps * (1 + measure * (size + xp.where(pole, abs(aim), 0.0)))
+        return (
+            value,
+            change,
+            2 * space.eps * (1 + origin_weight * (size + xp.where(pole, abs(right_side), 0.0))),
+        )
 
     def step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         low, high, y, done = state
@@ -282,7 +288,7 @@ def _roots(space: Namespace, poles: _Poles, origins: _Origins) -> Array:
         settled = (abs(value) <= rounding) | (ends[1] - ends[0] <= 1)
         return low, high, xp.where(done | settled, y, xp.where(inside, newton, half)), done | settled
 
-    first = _first(xp, poles, origins, unit)
+    first = _initial_guess(xp, poles, origins, unit)
     never = xp.zeros(first.shape, dtype=bool)
     state = (xp.zeros_like(first), origins.most, first, never)
     if xp is np:
@@ -291,17 +297,17 @@ def _roots(space: Namespace, poles: _Poles, origins: _Origins) -> Array:
             if state[3].all():
                 break
         return state[2]
-    going = lambda counted: ~counted[1][3].all() & (counted[0] < 2 * rounds)
-    return jax.lax.while_loop(going, lambda c: (c[0] + 1, step(c[1])), (0, state))[1][2]
+    unfinished = lambda counted: ~counted[1][3].all() & (counted[0] < 2 * rounds)
+    return jax.lax.while_loop(unfinished, lambda c: (c[0] + 1, step(c[1])), (0, state))[1][2]
 
 
-def _first(xp: Any, poles: _Poles, origins: _Origins, unit: Array) -> Array:
+def _initial_guess(xp: Any, poles: _Poles, origins: _Origins, unit: Array) -> Array:
     """The root of the equation with all else as it is at the origin, or the end of the bracket."""
     nearby = 0.0 * origins.most
     root, total, *_ = _others(xp, poles, origins, nearby)
     pole = origins.index >= 0
-    aim = xp.where(poles.update, poles.target, poles.target / xp.where(root > 0, root, 1.0))
-    guess = xp.where(pole, 1 / (unit * origins.side * (aim - total)), poles.target / total)
+    right_side = xp.where(poles.update, poles.target, poles.target / xp.where(root > 0, root, 1.0))
+    guess = xp.where(pole, 1 / (unit * origins.side * (right_side - total)), poles.target / total)
     return xp.where((guess > 0) & (guess < origins.most), guess, origins.most)
 
 

@@ -106,9 +106,9 @@ def _displacement(space: Namespace, sample: Sample, pull: float) -> Solution:
     largest = 1.0 if weights is None else float(weights.max())
     if largest == 0 or not np.isfinite(pull):  # an infinite pull: no row moves it
         refuse_infinite(space, sample.X)
-        still = np.zeros(sample.start.shape)
-        energy, rank = residual_sums(sample, still)[1], d if pull > 0 else 0
-        return Solution(still, rank, 1.0, energy, Method.NO_WEIGHT, 0, np.zeros(d), still)
+        zero = np.zeros(sample.start.shape)
+        energy, rank = residual_sums(sample, zero)[1], d if pull > 0 else 0
+        return Solution(zero, rank, 1.0, energy, Method.NO_WEIGHT, 0, np.zeros(d), zero)
     # All weights and the ridge times c is the same optimum: in these units the largest is about 1.
     root = _power_of_two(max(largest, pull) ** 0.5)
     unit = root * root
@@ -199,8 +199,8 @@ def from_sums(
     if not (residual > MIN_RESIDUAL_SHARE * before).all():
         residual = residual_sums(displacement)[1]
     rank = int(weighted.sum())
-    still = np.zeros(moment.shape)
-    return Solution(displacement, rank, factor.condition, residual, method, count, np.sqrt(squares), still)
+    zero = np.zeros(moment.shape)
+    return Solution(displacement, rank, factor.condition, residual, method, count, np.sqrt(squares), zero)
 
 
 def residual_sums(sample: Sample, displacement: Array) -> tuple[Array, ...]:
@@ -251,6 +251,6 @@ def _by_inner_products(sample: Sample, pull: float) -> Solution | None:
     misfit = (residual.T - (X @ displacement).T) * np.sqrt(weights)
     entries = np.maximum(largest_entries(namespace(), X), TINY)
     columns = entries * np.sqrt(weights @ (X / entries) ** 2)
-    energy, still = (misfit**2).sum(axis=-1), np.zeros(sample.start.shape)
+    energy, zero = (misfit**2).sum(axis=-1), np.zeros(sample.start.shape)
     method = Method.REFINED_INNER_PRODUCTS if count else Method.INNER_PRODUCTS
-    return Solution(displacement, len(A), factor.condition, energy, method, count, columns, still)
+    return Solution(displacement, len(A), factor.condition, energy, method, count, columns, zero)

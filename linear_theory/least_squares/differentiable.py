@@ -192,14 +192,14 @@ def _by_svd(space: Namespace, rows: Weighted, offset: Array, noise: Array) -> Di
     squares = (tall**2).sum(axis=0)
     scale = jnp.maximum(column_sizes(space, squares), noise)
     # A column of zeros gets a singular value that no other can have, so that it is nobody's part.
-    idle, apart = squares == 0, 2.0 * d**0.5
-    both = jnp.concatenate([tall / scale, apart * jnp.diag(idle.astype(space.dtype))])
+    zero_columns, apart = squares == 0, 2.0 * d**0.5
+    both = jnp.concatenate([tall / scale, apart * jnp.diag(zero_columns.astype(space.dtype))])
     left, sizes, right = jnp.linalg.svd(both, full_matrices=False)
     idle_sizes = sizes > 0.75 * apart
     sizes = jnp.where(idle_sizes, 0.0, sizes)
     kept = sizes > (n + d) * space.eps * jnp.maximum(jnp.max(sizes), 1.0)
-    right = jnp.where(idle[:, None] | idle_sizes, 0.0, right.T)
-    inverse = spectral_inverse(space, sizes, right, kept, scale, idle, power=1)
+    right = jnp.where(zero_columns[:, None] | idle_sizes, 0.0, right.T)
+    inverse = spectral_inverse(space, sizes, right, kept, scale, zero_columns, power=1)
     return (
         inverse,
         inverse.root @ (left[: len(tall)].T @ target),
@@ -228,12 +228,14 @@ def minimise_sums(space: Namespace, sums: Summed, energy: Array, count: Array, s
     matrix, squares = stop(gram + pull * xp.eye(d, dtype=space.dtype)), stop(xp.diagonal(gram))
     scale = column_sizes(space, xp.diagonal(matrix))
     # A column of zeros gets an eigenvalue that no other can have, so that it is nobody's part.
-    idle = xp.diagonal(matrix) == 0
-    values, vectors = xp.linalg.eigh(matrix / scale / scale[:, None] - xp.diag(idle.astype(space.dtype)))
-    vectors = xp.where(idle[:, None] | (values < -0.5), 0.0, vectors)
+    zero_columns = xp.diagonal(matrix) == 0
+    values, vectors = xp.linalg.eigh(
+        matrix / scale / scale[:, None] - xp.diag(zero_columns.astype(space.dtype))
+    )
+    vectors = xp.where(zero_columns[:, None] | (values < -0.5), 0.0, vectors)
     kept = values > d * space.eps * xp.maximum(values[-1], 0.0)
     inverse = spectral_inverse(
-        space, xp.sqrt(xp.where(kept, values, 0.0)), vectors, kept, scale, idle, power=2
+        space, xp.sqrt(xp.where(kept, values, 0.0)), vectors, kept, scale, zero_columns, power=2
     )
     displacement = inverse.root @ (inverse.root.T @ stop(moment))
     unknown = xp.isnan(matrix).any()  # what cannot be looked at: it has no rank, and no minimiser

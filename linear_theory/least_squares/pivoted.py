@@ -175,7 +175,7 @@ def minimise(sample: Sample, unit: float, pull: float) -> Solution:
         independent = np.concatenate([independent, root_pull * shortest.along(np.eye(rank))])
     inverse, condition = _full_rank(independent)
 
-    def closest(missing: Array, moved: Array | float = 0.0) -> Array:
+    def closest_step(missing: Array, moved: Array | float = 0.0) -> Array:
         """δ for what is missing in the rows, and by which the ridge pulls back what has moved so far."""
         if pull > 0:
             back = -root_pull * shortest.within(moved + np.zeros((d, missing.shape[1])))
@@ -183,10 +183,10 @@ def minimise(sample: Sample, unit: float, pull: float) -> Solution:
         return np.ldexp(shortest.of(inverse(missing)), shift[:, None])
 
     if pull == 0 and len(rows) == rank:
-        scaled, count = refined(rows, right, closest)
+        scaled, count = refined(rows, right, closest_step)
     else:  # not all can be met, and one correction is all that helps
-        scaled, count = closest(right), 1
-        scaled = scaled + closest(right - rows @ scaled, np.ldexp(scaled, -shift[:, None]))
+        scaled, count = closest_step(right), 1
+        scaled = scaled + closest_step(right - rows @ scaled, np.ldexp(scaled, -shift[:, None]))
     displacement = np.ldexp(scaled, -shift[:, None])
     misfit = (residual - sample.X @ displacement) * roots[:, None]
     energy, still = (misfit**2).sum(axis=0).reshape(sample.y.shape[1:])[()], np.zeros(sample.start.shape)
@@ -296,10 +296,10 @@ class Shortest(NamedTuple):
         powers = shift[others][None, :] - shift[basic][:, None]
         mantissa, exponent = np.frexp(combination)
         height = np.where(combination != 0, exponent + powers, -(2**30))
-        lift = np.maximum(height.max(axis=1), 0)
-        system[basic, np.arange(rank)] = np.ldexp(1.0, -lift)
-        system[others] = np.ldexp(mantissa, np.maximum(exponent + powers - lift[:, None], -2000)).T
-        return cls(basic, -(basic_shift[basic] + lift), system, qr(system))
+        row_exponent = np.maximum(height.max(axis=1), 0)
+        system[basic, np.arange(rank)] = np.ldexp(1.0, -row_exponent)
+        system[others] = np.ldexp(mantissa, np.maximum(exponent + powers - row_exponent[:, None], -2000)).T
+        return cls(basic, -(basic_shift[basic] + row_exponent), system, qr(system))
 
     def _reflected(self, right: Array) -> Array:
         """R⁻ᵀright."""

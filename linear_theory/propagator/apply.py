@@ -18,7 +18,7 @@ from scipy.special import factorial
 
 from ..arrays import Array, namespace
 from ..covariance import Covariance, RankOneDowndate
-from ..covariance.dense import beside
+from ..covariance.dense import with_one_more_dimension
 from ..covariance.spectrum import Spectrum
 from ..covariance.subspace import InvariantSubspace, accept_any, converged
 from ..trees import pytree
@@ -167,7 +167,9 @@ def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
         # One more dimension stands for the complement: φ[x, rest] of each x is an entry of a first derivative there.
         m, rest = start.shape[0], scale * reach.rest
         into = jnp.zeros((m + 1, m + 1), dtype=start.dtype).at[:m, m].set(start)
-        leaving = derivative(kernel, scale, beside(reach.covariance, reach.rest), (into,))[:m, m]
+        leaving = derivative(kernel, scale, with_one_more_dimension(reach.covariance, reach.rest), (into,))[
+            :m, m
+        ]
         _, image = jax.jvp(lambda c: scale * c.apply(reach.embed(leaving)), (covariance,), (tangents[2],))
         _, d_vector = jax.jvp(_vector_or_direction, (covariance, vector), tangents[2:4])
         outside = reach.outside(image + kernel.value(rest[None]) * d_vector)

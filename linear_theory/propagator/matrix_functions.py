@@ -170,16 +170,16 @@ def _bind(shape: _Signature, operands: Sequence[Array]) -> Array:
 
 def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, shape: _Signature) -> tuple[Array, Any]:
     known, own = len(primals) - shape.order, len(jax.tree.leaves(_parts(shape, primals)[0]))
-    if any(_moves(t) for t in tangents[:own]):
+    if any(_is_nonzero_tangent(t) for t in tangents[:own]):
         refuse("the parameters of a function of a matrix")
     terms = []
     d_scale, tangent_of_covariance = tangents[own], tangents[own + 1 : known]
-    if _moves(d_scale):
+    if _is_nonzero_tangent(d_scale):
         flags = [level[own] is not None for level in shape.axes]
         sizes = iter(d_scale.shape)
         spread = d_scale.reshape([next(sizes) if flag else 1 for flag in flags] + [1, 1])
         terms.append(spread * _bind(shape._replace(own=shape.own + 1), primals))
-    if any(_moves(t) for t in tangent_of_covariance):
+    if any(_is_nonzero_tangent(t) for t in tangent_of_covariance):
         change, mapped = _matrix_change(shape, own + 1, primals[:known], tangent_of_covariance)
         axes = tuple((*level, axis) for level, axis in zip(shape.axes, mapped, strict=True))
         more = shape._replace(order=shape.order + 1, axes=axes)
@@ -188,7 +188,7 @@ def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, shape: _Signature
         terms.append(_bind(more._replace(axes=scaled_axes), (*primals, scaled)))
         if shape.own:
             terms.append(shape.own * _bind(more._replace(own=shape.own - 1), (*primals, change)))
-    moving = [at for at in range(known, len(primals)) if _moves(tangents[at])]
+    moving = [at for at in range(known, len(primals)) if _is_nonzero_tangent(tangents[at])]
     terms += [_bind(shape, (*primals[:at], tangents[at], *primals[at + 1 :])) for at in moving]
     value = _bind(shape, primals)
     return value, sum(terms, jnp.zeros_like(value))
@@ -207,7 +207,7 @@ def _scaled(
     return function(scale, change), tuple(levels)
 
 
-def _moves(tangent: Any) -> bool:
+def _is_nonzero_tangent(tangent: Any) -> bool:
     return type(tangent) is not ad.Zero and tangent.dtype != jax.dtypes.float0
 
 
@@ -248,9 +248,9 @@ def _transpose(cotangent: Any, *operands: Any, shape: _Signature) -> list[Any]:
 
 def _batch(operands: Sequence[Array], dims: Sequence[Any], *, shape: _Signature) -> tuple[Array, int]:
     mapped = [dim is not None for dim in dims]
-    fronted = [jnp.moveaxis(a, d, 0) if m else a for a, d, m in zip(operands, dims, mapped, strict=True)]
+    batch_first = [jnp.moveaxis(a, d, 0) if m else a for a, d, m in zip(operands, dims, mapped, strict=True)]
     axes = (tuple(0 if m else None for m in mapped), *shape.axes)
-    return _bind(shape._replace(axes=axes), fronted), 0
+    return _bind(shape._replace(axes=axes), batch_first), 0
 
 
 _compiled = jax.jit(_batched, static_argnums=0)
