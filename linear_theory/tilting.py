@@ -208,14 +208,14 @@ class WeightedMoments:
     """The weighted population: everything gradient descent sees of it.
 
     ``mass`` m₀; ``covariance`` Σ'/m₀, weighted along e/``unit``, the unit a power of two near e's largest entry;
-    ``moved`` κ and ``stays`` 1 − κ: where descent ends, θ* − κe.
+    ``kappa`` κ and ``one_minus_kappa``: where descent ends, θ* − κe.
     """
 
     mass: Array
     covariance: RankOneDowndate
     unit: Array
-    moved: Array
-    stays: Array
+    kappa: Array
+    one_minus_kappa: Array
 
 
 def weighted_moments(problem: FineTuningProblem, temperature: float | Array | WeightRule) -> WeightedMoments:
@@ -232,8 +232,8 @@ def weighted_moments(problem: FineTuningProblem, temperature: float | Array | We
         mass=tilt.mass,
         covariance=RankOneDowndate(problem.target_operator, problem.shift / unit, ratio),
         unit=unit,
-        moved=quotient(space, tilt.ratio, ratio, 1.0),
-        stays=quotient(space, of_noise * tilt.deficit, ratio, 0.0),
+        kappa=quotient(space, tilt.ratio, ratio, 1.0),
+        one_minus_kappa=quotient(space, of_noise * tilt.deficit, ratio, 0.0),
     )
 
 
@@ -325,7 +325,7 @@ def displacement(problem: FineTuningProblem, temperature: float | Array | Weight
     >>> print(f"{lt.displacement(lt.paper_problem(0.6, noise_variance=0.5), 2.0):.4f}")  # 2/(2 + 1)
     0.6667
     """
-    return weighted_moments(problem, temperature).moved[()]
+    return weighted_moments(problem, temperature).kappa[()]
 
 
 def weighted_covariance(problem: FineTuningProblem, temperature: float | Array | WeightRule) -> Any:

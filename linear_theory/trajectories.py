@@ -25,8 +25,9 @@ __all__ = ["fixed_point", "gradient_flow", "iterate", "stable_learning_rate"]
 
 
 def _path(problem: FineTuningProblem, moments: WeightedMoments, kernel: Power | Decay, scale: Array) -> Array:
+    """θ̃* + (1 − κ)e + κ φ(scale·Σ'/μ)e."""
     remaining = moments.unit * propagate(kernel, scale, moments.covariance)
-    return problem.target + moments.stays * problem.shift + moments.moved * remaining
+    return problem.target + moments.one_minus_kappa * problem.shift + moments.kappa * remaining
 
 
 def iterate(
@@ -183,7 +184,7 @@ def gradient_flow(
     limit = space.xp.isinf(time)  # whatever the mass, and without a derivative
     with np.errstate(over="ignore"):
         rate = space.xp.where(limit, 1.0, 2 * moments.mass * space.xp.where(limit, 1.0, time))
-    # A time of which no product is a float any more has still not been long in a null space.
+    # An infinite product would make ∞·0 of an eigenvalue 0, along which nothing moves however long.
     rate = space.xp.minimum(rate, float(jnp.finfo(space.dtype).max))
     return _path(problem, moments, Decay(limit), rate)
 

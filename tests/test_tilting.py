@@ -321,8 +321,8 @@ def test_convergence_under_any_rule_is_averaging(problem, rule, unit):
     delta = (v - e @ moments.covariance.dense() @ e) * s2 / v**2
     omega = problem.noise_variance * delta / (s2 - delta * v)
     loss = condition(problem) * s2 / v * (1 + s2 / (s2 - delta * v))
-    assert near(moments.stays, omega, loss, 1.0)
-    assert near(moments.stays + moments.moved, 1.0)
+    assert near(moments.one_minus_kappa, omega, loss, 1.0)
+    assert near(moments.one_minus_kappa + moments.kappa, 1.0)
 
 
 def test_extreme_temperatures_pass_in_silence():

@@ -109,7 +109,7 @@ class Operator:
         size = _length(vector)
         start = (
             vector / size if size > 0 else np.eye(1, self.dim)[0]
-        )  # nothing reaches nothing, from anywhere
+        )  # the path of no vector is 0, whatever space it is taken in
         rows, diagonal, off_diagonal = [start], [], []
         most = min(self.dim, MAX_PRODUCTS)
         while True:

@@ -291,7 +291,7 @@ def _predicted(m: Measured) -> dict[str, float]:
     predicted = {
         "mean weight": float(moments.mass),
         "curvature left along the shift": _ratio(float(m.shift @ curvature @ m.shift), along),
-        "way to the new optimum, κ": float(moments.moved),
+        "way to the new optimum, κ": float(moments.kappa),
         "half-life of the slowest, steps": float(steps_to_halve(moving).max()),
     }
     try:

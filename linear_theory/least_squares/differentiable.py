@@ -191,7 +191,7 @@ def _by_svd(space: Namespace, rows: Weighted, offset: Array, noise: Array) -> Di
     target = jnp.concatenate([target, -jnp.sqrt(pull) * offset])
     squares = (tall**2).sum(axis=0)
     scale = jnp.maximum(column_sizes(space, squares), noise)
-    # A column of zeros gets a singular value that no other can have, so that it is nobody's part.
+    # A column of zeros gets a singular value that no other can have, so that no other vector has a part in it.
     zero_columns, apart = squares == 0, 2.0 * d**0.5
     both = jnp.concatenate([tall / scale, apart * jnp.diag(zero_columns.astype(space.dtype))])
     left, sizes, right = jnp.linalg.svd(both, full_matrices=False)
@@ -227,7 +227,7 @@ def minimise_sums(space: Namespace, sums: Summed, energy: Array, count: Array, s
     stop = jax.lax.stop_gradient if xp is jnp else lambda value: value
     matrix, squares = stop(gram + pull * xp.eye(d, dtype=space.dtype)), stop(xp.diagonal(gram))
     scale = column_sizes(space, xp.diagonal(matrix))
-    # A column of zeros gets an eigenvalue that no other can have, so that it is nobody's part.
+    # A column of zeros gets an eigenvalue that no other can have, so that no other vector has a part in it.
     zero_columns = xp.diagonal(matrix) == 0
     values, vectors = xp.linalg.eigh(
         matrix / scale / scale[:, None] - xp.diag(zero_columns.astype(space.dtype))

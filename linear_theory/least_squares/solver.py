@@ -80,8 +80,9 @@ def solve(
     in; ``Solution.error_bound`` states each. Where the start is so far away that its rounding costs digits, the
     residual is taken anew from where the first solution ended, and solved for again.
 
-    In JAX the rank is that of √w·X, and the QR is an SVD, stable column by column and not row by row: θ has the digits
-    of its largest entry in equilibrated coordinates, and a small column's entry of the closest minimiser may have none.
+    In JAX the rank is that of √w·X, and an SVD, stable by columns and not by rows, takes the place of QR: θ has the
+    digits of its largest entry in equilibrated coordinates, and a small column's entry of the closest minimiser may
+    have none.
     A row is rounding where its √w is below ε times the heaviest's, weights 1e-32 apart (1e-14 in float32): at
     temperatures as low as that θ stays at the start along what only such rows determine, and ``rank`` does not count
     it. NumPy arrays have neither limit. The derivative is the implicit function theorem's, of any order, never

@@ -94,7 +94,7 @@ def _polynomial_difference(coefficients: Array, points: list[Array]) -> Array:
 
 
 class _Signature(NamedTuple):
-    """What Fₙ is taken of, besides numbers: static, so that JAX can compare it."""
+    """What Dₙ is taken of, besides numbers: static, so that JAX can compare it."""
 
     structure: Any  # of ((kernel, basis), scale, covariance)
     order: int  # the number of directions that are operands
