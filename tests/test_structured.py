@@ -233,7 +233,7 @@ def test_a_krylov_space_takes_few_products():
 
 
 def test_an_unsettled_krylov_space_is_an_error(monkeypatch):
-    monkeypatch.setattr("linear_theory.covariance.operator.MOST", 64)
+    monkeypatch.setattr("linear_theory.covariance.operator.MAX_PRODUCTS", 64)
     values = np.geomspace(1e-9, 1, 3000)
     problem = lt.FineTuningProblem(np.ones(3000), np.zeros(3000), Operator(lambda v: values * v, 3000))
     with pytest.raises(lt.InvalidValueError, match="not settled after 64 products"):
