@@ -123,9 +123,7 @@ def sgd_stability_limit(
     _refuse_unsuited(problem, rule)
     matrix, shift, unit, beyond_dim, beyond = _reduced_problem(space, problem)
     m = shift.shape[0]
-    mass1, first = sample_moments(space, problem, rule, matrix, shift)
-    square = squared(rule, problem.residual_variance, space)
-    mass2, second = sample_moments(space, problem, square, matrix, shift)
+    (mass1, first), (mass2, second) = _both_moments(space, problem, rule, matrix, shift)
     first, second = first[:m, :m], second[:m, :m]
 
     def drift(state: Moments) -> Moments:
@@ -204,6 +202,14 @@ def _reduced_problem(
     return matrix / unit / unit, reach.coordinates * unit, unit, beyond_dim, beyond / unit / unit
 
 
+def _both_moments(
+    space: Namespace, problem: FineTuningProblem, rule: WeightRule, matrix: Array, shift: Array
+) -> list[tuple[Array, Array]]:
+    """(μ₁, C₁) and (μ₂, C₂): mass and covariance of z under w and under w²."""
+    rules = rule, squared(rule, problem.residual_variance, space)
+    return [sample_moments(space, problem, each, matrix, shift) for each in rules]
+
+
 class Moments(NamedTuple):
     """E[u uᵀ] in the reach of (Σ̃, e) and u's last entry, (m+1, m+1); its one eigenvalue in all other directions."""
 
@@ -220,9 +226,7 @@ def _errors(
     with np.errstate(over="ignore"):  # a step so long that the error does, too
         eta = learning_rate * unit * unit
     m = shift.shape[0]
-    mass1, first = sample_moments(space, problem, rule, matrix, shift)
-    square = squared(rule, problem.residual_variance, space)
-    mass2, second = sample_moments(space, problem, square, matrix, shift)
+    (mass1, first), (mass2, second) = _both_moments(space, problem, rule, matrix, shift)
     free = xp.asarray(np.eye(m + 1)[:, :m], dtype=space.dtype)  # of z = (x, ξ), x; Π is free freeᵀ
 
     def step(state: Moments) -> Moments:

@@ -226,7 +226,7 @@ def weighted_moments(problem: FineTuningProblem, temperature: float | Array | We
     v, noise = problem.shift_variance, space.array(problem.noise_variance)
     tilt = gaussian_tilt(rule, v + noise, space)
     of_noise = share(space, noise, v, 0.0)  # σ²/s²
-    ratio = of_noise + share(space, v, noise, 1.0) * tilt.ratio  # D/s²
+    ratio = _kept_along_shift(space, v, noise, tilt)
     unit = binary_unit(space, problem.shift)
     return WeightedMoments(
         mass=tilt.mass,
@@ -235,6 +235,11 @@ def weighted_moments(problem: FineTuningProblem, temperature: float | Array | We
         kappa=quotient(space, tilt.ratio, ratio, 1.0),
         one_minus_kappa=quotient(space, of_noise * tilt.deficit, ratio, 0.0),
     )
+
+
+def _kept_along_shift(space: Namespace, v: Array, noise: Array, tilt: ResidualTilt) -> Array:
+    """D/s² = (σ² + v h)/s², the share of its variance along the shift that x keeps."""
+    return share(space, noise, v, 0.0) + share(space, v, noise, 1.0) * tilt.ratio
 
 
 def sample_moments(
@@ -256,7 +261,7 @@ def sample_moments(
     signal, own = share(space, v, noise, 0.0), share(space, noise, v, 0.0)
     tilt = gaussian_tilt(rule, variance, space)
     image = matrix @ shift
-    inner = RankOneDowndate(Dense(matrix), shift, own + share(space, v, noise, 1.0) * tilt.ratio).dense()
+    inner = RankOneDowndate(Dense(matrix), shift, _kept_along_shift(space, v, noise, tilt)).dense()
     cross = (tilt.deficit * own * image)[:, None]
     last = (noise * (tilt.ratio + tilt.deficit * signal))[None, None]
     rows = xp.concatenate([inner, cross], axis=1), xp.concatenate([cross.T, last], axis=1)

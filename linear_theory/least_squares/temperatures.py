@@ -387,7 +387,7 @@ class SharedTemperatures:
             self.weightings += k - known
             coefficients, _ = nodes.combine(k, self.grid.rates)
             displacement = self._solved(sums, coefficients)
-            errors.append(self._measured(nodes, sums, displacement))
+            errors.append(self._measured(nodes, sums, coefficients, displacement))
             if 2 * errors[-1] <= self.accuracy:
                 self.error = 2 * errors[-1]
                 return displacement, sums.mass @ coefficients / len(self.excess)
@@ -423,7 +423,7 @@ class SharedTemperatures:
                 displacement[t] = self.whitening @ factor.solve(moment)
         return displacement
 
-    def _measured(self, nodes: Nodes, sums: Sums, displacement: Array) -> float:
+    def _measured(self, nodes: Nodes, sums: Sums, coefficients: Array, displacement: Array) -> float:
         """The largest ‖H⁻¹∇‖/‖δ‖ at a few of the temperatures: where the sample's rows say that it is largest."""
         rates, pulls = self.grid
         moved = np.flatnonzero(np.nan_to_num(np.abs(displacement).max(axis=1)) > 0)
@@ -431,30 +431,32 @@ class SharedTemperatures:
             return 0.0 if np.isfinite(displacement).any() else math.inf
         moved = moved[np.argsort(rates[moved])]
         slopes = np.concatenate(
-            [self._slopes(nodes, len(sums.mass), part, displacement) for part in _batches(moved, GRAM_BATCH)]
+            [self._slopes(nodes, coefficients, part, displacement) for part in _batches(moved, GRAM_BATCH)]
         )
-        expected = self._errors(nodes, sums, moved, slopes, displacement)
+        expected = self._errors(sums, coefficients, moved, slopes, displacement)
         parts = np.array_split(np.arange(len(moved)), min(CHECKS, len(moved)))
         chosen = moved[[part[expected[part].argmax()] for part in parts]]
         moments = self._moments(displacement[chosen], rates[chosen])
         slopes = moments - pulls[chosen, None] * displacement[chosen]
-        return float(self._errors(nodes, sums, chosen, slopes, displacement).max())
+        return float(self._errors(sums, coefficients, chosen, slopes, displacement).max())
 
-    def _errors(self, nodes: Nodes, sums: Sums, chosen: Array, slopes: Array, displacement: Array) -> Array:
+    def _errors(
+        self, sums: Sums, coefficients: Array, chosen: Array, slopes: Array, displacement: Array
+    ) -> Array:
         """‖H⁻¹∇‖/‖δ‖ at the chosen temperatures."""
-        coefficients, _ = nodes.combine(len(sums.mass), self.grid.rates[chosen])
         errors = np.empty(len(chosen))
-        parts = sums.factors(coefficients, self.grid.pulls[chosen], self.metric)
+        parts = sums.factors(coefficients[:, chosen], self.grid.pulls[chosen], self.metric)
         for j, (t, slope, (factor, _)) in enumerate(zip(chosen, slopes, parts, strict=True)):
             assert factor is not None  # it gave this displacement
             change = self.whitening @ factor.solve(self.whitening.T @ slope)
             errors[j] = _ratio(change, displacement[t])
         return errors
 
-    def _slopes(self, nodes: Nodes, k: int, chosen: Array, displacement: Array) -> Array:
+    def _slopes(self, nodes: Nodes, coefficients: Array, chosen: Array, displacement: Array) -> Array:
         """XᵀE(r − Xδ) (C, d) over the sample's rows, E what their weights are off by at each temperature."""
         rates, X = self.grid.rates[chosen], self.X[nodes.rows]
-        given = np.exp(-np.outer(nodes.sample, nodes.rates[:k])) @ nodes.combine(k, rates)[0]
+        weights = np.exp(-np.outer(nodes.sample, nodes.rates[: len(coefficients)]))
+        given = weights @ coefficients[:, chosen]
         excess = (given - np.exp(-np.outer(nodes.sample, rates))) * nodes.stands_for[:, None]
         return (excess * (self.residual[nodes.rows, None] - X @ displacement[chosen].T)).T @ X
 
