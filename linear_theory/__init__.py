@@ -13,7 +13,6 @@ Examples
 """
 
 from . import covariance, descent, streaming, weights
-from .averaging import best_average_weight, best_model_average, gap_closed, joint_optimum, model_average
 from .choice import EarlyStop, best_early_stop
 from .descent import Path, descend
 from .diagnosis import Diagnosis, diagnose
@@ -21,17 +20,29 @@ from .errors import DivergenceError, InvalidTypeError, InvalidValueError, Linear
 from .least_squares import NormalEquations, Solution, TemperaturePath, solve, temperature_path
 from .linearization import Linearization, linearize
 from .problem import FineTuningProblem, paper_problem
-from .reparametrization import squared_mass, stall_parameter, stall_temperature
-from .risk import hard_sample_error, pretrain_error, target_error, total_error
+from .risk import (
+    best_average_weight,
+    best_model_average,
+    gap_closed,
+    hard_sample_error,
+    joint_optimum,
+    model_average,
+    pretrain_error,
+    target_error,
+    total_error,
+)
 from .sgd import sgd_error, sgd_stability_limit
 from .stalling import Stall, stall
 from .theorems import (
     closed_form,
     half_life,
     model_average_weight,
+    squared_mass,
     stall_approximation,
     stall_direction,
+    stall_parameter,
     stall_spectrum,
+    stall_temperature,
 )
 from .tilting import (
     ResidualTilt,

@@ -8,13 +8,23 @@ from typing import Any
 import jax
 import numpy as np
 
-from .arrays import Array, Namespace, bounded, finite, namespace, numeric, require, shaped, whole_or_nan
+from .arrays import (
+    Array,
+    Namespace,
+    binary_unit,
+    bounded,
+    finite,
+    namespace,
+    numeric,
+    require,
+    shaped,
+    whole_or_nan,
+)
 from .covariance import Covariance, IdentityPlusLowRank, Operator, as_covariance, checked_covariance
 from .covariance.operator import checked_dim
 from .errors import InvalidTypeError, reject, short
-from .tables import same_labels
+from .reading import same_labels
 from .trees import is_concrete, pytree
-from .units import binary_unit
 
 __all__ = ["FineTuningProblem", "paper_problem"]
 

@@ -1,4 +1,4 @@
-"""What each parameter costs on the two tasks: the errors (4), and that of the hard samples."""
+"""What a parameter costs on the two tasks, eq. (4), and what costs least on both: averages (16), (17), the optimum."""
 
 from __future__ import annotations
 
@@ -6,12 +6,36 @@ import math
 
 import numpy as np
 
-from .arrays import Array, Namespace, bounded, finite, namespace, quotient, require, shaped
-from .covariance import Covariance
+from .arrays import (
+    Array,
+    Namespace,
+    binary_unit,
+    bounded,
+    finite,
+    in_units,
+    namespace,
+    quotient,
+    require,
+    shaped,
+    share,
+)
+from .covariance import Covariance, Operator, total
+from .covariance.subspace import accept_any
 from .errors import reject
-from .problem import FineTuningProblem, checked_problem
+from .problem import FineTuningProblem, checked_problem, quadratic_above_rounding
+from .propagator.apply import Inverse, invariant_subspace, propagate
 
-__all__ = ["hard_sample_error", "pretrain_error", "target_error", "total_error"]
+__all__ = [
+    "best_average_weight",
+    "best_model_average",
+    "gap_closed",
+    "hard_sample_error",
+    "joint_optimum",
+    "model_average",
+    "pretrain_error",
+    "target_error",
+    "total_error",
+]
 
 
 def checked_parameters(
@@ -145,3 +169,155 @@ def hard_sample_error(problem: FineTuningProblem, theta: Array, fraction: float 
         explained = quotient(space, aligned, variance, 0.0) * aligned
         error = problem.target_operator.quadratic(u) + _hardness_excess(space, fraction) * explained
     return representable(space, theta, error)
+
+
+def model_average(problem: FineTuningProblem, omega: float | Array) -> Array:
+    """θ_avg(ω) = ωθ* + (1−ω)θ̃*, eq. (16); ω finite, a number or (m,) → (d,) or (m, d).
+
+    Any other ω raises InvalidValueError or InvalidTypeError (NaN under JAX tracing).
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> print(lt.model_average(lt.paper_problem(0.6), [1.0, 0.75, 0.0]).tolist())
+    [[1.0, 0.0], [0.75, 0.0], [0.0, 0.0]]
+    """
+    space = namespace(problem, omega)
+    problem = checked_problem(space, problem)
+    weight = finite(space, "omega", omega, ndim=(0, 1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        average = problem.target + weight[..., None] * problem.shift
+    remedy = "is so large that the average is beyond the largest float"
+    return require(space, "omega", average, space.xp.isfinite(average), remedy, omega)
+
+
+def best_average_weight(problem: FineTuningProblem) -> Array:
+    """ω = A/(A+B), the share of θ* in the best model average (Lemma F.4), a float.
+
+    err_tot(θ_avg(ω)) = (1−ω)² eᵀΣe + ω² eᵀΣ̃e, minimal at A/(A+B) with A = ēᵀΣē, B = ēᵀΣ̃ē on *unit*
+    vectors. Where both vanish every ω is optimal, and 1 (do nothing) is returned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6, pretrain_covariance=np.diag([3.0, 1.0]))
+    >>> print(f"{lt.best_average_weight(problem):.4f}")  # A = 3, B = 1
+    0.7500
+    """
+    space = namespace(problem)
+    problem = checked_problem(space, problem)
+    e = problem.shift / binary_unit(space, problem.shift)
+    a, b = (
+        quadratic_above_rounding(space, A, e) for A in (problem.pretrain_operator, problem.target_operator)
+    )
+    return share(space, a, b, 1.0)[()]
+
+
+def best_model_average(problem: FineTuningProblem) -> Array:
+    """The best θ_avg, eq. (17), shape (d,): its total error is ‖e‖² AB/(A+B).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6, pretrain_covariance=np.diag([3.0, 1.0]))
+    >>> best = lt.best_model_average(problem)
+    >>> print(lt.total_error(problem, [problem.pretrained, best, problem.target]))  # below both ends
+    [1.   0.75 3.  ]
+    """
+    return model_average(problem, best_average_weight(problem))
+
+
+def joint_optimum(problem: FineTuningProblem) -> Array:
+    """θ_joint = (Σ+Σ̃)⁻¹(Σθ* + Σ̃θ̃*), shape (d,): the oracle that no method beats on err_tot (T7).
+
+    Raises
+    ------
+    InvalidValueError
+        If Σ + Σ̃ is singular to rounding, for then the optimum is not unique (of operators, only the directions
+        that Σe reaches are seen). NaN under tracing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6, pretrain_covariance=np.diag([3.0, 1.0]))
+    >>> print(f"{lt.total_error(problem, lt.best_model_average(problem)):.4f}")
+    0.7500
+    >>> print(f"{lt.total_error(problem, lt.joint_optimum(problem)):.4f}")  # the oracle
+    0.6440
+    """
+    space = namespace(problem)
+    problem = checked_problem(space, problem)
+    unit = binary_unit(space, problem.shift)
+    pull = problem.pretrain_operator.apply(problem.shift / unit)
+    strength = binary_unit(space, pull)
+    return problem.target + in_units(space, _solved(space, problem, pull / strength), strength, unit)
+
+
+def _solved(space: Namespace, problem: FineTuningProblem, pull: Array) -> Array:
+    """(Σ+Σ̃)⁻¹ of a vector."""
+    both = total(problem.pretrain_operator, problem.target_operator)
+    one = space.array(1.0)
+    reach = invariant_subspace(Inverse(), one, both, pull)
+    smallest = space.xp.min(reach.covariance.eigh()[0])
+    pull = require(
+        space,
+        "pretrain_covariance + target_covariance",
+        pull,
+        (smallest > 0) & (True if reach.rest is None else reach.rest > 0),
+        "is singular, so the joint optimum is not unique; project the problem onto its range",
+        both,
+    )
+    return propagate(Inverse(), one, both, pull)
+
+
+def gap_closed(problem: FineTuningProblem, theta: Array) -> Array:
+    """The share of the gap between the best average and the oracle that θ closes; (…, d) → (…).
+
+    1 is the oracle, 0 the best average, negative is worse than averaging. With the pull p(θ) = Σ(θ−θ*) + Σ̃(θ−θ̃*),
+    half the gradient of err_tot, the gap is ⟨p, (Σ+Σ̃)⁻¹p⟩ at p = p(θ_avg), and what θ closes of it
+    ⟨p + p(θ), θ_avg − θ⟩: no two errors are subtracted. NaN where there is no gap (Σe ∥ Σ̃e: averaging *is* the
+    oracle there), that is where p is not more than the rounding of its two terms. Errors as
+    in :func:`pretrain_error` and :func:`joint_optimum`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.9, pretrain_covariance=np.array([[1.5, -1.3], [-1.3, 5.0]]))
+    >>> flow = lt.iterate(problem, [1, 8, 32], temperature=0.25)
+    >>> print(lt.gap_closed(problem, flow).round(2))  # too soon, in time, too late
+    [-0.42  0.89 -2.81]
+    """
+    space, problem, theta = checked_parameters(problem, theta)
+    unit = binary_unit(space, problem.shift)  # of θ; the share has none
+    e, from_start, from_target = (
+        x / unit for x in (problem.shift, theta - problem.pretrained, theta - problem.target)
+    )
+    pretrain, target = problem.pretrain_operator, problem.target_operator
+    a, b = quadratic_above_rounding(space, pretrain, e), quadratic_above_rounding(space, target, e)
+    stays, moves = share(space, a, b, 1.0), share(space, b, a, 0.0)  # ω and 1 − ω, each with its digits
+    pull = stays * target.apply(e) - moves * pretrain.apply(e)
+    rounding = _rounding(space, target, e) * stays + _rounding(space, pretrain, e) * moves
+    strength = binary_unit(space, pull)
+    pull = pull / strength
+    none = space.xp.sqrt(pull @ pull) * strength <= rounding
+    gap = pull @ (_solved(space, problem, pull) * strength)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        both = pull + (pretrain.apply(from_start) + target.apply(from_target)) / strength
+        way = space.xp.where(stays > 0.5, -moves * e - from_start, stays * e - from_target)  # θ_avg − θ
+        found = (both * way).sum(axis=-1) / space.xp.where(none, 1.0, gap)
+    remedy = "is so far away that what it closes is beyond the largest float; pass nearer parameters"
+    found = require(space, "theta", found, space.xp.isfinite(found) | none, remedy, theta)
+    return space.xp.where(none, math.nan, found)[()]
+
+
+def _rounding(space: Namespace, covariance: Covariance, vector: Array) -> Array:
+    """What rounding, of the covariance's entries too, may make of a product Av that is 0: 8·d·eps·‖A‖‖v‖."""
+    size = covariance.ceiling
+    if isinstance(covariance, Operator):  # 16 products in a random direction see nearly all of ‖A‖
+        anywhere = np.random.default_rng(0).standard_normal(covariance.dim)
+        size = covariance.reach(anywhere, accept_any).covariance.ceiling
+    return 8 * covariance.dim * space.eps * size * space.xp.sqrt(vector @ vector)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from .arrays import Array, Namespace, namespace, positive
+from .arrays import Array, Namespace, binary_unit, namespace, positive
 from .covariance import Operator
 from .covariance.spectrum import eigenbasis
 from .covariance.subspace import accept_any
@@ -17,10 +17,9 @@ from .errors import InvalidTypeError, InvalidValueError
 from .problem import FineTuningProblem, checked_problem
 from .propagator.matrix_functions import differentiable_once
 from .propagator.powers import count_steps
-from .rules import KLDRO, Flow, Uniform, WeightRule, as_rule
 from .tilting import sample_moments, squared
 from .trees import is_traced
-from .units import binary_unit
+from .weights import KLDRO, Flow, Uniform, WeightRule, as_rule
 
 __all__ = ["sgd_error", "sgd_stability_limit"]
 

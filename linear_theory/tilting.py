@@ -22,14 +22,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .arrays import Array, Namespace, bounded, namespace, quotient, require
+from .arrays import Array, Namespace, binary_unit, bounded, namespace, quotient, require, share
 from .covariance import Dense, IdentityPlusLowRank, Operator, RankOneDowndate
 from .covariance.low_rank import WeightedLowRank
 from .errors import InvalidTypeError
 from .problem import FineTuningProblem, checked_problem
-from .rules import KLDRO, Flow, HardThreshold, Uniform, WeightRule, as_rule, parameter
 from .trees import pytree
-from .units import binary_unit, share
+from .weights import KLDRO, Flow, HardThreshold, Uniform, WeightRule, as_rule, parameter
 
 __all__ = [
     "ResidualTilt",

@@ -12,8 +12,7 @@ import numpy as np
 import linear_theory as lt
 from linear_theory.arrays import namespace
 from linear_theory.covariance import Dense, IdentityPlusLowRank, as_covariance, checked_covariance
-from linear_theory.losses import checked_log_weights
-from linear_theory.weights import KLDRO, Flow, HardThreshold, Uniform, as_rule
+from linear_theory.weights import KLDRO, Flow, HardThreshold, Uniform, as_rule, checked_log_weights
 from tests.test_bad_input import TABLE
 
 ANY = np.array([1.0, 2.0])

@@ -20,8 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, Namespace, namespace
-from ..units import binary_unit
+from ..arrays import Array, Namespace, binary_unit, namespace
 
 __all__ = ["Spectrum", "downdated_spectrum", "eigenbasis", "rank_cutoff", "separated", "spectrum"]
 

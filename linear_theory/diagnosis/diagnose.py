@@ -16,13 +16,12 @@ from ..covariance import Dense, checked_covariance
 from ..errors import InvalidTypeError, reject, short
 from ..least_squares import Solution, checked_sample, solve
 from ..least_squares.rows import checked_scale, largest_entries, refuse_infinite, without_rounding
-from ..losses import checked_log_weights
 from ..propagator.powers import steps_to_halve
+from ..reading import same_labels, same_rows
 from ..risk import pretrain_error, target_error
 from ..sharding import on_automatic_mesh
-from ..tables import same_labels, same_rows
 from ..trees import is_concrete, pytree
-from ..weights import as_rule
+from ..weights import as_rule, checked_log_weights
 from .checks import Check, run_checks
 from .columns import warn_of_weights
 from .comparison import Comparison

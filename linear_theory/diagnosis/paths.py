@@ -9,13 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arrays import Array, namespace
-from ..averaging import best_average_weight, joint_optimum, model_average
 from ..covariance import Dense, total
 from ..covariance.spectrum import eigenbasis, rank_cutoff
 from ..descent import GradientDescent, descend
 from ..errors import LinearTheoryError, reject
 from ..propagator.powers import steps_to_halve
-from ..risk import pretrain_error, target_error
+from ..risk import best_average_weight, joint_optimum, model_average, pretrain_error, target_error
 from ..tilting import population_effective_sample_size, weighted_moments
 from ..trajectories import gradient_flow
 from .measured import Measured, displacement_problem

@@ -16,8 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.style import context as style_context
 from matplotlib.ticker import FuncFormatter
 
-from ..averaging import model_average
-from ..risk import pretrain_error, target_error
+from ..risk import model_average, pretrain_error, target_error
 from .checks import Check
 from .comparison import Comparison
 from .findings import doubts, headline

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays import Array, Namespace, bounded, finite, namespace, numeric, require, shaped
 from ..errors import reject
-from ..tables import same_labels, same_rows
+from ..reading import same_labels, same_rows
 from ..trees import is_concrete, pytree
 from .blocks import blocks, strips
 

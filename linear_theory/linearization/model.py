@@ -11,8 +11,7 @@ import numpy as np
 
 from ..arrays import Array, Namespace, finite, namespace, shaped
 from ..errors import InvalidTypeError, LinearTheoryError, reject
-from ..reading import read
-from ..tables import same_rows
+from ..reading import read, same_rows
 from ..trees import is_concrete
 from .linear import Linearization
 from .products import Model, outputs, run_in_jax

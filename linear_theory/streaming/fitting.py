@@ -15,10 +15,9 @@ from ..least_squares import Solution as InMemory
 from ..least_squares.blocks import Triangles, added, residual_products, weighted_triangles
 from ..least_squares.refinement import EPS, unrefined_error
 from ..least_squares.solution import Method, from_start
-from ..losses import checked_log_weights
 from ..threads import shared_thread_pool
 from ..trees import pytree
-from ..weights import Flow, Uniform, WeightRule, as_rule
+from ..weights import Flow, Uniform, WeightRule, as_rule, checked_log_weights
 from .losses import part_losses
 from .stream import Part, Source, Stream
 

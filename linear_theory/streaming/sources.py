@@ -14,8 +14,7 @@ import numpy as np
 from ..arrays import Array
 from ..errors import InvalidTypeError, reject
 from ..files import Unreadable, mapped, stamp
-from ..reading import read
-from ..tables import same_rows
+from ..reading import read, same_rows
 
 __all__ = ["Chunks", "from_arrays", "from_npy"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..arrays import Array, Namespace, finite, namespace, numeric, shaped
 from ..errors import InvalidTypeError, InvalidValueError, reject
 from ..least_squares.rows import Sample, checked_scale, largest_entries, mostly_rounding, without_rounding
-from ..tables import same_labels, same_rows
+from ..reading import same_labels, same_rows
 from .sources import Chunks
 
 Source = Iterable[Sequence[Any]] | Callable[[], Iterable[Sequence[Any]]]
