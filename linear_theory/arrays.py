@@ -62,6 +62,10 @@ class Namespace:
         same = all(array is leaf for array, leaf in zip(arrays, leaves, strict=True))
         return value if same else jax.tree.unflatten(structure, arrays)
 
+    def constant(self, value: T) -> T:
+        """``value``, through which no derivative passes."""
+        return value if self.xp is np else jax.lax.stop_gradient(value)
+
     def _is_scalar(self, leaf: object) -> bool:
         return self.xp is np and type(leaf) is np.float64
 
@@ -239,8 +243,7 @@ def share(space: Namespace, part: Array, other: Array, otherwise: float) -> Arra
 
 def binary_unit(space: Namespace, array: Array) -> Array:
     """The power of two at or just below max |array|, 1 for zeros: a unit that changes no bit, without a derivative."""
-    largest = space.xp.max(space.xp.abs(array), initial=0.0)
-    largest = jax.lax.stop_gradient(largest) if space.xp is not np else largest
+    largest = space.constant(space.xp.max(space.xp.abs(array), initial=0.0))
     exponent = space.xp.frexp(largest)[1]
     return space.xp.ldexp(space.array(1.0), space.xp.where(largest > 0, exponent - 1, 0))
 

@@ -75,7 +75,7 @@ def best_early_stop(problem: FineTuningProblem) -> EarlyStop:
     problem = checked_problem(space, problem)
     covariance, shift = problem.target_operator, problem.shift
     if space.xp is not np:
-        fixed = jax.lax.stop_gradient(problem)
+        fixed = space.constant(problem)
         time = _best_time(space, fixed, fixed.target_operator.reach(fixed.shift, accept_any))
         time = _differentiable(space, problem, time)
     else:
@@ -84,8 +84,8 @@ def best_early_stop(problem: FineTuningProblem) -> EarlyStop:
             found = reach.covariance.spectrum(reach.coordinates)
             time = _best_time(space, problem, reach)
             with np.errstate(invalid="ignore"):  # ∞ · 0, where an eigenvalue is 0
-                left = np.where(found.values > 0, np.exp(-2 * found.values * time), 1.0)
-            return (left * found.coordinates) @ found.vectors.T, abs(shift).max()
+                remaining = np.where(found.values > 0, np.exp(-2 * found.values * time), 1.0)
+            return (remaining * found.coordinates) @ found.vectors.T, abs(shift).max()
 
         time = _best_time(space, problem, covariance.reach(shift, converged(remaining_shift)))
     theta = gradient_flow(problem, time)
@@ -102,8 +102,7 @@ def _best_time(space: Namespace, problem: FineTuningProblem, reach: InvariantSub
     unit = xp.where(stationary, 1.0, fastest)
     values, c = found.values / unit, c / xp.where(size > 0, size, 1.0)
     modes = reach.embed((found.vectors * c).T)
-    old = lambda vectors: problem.pretrain_operator.apply(vectors) / unit
-    gram = modes @ old(modes).T
+    gram = modes @ (problem.pretrain_operator.apply(modes) / unit).T
     slowest = xp.min(xp.where((c != 0) & (values > 0), values, math.inf))
 
     def slope(time: Array) -> Array:
@@ -119,7 +118,7 @@ def _best_time(space: Namespace, problem: FineTuningProblem, reach: InvariantSub
     image = values * c
     # θ moves along Σ̃e first; Σ turns the error where 2t is about ‖Σ̃e‖² over the curvature there.
     moved_first = reach.embed(image @ found.vectors.T)
-    curvature = image @ image + moved_first @ old(moved_first)
+    curvature = image @ image + moved_first @ (problem.pretrain_operator.apply(moved_first) / unit)
     first = xp.where(stationary, 1.0, (image @ image) / xp.where(stationary, 1.0, curvature))
     last = xp.where(stationary, 2.0, 32.0 / xp.where(stationary, 1.0, slowest))
     times = 1e-3 * first * (1e3 * last / first) ** (space.array(np.arange(GRID_TIMES)) / (GRID_TIMES - 1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jax
 import numpy as np
 
 from .arrays import (
@@ -179,8 +178,8 @@ def quadratic_above_rounding(space: Namespace, covariance: Covariance, e: Array)
     """eᵀAe, and 0 where that is not more than the rounding of its terms: there e is in the null space of A."""
     form = covariance.quadratic(e)
     rounding = 4 * covariance.dim * space.eps * _absolute_form(covariance, abs(e))
-    held = form if space.xp is np else jax.lax.stop_gradient(form)
-    return form - space.xp.where(held < rounding, held, 0.0)  # the derivatives stay
+    constant = space.constant(form)
+    return form - space.xp.where(constant < rounding, constant, 0.0)  # the derivatives stay
 
 
 def _absolute_form(covariance: Covariance, sizes: Array) -> Array:

@@ -112,8 +112,8 @@ def stall(problem: FineTuningProblem, temperature: float | Array | WeightRule) -
         )
     rate, direction = _differentiable(space, moments, reach)
     # The projector on the range, through which no derivative passes: a null space stays one.
-    held = base.vectors if xp is np else jax.lax.stop_gradient(base.vectors)
-    shift = held @ xp.where(in_range, reach.coordinates @ held, 0.0)
+    basis = space.constant(base.vectors)
+    shift = basis @ xp.where(in_range, reach.coordinates @ basis, 0.0)
     length = xp.sqrt(xp.where(undefined, 1.0, shift @ shift))
     with np.errstate(over="ignore", divide="ignore"):  # A stall longer than the largest float has bounds 0.
         lower, upper, tangent = _bounds(space, weighted.ratio, base, in_range)

@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 ANY = tuple(range(33))
+"""Any number of axes: arguments broadcast."""
 
 
 def coordinates(
@@ -56,16 +57,17 @@ def coordinates(
     low = array <= 1
     inverse = 1 / xp.where(low, 1.0, array)
     below = xp.maximum(rho - inverse, 0.0)  # by rounding, at β = 1/ρ
-    inverse = inverse + (below if xp is np else jax.lax.stop_gradient(below))
+    inverse = inverse + space.constant(below)
     return space, xp.where(low, array, 1.0), inverse, rho
 
 
 def complement(rho: Array) -> Array:
-    return (1 - rho) * (1 + rho)  # 1 − ρ² without cancellation
+    """1 − ρ² without cancellation."""
+    return (1 - rho) * (1 + rho)
 
 
 def poles(p: Array, q: Array, rho: Array) -> tuple[Array, Array]:
-    """q − pρ and q − pρ², as sums of terms ≥ 0: near ρ = 1 and β = 1 a product rounded first would leave no digits."""
+    """(q − pρ, q − pρ²), as sums of terms ≥ 0: near ρ = 1 and β = 1 a product rounded first would leave no digits."""
     xp = namespace(p, q, rho).xp
     first = xp.where(p <= q, (q - p) + p * (1 - rho), q - p * rho)  # where p > q, p is 1
     return first, first + p * rho * (1 - rho)
@@ -101,21 +103,22 @@ def stall_parameter(temperature: float | Array, rho: float | Array, shift_norm: 
     xp, scale = space.xp, complement(rho)
     with np.errstate(over="ignore"):
         units = temperature / norm / norm  # of ‖e‖², whose square alone need not be a float
-    whole = (units >= _smallest(space)) | ((units > 0) & (temperature < _smallest(space)))
-    fits = whole & (xp.isfinite(units) | xp.isinf(temperature))
+    has_digits = (units >= _smallest(space)) | ((units > 0) & (temperature < _smallest(space)))
+    representable = has_digits & (xp.isfinite(units) | xp.isinf(temperature))
     remedy = "is so small or so large beside shift_norm² that their ratio is no float, nor is β"
-    units = require(space, "temperature", units, fits, remedy, temperature)
-    cold = units < scale  # divide by the larger of the two: neither τ → 0 nor τ = ∞ is special
-    warmth = xp.where(cold, units, 0.0) / xp.where(cold, scale, 1.0)
-    slope = xp.where(cold, 1.0, scale) / xp.where(cold, 1.0, units)
-    vanilla = (slope == 0) & (rho == 0)  # both 0: hypot has no derivative there
-    root = xp.where(vanilla, 0.0, slope + xp.hypot(xp.where(vanilla, 1.0, slope), rho))
-    hot = quotient(space, xp.ones_like(root), root, math.inf)
-    return xp.where(cold, warmth / (1 + xp.hypot(xp.ones_like(warmth), rho * warmth)), hot)[()]
+    units = require(space, "temperature", units, representable, remedy, temperature)
+    small = units < scale  # divide by the larger of the two: neither τ → 0 nor τ = ∞ is special
+    ratio = xp.where(small, units, 0.0) / xp.where(small, scale, 1.0)
+    inverse_ratio = xp.where(small, 1.0, scale) / xp.where(small, 1.0, units)
+    both_zero = (inverse_ratio == 0) & (rho == 0)  # where hypot has no derivative
+    root = xp.where(both_zero, 0.0, inverse_ratio + xp.hypot(xp.where(both_zero, 1.0, inverse_ratio), rho))
+    at_large = quotient(space, xp.ones_like(root), root, math.inf)
+    at_small = ratio / (1 + xp.hypot(xp.ones_like(ratio), rho * ratio))
+    return xp.where(small, at_small, at_large)[()]
 
 
 def _smallest(space: Namespace) -> float:
-    """The smallest number with all its digits; below it only what was given as such a number is looked at."""
+    """The smallest number with all its digits: a smaller one is accepted only where the argument itself was smaller."""
     return float(jnp.finfo(space.dtype).tiny)
 
 
@@ -140,11 +143,11 @@ def stall_temperature(beta: float | Array, rho: float | Array, shift_norm: float
     below, _ = poles(p, q, rho)
     above = quotient(space, q, q + p * rho, 1.0)  # no square of q, which at ρ = 0 is 1/β
     with np.errstate(over="ignore"):
-        found = p * norm * quotient(space, 2 * above * complement(rho), below, math.inf) * norm
+        temperature = p * norm * quotient(space, 2 * above * complement(rho), below, math.inf) * norm
     remedy = "is so large or so small that τ is beyond the floats; leave it out for τ in units of ‖e‖²"
-    whole = (found >= _smallest(space)) | ((found > 0) & (p < _smallest(space)))
-    fits = (below == 0) | (space.xp.isfinite(found) & whole)
-    return require(space, "shift_norm", found, fits, remedy, norm)[()]
+    has_digits = (temperature >= _smallest(space)) | ((temperature > 0) & (p < _smallest(space)))
+    representable = (below == 0) | (space.xp.isfinite(temperature) & has_digits)
+    return require(space, "shift_norm", temperature, representable, remedy, norm)[()]
 
 
 def squared_mass(beta: float | Array, rho: float | Array) -> Array:

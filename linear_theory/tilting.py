@@ -117,9 +117,9 @@ def _(rule: Flow, variance: Array, space: Namespace) -> ResidualTilt:
     xp, temperature, twice = space.xp, parameter(space, "temperature", rule.temperature), 2 * variance
     ratio = share(space, temperature, twice, 1.0)
     deficit = share(space, twice, temperature, 0.0)
-    small_temperature = temperature < twice  # there m₀ is a float also where h is none any more
-    apart = lambda value: xp.where(small_temperature, value, 1.0)
-    root = xp.sqrt(apart(temperature)) / xp.sqrt(apart(twice)) * xp.sqrt(apart(deficit))
+    small_temperature = temperature < twice  # there m₀ is a float also where h = m₀² is none any more
+    where_small = lambda value: xp.where(small_temperature, value, 1.0)
+    root = xp.sqrt(where_small(temperature)) / xp.sqrt(where_small(twice)) * xp.sqrt(where_small(deficit))
     mass = xp.where(small_temperature, root, xp.sqrt(xp.where(small_temperature, 1.0, ratio)))
     return ResidualTilt(_representable_mass(space, "temperature", rule.temperature, mass), ratio, deficit)
 
@@ -129,8 +129,9 @@ def _(rule: KLDRO, variance: Array, space: Namespace) -> ResidualTilt:
     temperature = parameter(space, "temperature", rule.temperature)
     remedy = "is too low for KL-DRO: E[exp(r²/τ)] is infinite; needs τ > 2s², twice the residual variance"
     temperature = require(space, "temperature", temperature, temperature > 2 * variance, remedy)
-    excess = 2 * variance / (temperature - 2 * variance)
-    return ResidualTilt(space.xp.sqrt(1 + excess), 1 + excess, -excess)
+    negative_deficit = 2 * variance / (temperature - 2 * variance)
+    ratio = 1 + negative_deficit
+    return ResidualTilt(space.xp.sqrt(ratio), ratio, -negative_deficit)
 
 
 @gaussian_tilt.register
@@ -224,7 +225,7 @@ def weighted_moments(problem: FineTuningProblem, temperature: float | Array | We
     problem = checked_problem(space, problem)
     v, noise = problem.shift_variance, space.array(problem.noise_variance)
     tilt = gaussian_tilt(rule, v + noise, space)
-    of_noise = share(space, noise, v, 0.0)  # σ²/s²
+    noise_share = share(space, noise, v, 0.0)  # σ²/s²
     ratio = _kept_along_shift(space, v, noise, tilt)
     unit = binary_unit(space, problem.shift)
     return WeightedMoments(
@@ -232,7 +233,7 @@ def weighted_moments(problem: FineTuningProblem, temperature: float | Array | We
         covariance=RankOneDowndate(problem.target_operator, problem.shift / unit, ratio),
         unit=unit,
         kappa=quotient(space, tilt.ratio, ratio, 1.0),
-        one_minus_kappa=quotient(space, of_noise * tilt.deficit, ratio, 0.0),
+        one_minus_kappa=quotient(space, noise_share * tilt.deficit, ratio, 0.0),
     )
 
 
@@ -257,12 +258,12 @@ def sample_moments(
     """
     xp, variance = space.xp, problem.residual_variance
     v, noise = problem.shift_variance, space.array(problem.noise_variance)
-    signal, own = share(space, v, noise, 0.0), share(space, noise, v, 0.0)
+    signal_share, noise_share = share(space, v, noise, 0.0), share(space, noise, v, 0.0)
     tilt = gaussian_tilt(rule, variance, space)
     image = matrix @ shift
     inner = RankOneDowndate(Dense(matrix), shift, _kept_along_shift(space, v, noise, tilt)).dense()
-    cross = (tilt.deficit * own * image)[:, None]
-    last = (noise * (tilt.ratio + tilt.deficit * signal))[None, None]
+    cross = (tilt.deficit * noise_share * image)[:, None]
+    last = (noise * (tilt.ratio + tilt.deficit * signal_share))[None, None]
     rows = xp.concatenate([inner, cross], axis=1), xp.concatenate([cross.T, last], axis=1)
     return tilt.mass, xp.concatenate(rows)
 

@@ -100,8 +100,7 @@ def _default_scaled_step(space: Namespace, moments: WeightedMoments) -> Array:
     one = space.array(1.0)
     if is_concrete(moments) and float(moments.covariance.ceiling) < 2:
         return one  # no spectrum needed
-    fixed = moments.covariance if space.xp is np else jax.lax.stop_gradient(moments.covariance)
-    largest = steepest(fixed)[0]  # to be compared only: nothing to differentiate
+    largest = steepest(space.constant(moments.covariance))[0]  # to be compared only: nothing to differentiate
     if is_concrete(largest) and float(largest) >= 2:
         mass = float(moments.mass)
         raise DivergenceError(

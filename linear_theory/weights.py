@@ -329,8 +329,7 @@ def median_temperature(losses: Array) -> Array:
     1.5
     """
     space, checked = checked_losses(losses)
-    found = median(space, checked)
-    return found[()]
+    return median(space, checked)[()]
 
 
 @preserve_array_type
