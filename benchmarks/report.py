@@ -1,4 +1,4 @@
-"""``results/table.json`` → ``results/table.md``, the same table in the README, and the picture.
+"""``results/table.json`` → ``results/table.md``, the same table in docs/speed.md, and the picture.
 
 ``python -m benchmarks.report`` writes them again from the stored numbers.
 """
@@ -16,7 +16,7 @@ from .packages import OURS
 RESULTS = Path(__file__).with_name("results")
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "figures" / "gallery" / "benchmarks.png"
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "speed.md"
 FENCE = "<!-- benchmarks: written by python -m benchmarks.report -->\n", "<!-- /benchmarks -->"
 """What the table stands between."""
 MIB = 2**20
@@ -140,14 +140,14 @@ def between(page: str, table: str) -> str:
 
 
 def write(folder: Path = RESULTS, picture: Path = PICTURE) -> str:
-    """Table and picture from the numbers stored in the folder; from those of the project, the README's table too."""
+    """Table and picture from the numbers stored in the folder; from the project's own, docs/speed.md too."""
     from .picture import draw
 
     results = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     table = render(results, gpu_runs(folder))
     (folder / "table.md").write_text(table, encoding="utf-8")
     if folder == RESULTS:
-        README.write_text(between(README.read_text(encoding="utf-8"), table), encoding="utf-8")
+        PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), table), encoding="utf-8")
     draw(results).savefig(picture, metadata={"Software": None})
     return table
 

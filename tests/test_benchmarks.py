@@ -13,7 +13,7 @@ from benchmarks import gpu, works
 from benchmarks.goals import QUICK, Goal, goals, spaced
 from benchmarks.packages import PACKAGES, ours
 from benchmarks.race import Products, Race, Spread
-from benchmarks.report import README, RESULTS, between, goal_lines, gpu_lines, gpu_runs, render, verdict
+from benchmarks.report import PAGE, RESULTS, between, goal_lines, gpu_lines, gpu_runs, render, verdict
 
 TINY = replace(
     QUICK,
@@ -142,11 +142,11 @@ def test_the_table_is_that_of_the_stored_numbers():
     assert render(changed, gpu_runs()) != table
 
 
-def test_the_readme_shows_the_table():
-    readme = README.read_text(encoding="utf-8")
+def test_the_page_shows_the_table():
+    page = PAGE.read_text(encoding="utf-8")
     table = (RESULTS / "table.md").read_text(encoding="utf-8")
-    assert between(readme, table) == readme
-    assert between(readme, table.replace("1", "2")) != readme
+    assert between(page, table) == page
+    assert between(page, table.replace("1", "2")) != page
 
 
 # ----------------------------------------------------------------------------------------------------- an accelerator

@@ -10,9 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 
 import linear_theory as lt
+from paper_reproduction import hero
+from paper_reproduction.mlp import choice
+from paper_reproduction.mlp.statistics import difference
+from tests.test_pages import run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,22 +35,21 @@ ROWS = [
 
 
 def test_every_block_is_python_or_a_command_with_a_name():
-    assert set(COMMANDS) == {"main", "tests", "diagnose", "benchmarks", "networks", "site", "frameworks"}
-    assert len(PYTHON) + len(COMMANDS) == len(BLOCKS)
+    assert set(COMMANDS) == {"main", "tests", "diagnose", "networks", "site", "frameworks"}
+    outputs = [code for language, code in BLOCKS if language == "text"]
+    assert len(PYTHON) + len(COMMANDS) + len(outputs) == len(BLOCKS)
 
 
-@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
-def test_python_blocks_run(code, capsys, tmp_path, monkeypatch):
+def test_python_blocks_run_and_print_what_is_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {}
-    exec(compile(code, "README.md", "exec"), namespace)
-    assert "lt" in namespace
+    assert README.count("```text") == len(PYTHON)
+    run("README.md", README)
 
 
 def test_the_training_loop_learns_and_forgets_less_than_it_would_unweighted():
     """What the first block is for: weights that start at one solution and end near the other."""
     namespace: dict[str, object] = {}
-    exec(compile(PYTHON[0], "README.md", "exec"), namespace)
+    exec(compile(next(code for code in PYTHON if "sample_loss" in code), "README.md", "exec"), namespace)
     losses = namespace["sample_loss"]
     assert losses(namespace["theta"]).mean() < losses(namespace["pretrained"]).mean()
 
@@ -63,6 +68,68 @@ def test_the_files_of_the_last_block_are_diagnosed(tmp_path, monkeypatch):
     assert re.search(r"FLOW gains 1\.\d+ ± 0\.\d+ % on early stopping", said)
     assert "averaging with the start gains as much" in said
     assert (tmp_path / "rows-diagnosis.png").stat().st_size > 10_000
+
+
+def stored(name):
+    return xr.open_dataset(ROOT / "paper_reproduction" / "mlp" / "results" / "cpu" / f"{name}.nc")
+
+
+def numbers():
+    """What the README says in passing, from the stored results and the problem that it draws."""
+    share = lambda values: f"{100 * float(values.mean('seed')):.0f} %"
+    accuracy = lambda values: f"{100 * float(values.mean('seed')):.1f} %"
+    points = lambda one, other: (
+        difference(one, other).removesuffix(" points").removeprefix("+").removeprefix("−")
+    )
+    line = stored("teacher-student-stall")
+    cell = int(np.flatnonzero((line.distance == 0.1) & (line.noise == 0))[0])
+    left = line.network.isel(cell=cell, step=-1)
+    digits, hard = stored("digits-label-noise"), stored("hard-samples")
+    fifth, clean = digits.sel(noise=0.2), digits.sel(noise=0.0)
+    at = lambda run, place: choice.at(fifth.accuracy, run).sel(place=place)
+    best = choice.own_best(clean)
+    hardest = lambda run: choice.at(hard.by_decile, run).sel(decile=10)
+    problem = lt.paper_problem(0.6, pretrain_covariance=[[2.0, 0.9], [0.9, 2.0]])
+    return {
+        "early": f"{lt.best_early_stop(problem).total_error:.3f}",
+        "left": share(left.sel(run="flow-matched")),
+        "left-standard": share(left.sel(run="standard")),
+        "old": points(at("flow", "pretrain"), at("standard", "pretrain")),
+        "new": points(at("standard", "target"), at("flow", "target")),
+        "control": points(at("matched", "pretrain"), at("flow", "pretrain")),
+        **{
+            f"clean-{name}": accuracy(choice.both(clean, run, best))
+            for name, run in {"flow": "flow", "standard": "standard", "average": "wise"}.items()
+        },
+        "hard-flow": share(hardest("flow")),
+        "hard-standard": share(hardest("standard")),
+    }
+
+
+def test_the_numbers_in_the_text_are_right():
+    quoted = dict(re.findall(r"<!-- number: ([\w-]+) -->(.*?)<!-- /number -->", README))
+    assert quoted == numbers()
+
+
+def test_what_is_said_of_these_numbers_is_so():
+    """FLOW keeps more and learns less than standard; the same mean step keeps more still and learns no less."""
+    fifth = stored("digits-label-noise").sel(noise=0.2)
+    mean = lambda run, place: float(choice.at(fifth.accuracy, run).sel(place=place).mean())
+    assert mean("standard", "pretrain") < mean("flow", "pretrain") < mean("matched", "pretrain")
+    assert mean("flow", "target") < mean("standard", "target")
+    assert mean("flow", "target") <= mean("matched", "target")
+
+
+def test_the_opening_picture_is_of_the_problem_whose_numbers_are_printed():
+    drawn = hero.compute()
+    assert f"tau = {drawn.attrs['temperature']:g}\n" in README
+    assert f"FLOW, {drawn.attrs['steps']} steps" in README
+    for run_, row in (("flow", "FLOW, 10 steps"), ("standard", "standard, 10 steps")):
+        at = drawn.sel(run=run_, step=drawn.attrs["steps"])
+        shown = re.search(rf"^{row} +forgotten ([\d.]+)  still to learn ([\d.]+)", README, flags=re.MULTILINE)
+        assert shown
+        assert shown.groups() == (f"{float(at.forgotten):.3f}", f"{float(at.to_learn):.3f}")
+    assert (ROOT / "figures" / "gallery" / "stall.gif").stat().st_size < 1_000_000
 
 
 @pytest.mark.parametrize("name", ["main", "tests", "frameworks", "site"])

@@ -1,0 +1,104 @@
+"""The picture that opens everything, and the same in motion: no symbol, so that it needs no text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from figures.stall import GROUND
+from figures.style import COLOURS, figure, label_line, styled, title
+
+LEVELS = (0.7, 0.85, 1.2, 2.0, 3.2)
+BLUE = "#2377AB"  # the hue of the pre-trained point, dark enough for letters
+SIZE = 14
+
+
+@styled
+def draw(dataset: Any) -> Figure:
+    """Two paths from the old model: one leaves it at once, the other stalls between old and new."""
+    fig, ax = figure(width=10, height=5.4)
+    _ground(ax, dataset)
+    steps = int(dataset.attrs["steps"])
+    standard, flow = (dataset.path.sel(run=run).values[: steps + 1] for run in ("standard", "flow"))
+    ax.plot(*standard[:5].T, "-o", color=COLOURS["vanilla"], lw=2.4, ms=7, zorder=4)
+    ax.plot(*flow.T, "-o", color=COLOURS["flow"], lw=2.4, ms=7, zorder=5)
+    write = lambda point, text, colour, **where: label_line(ax, *point, text, colour, fontsize=SIZE, **where)
+    write(standard[1], "standard fine-tuning\nafter 1 step", COLOURS["vanilla"], dx=14, dy=-6)
+    write(standard[2], "2 steps", COLOURS["vanilla"], dx=-12, dy=18, ha="right")
+    write(flow[-1], f"FLOW after\n{steps} steps", COLOURS["flow"], dx=2, dy=-32, ha="right")
+    title(
+        fig,
+        "Easy samples up: FLOW stalls between the old and the new solution, standard fine-tuning runs past",
+    )
+    return fig
+
+
+def _ground(ax: Axes, dataset: Any) -> None:
+    """What both share: the error of both tasks together in grey, the landmarks, the stalled direction."""
+    colours = GROUND(np.linspace(0, 1, len(LEVELS) + 1))
+    ax.contourf(dataset.x, dataset.y, dataset.error, levels=[0, *LEVELS, 99], colors=colours)
+    ax.contour(dataset.x, dataset.y, dataset.error, levels=LEVELS, colors="#9a9aa3", linewidths=0.8)
+    at = {str(place.item()): dataset.landmark.sel(place=place).values for place in dataset.place}
+    direction = at["stalled"]
+    ax.plot(*np.outer((-0.35, 1.5), direction).T, ":", color=COLOURS["flow"], lw=2.2, zorder=2)
+    label_line(
+        ax, *(1.24 * direction), "the stalled\ndirection", COLOURS["flow"], dx=2, dy=-34, fontsize=SIZE
+    )
+    for name, text, marker, size, colour, (dx, dy), side in (
+        ("pretrained", "the old model", "s", 13, BLUE, (14, 14), "left"),
+        ("target", "what the new\ntask asks for", "s", 13, COLOURS["target"], (-6, 38), "center"),
+        ("average", "best average\nof the two", "D", 11, COLOURS["averaging"], (-26, 44), "center"),
+        ("best_for_both", "best for both", "*", 22, COLOURS["oracle"], (12, 24), "left"),
+    ):
+        ax.plot(*at[name], marker, color=colour, ms=size, mec="white", mew=1.4, zorder=6)
+        label_line(ax, *at[name], text, colour, dx=dx, dy=dy, ha=side, fontsize=SIZE)
+    ax.set(xlim=(-0.32, 1.5), ylim=(-0.72, 0.26), aspect="equal", xticks=[], yticks=[])
+    ax.grid(False)
+    label_line(
+        ax, 1.47, -0.69, "darker: larger error on both tasks together", "#5a5a64", dx=-1, dy=4, fontsize=12
+    )
+
+
+@styled
+def animate(dataset: Any, path: Path) -> None:
+    """An animated picture at ``path``: both paths step by step, with what is forgotten and still to learn."""
+    fig, ax = figure(width=10, height=5.4)
+    _ground(ax, dataset)
+    title(fig, "Both arrive in the end: the weights only make the way along the shift long")
+    lines = {"standard": ("standard", COLOURS["vanilla"], -0.57), "flow": ("FLOW", COLOURS["flow"], -0.49)}
+    drawn = {}
+    for run, (_, colour, y) in lines.items():
+        (path_drawn,) = ax.plot([], [], "-o", color=colour, lw=2, ms=5, zorder=7)
+        (head,) = ax.plot([], [], "o", color=colour, ms=14, mec="white", mew=1.5, zorder=8)
+        drawn[run] = path_drawn, head, label_line(ax, 0.72, y, "", colour, fontsize=SIZE)
+    count = label_line(ax, 0.72, -0.41, "", COLOURS["theory"], fontsize=SIZE, fontweight="bold")
+    steps = [*range(11), *range(12, 31, 2), *range(35, int(dataset.step[-1]) + 1, 5)]
+    frames = []
+    for step in steps:
+        count.set_text(f"step {step}")
+        for run, (name, _, _) in lines.items():
+            path_drawn, head, text = drawn[run]
+            so_far = dataset.path.sel(run=run).values[: step + 1]
+            path_drawn.set_data(*so_far.T)
+            head.set_data(*so_far[-1:].T)
+            forgotten, to_learn = (
+                float(dataset[error].sel(run=run, step=step)) for error in ("forgotten", "to_learn")
+            )
+            text.set_text(f"{name}: forgotten {forgotten:.2f}, still to learn {to_learn:.2f}")
+        frames.append(_as_image(fig))
+    palette = frames[len(frames) // 2].quantize(64)  # one for all, so that only what moves is stored again
+    first, *rest = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
+    lasts = [500, *[170] * (len(rest) - 1), 1500]  # milliseconds
+    first.save(path, save_all=True, append_images=rest, duration=lasts, loop=0, optimize=True)
+
+
+def _as_image(fig: Figure) -> Image.Image:
+    canvas: Any = fig.canvas
+    fig.set_dpi(100)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
