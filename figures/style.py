@@ -34,7 +34,7 @@ from matplotlib import patheffects
 from matplotlib import style as mpl_style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
@@ -70,6 +70,25 @@ def beta_colours(betas: Sequence[float]) -> list[str]:
     """One colour for each β, from dark (smallest) to light (largest), evenly by rank."""
     ranks = np.argsort(np.argsort(np.asarray(betas, dtype=float)))
     return [to_hex(beta_map(rank / max(1, len(ranks) - 1))) for rank in ranks]
+
+
+CONTRAST = 4.5
+"""Of letters on white, at least: what WCAG asks of text."""
+
+
+def luminance(colour: Any) -> float:
+    """How light a colour is to the eye, from 0 to 1."""
+    channels = np.asarray(to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def ink(colour: Any) -> str:
+    """The same hue, as dark as letters have to be on white."""
+    channels = np.asarray(to_rgb(colour))
+    while 1.05 / (luminance(channels) + 0.05) < CONTRAST:
+        channels = 0.97 * channels
+    return to_hex(channels)
 
 
 def house() -> Any:
@@ -114,7 +133,7 @@ def title(fig: Figure, text: str) -> Text:
 def label_line(
     ax: Axes, x: Any, y: Any, text: str, colour: str, *, dx: float = 6.0, dy: float = 0.0, **text_options: Any
 ) -> Annotation:
-    """Write ``text`` beside the point (x, y) of a line, in the line's colour, ``dx`` and ``dy`` points away.
+    """Write ``text`` beside the point (x, y) of a line, in the ink of its colour, ``dx`` and ``dy`` points away.
 
     A negative ``dx`` puts it to the left. A white rim keeps it readable across other lines.
     """
@@ -128,7 +147,12 @@ def label_line(
     }
     place = (float(x), float(y))
     return ax.annotate(
-        text, place, xytext=(dx, dy), textcoords="offset points", color=colour, **(options | text_options)
+        text,
+        place,
+        xytext=(dx, dy),
+        textcoords="offset points",
+        color=ink(colour),
+        **(options | text_options),
     )
 
 

@@ -7,7 +7,7 @@ import xarray as xr
 
 import linear_theory as lt
 
-STEPS = 10
+STEPS = 8
 TEMPERATURE = 0.1
 LAST = 120
 """Steps of the animation, after which both have arrived."""
