@@ -9,6 +9,9 @@ from matplotlib.figure import Figure
 
 from figures.style import COLOURS, beta_colours, figure, label_line, styled, title
 
+EARLY = 0.5
+"""Of the largest β: beyond it both eigenvalues approach the same size."""
+
 
 @styled
 def draw(dataset: Any) -> Figure:
@@ -32,21 +35,20 @@ def draw(dataset: Any) -> Figure:
     )
     left.set_title(rf"$\rho = {dataset.attrs['drawn_rho']:g}$: only the stalled direction is left")
     rhos = dataset.rho.values
-    shift = dict(zip(rhos, (8, -9, 0, 0), strict=True))
-    for rho, colour in zip(rhos, beta_colours(rhos), strict=True):
-        here = dataset.sel(rho=rho)
-        right.plot(here.fine, here.onset_predicted, color=colour, lw=1.8, drawstyle="steps-mid")
-        every = slice(None, None, max(1, here.fine.size // 20))
-        right.plot(here.fine[every], here.onset[every], "o", color=colour, ms=5)
-        label_line(
-            right, here.fine[-1], here.onset_predicted[-1], rf"$\rho = {rho:g}$", colour, dx=7, dy=shift[rho]
-        )
-    right.set(
-        xscale="log", yscale="symlog", ylim=(0, 400), xlim=(0.01, 3), xlabel=r"$\beta\rho$  (1 is vanilla)"
-    )
-    right.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
-    right.set_xticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
-    right.set_ylabel("step from which (15) holds to 1 %")
-    right.set_title("line: from the eigenvalue ratio;  points: seen")
+    for k, (rho, colour) in enumerate(zip(rhos, beta_colours(rhos), strict=True)):
+        latest = dataset.onset.sel(rho=rho).max("fine")
+        early = dataset.onset.sel(rho=rho).where(dataset.fine <= EARLY).max("fine")
+        for value, face in ((latest, "white"), (early, colour)):
+            right.plot(value, k, "o", color=colour, mfc=face, ms=10, mew=2)
+        right.plot([early, latest], [k, k], color=colour, lw=2, zorder=1)
+        label_line(right, early, k, f"{int(early)}", colour, dx=0, dy=17, ha="center")
+        if latest > early:
+            label_line(right, latest, k, f"{int(latest)}", colour, dx=0, dy=17, ha="center")
+    right.set_yticks(range(len(rhos)), [rf"$\rho = {rho:g}$" for rho in rhos])
+    right.set(xscale="log", xlim=(0.8, 150), ylim=(-0.5, len(rhos) - 0.3))
+    right.set_xticks([1, 10, 100], ["1", "10", "100"])
+    right.minorticks_off()
+    right.set_xlabel("step from which (15) is good to 1 %, latest")
+    right.set_title(rf"filled: $\beta \leq {EARLY:g}/\rho$;  open: all up to $1/\rho$")
     title(fig, "Two eigenvalues give every iterate, and soon one of them is enough")
     return fig

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from figures.style import COLOURS, figure, label_line, styled, title
+from figures.style import COLOURS, figure, ink, label_line, styled, title
 
 COLOUR = {
     "early_stopping": COLOURS["early_stopping"],
@@ -25,27 +25,27 @@ CASES = {
     "win": (
         ((0.0, 0.62), (0.0, 0.62)),
         {
-            "early_stopping": ("early stopping", (9, 10)),
+            "early_stopping": ("", (0, 0)),
             "averaging": ("averaging", (9, 9)),
             "flow_descent": ("FLOW", (-12, 4)),
-            "oracle": ("oracle", (-12, -13)),
+            "oracle": ("best for both", (-12, -13)),
         },
     ),
     "loss": (
         ((0.04, 0.34), (0.58, 0.88)),
         {
-            "early_stopping": ("early stopping", (12, 8)),
+            "early_stopping": ("stopped", (12, 8)),
             "averaging": ("averaging", (10, 5)),
             "flow_descent": (r"FLOW, $K=1$:", (11, 6)),
-            "oracle": ("oracle", (-12, -11)),
+            "oracle": ("best for both", (-12, -11)),
         },
     ),
 }
 # FLOW is one colour: continuous time solid, the paper's step dashed, the paper's temperature dotted.
 CURVES = {
-    "flow": ("FLOW, continuous time", "-", (1.5e-5, 0.50)),
+    "flow": ("FLOW, continuous time", "-", (1.5e-5, 0.475)),
     "flow_descent": (r"FLOW, $\eta=1/2\mu$", (0, (5, 1.5)), (1.5e-5, 0.30)),
-    "descent": ("vanilla descent", "-", (0.1, 0.36)),
+    "descent": ("standard descent", "-", (0.1, 0.36)),
     "early_stopping": ("early stopping", "-", (0.1, 0.29)),
     "averaging": ("averaging", "-", (0.1, 0.22)),
     "flow_default": (r"FLOW, median $\tau$", (0, (1, 1)), (0.1, 0.15)),
@@ -55,13 +55,16 @@ CURVES = {
 @styled
 def draw(dataset: Any) -> Figure:
     """Left and middle: err₁ against err₂ along each family. Right: excess over the oracle, as shares."""
-    fig, axes = figure(1, 3, width=15, height=5.7, width_ratios=(1, 1, 1.25))
+    fig, axes = figure(1, 3, width=14.4, height=5.9, width_ratios=(1, 1, 1.25))
     for ax, case in zip(axes[:2], CASES, strict=True):
         _frontier(ax, dataset, case)
-    axes[0].set_title("FLOW reaches the oracle (circles: steps)")
+    axes[0].set_title("FLOW reaches the best for both")
     axes[1].set_title("Its discrete step loses to stopping")
     _excess(axes[2], dataset)
-    title(fig, "FLOW reaches averaging, and often the oracle; its discrete step can lose to early stopping")
+    title(
+        fig,
+        "FLOW reaches averaging, and often the best for both; its discrete step can lose to early stopping",
+    )
     return fig
 
 
@@ -80,7 +83,8 @@ def _frontier(ax: Axes, dataset: Any, case: str) -> None:
         value = float(points.sum(axis=1).min())
         filled = COLOUR[path]
         ax.plot(x, y, "D" if path == "oracle" else "o", ms=8, color=filled, mec="white", mew=1.0, zorder=6)
-        label_line(ax, x, y, f"{text} {value:.3f}", filled, dx=dx, dy=dy, fontsize=12)
+        if text:
+            label_line(ax, x, y, f"{text} {value:.3f}", filled, dx=dx, dy=dy, fontsize=12)
     best = float(panel.sel(path="oracle").sum("task").min())
     ax.plot([0, best], [best, 0], color=COLOURS["uniform"], lw=1.0, zorder=1)
     ax.set(
@@ -100,10 +104,16 @@ def _excess(ax: Axes, dataset: Any) -> None:
         excess = np.sort(np.maximum(error.sel(approach=name).values / oracle.values - 1, 1e-12))
         share = np.arange(1, excess.size + 1) / excess.size
         ax.plot(excess, share, color=COLOUR[name], ls=dashes, drawstyle="steps-post")
-        label_line(ax, x, y, label, COLOUR[name], dx=0, ha="left", fontsize=12)
-    ax.set(xscale="log", xlim=(1e-5, 3), ylim=(0, 1), xlabel="excess over the oracle, relative")
+        if x < 0.1:
+            label_line(ax, x, y, label, COLOUR[name], dx=0, ha="left", fontsize=12)
+        else:  # where the curves are close together, with a line that leads from the curve to its name
+            level = y + 0.05
+            here = (excess[int(level * excess.size)], level)
+            ax.annotate(label, here, (x, y), color=ink(COLOUR[name]), fontsize=12, va="center",
+                        arrowprops={"arrowstyle": "-", "color": COLOUR[name], "lw": 1.0}, zorder=10)  # fmt: skip
+    ax.set(xscale="log", xlim=(1e-5, 3), ylim=(0, 1), xlabel="excess over the best for both, relative")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-    ax.set_title("Share of random problems so near the oracle")
+    ax.set_title("Share of random problems so near")
     flow, early = error.sel(approach="flow_descent"), error.sel(approach="early_stopping")
     wins = float((flow < early * (1 - 1e-9)).mean())
     default = float((error.sel(approach="flow_default") < early).mean())

@@ -12,7 +12,7 @@ from figures.style import COLOURS, figure, label_line, spread_apart, styled, tit
 
 # Colour, mark and label of each quantity: the methods in their colours, what they share in greys.
 LOOK = {
-    "vanilla": (COLOURS["vanilla"], "D", "vanilla iterate"),
+    "vanilla": (COLOURS["vanilla"], "D", "standard iterate"),
     "covariance": (COLOURS["theory"], "s", "weighted covariance"),
     "recipe": (COLOURS["flow"], "v", "FLOW iterate, own temperature"),
     "flow": (COLOURS["flow"], "o", "FLOW iterate"),
@@ -85,10 +85,10 @@ def _slopes(ax: Axes, d: Any) -> None:
             lw=2,
             mfc=_face(name),
         )
-        label_line(ax, -0.585, k - 0.32, text, colour, dx=0, ha="left", fontsize=12)
+        label_line(ax, -0.605, k - 0.36, text, colour, dx=0, ha="left", fontsize=12)
     for slope in SLOPES:
         dashes = "-" if slope == -0.5 else (0, (2, 2))
-        ax.axvline(slope, color=COLOURS["uniform"], lw=1.4, ls=dashes, zorder=1)
+        ax.axvline(slope, color=COLOURS["uniform"], lw=1.2, ls=dashes, zorder=1)
     ax.set(xlim=(-0.62, -0.38), ylim=(len(names) - 0.5, -0.8), yticks=[], xticks=SLOPES)
     ax.grid(False)
     ax.spines["left"].set_visible(False)

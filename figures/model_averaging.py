@@ -27,8 +27,8 @@ def draw(dataset: Any) -> Figure:
                 path[deepest, 1],
                 rf"$\beta = {beta:g}$",
                 colour,
-                dx=0,
-                dy=-11,
+                dx=-44 if beta < 0.3 else 0,
+                dy=-12,
                 ha="center",
             )
     left.plot([1], [0], "o", color=COLOURS["pretrained"], ms=10, mec="white", zorder=5)

@@ -43,7 +43,7 @@ P = ParamSpec("P")
 HOUSE = Path(__file__).with_name("house.mplstyle")
 
 # Okabe and Ito's palette for the methods, darker companions where it runs out, chosen so that every pair
-# stays apart (CIELAB distance above 12) for normal, deuteranopic and protanopic eyes. Their yellow is left
+# stays apart (CIELAB distance above 12) for normal, deuteranopic, protanopic and tritanopic eyes. Their yellow is left
 # out: it does not show on a projector.
 COLOURS: dict[str, str] = {
     "vanilla": "#D55E00",  # standard fine-tuning

@@ -19,13 +19,14 @@ def draw(dataset: Any) -> Figure:
         dataset.drawn[:, 0], dataset.drawn[:, 1], s=3 + 26 * weight, color=COLOURS["flow"], alpha=0.35, lw=0,
         rasterized=True,
     )  # fmt: skip
-    for which, colour, name, at in (
-        ("before", COLOURS["vanilla"], "before", 38), ("after", COLOURS["flow"], "after", 62),
+    for which, colour, name in (
+        ("before", COLOURS["vanilla"], "before"), ("after", COLOURS["flow"], "after"),
     ):  # fmt: skip
         curve = dataset.ellipse.sel(which=which)
         for scale in (1, 2):
             left.plot(scale * curve[0], scale * curve[1], color=colour, lw=2.4 if scale == 1 else 1.4)
-        label_line(left, 2 * curve[0, at], 2 * curve[1, at], name, colour, dx=5, dy=9, fontsize=14)
+        at, dy = (int(curve[1].values.argmin()), -12) if name == "after" else (38, 9)
+        label_line(left, 2 * curve[0, at], 2 * curve[1, at], name, colour, dx=5, dy=dy, fontsize=14)
     left.annotate(
         "", (1.0, -2.6), (0, -2.6), arrowprops={"arrowstyle": "->", "lw": 2, "color": COLOURS["theory"]}
     )
@@ -52,11 +53,13 @@ def draw(dataset: Any) -> Figure:
     right.set(
         xscale="log",
         xlim=(1e-3, 3e3),
-        ylim=(-0.6, len(rules) - 0.4),
+        ylim=(-0.6, len(rules) - 0.3),
         xlabel="distance from sampled rows, standard errors",
     )
     right.set_yticks(range(len(rules)), list(rules)[::-1])
     right.text(4.6, -0.5, "4 s.e.", color=COLOURS["theory"], fontsize=12)
-    right.set_title("blue: lemma;  grey: a wrong formula")
+    label_line(right, 0.11, len(rules) - 0.55, "Lemma F.1", COLOURS["flow"], dx=0, ha="center")
+    label_line(right, 60, len(rules) - 0.55, "a wrong formula", COLOURS["uniform"], dx=0, ha="center")
+    right.set_title("how far from sampled rows")
     title(fig, "A weight by loss makes a Gaussian flat along the shift, and leaves it a Gaussian")
     return fig

@@ -1,8 +1,8 @@
 """What the last row of a lecture hall needs of a picture, looked at by measuring it.
 
 A picture is judged as a slide: fitted into 1920 × 1080 with room for a line below. No letter is then smaller than 2 %
-of the height, no label lies on another label or across a line that is not its own, none leaves the picture, every letter
-stands out from the ground, and no quarter of the picture is empty.
+of the height, no label lies on another label or across a line that is not its own, none leaves the picture, every
+letter stands out from the ground, and no quarter of the picture is empty.
 """
 
 from __future__ import annotations

@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.mlp._seeds import chosen, chosen_place, error, mean
-from figures.style import COLOURS, figure, label_line, spread_apart, styled, title
+from figures.style import COLOURS, figure, ink, label_line, spread_apart, styled, title
 
 EQUAL, EVERY = 0.1, 5
 ORANGE, BLUE, GREEN, GREY = (COLOURS[name] for name in ("vanilla", "flow", "averaging", "uniform"))
 INK = COLOURS["theory"]
 # Colour of the edge and of the face of each run.
 LOOK = {"standard": (ORANGE, ORANGE), "matched": (ORANGE, "white"), "flow": (BLUE, BLUE)}
-NAMES = {"standard": "standard", "matched": "control", "flow": "FLOW"}
+NAMES = {"standard": "standard", "matched": "same mean step", "flow": "FLOW"}
 STAR, DIAMOND = 14, 8.5
 LIMITS = (15, 103)
 FINE = 11.5
@@ -112,7 +112,7 @@ def _key(ax: Axes, rate: float) -> None:
         elif mark:
             size = {"*": STAR, "D": DIAMOND}.get(mark, 6)
             ax.plot(0.048, y, mark, color=colour, ms=size, transform=ax.transAxes)
-        ax.text(0.1, y, text, color=colour, transform=ax.transAxes, va="center", fontsize=FINE)
+        ax.text(0.1, y, text, color=ink(colour), transform=ax.transAxes, va="center", fontsize=FINE)
 
 
 def _best(ax: Axes, one: Any, mark: str, colour: str, face: str) -> None:

@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.mlp._seeds import error, mean
-from figures.style import COLOURS, figure, label_line, styled, title
+from figures.style import COLOURS, figure, ink, label_line, styled, title
 
 # Colour, face of the mark (open: with the other method's effective step) and label of each run.
 LOOK = {
     "standard": (COLOURS["vanilla"], COLOURS["vanilla"], "standard"),
-    "standard-matched": (COLOURS["vanilla"], "white", "standard, FLOW's step"),
-    "flow-matched": (COLOURS["flow"], "white", "FLOW, standard's step"),
+    "standard-matched": (COLOURS["vanilla"], "white", "standard, same mean step"),
+    "flow-matched": (COLOURS["flow"], "white", "FLOW, same mean step"),
     "flow": (COLOURS["flow"], COLOURS["flow"], "FLOW"),
 }
 NEAR, FAR = 0.1, 1.0
@@ -25,7 +25,7 @@ DASHES = (0, (4, 2))
 @styled
 def draw(dataset: Any) -> Figure:
     """Left and middle: a small and a large distance, same axes. Right: label noise above, the gap below."""
-    fig, axes = figure(2, 3, width=12.5, height=7.2, width_ratios=(1.2, 1.2, 1), height_ratios=(1, 1.15))
+    fig, axes = figure(2, 3, width=13, height=6.8, width_ratios=(1.2, 1.2, 1), height_ratios=(1, 1.15))
     grid = axes[0, 0].get_gridspec()
     for ax in axes[:, :2].flat:
         ax.remove()
@@ -37,12 +37,12 @@ def draw(dataset: Any) -> Figure:
     near, far = (clean.sel(distance=d, method="nearest") for d in (NEAR, FAR))
     if float(near.distance) == float(far.distance):  # a quick run has two small ones
         near = clean.isel(distance=0)
-    _paths(left, near)
-    _paths(middle, far)
+    paths(left, near)
+    paths(middle, far)
     middle.tick_params(labelleft=False)
     left.set_ylabel("share of the shift that remains")
-    _names(left)
-    _key(middle)
+    name_the_runs(left)
+    what_the_lines_are(middle)
     _noise(axes[0, 2], dataset.isel(cell=np.flatnonzero(dataset.noise > 0)))
     _gaps(axes[1, 2], clean)
     fig.set_layout_engine("constrained", hspace=0.08)
@@ -50,7 +50,7 @@ def draw(dataset: Any) -> Figure:
     return fig
 
 
-def _paths(ax: Axes, d: Any) -> None:
+def paths(ax: Axes, d: Any) -> None:
     """Share that remains against step for the four runs at one distance."""
     d = d.isel(step=slice(1, None))  # step 0 is 1, and has no place on a logarithmic axis
     for name, (colour, face, _) in LOOK.items():
@@ -63,25 +63,25 @@ def _paths(ax: Axes, d: Any) -> None:
     ax.set_title(rf"target at distance $\delta={float(d.distance):g}$")
 
 
-def _key(ax: Axes) -> None:
+def what_the_lines_are(ax: Axes) -> None:
     """What mark and lines are, in the corner that decaying curves leave free."""
-    ink = COLOURS["theory"]
+    dark = COLOURS["theory"]
     for y, text, how in (
         (0.965, "network, ± s.e.", {"marker": "o", "ls": "", "ms": 6}),
         (0.915, "its linearization", {"ls": "-", "lw": 1.9}),
         (0.865, "Gaussian theory", {"ls": DASHES, "lw": 1.3}),
     ):
         x = [0.565] if "marker" in how else [0.53, 0.60]
-        ax.plot(x, [y] * len(x), color=ink, transform=ax.transAxes, **how)
-        ax.text(0.63, y, text, transform=ax.transAxes, va="center", color=ink, fontsize=11.5)
+        ax.plot(x, [y] * len(x), color=dark, transform=ax.transAxes, **how)
+        ax.text(0.63, y, text, transform=ax.transAxes, va="center", color=dark, fontsize=12.5)
 
 
-def _names(ax: Axes) -> None:
+def name_the_runs(ax: Axes, x: float = 0.42) -> None:
     """The runs, from the highest curve to the lowest."""
     for k, (colour, face, text) in enumerate(reversed(LOOK.values())):
         y = 0.965 - 0.05 * k
-        ax.plot(0.5, y, "o", color=colour, mfc=face, mew=1.3, ms=6.5, transform=ax.transAxes)
-        ax.text(0.53, y, text, transform=ax.transAxes, va="center", color=colour, fontsize=11.5)
+        ax.plot(x, y, "o", color=colour, mfc=face, mew=1.3, ms=6.5, transform=ax.transAxes)
+        ax.text(x + 0.03, y, text, transform=ax.transAxes, va="center", color=ink(colour), fontsize=12.5)
 
 
 def _noise(ax: Axes, d: Any) -> None:
@@ -97,7 +97,7 @@ def _noise(ax: Axes, d: Any) -> None:
                     mew=1.3, lw=1.1, zorder=4)  # fmt: skip
         low = name.startswith("standard")
         place = mean(one.network)[-1]
-        label_line(ax, 18, place, LOOK[name][2], colour, dx=-0.1, dy=14 if low else -24, fontsize=11.5)
+        label_line(ax, 18, place, LOOK[name][2], colour, dx=-0.1, dy=14 if low else -24, fontsize=12.5)
     ax.set(
         xscale="log", xlim=(0.2, 20), ylim=(0, 1), yticks=(0, 0.5, 1), xlabel="label noise over signal, $k$"
     )
@@ -119,7 +119,7 @@ def _gaps(ax: Axes, d: Any) -> None:
         guide, 1.6 * low * guide / guide[0] / 3, ls=(0, (2, 2)), color=COLOURS["uniform"], lw=1.4, zorder=1
     )
     label_line(
-        ax, 0.12, 1.6 * low * 0.12 / guide[0] / 3, "slope 1", COLOURS["uniform"], dx=7, dy=-7, fontsize=11.5
+        ax, 0.12, 1.6 * low * 0.12 / guide[0] / 3, "slope 1", COLOURS["uniform"], dx=7, dy=-7, fontsize=12.5
     )
     ax.set(xscale="log", yscale="log", xlim=(0.02, 1.6), ylim=(low / 2, 0.12))
     ax.set_aspect("equal")  # a decade is a decade

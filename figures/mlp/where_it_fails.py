@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from figures.mlp._seeds import error, mean
-from figures.style import COLOURS, figure, label_line, styled, title
+from figures.style import COLOURS, figure, ink, label_line, styled, title
 
 EQUAL = 0.1
 GAUSSIAN = 0.185  # the stall factor s of squared loss and Gaussian residuals
@@ -25,9 +25,9 @@ LOOK = {
     "flow-wise": (GREEN, "o", "FLOW + WiSE"),
     "lora": (COLOURS["lora"], "o", "LoRA, rank 4"),
     "probe": (COLOURS["probe"], "o", "linear probe"),
-    "matched": (ORANGE, "D", "control:\nloss × mean weight"),
-    "normalised": (BLUE, "D", "control: weights\n/ mean weight"),
-    "permuted": (BLUE, "D", "control:\npermuted weights"),
+    "matched": (ORANGE, "D", "standard,\nsame mean step"),
+    "normalised": (BLUE, "D", "FLOW, weights\nover their mean"),
+    "permuted": (BLUE, "D", "FLOW, weights\nshuffled"),
 }
 SETTINGS = {"inverted": "Inverted digits, same head", "clean": "Clean labels"}
 KINDS = {
@@ -42,7 +42,7 @@ GAP = 0.17  # between the two marks of a row
 @styled
 def draw(dataset: Any) -> Figure:
     """Left and middle: one row a method, the best at the top. Right: the ratios of cross-entropy."""
-    fig, axes = figure(1, 3, width=12.5, height=7.4, width_ratios=(1, 1, 0.95))
+    fig, axes = figure(1, 3, width=13, height=6.9, width_ratios=(1, 1, 0.95))
     for ax, name in zip(axes, SETTINGS, strict=False):
         _dots(ax, dataset.sel(setting=name))
         ax.set_title(SETTINGS[name])
@@ -78,9 +78,9 @@ def _dots(ax: Axes, cell: Any) -> None:
             ax.errorbar(mean(one), at, xerr=error(one), color=colour, fmt=mark, mfc=face, mew=1.6,
                         ms=7.5 if mark == "o" else 6.5, lw=1.5, capsize=2.5, zorder=4)  # fmt: skip
     ax.set(ylim=(-0.6, len(order) - 0.4), xlabel="mean of both accuracies, %")
-    ax.set_yticks(range(len(order)), [LOOK[run][2] for run in order], fontsize=11.5)
+    ax.set_yticks(range(len(order)), [LOOK[run][2] for run in order], fontsize=12)
     for tick, run in zip(ax.get_yticklabels(), order, strict=True):
-        tick.set(color=LOOK[run][0], fontweight="bold" if run == "flow" else "normal")
+        tick.set(color=ink(LOOK[run][0]), fontweight="bold" if run == "flow" else "normal")
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
     ax.xaxis.set_major_locator(MultipleLocator(5))
@@ -92,15 +92,15 @@ def _before(ax: Axes, value: float) -> None:
     ax.axvline(value, color=COLOURS["pretrained"], lw=2, zorder=1)
     high = value > sum(ax.get_xlim()) / 2
     y = ax.get_ylim()[1] - 1.0 if high else 1.75
-    label_line(ax, value, y, "before\nfine-tuning", "#2377AB", dx=-7 if high else 7, fontsize=11.5)
+    label_line(ax, value, y, "before\nfine-tuning", "#2377AB", dx=-7 if high else 7, fontsize=12)
 
 
 def _key(ax: Axes, rate: float) -> None:
     """What the marks are, right of the worst."""
     for y, text, face in ((0.105, f"equal rate, {rate:.2g}", INK), (0.065, "own best rate,", "white")):
         ax.plot(0.36, y, "o", color=INK, mfc=face, mew=1.6, ms=7.5, transform=ax.transAxes)
-        ax.text(0.41, y, text, transform=ax.transAxes, va="center", color=INK, fontsize=11.5)
-    ax.text(0.41, 0.03, "rows sorted by it", transform=ax.transAxes, va="center", color=INK, fontsize=11.5)
+        ax.text(0.41, y, text, transform=ax.transAxes, va="center", color=INK, fontsize=12)
+    ax.text(0.41, 0.03, "rows sorted by it", transform=ax.transAxes, va="center", color=INK, fontsize=12)
 
 
 def _ratios(ax: Axes, ratio: Any) -> None:
@@ -123,10 +123,10 @@ def _ratios(ax: Axes, ratio: Any) -> None:
         (GAUSSIAN, 2.6, f"Gaussian\ntheory,\n$s={GAUSSIAN:g}$"),
     ):
         ax.axvline(x, color=INK, lw=1.6, ls=(0, (4, 2)), zorder=1)
-        label_line(ax, x, y, text, INK, dx=6, fontsize=11.5, linespacing=1.3)
+        label_line(ax, x, y, text, INK, dx=6, fontsize=12, linespacing=1.3)
     ax.set(ylim=(-0.5, 3.5), xlim=(0, 1.4), xticks=(0, 0.5, 1))
     ax.set_xlabel("weighted over unweighted,\nover the mean weight")
-    ax.set_yticks(range(len(kinds)), [KINDS[kind] for kind in kinds], fontsize=11.5)
+    ax.set_yticks(range(len(kinds)), [KINDS[kind] for kind in kinds], fontsize=12)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
     ax.set_title("Cross-entropy at the start")

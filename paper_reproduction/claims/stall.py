@@ -80,7 +80,7 @@ def _paths() -> xr.Dataset:
     covariance, mass = moments_by_quadrature(tau)
     unit = covariance / mass[:, None, None]
     values, vectors = np.linalg.eigh(unit)
-    x, y = np.linspace(-0.3, 1.42, 216), np.linspace(-0.68, 0.17, 108)
+    x, y = np.linspace(-0.3, 1.42, 216), np.linspace(-0.72, 0.4, 142)
     grid = SHIFT * np.stack(np.meshgrid(x, y), axis=-1)
     corners = np.stack(
         [problem.pretrained, problem.target, lt.best_model_average(problem), lt.joint_optimum(problem)]
@@ -110,6 +110,7 @@ def _paths() -> xr.Dataset:
         },
         coords={
             "path_beta": ("path_beta", beta, {"long_name": "β"}),
+            "path_temperature": ("path_beta", tau / SHIFT**2, {"long_name": "τ", "units": "‖e‖²"}),
             "step": steps,
             "axis": ["along", "across"],
             "landmark": ["pretrained", "target", "average", "oracle"],

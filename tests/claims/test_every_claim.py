@@ -5,12 +5,12 @@ import functools
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.figure import Figure
 
 import linear_theory as lt
 from paper_reproduction import registry
 from paper_reproduction.claim import Settings
 from paper_reproduction.claims import model_averaging
+from tests.pictures import faults
 from tests.verdicts import as_stored, close
 
 QUICK = Settings(quick=True)
@@ -41,8 +41,8 @@ def test_says_the_same_of_the_stored_arrays(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_is_drawn(name):
-    assert isinstance(ENTRIES[name].draw(computed(name)), Figure)
+def test_is_drawn_for_the_last_row(name):
+    assert faults(ENTRIES[name].draw(computed(name))) == []
 
 
 def spoiled(function, how):

@@ -1,0 +1,100 @@
+"""The measurements of a picture see what they are there to see, and the colours of the methods stay apart."""
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.colors import to_rgb
+
+from figures import hero as hero_figure
+from figures.style import COLOURS, figure, ink, label_line, luminance
+from paper_reproduction import hero, registry
+from tests.pictures import faults
+
+STORED = sorted((Path(registry.__file__).parent / "mlp" / "results" / "cpu").glob("*.nc"))
+TO_BE_DRAWN_ANEW = {"digits-label-noise"}  # eleven methods in four panels
+
+
+def good():
+    fig, ax = figure(width=8, height=4.5)
+    ax.plot([0, 1, 2], [0, 1, 4], color=COLOURS["flow"])
+    ax.plot([0, 1, 2], [4, 2, 0], color=COLOURS["vanilla"])
+    label_line(ax, 1, 1, "FLOW", COLOURS["flow"], dx=12, dy=-14)
+    ax.set(xlabel="step", ylabel="error")
+    return fig, ax
+
+
+def test_a_good_picture_has_no_fault():
+    fig, _ = good()
+    assert faults(fig) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda ax: ax.set_xlabel("step", fontsize=5), "letters of"),
+        (lambda ax: ax.text(0.3, 0.2, "pale", color="#aaaaaa"), "stands out"),
+        (lambda ax: ax.text(1.9, 3, "far beyond the edge of it", in_layout=False), "leaves the picture"),
+        (lambda ax: [ax.text(0.3, y, "one upon another") for y in (0.2, 0.25)], "lies on"),
+        (
+            lambda ax: label_line(ax, 1.5, 1.0, "FLOW", COLOURS["flow"], dx=-0.1, ha="center"),
+            "line of colour",
+        ),
+        (lambda ax: ax.set(xlim=(0, 9)), "empty"),
+    ],
+)
+def test_a_fault_is_seen(spoil, says):
+    fig, ax = good()
+    spoil(ax)
+    assert any(says in fault for fault in faults(fig))
+
+
+@pytest.mark.parametrize("path", [p for p in STORED if p.stem not in TO_BE_DRAWN_ANEW], ids=lambda p: p.stem)
+def test_stored_results_are_drawn_for_the_last_row(path):
+    (entry,) = (entry for entry in registry.experiments() if entry.name == path.stem)
+    assert faults(entry.draw(xr.load_dataset(path))) == []
+
+
+def test_the_opening_picture_is_for_the_last_row():
+    assert faults(hero_figure.draw(hero.compute())) == []
+
+
+# Machado, Oliveira and Fernandes 2009, complete dichromacy, in linear RGB.
+EYES = {
+    "all three cones": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+
+
+def lab(colour, eye):
+    """CIELAB of a colour as that eye sees it."""
+    channels = np.asarray(to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(EYES[eye] @ linear, 0, 1)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ seen
+    f = np.cbrt(np.maximum(xyz / (0.9505, 1.0, 1.089), 1e-6))
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_every_pair_of_methods_stays_apart(eye):
+    for one, other in combinations(COLOURS, 2):
+        assert np.linalg.norm(lab(COLOURS[one], eye) - lab(COLOURS[other], eye)) > 12, (one, other)
+
+
+def test_ink_is_the_same_hue_dark_enough_for_letters():
+    for colour in COLOURS.values():
+        rgb, dark = np.asarray(to_rgb(colour)), np.asarray(to_rgb(ink(colour)))
+        assert 1.05 / (luminance(dark) + 0.05) >= 4.4
+        assert np.all(dark <= rgb + 1e-9)
+        assert np.linalg.norm(np.cross(dark, rgb)) <= 0.02
