@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import linear_theory as lt
 from linear_theory.arrays import namespace
 from linear_theory.diagnosis.findings import headline
-from linear_theory.diagnosis.prior import median
+from linear_theory.diagnosis.measured import median
 from tests.strategies import SEEDS
 from tests.tolerances import SIGMAS, near
 

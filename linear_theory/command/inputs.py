@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..arrays import Array
-from ..diagnosis.columns import weight_like
-from ..diagnosis.prior import scaled
+from ..diagnosis.diagnose import weight_like
+from ..diagnosis.measured import scaled
 from ..errors import LinearTheoryError
 from ..files import without_advice
 from ..streaming.parquet import column_names, numbers

@@ -18,7 +18,6 @@ import numpy as np
 from scipy import special
 
 from ..arrays import Array
-from ..covariance import Dense
 from ..propagator.apply import Decay, propagate
 from ..propagator.matrix_functions import Kernel
 from ..propagator.powers import Power, Steps
@@ -248,7 +247,7 @@ def _influence(one: Candidate) -> tuple[Array, Array]:
     G, sigma, X, r = m.covariances[0], m._sigma, m.rows.X, m.rows.residual
     pull = 2 * (sigma.apply(one.displacement) + G @ (one.displacement + m.shift))
     problem = m._training_problem(one.weighted)
-    spectrum = Dense(problem.target_covariance).spectrum(problem.shift)
+    spectrum = problem.target_operator.spectrum(problem.shift)
     moving = spectrum.values > 0
     values, vectors = spectrum.values[moving], spectrum.vectors[:, moving]
     b, along = -values * spectrum.coordinates[moving], vectors.T @ pull

@@ -163,7 +163,7 @@ def lowest_total(m: Measured) -> Point:
         return point(m, m._problem.pretrained)
     out = into / units[:, None]
     projected = displacement_problem(
-        gram.apply(out.T) @ out, (units * m.shift) @ into, Dense(sigma.apply(out.T) @ out)
+        Dense(gram.apply(out.T) @ out), (units * m.shift) @ into, Dense(sigma.apply(out.T) @ out)
     )
     return point(m, out @ joint_optimum(projected))
 
@@ -206,7 +206,7 @@ def slowest(m: Measured, row: int = 1) -> tuple[int, Array, float]:
     idle = int((m.spectrum[row] <= 0).sum())
     x = 2 * float(safe_step(m.spectrum)) * m.spectrum[row]
     k = idle + int(np.argmax(abs(1 - x[idle:]))) if idle < len(x) else len(x) - 1
-    return idle, np.linalg.eigh(m.covariances[row])[1][:, k], float(x[k])
+    return idle, m._curvatures[row].eigh()[1][:, k], float(x[k])
 
 
 def compute_paths(m: Measured) -> Paths:

@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from scipy import stats
 
 import linear_theory as lt
-from linear_theory.diagnosis.checks import four_sigma
+from linear_theory.significance import four_sigma
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import descent, teacher
 from paper_reproduction.mlp.hardware import quiet, timed

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
-from linear_theory.diagnosis.checks import four_sigma
+from linear_theory.significance import four_sigma
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import teacher
 from paper_reproduction.mlp.experiments._stall_cells import NUMBERS, RUNS, measure
