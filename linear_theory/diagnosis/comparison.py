@@ -247,7 +247,7 @@ def _influence(one: Candidate) -> tuple[Array, Array]:
     G, sigma, X, r = m.covariances[0], m._sigma, m.rows.X, m.rows.residual
     pull = 2 * (sigma.apply(one.displacement) + G @ (one.displacement + m.shift))
     problem = m._training_problem(one.weighted)
-    spectrum = problem.target_operator.spectrum(problem.shift)
+    spectrum = m._curvatures[one.weighted].spectrum(problem.shift)
     moving = spectrum.values > 0
     values, vectors = spectrum.values[moving], spectrum.vectors[:, moving]
     b, along = -values * spectrum.coordinates[moving], vectors.T @ pull
