@@ -67,13 +67,13 @@ class Board:
         self.outcomes: dict[str, Outcome] = {}
         self.running = ""
         self.since = 0.0
-        self.console = Console(file=sys.stdout)
         self.live: Live | None = None
 
     def __enter__(self) -> Board:
         if is_live(sys.stdout):
+            console = Console(file=sys.stdout)
             self.live = Live(
-                get_renderable=self.render, console=self.console, transient=True, refresh_per_second=5
+                get_renderable=self.render, console=console, transient=True, refresh_per_second=5
             )
             self.live.start()
         return self
@@ -93,20 +93,15 @@ class Board:
             self.running, self.since = event.entry.name, time.monotonic()
 
     def render(self) -> Group:
-        """The table as it stands, cut to the rows around the running claim where the terminal is low."""
+        """The table as it stands."""
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for name in ("claim", "equation", "state"):
             table.add_column(name, no_wrap=True, overflow="ellipsis")
         table.add_column("seconds / budget", no_wrap=True, justify="right")
-        for entry in self._visible():
+        for entry in self.entries:
             table.add_row(*self._row(entry))
         count = f"\n{len(self.outcomes)} of {len(self.entries)} {self.noun} done"
         return Group(table, Text(count, style="dim"))
-
-    def _visible(self) -> Sequence[Entry]:
-        room = max(3, self.console.height - 6)
-        first = max(0, min(len(self.outcomes) - room // 2, len(self.entries) - room))
-        return self.entries[first : first + room]
 
     def _row(self, entry: Entry) -> tuple[Text, ...]:
         outcome = self.outcomes.get(entry.name)

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
-from paper_reproduction import network_report, provenance, registry, shipped
+from paper_reproduction import provenance, registry
 from paper_reproduction.claim import Table
 from paper_reproduction.command import app
 from tests.workshop import Page, Workshop
@@ -110,13 +110,6 @@ def test_an_unknown_experiment_is_one_clear_error(lab: Workshop) -> None:
 def test_without_experiments_the_word_says_so(shop: Workshop) -> None:
     result = shop("mlp")
     assert (result.exit_code, result.stderr) == (2, "error: there are no network experiments to run\n")
-
-
-def test_an_experiment_that_does_not_hold_ends_in_1(lab: Workshop) -> None:
-    write(lab, bound=0.0)
-    result = lab("mlp")
-    assert result.exit_code == 1
-    assert "first: size:" in result.stderr
 
 
 def test_list_has_a_second_table(lab: Workshop) -> None:
@@ -282,8 +275,3 @@ def test_a_table_has_rows_as_long_as_its_header() -> None:
         Table("Short", ("a", "b"), (("1",),))
     with pytest.raises(TypeError, match="not a string"):
         Table("Number", ("a",), ((1.0,),))  # pyright: ignore[reportArgumentType]
-
-
-def test_the_numbers_of_the_paper_can_be_set() -> None:
-    assert len(network_report.TABLES) == 4
-    assert shipped.RESULTS.name == "results"
