@@ -101,6 +101,7 @@ BAD = {
     "open quote": ('a,b,y\n1,2,3\n"1,2,3\n', "line 3 breaks the rules of quotes (unexpected end of data)"),
     "no UTF-8": ("a,b,y\n1,2,é\n".encode("latin-1"), "not UTF-8 text"),
     "UTF-16 without a mark": (PLAIN.encode("utf-16-le"), "line 1 holds a NUL byte"),
+    "NUL after carriage returns": ("a,b,y\r1,2,3\r1,2\0,3\r", "line 3 holds a NUL byte"),
     "NUL": ("a,b,y\n1,2,3\n1,2\0,3\n", "line 3 holds a NUL byte, so it is no text"),
     "a comma in it": ('a,b,y\n"1,5",2,3\n', "line 2, column 'a': '1,5' is not a number; write 1234.5 for it"),
     "two marks": (b"\xef\xbb\xbf\xef\xbb\xbf" + PLAIN.encode(), "no column 'a' (feature)"),

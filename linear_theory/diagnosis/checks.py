@@ -123,7 +123,7 @@ def _measure_all(m: Measured) -> Iterator[tuple[Any, ...]]:
     explained = X @ m.shift  # −E[r | x]
     noise = r + explained
     noise_energy, energy = float(v @ noise**2), float(v @ r**2)
-    silent = not noise_energy > RANK_RTOL**2 * energy
+    noiseless = not noise_energy > RANK_RTOL**2 * energy
     joint = np.column_stack([X, r])
     yield "centred rows", *_centred(joint, v)
     yield (
@@ -143,15 +143,15 @@ def _measure_all(m: Measured) -> Iterator[tuple[Any, ...]]:
         ),
         ("noise even across rows", "noise variance, long rows against short ones", size),
     ):
-        yield name, *(_not_judged(what, 1.0) if silent else _evenness(X, noise, order, v, what))
-    share = 0.0 if silent else noise_energy / energy
+        yield name, *(_not_judged(what, 1.0) if noiseless else _evenness(X, noise, order, v, what))
+    share = 0.0 if noiseless else noise_energy / energy
     yield (
         "labels without noise",
         "share of the start's loss that no line explains",
         share,
         0.0,
         math.nan,
-        (0.0 if silent else math.inf),
+        (0.0 if noiseless else math.inf),
     )
 
 
@@ -251,8 +251,10 @@ def _along_error(m: Measured, s2: float) -> float:
     mass, second = average(w), average(w * r2)
     h = second / (mass * s2)
     predicted = lambda variance: float(residual_tilt(m.rule, variance).ratio)
-    nudge = 1e-5
-    slope = (predicted(s2 * math.exp(nudge)) - predicted(s2 * math.exp(-nudge))) / (2 * nudge)  # by ln s²
+    log_step = 1e-5
+    slope = (predicted(s2 * math.exp(log_step)) - predicted(s2 * math.exp(-log_step))) / (
+        2 * log_step
+    )  # by ln s²
     influence = h * (w * r2 / second - w / mass) - (h + slope) * (z**2 - 1)
     if isinstance(m.rule, Flow) and at_the_median(m):
         tau, a = float(m.temperature), math.sqrt(float(m.temperature) / s2)

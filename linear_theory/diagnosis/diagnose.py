@@ -28,8 +28,8 @@ from .checks import Check, run_checks
 from .comparison import Comparison
 from .findings import findings
 from .measured import Measured, checked_counts, displacement_problem, gram, mean, median_loss
-from .paths import Paths, compute_paths, factors, overlap, safe_step
-from .report import column_names, format_report, number, some
+from .paths import Paths, compute_paths, contraction_factors, overlap, safe_step
+from .report import column_names, format_report, number, plural
 
 if TYPE_CHECKING:
     from .picture import Figure
@@ -135,7 +135,7 @@ class Diagnosis(Measured):
         n, d = self.rows.X.shape[-2:]
         names = [field.name for field in dataclasses.fields(self) if field.name not in ("rows", "rule")]
         lines = [f"  {name:<20}{_brief(getattr(self, name))}" for name in names]
-        head = f"Diagnosis of {some(n, 'row')} and {some(d, 'column')}; print it for the report"
+        head = f"Diagnosis of {plural(n, 'row')} and {plural(d, 'column')}; print it for the report"
         return "\n".join([head, *(line if len(line) <= 80 else f"{line[:77]}..." for line in lines)])
 
     def picture(self, names: Sequence[str] | None = None) -> Figure:
@@ -280,7 +280,7 @@ def diagnose(
     unweighted, weighted = gram(rows.X, counts / counts.sum()), gram(rows.X, both / both.sum())
     values, vectors = xp.linalg.eigh(weighted)
     spectrum = xp.stack([_reached(xp.linalg.eigvalsh(unweighted), plain), _reached(values, flow)])
-    slow = xp.argmax(factors(spectrum))
+    slow = xp.argmax(contraction_factors(spectrum))
     target_covariance = Dense(unweighted)
     problem = displacement_problem(target_covariance, shift, target_covariance if sigma is None else sigma)
     ends = xp.stack([still, flow.theta, plain.theta])

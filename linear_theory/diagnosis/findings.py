@@ -19,8 +19,8 @@ from .report import (
     eigenvalue_rounding,
     number,
     percent,
+    plural,
     plus_minus,
-    some,
     steps_of_the_slowest,
 )
 
@@ -162,7 +162,7 @@ def _nothing_to_learn(m: Measured) -> str:
     ):
         return "The start already fits these rows as well as any line: there is nothing to learn"
     ratio, above, below = shift_ratio(m)
-    p = _tail(ratio, above, below)
+    p = _chance_of_shift(ratio, above, below)
     if p > CHANCE:
         return (
             f"A shift as large as this one may be sampling noise (F({number(above)}, {number(below)}) = "
@@ -192,8 +192,8 @@ def _too_few(m: Measured) -> str:
     n, rank = float(m.sample_weight.sum()), m._rank
     counted = "" if (m.sample_weight == 1).all() else f" (of total weight {number(n)})"
     return (
-        f"{some(int((m.sample_weight > 0).sum()), 'row')}{counted} for {some(rank, 'direction')}, so that none is left "
-        "over to tell shift from noise"
+        f"{plural(int((m.sample_weight > 0).sum()), 'row')}{counted} for {plural(rank, 'direction')}, so that none is "
+        "left over to tell shift from noise"
     )
 
 
@@ -215,11 +215,11 @@ def _ranking(comparison: Comparison) -> str:
         also = f", and {_name(third)} ties with it" if comparison.gain(third, other).tie else ""
         behind = comparison.gain(other, flow)
         return f"FLOW does not pay here: {_name(other)} has a total error {_gained(behind)} lower{also}"
-    on_early = comparison.gain(flow, early)
-    if other is average and not on_early.tie and on_early.share > 0:
-        return f"FLOW gains {_gained(on_early)} on {_name(early)}, and averaging with the start gains as much"
-    alike = [other, third] if comparison.gain(flow, third).tie else [other]
-    names = " and ".join([", ".join(["FLOW", *(_name(one) for one in alike[:-1])]), _name(alike[-1])])
+    lead_on_early = comparison.gain(flow, early)
+    if other is average and not lead_on_early.tie and lead_on_early.share > 0:
+        return f"FLOW gains {_gained(lead_on_early)} on {_name(early)}, and averaging with the start gains as much"
+    tied_with = [other, third] if comparison.gain(flow, third).tie else [other]
+    names = " and ".join([", ".join(["FLOW", *(_name(one) for one in tied_with[:-1])]), _name(tied_with[-1])])
     if lead.none:
         return f"A tie between {names}: their total errors are the same{_at_the_ends(comparison)}"
     lower, higher = (flow, other) if lead.share > 0 else (other, flow)
@@ -278,7 +278,7 @@ def _totals(comparison: Comparison) -> list[str]:
     ]
 
 
-def _tail(ratio: float, above: float, below: float) -> float:
+def _chance_of_shift(ratio: float, above: float, below: float) -> float:
     """How often noise alone makes a shift as large; 0 where there is no telling."""
     return float(special.fdtrc(above, below, ratio)) if math.isfinite(ratio) else 0.0
 
@@ -329,26 +329,29 @@ def _another_way(m: Measured, paths: Paths) -> bool:
 
 
 def _stall(m: Measured) -> list[str]:
-    idle, v, x = slowest(m)
-    motionless = []
-    if idle:
-        whose = "row" if int((m.spectrum[0] <= 0).sum()) == idle else "row with any weight"
-        them = "it" if idle == 1 else "them"
+    unreached, v, x = slowest(m)
+    unreached_sentence = []
+    if unreached:
+        whose = "row" if int((m.spectrum[0] <= 0).sum()) == unreached else "row with any weight"
+        them = "it" if unreached == 1 else "them"
         them += " beyond rounding" * bool(rounding_columns(m.rows.X).any())
-        motionless = [
-            f"Along {idle} of {some(len(v), 'direction')} nothing moves at all: no {whose} reaches {them}."
+        unreached_sentence = [
+            f"Along {unreached} of {plural(len(v), 'direction')} nothing moves at all: no {whose} reaches {them}."
         ]
-    if idle == len(v):
-        return motionless
-    that = " that moves" * bool(idle)
+    if unreached == len(v):
+        return unreached_sentence
+    that = " that moves" * bool(unreached)
     steps, without = float(steps_to_halve(np.float64(x))), float(steps_to_halve(np.float64(slowest(m, 0)[2])))
     slow = f"the slowest takes {number(without)}" if without > 1 else "all do so within one"
     beside = f"without weights, in steps of the same size, {slow}"
     if steps <= 1:
         as_well = ", as it does without weights" if without <= 1 else f"; {beside}"
-        return [*motionless, f"Under FLOW every direction{that} halves its error within a step{as_well}."]
+        return [
+            *unreached_sentence,
+            f"Under FLOW every direction{that} halves its error within a step{as_well}.",
+        ]
     return [
-        *motionless,
+        *unreached_sentence,
         f"The slowest direction{that} halves its error in {steps_of_the_slowest(m)} under FLOW; {beside}: "
         f"{_why_slow(m, v, x)}.",
     ]
@@ -380,7 +383,7 @@ def _overfitted(m: Measured) -> bool:
 
 def _chance_warning(m: Measured) -> list[str]:
     ratio, above, below = shift_ratio(m)
-    p = _tail(ratio, above, below)
+    p = _chance_of_shift(ratio, above, below)
     if not CERTAIN < p <= CHANCE:
         return []
     return [
