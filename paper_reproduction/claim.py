@@ -5,12 +5,11 @@ module holds
 
 - ``CLAIM``: a :class:`Claim`,
 - ``compute(settings: Settings) -> xarray.Dataset``: all the work, and no picture,
-- ``verdict(dataset) -> Verdict``: reads the dataset and nothing else, so that a stored run can be judged
-again,
+- ``verdict(dataset) -> Verdict``: reads the dataset and nothing else, so that a stored run can be judged again,
 - if it likes, ``tables(dataset) -> tuple[Table, ...]``: what the report shows below the picture.
 
 The network experiments in ``paper_reproduction/mlp/experiments`` are claims too, with their pictures in
-``figures/mlp``. What takes them long they do by :attr:`Settings.each`, so that the command can checkpoint it.
+``figures/mlp``.
 """
 
 from __future__ import annotations
@@ -18,15 +17,10 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 _KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -60,11 +54,6 @@ class Claim:
         return self.quick_seconds if quick else self.seconds
 
 
-def run_all(cells: Mapping[str, Callable[[], xr.Dataset]]) -> dict[str, xr.Dataset]:
-    """Every cell in turn, and nothing else: what :attr:`Settings.each` is outside the command."""
-    return {label: cell() for label, cell in cells.items()}
-
-
 @dataclass(frozen=True)
 class Settings:
     """What a run may vary. Everything random in a claim comes from :meth:`rng`."""
@@ -72,11 +61,6 @@ class Settings:
     seed: int = 0
     quick: bool = False
     seeds: int | None = None  # random repetitions; None: the claim's own number
-    # Runs the cells of an experiment, {label: function}, and returns {label: dataset} in that order. The
-    # command gives one that checkpoints each cell; the numbers are the same whichever it is.
-    each: Callable[[Mapping[str, Callable[[], xr.Dataset]]], dict[str, xr.Dataset]] = field(
-        default=run_all, compare=False, repr=False
-    )
 
     def repetitions(self, full: int = 10, quick: int = 3) -> int:
         """How many random repetitions: what was asked for, else the claim's own number for this mode.

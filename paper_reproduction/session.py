@@ -12,7 +12,6 @@ import typer
 from paper_reproduction import (
     explorer,
     network_report,
-    progress,
     provenance,
     registry,
     report,
@@ -39,7 +38,7 @@ class Work:
     page: Callable[[Store], object] = report.write
     noun: str = "claims"
     heading: str = ""
-    then: Callable[[Entry, Outcome], None] = lambda entry, outcome: None  # once a record is on disk
+    on_record: Callable[[Entry, Outcome], None] = lambda entry, outcome: None  # once a record is on disk
 
     @property
     def done(self) -> list[Entry]:
@@ -85,9 +84,8 @@ def run_networks(names: Sequence[str] | None, options: Options, seeds: int | Non
     chosen = _named(entries, names, "experiment") if names else list(entries)
     terminal.say(f"on {provenance.device()}, jax {provenance.versions()['jax']}")
     store = Store(options.directory / "mlp", entries, _settings(options, seeds), provenance.network_stamp())
-    board = progress.CellBoard(chosen)
 
-    def keep(entry: Entry, outcome: Outcome) -> None:
+    def publish_stored(entry: Entry, outcome: Outcome) -> None:
         if not publish or outcome.error:
             return
         try:
@@ -95,9 +93,10 @@ def run_networks(names: Sequence[str] | None, options: Options, seeds: int | Non
         except OSError as error:
             _refuse(f"cannot publish {entry.name}: {error.strerror or error}")
 
-    compute = sources.Checkpointed(options.resume, board.watch)
-    work = Work(chosen, store, _sources(options, compute), network_report.write, "experiments", then=keep)
-    _perform(work, board)
+    work = Work(
+        chosen, store, _sources(options), network_report.write, "experiments", on_record=publish_stored
+    )
+    _perform(work)
     _leave(work)
 
 
@@ -117,9 +116,9 @@ def _settings(options: Options, seeds: int | None = None) -> Settings:
     return Settings(seed=options.seed or 0, quick=options.quick, seeds=seeds)
 
 
-def _sources(options: Options, compute: Source) -> tuple[Source, ...]:
+def _sources(options: Options) -> tuple[Source, ...]:
     """Where arrays come from: kept where that is wanted and possible, else computed."""
-    return (sources.kept, compute) if options.resume else (compute,)
+    return (sources.kept, sources.computed) if options.resume else (sources.computed,)
 
 
 def _claims() -> tuple[Entry, ...]:
@@ -154,7 +153,7 @@ def _claims_work(entries: Sequence[Entry], names: Sequence[str] | None, options:
     """The claims of these names, or all."""
     chosen = entries if names is None else _named(entries, names, "claim")
     store = Store(options.directory, entries, _settings(options))
-    return Work(chosen, store, _sources(options, sources.computed))
+    return Work(chosen, store, _sources(options))
 
 
 def _stored_networks(entries: Sequence[Entry], options: Options) -> Work:
@@ -165,11 +164,11 @@ def _stored_networks(entries: Sequence[Entry], options: Options) -> Work:
     return Work(there, store, known, network_report.write, "network results", "stored network results")
 
 
-def _perform(work: Work, board: progress.CellBoard | None = None) -> None:
+def _perform(work: Work) -> None:
     """Settle the work before the user's eyes; leave with 2 if it cannot start, 130 if interrupted."""
     try:
         work.store.open()
-        interrupted = _watch(work, board or terminal.Board(work.chosen, work.store))
+        interrupted = _watch(work, terminal.Board(work.chosen, work.store, work.noun))
     except OSError as error:
         _refuse(f"cannot write to --out {work.store.directory}: {error.strerror or error}")
     done = work.done
@@ -182,14 +181,14 @@ def _perform(work: Work, board: progress.CellBoard | None = None) -> None:
         raise typer.Exit(130)
 
 
-def _watch(work: Work, board: terminal.Board | progress.CellBoard) -> bool:
+def _watch(work: Work, board: terminal.Board) -> bool:
     """Let the claims run before the board; True if the user stopped them."""
     with board:
         try:
             for event in runner.run(work.chosen, work.store, work.sources, work.page):
                 board.update(event)
                 if isinstance(event, runner.Finished):
-                    work.then(event.entry, event.outcome)
+                    work.on_record(event.entry, event.outcome)
         except KeyboardInterrupt:
             return True
     return False

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
 
 from paper_reproduction import shipped
-from paper_reproduction.checkpoints import Cells, Watch
-from paper_reproduction.claim import Settings
 from paper_reproduction.registry import Entry
 from paper_reproduction.store import Store
 
@@ -33,27 +31,13 @@ Source = Callable[[Entry, Store], Arrays | None]
 
 
 def computed(entry: Entry, store: Store) -> Arrays:
-    """Computed now, all at once."""
+    """Computed now."""
     clock = time.perf_counter()
-    dataset = _compute(entry, store.settings)
+    dataset = entry.compute(store.settings)
+    if not isinstance(dataset, xr.Dataset):
+        raise TypeError(f"compute() returned {type(dataset).__name__}, not an xarray.Dataset")
     store.save(entry, dataset, time.perf_counter() - clock)
     return Arrays(store.load(entry))
-
-
-@dataclass(frozen=True)
-class Checkpointed:
-    """Computed now, cell by cell, each on disk as soon as it is done; ``resume`` reuses those that fit."""
-
-    resume: bool
-    watch: Watch
-
-    def __call__(self, entry: Entry, store: Store) -> Arrays:
-        """The arrays; their cost includes that of the cells reused."""
-        cells = Cells(entry, store, self.resume, self.watch)
-        clock = time.perf_counter()
-        dataset = _compute(entry, replace(store.settings, each=cells))
-        store.save(entry, dataset, time.perf_counter() - clock + cells.saved)
-        return Arrays(store.load(entry))
 
 
 def kept(entry: Entry, store: Store) -> Arrays | None:
@@ -78,13 +62,6 @@ def stored(entry: Entry, store: Store) -> Arrays | None:
     origin = f"stored: {_making(dataset.attrs)}"
     store.adopt(entry, dataset, origin)
     return Arrays(store.load(entry), origin=origin)
-
-
-def _compute(entry: Entry, settings: Settings) -> xr.Dataset:
-    dataset = entry.compute(settings)
-    if not isinstance(dataset, xr.Dataset):
-        raise TypeError(f"compute() returned {type(dataset).__name__}, not an xarray.Dataset")
-    return dataset
 
 
 def _making(attributes: dict[Any, Any]) -> str:

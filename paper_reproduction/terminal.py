@@ -40,11 +40,6 @@ def is_live(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
 
 
-def colour(state: str) -> str:
-    """The rich style of a state; empty where it has none."""
-    return _COLOUR.get(state, "")
-
-
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print plainly, also where the stream's encoding knows no ≤."""
     stream = stream or sys.stdout
@@ -65,19 +60,20 @@ def complain(text: str) -> None:
 class Board:
     """The live table: claim, equation, state, seconds against budget. Draws nothing where nobody watches."""
 
-    def __init__(self, entries: Sequence[Entry], store: Store) -> None:
+    def __init__(self, entries: Sequence[Entry], store: Store, noun: str = "claims") -> None:
         self.entries = entries
+        self.noun = noun
         self.quick = store.settings.quick
         self.outcomes: dict[str, Outcome] = {}
         self.running = ""
         self.since = 0.0
-        self.console = Console(file=sys.stdout)
         self.live: Live | None = None
 
     def __enter__(self) -> Board:
         if is_live(sys.stdout):
+            console = Console(file=sys.stdout)
             self.live = Live(
-                get_renderable=self.render, console=self.console, transient=True, refresh_per_second=5
+                get_renderable=self.render, console=console, transient=True, refresh_per_second=5
             )
             self.live.start()
         return self
@@ -97,19 +93,15 @@ class Board:
             self.running, self.since = event.entry.name, time.monotonic()
 
     def render(self) -> Group:
-        """The table as it stands, cut to the rows around the running claim where the terminal is low."""
+        """The table as it stands."""
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for name in ("claim", "equation", "state"):
             table.add_column(name, no_wrap=True, overflow="ellipsis")
         table.add_column("seconds / budget", no_wrap=True, justify="right")
-        for entry in self._visible():
+        for entry in self.entries:
             table.add_row(*self._row(entry))
-        return Group(table, Text(f"\n{len(self.outcomes)} of {len(self.entries)} claims done", style="dim"))
-
-    def _visible(self) -> Sequence[Entry]:
-        room = max(3, self.console.height - 6)
-        first = max(0, min(len(self.outcomes) - room // 2, len(self.entries) - room))
-        return self.entries[first : first + room]
+        count = f"\n{len(self.outcomes)} of {len(self.entries)} {self.noun} done"
+        return Group(table, Text(count, style="dim"))
 
     def _row(self, entry: Entry) -> tuple[Text, ...]:
         outcome = self.outcomes.get(entry.name)
@@ -119,11 +111,11 @@ class Board:
             state, spent = outcome.state, outcome.seconds
         elif entry.name == self.running:
             state, spent = "running", time.monotonic() - self.since
-        told = f"{state} (kept)" if outcome is not None and outcome.kept else state
+        label = f"{state} (kept)" if outcome is not None and outcome.kept else state
         clock = Text(
             f"{numbers.seconds(spent)} / {numbers.seconds(budget)}", style="yellow" if spent > budget else ""
         )
-        return Text(entry.name), Text(entry.claim.equation), Text(told, style=_COLOUR[state]), clock
+        return Text(entry.name), Text(entry.claim.equation), Text(label, style=_COLOUR[state]), clock
 
 
 def show_result(entries: Sequence[Entry], store: Store, heading: str = "") -> None:
@@ -186,7 +178,7 @@ def _rich_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
         wraps = name in ("equation", "says")
         table.add_column(name, no_wrap=not wraps, justify="right" if name in ("seconds", "quick") else "left")
     for row in rows:
-        table.add_row(*(Text(cell, style=colour(cell)) for cell in row))
+        table.add_row(*(Text(cell, style=_COLOUR.get(cell, "")) for cell in row))
     return table
 
 

@@ -280,7 +280,7 @@ def gains_as_much(f, m):
 def tie(f, m):
     if m[1] is None:
         return abs(f.best["FLOW"] - min(f.best["early"], f.best["average"])) <= 0.006 * f.best["start"]
-    return f.below(m[2], f.of(m[1]), f.of(m[4])) and tied(m[2], m[3], f)
+    return value(m[2]) >= 0 and f.below(m[2], f.of(m[1]), f.of(m[4])) and tied(m[2], m[3], f)
 
 
 def at_the_ends(f, m):

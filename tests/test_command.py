@@ -13,18 +13,12 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from rich.console import Console
 from typer.testing import CliRunner
 
-from paper_reproduction import registry
 from paper_reproduction.claim import Check, Settings, Verdict
 from paper_reproduction.command import app
 from paper_reproduction.mathml import FormulaError, formula, prose
-from paper_reproduction.outcome import Outcome
-from paper_reproduction.registry import Entry
-from paper_reproduction.runner import Started
-from paper_reproduction.store import Store
-from paper_reproduction.terminal import Board, say
+from paper_reproduction.terminal import say
 from tests.processes import LIMIT
 from tests.workshop import BREAKS, NAN, Page, Workshop, wait_for
 
@@ -153,27 +147,6 @@ def test_a_pipe_gets_one_plain_table(pair: Workshop) -> None:
     assert "\x1b" not in out
     assert "\r" not in out
     assert len(out.splitlines()) == 3
-
-
-def test_the_live_table_fits_a_small_terminal(shop: Workshop) -> None:
-    for order in range(30):
-        shop.claim(f"a-claim-of-some-length-{order}", order=order)
-    entries = registry.discover()
-    board = Board(entries, Store(shop.out, entries, Settings()))
-    board.console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
-    board.update(Started(entries[17]))
-    board.outcomes = dict.fromkeys((entry.name for entry in entries[:17]), _blank(entries[0]))
-    with board.console.capture() as capture:
-        board.console.print(board.render())
-    lines = capture.get().splitlines()
-    assert len(lines) < 24
-    assert max(map(len, lines)) <= 80
-    assert any("17" in line and "running" in line for line in lines)
-    assert "17 of 30 claims done" in lines[-1]
-
-
-def _blank(entry: Entry) -> Outcome:
-    return Outcome(entry.name, 0, False, "", "unknown", False, budget=1.0, compute_seconds=2.0)
 
 
 def test_a_stream_that_knows_no_unicode_is_served_too() -> None:

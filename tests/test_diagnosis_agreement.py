@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory.diagnosis import paths as package
-from linear_theory.diagnosis.paths import compared, shift_ratio
+from linear_theory.diagnosis.paths import compare_with_theory, shift_ratio
 from tests import reference_diagnosis as reference
 from tests.agreement import assert_agrees, assert_rejects
 from tests.strategies import SEEDS, random_covariance, random_data
@@ -164,7 +164,7 @@ def test_average_oracle_and_theory_are_the_public_functions_fed_with_the_rows(ar
     for point, theta in ((average, lt.best_model_average(problem)), (oracle, lt.joint_optimum(problem))):
         assert near(point.forgetting, lt.pretrain_error(problem, theta), loss, float(d.forgetting[2]))
         assert near(point.target_error, lt.target_error(problem, theta), loss, float(d.target_errors[0]))
-    tau, told = float(d.temperature), {row.what: row for row in compared(d)}
+    tau, told = float(d.temperature), {row.what: row for row in compare_with_theory(d)}
     mass = float(lt.weight_mass(problem, tau))
     weighted = lt.weighted_covariance(problem, tau) / mass
     along = problem.shift @ weighted @ problem.shift / float(problem.shift_variance)

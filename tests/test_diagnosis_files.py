@@ -54,19 +54,12 @@ def same(table, order=(0, 1)):
 
 GOOD = {
     "plain": PLAIN,
-    "CRLF": text(CELLS, "\r\n"),
-    "no newline at the end": PLAIN.rstrip(),
     "byte order mark": b"\xef\xbb\xbf" + PLAIN.encode(),
     "quoted names": PLAIN.replace("a,b,y", '"a","b",y'),
     "spaces around names": PLAIN.replace("a,b,y", " a, b ,y"),
-    "blank lines": "\n\n" + PLAIN.replace("\n", "\n\n"),
-    "quoted numbers": text([CELLS[0], *([f'"{cell}"' for cell in row] for row in CELLS[1:])]),
-    "spaces around numbers": text([CELLS[0], *([f" {cell} " for cell in row] for row in CELLS[1:])]),
-    "carriage returns": text(CELLS, "\r"),
     "quoted text with commas, quotes and line ends beside them": text(
         [["t", *CELLS[0]]] + [['"1,""2\n\r\n"', *row] for row in CELLS[1:]]
     ),
-    "plus signs": PLAIN.replace("\n1.0", "\n+1.0"),
     "a name over two lines": PLAIN.replace("a,b,y", '"a\n",b,y'),
 }
 
@@ -97,48 +90,22 @@ BAD = {
     "blank": ("\n\n", "no column 'y'"),
     "no header": (text(CELLS[1:]), "line 1 holds numbers; the first line must name the columns"),
     "no such target": (PLAIN.replace("y", "label"), "no column 'y' (target); its columns are 'a', 'b', 'label'"),
-    "close to the target": (PLAIN.replace("y", "Y_"), "no column 'y' (target)"),
     "doubled name": (PLAIN.replace("a,b", "a,a"), "more than one column named 'a'"),
     "target alone": ("y\n1\n", "at least one feature"),
     "semicolons": (text(CELLS, between=";"), "line 1: its columns are separated by semicolons"),
     "tabs": (text(CELLS, between="\t"), "line 1: its columns are separated by tabs"),
-    "short line": ("a,b,y\n1,2,3\n1,2\n", "line 3 has 2 cells, the header names 3"),
-    "long line": ("a,b,y\n1,2,3\n\n1,2,3,4\n", "line 4 has 4 cells, the header names 3"),
     "text": ("a,b,y\n1,2,3\n1,two,3\n", "line 3, column 'b': 'two' is not a number"),
-    "text after CRLF": ("a,b,y\r\n1,2,3\r\n1,2,x\r\n", "line 3, column 'y': 'x' is not a number"),
     "a name of two lines, then text": ('"a\nb",y\n1,2\nx,2\n', "line 4, column 'a\\nb': 'x'"),
     "no cell": ("a,b,y\n,2,3\n", "line 2, column 'a': the cell is empty"),
-    "NaN": ("a,b,y\n1,2,3\n1,nan,3\n", "line 3, column 'b': 'nan' is not finite"),
-    "infinite": ("a,b,y\n1,2,-inf\n", "line 2, column 'y': '-inf' is not finite"),
     "too large": ("a,b,y\n1,2,1e999\n", "line 2, column 'y': '1e999' is not finite"),
-    "boolean": ("a,b,y\ntrue,2,3\n", "line 2, column 'a': 'true' is not a number"),
-    "date": ("a,b,y\n2020-01-01,2,3\n", "line 2, column 'a': '2020-01-01' is not a number"),
-    "underscore": ("a,b,y\n1_000,2,3\n", "line 2, column 'a': '1_000' is not a number"),
     "open quote": ('a,b,y\n1,2,3\n"1,2,3\n', "line 3 breaks the rules of quotes (unexpected end of data)"),
     "no UTF-8": ("a,b,y\n1,2,é\n".encode("latin-1"), "not UTF-8 text"),
-    "no UTF-8 in a name": ("é,a,y\n1,2,3\n".encode("latin-1"), "line 1: not UTF-8 text (byte 0xe9)"),
     "UTF-16 without a mark": (PLAIN.encode("utf-16-le"), "line 1 holds a NUL byte"),
+    "NUL after carriage returns": ("a,b,y\r1,2,3\r1,2\0,3\r", "line 3 holds a NUL byte"),
     "NUL": ("a,b,y\n1,2,3\n1,2\0,3\n", "line 3 holds a NUL byte, so it is no text"),
-    "after a quote": ('a,b,y\n1,2,3\n"3"4,2,3\n', "line 3 breaks the rules of quotes (',' expected after '\"')"),
-    "before a quote": ('a,b,y\n1,3"4",3\n', "line 2, column 'b': '3\"4\"' is not a number"),
-    "a blank before a quote": ('a,b,y\n1, "3",3\n', "line 2, column 'b': ' \"3\"' is not a number"),
-    "doubled quotes": ('a,b,y\n1,"3""4",3\n', """line 2, column 'b': '3"4' is not a number"""),
-    "full width": ("a,b,y\n１２,2,3\n", "line 2, column 'a': '１２' is not a number"),
-    "Arabic digits": ("a,b,y\n٣,2,3\n", "line 2, column 'a': '٣' is not a number"),
-    "a mathematical minus": ("a,b,y\n−3,2,3\n", "line 2, column 'a': '−3' is not a number"),
-    "a space that does not break": ("a,b,y\n\u00a03,2,3\n", "line 2, column 'a': '\\xa03' is not a number"),
-    "hexadecimal": ("a,b,y\n0x10,2,3\n", "line 2, column 'a': '0x10' is not a number"),
-    "underscore in a power": ("a,b,y\n1e5_0,2,3\n", "line 2, column 'a': '1e5_0' is not a number"),
-    "a Fortran power": ("a,b,y\n1d5,2,3\n", "line 2, column 'a': '1d5' is not a number"),
-    "NA": ("a,b,y\nNA,2,3\n", "line 2, column 'a': 'NA' is not a number"),
     "a comma in it": ('a,b,y\n"1,5",2,3\n', "line 2, column 'a': '1,5' is not a number; write 1234.5 for it"),
-    "thousands": ('a,b,y\n"1,234.5",2,3\n', "line 2, column 'a': '1,234.5' is not a number; write 1234.5 for it"),
-    "a comma that parts": ("a,b,y\n1,5,2,3\n", "line 2 has 4 cells, the header names 3"),
-    "a line end in it": ('a,b,y\n1,2,3\n"4\n",2,3\n', "line 3, column 'a': '4\\n' is not a number"),
     "two marks": (b"\xef\xbb\xbf\xef\xbb\xbf" + PLAIN.encode(), "no column 'a' (feature)"),
-    "only blanks": ("a,b,y\n \t,2,3\n", "line 2, column 'a': the cell is empty"),
     "row numbers of pandas": (",a,y\n0,2,3\n", "column '' has no name of its own"),
-    "row numbers read again": ("Unnamed: 0,a,y\n0,2,3\n", "'Unnamed: 0' has no name of its own"),
     "zip": (b"PK\x03\x04" + PLAIN.encode(), "is named .csv but is a zip or .xlsx file"),
     "gzip": (gzip.compress(PLAIN.encode()), "is named .csv but is a gzip file; unpack it"),
     "UTF-16": (PLAIN.encode("utf-16"), "is UTF-16 text, not UTF-8 text; save it as UTF-8"),
@@ -230,28 +197,9 @@ def table_of(text):
 
 
 PIECES = [
-    "1",
-    "-2.5",
-    "3e2",
-    "0",
-    ".5",
-    "7.",
-    "+4",
-    " ",
-    "\t",
-    ",",
-    ",",
-    "\n",
-    "\r\n",
-    "\r",
-    '"',
-    '"',
-    '""',
-    '"3"',
-    "x",
-    "_",
-]
-PIECES += ["nan", "inf", "0x1", "１", "\u00a0", "e", "1e999", "-", "é", "'", ";", "1\n"]
+    "1", "-2.5", "3e2", "0", ".5", "7.", "+4", "e", "-", "1e999", "nan", "inf", "0x1", "1_0", "1d5", "NA", "true",
+    "１", "٣", "−", "x", "é", "'", ";", ",", ",", '"', '"', '""', '"3"', " ", "\t", "\u00a0", "\n", "\r\n", "\r", "1\n",
+]  # fmt: skip
 LINE = st.lists(st.sampled_from(["1", "-2.5", '"3"', " 4", '"5 "', "6e-1"]), min_size=3, max_size=3).map(
     ",".join
 )
@@ -295,17 +243,19 @@ def agrees(reader, folder, body):
 @example(body='1,2,"3\n4,5,6\n')
 @example(body='1,2,"3""4"\n')
 @example(body='"1","2","3"\r4,5,6')
+@example(body='1,2,3\n"4\n",2,3\n')
+@example(body="1,2,3\r1,2\r")
+@example(body="1,2,3\r\n\r\n1,2,3,4\r\n")
 def test_a_csv_is_read_as_the_standard_says_or_refused_by_line_and_column(tmp_path_factory, body):
     assert agrees(lambda path: read_rows(path, "y"), tmp_path_factory.getbasetemp(), body)
 
 
-def by_arrow_alone(path):
-    from pyarrow import csv
-
-    table = csv.read_csv(
-        path, convert_options=csv.ConvertOptions(column_types=dict.fromkeys("yab", pyarrow.float64()))
-    )
-    return Table(np.column_stack([table["a"], table["b"]]), ("a", "b"), np.asarray(table["y"]), None)
+@pytest.mark.parametrize("piece", sorted(set(PIECES)))
+@pytest.mark.parametrize("cell", ["{}", '"{}"', " {}\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_any_cell_is_the_number_that_it_is_or_is_named(tmp_path, piece, cell, end):
+    body = f"1,2,3\n4,{cell.format(piece)},6\n".replace("\n", end)
+    assert agrees(lambda path: read_rows(path, "y"), tmp_path, body)
 
 
 def by_python_floats(path):
@@ -316,7 +266,7 @@ def by_python_floats(path):
     return Table(values[:, 1:], ("a", "b"), values[:, 0], None)
 
 
-@pytest.mark.parametrize(("reader", "body"), [(by_arrow_alone, '"3"4,1,2\n'), (by_arrow_alone, "nan,1,2\n"),
+@pytest.mark.parametrize(("reader", "body"), [
     (by_python_floats, "1_0,2,3\n"), (by_python_floats, "１,2,3\n"), (by_python_floats, '"3"4,2,3\n')])  # fmt: skip
 def test_the_law_rejects_lenient_readers(tmp_path, reader, body):
     assert agrees(reader, tmp_path, "1,2,3\n4,5,6\n")
@@ -676,19 +626,14 @@ def test_a_start_is_the_same_from_every_kind(tmp_path):
 
 STARTS = {
     "a first value misspelt": ("1_0\n2\n3\n", "line 1: '1_0' is not a number"),
-    "a first value in hexadecimal": ("0x1\n2\n3\n", "line 1: '0x1' is not a number"),
-    "a first value of another script": ("１\n2\n3\n", "line 1: '１' is not a number"),
     "a first value with a comma": ('"1,5"\n2\n3\n', "line 1: '1,5' is not a number"),
-    "a first value that is not finite": ("nan\n2\n3\n", "line 1: 'nan' is not finite"),
     "an intercept first": ("intercept,1\na,1\nb,2\n", "line 1: 'intercept' is no feature"),
-    "a quote that goes on": ('1\n"3"4\n', "line 2 breaks the rules of quotes (',' expected after '\"')"),
     "length": ("1\n2\n3\n", "has shape (3,), must have (2,), one number a feature ('a', 'b')"),
     "text": ("1\ntwo\n", "line 2: 'two' is not a number"),
     "twice": ("a,1\na,2\n", "line 2: 'a' is there twice"),
     "unknown": ("a,1\nc,2\n", "line 2: 'c' is no feature"),
     "missing": ("a,1\n", "has no value for 'b'"),
     "no number": ("a,1\nb,x\n", "line 2, 'b': 'x' is not a number"),
-    "three cells": ("a,1,2\n", "line 1 has 3 cells"),
     "blank": ("\n", "has no value for 'a', 'b'"),
 }
 

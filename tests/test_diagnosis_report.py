@@ -242,14 +242,6 @@ def test_nothing_is_cut_off_and_no_words_overlap(name, monkeypatch):
     )
 
 
-def test_where_nothing_moves_there_are_no_others():
-    text = lt.diagnose(np.zeros((4, 2)), np.arange(4.0), np.zeros(2)).report()
-    assert "Nothing moves along 2 of 2 directions.\n" in text
-    assert "of the others" not in text
-    text = lt.diagnose(np.eye(4, 2) * [1, 0], np.arange(4.0) + 1, np.zeros(2)).report()
-    assert "Nothing moves along 1 of 2 directions; of the others:\n" in text
-
-
 @pytest.mark.parametrize("rows", [4, 400, 4004, 40_000])
 @pytest.mark.parametrize("turn", [0.0, 0.3, 1.0])
 def test_a_curvature_of_two_is_two_however_its_sum_was_rounded(rows, turn):

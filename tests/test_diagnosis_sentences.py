@@ -126,14 +126,6 @@ def test_the_law_rejects_credit_to_equal_weights(monkeypatch):
     assert lies(said) >= 3
 
 
-@given(SEEDS)
-def test_weights_that_are_equal_are_credited_with_nothing(seed):
-    """Whatever the rows: with FLOW's weights replaced by their mean."""
-    X, y, start, _, options, counts = drawn(seed)
-    for finding in said(X, y, start, np.inf, options, counts):
-        assert not any(credit in finding for credit in CREDIT), finding
-
-
 @pytest.mark.parametrize("n", [1, 2, 3, 20])
 @pytest.mark.parametrize("d", [1, 2])
 def test_a_column_of_ones_or_constant_losses_stall_nothing(n, d):
@@ -158,15 +150,6 @@ def test_the_slowest_direction_is_the_one_that_keeps_most():
     assert "half-life 34.3 steps" in report
     assert "half-life of the slowest, steps 34.3" in report
     assert "the step overshoots it" in report
-
-
-@pytest.mark.parametrize("d", [1, 2, 3, 7])
-def test_a_curvature_of_two_up_to_rounding_is_curtailed(d):
-    """Ones in two columns have the eigenvalue 2: a step of ½/mean w there never ends, and is not taken."""
-    X = np.ones((5, d)) * np.sqrt(2 / d)
-    found = lt.diagnose(X, np.arange(5.0), np.zeros(d), 1.0)
-    assert found.paths.learning_rates[2] < 0.3
-    assert "e1" not in found.report().split("What you gain")[0]
 
 
 # ------------------------------------------------------------------------------------------ the columns

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-import io
 import re
-import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import xarray as xr
-from rich.console import Console
 from typer.testing import CliRunner
 
-from paper_reproduction import network_report, provenance, registry, shipped
-from paper_reproduction.checkpoints import Cells, slug
-from paper_reproduction.claim import Settings, Table
+from paper_reproduction import provenance, registry
+from paper_reproduction.claim import Table
 from paper_reproduction.command import app
-from paper_reproduction.progress import CellBoard, left
-from paper_reproduction.runner import Started
-from paper_reproduction.store import Store
-from tests.processes import LIMIT
-from tests.workshop import Page, Workshop, wait_for
+from tests.workshop import Page, Workshop
 
 EXPERIMENT = """
-import os, time
+import os
 import numpy as np
 import xarray as xr
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
@@ -36,21 +26,11 @@ CLAIM = Claim(
     functions=("iterate",), seconds=60, quick_seconds=60, order={order}, question="Does {name} stall?",
 )
 
-def _cell(settings, label):
-    def run():
-        with open(os.environ["FAKE_LOG"], "a") as log:
-            log.write(label + "\\n")
-        if label == {slow!r}:
-            time.sleep(60)
-        shape = settings.repetitions(full=4, quick=2)
-        return xr.Dataset({{"x": ("seed", settings.rng(label).normal(size=shape))}})
-    return run
-
 def compute(settings):
-    cells = settings.each({{label: _cell(settings, label) for label in ("low", "mid σ", "high")}})
-    assert list(cells) == ["low", "mid σ", "high"]
-    joined = xr.concat(cells.values(), xr.DataArray(list(cells), dims="level", name="level"))
-    return joined.assign_attrs(seeds=settings.repetitions(full=4, quick=2))
+    with open(os.environ["FAKE_LOG"], "a") as log:
+        log.write({name!r} + "\\n")
+    seeds = settings.repetitions(full=4, quick=2)
+    return xr.Dataset({{"x": ("seed", settings.rng("x").normal(size=seeds))}}, attrs={{"seeds": seeds}})
 
 def verdict(dataset):
     size = float(abs(dataset.x).max())
@@ -59,11 +39,10 @@ def verdict(dataset):
 def tables(dataset):
     return (Table("By $\\\\sigma$", ("level", "mean"), (("low", "1.5"), ("*high", "*<b>2.5</b>")), "A note."),)
 """
-CELLS = ["low", "mid", "σ", "high"]
 
 
-def write(shop: Workshop, name: str = "first", order: int = 1, slow: str = "", bound: float = 100.0) -> None:
-    shop.experiment(name, EXPERIMENT.format(name=name, order=order, slow=slow, bound=bound))
+def write(shop: Workshop, name: str = "first", order: int = 1, bound: float = 100.0) -> None:
+    shop.experiment(name, EXPERIMENT.format(name=name, order=order, bound=bound))
 
 
 @pytest.fixture
@@ -106,29 +85,19 @@ def publish(shop: Workshop) -> None:
 def test_an_experiment_runs_and_says_on_what(lab: Workshop) -> None:
     result = lab("mlp", "--seeds", "3", "--seed", "2")
     assert result.exit_code == 0
-    assert lab.computed() == [*CELLS, "draw"]
+    assert lab.computed() == ["first", "draw"]
     first, header, row = result.stdout.splitlines()
     assert re.fullmatch(r"on \w+ \(.+\), jax \d+\.\d+.*", first)
     assert header.split() == ["claim", "equation", "holds", "figure", "bound"]
     assert row.split()[:3] == ["first", "B", "holds"]
     written = {path.name for path in (lab.out / "mlp").iterdir()}
-    assert written == {"cells", "claims.json", "report.html", "first.nc", "first.png", "first.pdf"}
+    assert written == {"claims.json", "report.html", "first.nc", "first.png", "first.pdf"}
     dataset = arrays(lab)
     assert dataset.sizes["seed"] == 3
     assert dataset.attrs["command"] == "python -m paper_reproduction mlp first --seed 2 --seeds 3"
     assert dataset.attrs["device"] == provenance.device()
     assert (dataset.attrs["seed"], dataset.attrs["seeds"], dataset.attrs["quick"]) == (2, 3, 0)
     assert {"commit", "seconds", "version_jax", "version_equinox", "version_optax"} <= set(dataset.attrs)
-    assert not {"label", "claim"} & set(dataset.attrs)
-
-
-def test_a_pipe_gets_the_device_and_one_plain_table(lab: Workshop) -> None:
-    process = lab.start("mlp", "--quick")
-    out, err = process.communicate(timeout=LIMIT)
-    assert (process.returncode, err) == (0, "")
-    assert "\x1b" not in out
-    assert "\r" not in out
-    assert len(out.splitlines()) == 3
 
 
 def test_an_unknown_experiment_is_one_clear_error(lab: Workshop) -> None:
@@ -143,13 +112,6 @@ def test_without_experiments_the_word_says_so(shop: Workshop) -> None:
     assert (result.exit_code, result.stderr) == (2, "error: there are no network experiments to run\n")
 
 
-def test_an_experiment_that_does_not_hold_ends_in_1(lab: Workshop) -> None:
-    write(lab, bound=0.0)
-    result = lab("mlp")
-    assert result.exit_code == 1
-    assert "first: size:" in result.stderr
-
-
 def test_list_has_a_second_table(lab: Workshop) -> None:
     lines = CliRunner().invoke(app, ["list"]).stdout.splitlines()
     assert [line.split()[0] if line else "" for line in lines] == [
@@ -162,121 +124,14 @@ def test_list_has_a_second_table(lab: Workshop) -> None:
     ]
 
 
-# checkpoints -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a child is a POSIX matter")
-def test_an_interruption_loses_the_cell_under_way_alone(lab: Workshop) -> None:
+def test_other_repetitions_are_computed_anew(lab: Workshop) -> None:
     lab("mlp")
-    whole = arrays(lab)
-    lab.out = lab.path / "again"
-    lab.computed()
-    write(lab, slow="high")
-    process = lab.start("mlp")
-    wait_for(lambda: lab.log.exists() and "high" in lab.log.read_text())
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=LIMIT)
-    assert process.returncode == 130
-    assert "interrupted after 0 of 1 experiments; --resume goes on from there" in err
-    assert "Traceback" not in err
-    assert {path.suffix for path in (lab.out / "mlp" / "cells" / "first").iterdir()} == {".nc"}
-    lab.computed()
-    _as_if_unchanged(lab)
-    assert lab("mlp", "--resume").exit_code == 0
-    assert lab.computed() == ["high", "draw"]
-    xr.testing.assert_equal(arrays(lab), whole)
-
-
-def _as_if_unchanged(shop: Workshop) -> None:
-    """Write the quick experiment again and stamp the slow one's cells with its fingerprint."""
-    write(shop)
-    importlib.invalidate_caches()
-    for module in [name for name in sys.modules if name.startswith(shop.package + ".")]:
-        del sys.modules[module]
-    (entry,) = registry.experiments()
-    for path in (shop.out / "mlp" / "cells" / "first").iterdir():
-        dataset = xr.load_dataset(path, engine="h5netcdf").assign_attrs(fingerprint=entry.fingerprint)
-        dataset.to_netcdf(path, engine="h5netcdf")
-
-
-def test_resume_reuses_cells_unless_damaged(lab: Workshop) -> None:
-    lab("mlp")
-    before = arrays(lab)
     lab.computed()
     assert lab("mlp", "--resume").exit_code == 0
     assert lab.computed() == []
-    (lab.out / "mlp" / "first.nc").unlink()
-    (lab.out / "mlp" / "cells" / "first" / "low.nc").write_bytes(b"half a file")
-    assert lab("mlp", "--resume").exit_code == 0
-    assert lab.computed() == ["low", "draw"]
-    xr.testing.assert_equal(arrays(lab), before)
-    lab("mlp")
-    assert lab.computed() == [*CELLS, "draw"]
-
-
-@pytest.mark.parametrize("change", [["--seeds", "5"], ["--seed", "1"], ["--quick"]])
-def test_other_settings_are_computed_anew(lab: Workshop, change: list[str]) -> None:
-    lab("mlp")
-    lab.computed()
-    lab("mlp", "--resume", *change)
-    assert lab.computed() == [*CELLS, "draw"]
-
-
-def test_changed_sources_are_computed_anew(lab: Workshop) -> None:
-    lab("mlp")
-    lab.computed()
-    with lab.source("experiments", "first").open("a", encoding="utf-8") as source:
-        source.write("# changed\n")
-    lab("mlp", "--resume")
-    assert lab.computed() == [*CELLS, "draw"]
-
-
-def test_cells_tell_their_progress_and_refuse_to_run_twice(lab: Workshop) -> None:
-    (entry,) = registry.experiments()
-    told: list[tuple[int, int]] = []
-    cells = Cells(
-        entry,
-        Store(lab.out, [entry], Settings()),
-        False,
-        lambda name, done, known, spent: told.append((done, known)),
-    )
-    cell = lambda: xr.Dataset({"x": ("i", [1.0])})
-    cells({"a": cell, "b": cell})
-    cells({"c": cell})
-    assert told == [(0, 2), (1, 2), (2, 2), (2, 3), (3, 3)]
-    with pytest.raises(ValueError, match="computed twice: a"):
-        cells({"a": cell})
-    with pytest.raises(TypeError, match="returned int"):
-        cells({"d": lambda: 1})  # pyright: ignore[reportArgumentType]
-
-
-def test_labels_that_look_alike_have_files_of_their_own() -> None:
-    labels = ["low", "Low", "σ=0.1", "ρ=0.1", "rho=-0.5", "rho=0.5", "../up", "", "x" * 300]
-    names = [slug(label) for label in labels]
-    assert len(set(names)) == len(labels)
-    assert all(re.fullmatch(r"[a-z0-9+=_-][a-z0-9+=_.-]*", name) and len(name) < 80 for name in names)
-
-
-def test_the_bars_fit_a_small_terminal(lab: Workshop) -> None:
-    (entry,) = registry.experiments()
-    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
-    board = CellBoard([entry], console)
-    board.update(Started(entry))
-    board.watch("first", 1, 3, (600.0,))
-    with console.capture() as capture:
-        console.print(board.progress.get_renderable())
-    (line,) = capture.get().splitlines()
-    assert "first" in line
-    assert "running" in line
-    assert "1/3" in line
-    assert "20:00 left" in line
-    assert len(line) <= 80
-
-
-def test_the_time_left_is_of_computed_cells() -> None:
-    assert left(2, 4, (10.0, 20.0), 33.0) == 27.0
-    assert left(2, 4, (), 1.0) is None
-    assert left(0, None, (), 1.0) is None
+    lab("mlp", "--resume", "--seeds", "5")
+    assert lab.computed() == ["first", "draw"]
+    assert arrays(lab).sizes["seed"] == 5
 
 
 # stored results ----------------------------------------------------------------------------------------
@@ -357,7 +212,7 @@ def test_a_stored_result_is_not_taken_for_one_of_this_run(lab: Workshop) -> None
     lab()
     lab.computed()
     assert lab("mlp", "--resume").exit_code == 0
-    assert lab.computed() == [*CELLS, "draw"]
+    assert lab.computed() == ["first", "draw"]
 
 
 def test_other_words_show_no_networks(lab: Workshop) -> None:
@@ -420,8 +275,3 @@ def test_a_table_has_rows_as_long_as_its_header() -> None:
         Table("Short", ("a", "b"), (("1",),))
     with pytest.raises(TypeError, match="not a string"):
         Table("Number", ("a",), ((1.0,),))  # pyright: ignore[reportArgumentType]
-
-
-def test_the_numbers_of_the_paper_can_be_set() -> None:
-    assert len(network_report.TABLES) == 4
-    assert shipped.RESULTS.name == "results"

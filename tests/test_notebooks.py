@@ -150,13 +150,6 @@ def test_two_exercises_whose_solutions_are_folded_and_tested(script: Path) -> No
     assert headings[-2:] == ["## Exercises", "## Where to go on"]
 
 
-@lessons
-def test_claims_of_the_prose_are_asserted(script: Path) -> None:
-    cells = [cell for cell in code(notebook_of(script)) if not is_solution(cell)]
-    asserts = sum(isinstance(node, ast.Assert) for cell in cells for node in ast.walk(python(cell.source)))
-    assert asserts >= 5
-
-
 def formulas(markdown: str) -> Iterator[tuple[str, str]]:
     """Every formula with how it is shown; code between backticks holds none."""
     text = re.sub(r"```.*?```|`[^`\n]*`", "", markdown, flags=re.S)

@@ -132,9 +132,9 @@ def diagnose_files(
     inputs = [
         path for path in (rows, start, pretrain_covariance, pretrain_rows, column_scale) if path is not None
     ]
-    _writable("--out", picture, PICTURES, inputs)
+    _refuse_unwritable("--out", picture, PICTURES, inputs)
     if weights_out is not None:
-        _writable("--weights-out", weights_out, WEIGHTS, [*inputs, picture])
+        _refuse_unwritable("--weights-out", weights_out, WEIGHTS, [*inputs, picture])
     try:
         chosen = None if features is None else [name.strip() for name in features.split(",")]
         table = read_rows(rows, target, chosen, sample_weight)
@@ -155,7 +155,7 @@ def diagnose_files(
     except FileError as error:
         _refuse(str(error))
     except ImportError as error:
-        _refuse(_missing(error))
+        _refuse(_missing_package(error))
     except LinearTheoryError as error:
         named = ARGUMENTS.get(error.argument, error.argument)
         _refuse(f"{named} {short(error.value)}: {error.remedy}")
@@ -168,7 +168,9 @@ def diagnose_files(
         write = functools.partial(write_weights, kind=kind, weights=weights)
         files = {weights_out: ("weights", write)} | files
     # Before anything is shown, so that a reader who leaves early (head) loses no file.
-    failures = {path: failure for path, (_, write) in files.items() if (failure := _failure(path, write))}
+    failures = {
+        path: failure for path, (_, write) in files.items() if (failure := _write_failure(path, write))
+    }
     with _standard_output() as stdout:
         _show(diagnosis, table.names, stdout)
         for path, (what, _) in files.items():
@@ -178,19 +180,19 @@ def diagnose_files(
         _refuse("; ".join(failures.values()))
 
 
-def _failure(path: Path, write: Callable[[BinaryIO], None]) -> str:
+def _write_failure(path: Path, write: Callable[[BinaryIO], None]) -> str:
     """Write a file, whole or not at all; what went wrong, or nothing."""
     try:
         with written_whole(path) as file:
             write(file)
     except ImportError as error:
-        return _missing(error)
+        return _missing_package(error)
     except OSError as error:
         return f"cannot write {path}: {error.strerror or error}"
     return ""
 
 
-def _writable(option: str, path: Path, kinds: tuple[str, ...], taken: list[Path]) -> None:
+def _refuse_unwritable(option: str, path: Path, kinds: tuple[str, ...], taken: list[Path]) -> None:
     """Refuse, before any work is done, what could not be written at the end."""
     if path.suffix.lower() not in kinds:
         _refuse(f"{option} {path}: must end in {', '.join(kinds)}")
@@ -245,19 +247,19 @@ def _standard_output() -> Iterator[TextIO]:
 
 
 def _output_lost(error: OSError) -> NoReturn:
-    _forget(sys.stdout)
+    _discard_output(sys.stdout)
     if error.errno == errno.EPIPE:  # as by head: nobody is left to be told
         raise SystemExit(1)
     _refuse(f"cannot write to standard output: {error.strerror or error}")
 
 
-def _forget(stream: TextIO) -> None:
+def _discard_output(stream: TextIO) -> None:
     """Let what the stream still holds go nowhere: Python would try to write it again at its end."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _missing(error: ImportError) -> str:
+def _missing_package(error: ImportError) -> str:
     package = (error.name or str(error)).partition(".")[0]
     return f'{package} is not installed; the command needs: pip install "linear-theory[cli]"'
 
@@ -267,7 +269,7 @@ def _refuse(reason: str) -> NoReturn:
     try:
         typer.echo(f"error: {printable(reason)}", err=True)
     except OSError:
-        _forget(sys.stderr)
+        _discard_output(sys.stderr)
     raise SystemExit(2)
 
 

@@ -18,7 +18,7 @@ from ..arrays import Array
 from ..files import Unreadable, first_bytes, why, without_advice
 
 __all__ = [
-    "DAMAGED",
+    "READING_ERRORS",
     "FileError",
     "as_finite",
     "as_number",
@@ -32,17 +32,17 @@ __all__ = [
     "quoted",
 ]
 
-BEGINNINGS = {".parquet": b"PAR1", ".npz": b"PK", ".npy": b"\x93NUMPY"}
-PACKED = {
+FIRST_BYTES = {".parquet": b"PAR1", ".npz": b"PK", ".npy": b"\x93NUMPY"}
+COMPRESSED_FIRST_BYTES = {
     b"\x1f\x8b": "gzip",
     b"\xfd7zXZ": "xz",
     b"(\xb5/\xfd": "zstd",
     b"PK\x03\x04": "zip or .xlsx",
 }
-PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
+COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-DAMAGED = (
+READING_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, EOFError, KeyError, MemoryError),
     *(NotImplementedError, OSError, RuntimeError, SyntaxError, ValueError),
 )
@@ -71,16 +71,18 @@ def kind_of(path: Path, kinds: Sequence[str]) -> str:
         head = first_bytes(path)
     except Unreadable as error:
         raise FileError(path, str(error)) from None
-    if suffix in PACKED_SUFFIXES:
+    if suffix in COMPRESSED_SUFFIXES:
         raise FileError(path, f"is compressed; unpack it first, to {', '.join(kinds)}")
     if suffix not in kinds:
         raise FileError(path, f"must end in {', '.join(kinds)}, by which its format is known")
     if not head:
         raise FileError(path, "is empty")
-    beginning = BEGINNINGS.get(suffix)
+    beginning = FIRST_BYTES.get(suffix)
     if beginning and not head.startswith(beginning):
         raise FileError(path, f"is named {suffix} but does not begin like one; it begins {head!r}")
-    packed = [kind for mark, kind in PACKED.items() if beginning is None and head.startswith(mark)]
+    packed = [
+        kind for mark, kind in COMPRESSED_FIRST_BYTES.items() if beginning is None and head.startswith(mark)
+    ]
     if packed:
         raise FileError(path, f"is named {suffix} but is a {packed[0]} file; unpack it, or save it as text")
     return suffix
@@ -179,11 +181,11 @@ def npz_arrays(path: Path) -> dict[str, Array]:
             for name in names:
                 try:
                     arrays[name] = archive[name]
-                except DAMAGED as error:
+                except READING_ERRORS as error:
                     raise FileError(path, f"array {name!r} cannot be read: {without_advice(error)}") from None
                 if not isinstance(arrays[name], np.ndarray):
                     raise FileError(path, f"holds {name!r}, which is no array")
-    except DAMAGED as error:
+    except READING_ERRORS as error:
         raise FileError(path, f"is damaged, or no .npz file: {without_advice(error)}") from None
     if not arrays:
         raise FileError(path, "holds no arrays")

@@ -15,14 +15,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..arrays import Array
-from ..diagnosis.columns import weight_like
-from ..diagnosis.prior import scaled
+from ..diagnosis.diagnose import weight_like
+from ..diagnosis.measured import scaled
 from ..errors import LinearTheoryError
 from ..files import without_advice
 from ..streaming.parquet import column_names, numbers
 from ..streaming.sources import features_of
 from .files import (
-    DAMAGED,
+    READING_ERRORS,
     FileError,
     as_finite,
     as_number,
@@ -300,7 +300,7 @@ def _single(path: Path, kind: str) -> Array:
     else:
         try:
             name, array = path.name, np.load(path, allow_pickle=False)
-        except DAMAGED as error:
+        except READING_ERRORS as error:
             raise FileError(path, f"is damaged, or no .npy file: {without_advice(error)}") from None
     return as_finite(path, f"array {name!r}", as_real(path, name, array))
 

@@ -32,7 +32,7 @@ def as_covariance(value: Any) -> Covariance:
     >>> type(lt.covariance.as_covariance(np.eye(2))).__name__
     'Dense'
     """
-    return value if isinstance(value, KINDS) else Dense(read("covariance", value))
+    return value if isinstance(value, (Dense, *KINDS)) else Dense(read("covariance", value))
 
 
 def checked_covariance(space: Namespace, name: str, value: Any, dim: int) -> Any:

@@ -16,12 +16,12 @@ import numpy as np
 from scipy import special
 
 from ..arrays import Array, namespace
+from ..significance import SIGMAS, as_deviate, f_deviate, four_sigma, kurtosis_deviate, skewness_deviate
 from ..tilting import residual_tilt
 from ..weights import Flow
-from .measured import Measured
-from .prior import gram, mean, scaled
+from .measured import Measured, gram, mean, scaled
 
-__all__ = ["Check", "at_the_median", "equal_weights", "four_sigma", "run_checks"]
+__all__ = ["Check", "at_the_median", "equal_weights", "run_checks"]
 
 NUMPY = namespace()
 
@@ -47,9 +47,6 @@ MEANING = {
 
 EQUAL_WEIGHTS = 1e-9
 """Weights that differ by no more, beside the largest, are equal: what is left is rounding of the losses."""
-
-SIGMAS = 4.0
-"""A deviation that a single check may reach: two-sided probability 6e-5."""
 
 SKEWNESS_ATOL = 1e-12
 """A skewness below this is that of rounding."""
@@ -126,7 +123,7 @@ def _measure_all(m: Measured) -> Iterator[tuple[Any, ...]]:
     explained = X @ m.shift  # −E[r | x]
     noise = r + explained
     noise_energy, energy = float(v @ noise**2), float(v @ r**2)
-    silent = not noise_energy > RANK_RTOL**2 * energy
+    noiseless = not noise_energy > RANK_RTOL**2 * energy
     joint = np.column_stack([X, r])
     yield "centred rows", *_centred(joint, v)
     yield (
@@ -146,15 +143,15 @@ def _measure_all(m: Measured) -> Iterator[tuple[Any, ...]]:
         ),
         ("noise even across rows", "noise variance, long rows against short ones", size),
     ):
-        yield name, *(_not_judged(what, 1.0) if silent else _evenness(X, noise, order, v, what))
-    share = 0.0 if silent else noise_energy / energy
+        yield name, *(_not_judged(what, 1.0) if noiseless else _evenness(X, noise, order, v, what))
+    share = 0.0 if noiseless else noise_energy / energy
     yield (
         "labels without noise",
         "share of the start's loss that no line explains",
         share,
         0.0,
         math.nan,
-        (0.0 if silent else math.inf),
+        (0.0 if noiseless else math.inf),
     )
 
 
@@ -201,12 +198,24 @@ def _skewness(joint: Array, counts: Array) -> tuple[Any, ...]:
     what, n, columns = "largest skewness of a column", float(counts.sum()), joint.shape[1]
     if n < 20:
         return _not_judged(what, 0.0)
-    skewness, z = skewness_deviates(joint, counts)
+    skewness = column_skewness(joint, counts)
+    z = skewness_deviate(skewness, n)
     worst = int(np.argmax(abs(z)))
     fair = special.log_ndtr(-abs(z[worst])) + math.log(2 * columns)
     sigmas = math.copysign(as_deviate(float(fair)), skewness[worst])
     error = math.sqrt(6 * (n - 2) / ((n + 1) * (n + 3)))
     return what, float(skewness[worst]), 0.0, error, sigmas, worst if worst < columns - 1 else -1
+
+
+def column_skewness(columns: Array, counts: Array) -> Array:
+    """The skewness of each column of (n, m), each row counted so often; 0 for a constant column."""
+    share = counts / counts.sum()
+    centred = columns - share @ columns
+    squares = centred**2
+    second, third = share @ squares, share @ (squares * centred)
+    varies = abs(centred).max(axis=0) > RANK_RTOL * abs(columns).max(axis=0)
+    skewness = np.where(varies, third / np.where(varies, second, 1.0) ** 1.5, 0.0)
+    return np.where(abs(skewness) > SKEWNESS_ATOL, skewness, 0.0)
 
 
 # ------------------------------------------------------------------------------- what Lemma F.1 says of Σ'
@@ -242,8 +251,10 @@ def _along_error(m: Measured, s2: float) -> float:
     mass, second = average(w), average(w * r2)
     h = second / (mass * s2)
     predicted = lambda variance: float(residual_tilt(m.rule, variance).ratio)
-    nudge = 1e-5
-    slope = (predicted(s2 * math.exp(nudge)) - predicted(s2 * math.exp(-nudge))) / (2 * nudge)  # by ln s²
+    log_step = 1e-5
+    slope = (predicted(s2 * math.exp(log_step)) - predicted(s2 * math.exp(-log_step))) / (
+        2 * log_step
+    )  # by ln s²
     influence = h * (w * r2 / second - w / mass) - (h + slope) * (z**2 - 1)
     if isinstance(m.rule, Flow) and at_the_median(m):
         tau, a = float(m.temperature), math.sqrt(float(m.temperature) / s2)
@@ -299,72 +310,6 @@ def _evenness(X: Array, noise: Array, order: Array, counts: Array, what: str) ->
     ratio = means[1] / means[0]
     sigmas = f_deviate(ratio, freedoms[1], freedoms[0], two_sided=True)
     return what, ratio, 1.0, math.nan, math.copysign(sigmas, ratio - 1)
-
-
-# ------------------------------------------------------------------------- how surprising a statistic is
-
-
-def four_sigma(comparisons: int, degrees_of_freedom: float = math.inf) -> float:
-    """What the largest of so many ``|deviates|`` reaches as rarely as a single one reaches 4 (Bonferroni).
-
-    ``degrees_of_freedom`` belong to the standard error, where that comes from few replicates: the quantile is then
-    Student's instead of the normal one.
-    """
-    tail = special.ndtr(-SIGMAS) / max(1, comparisons)
-    finite = math.isfinite(degrees_of_freedom)
-    return -float(special.stdtrit(degrees_of_freedom, tail) if finite else special.ndtri(tail))
-
-
-def as_deviate(log_tail: float) -> float:
-    """``|z|`` of the two-sided probability exp(log_tail); beyond the smallest float by its leading term."""
-    if log_tail < -650:
-        return math.sqrt(-2 * log_tail)
-    return -float(special.ndtri(math.exp(min(log_tail, 0.0)) / 2))
-
-
-def f_deviate(ratio: float, above: float, below: float, two_sided: bool = False) -> float:
-    """``|z|`` of a ratio under F(above, below); of its upper tail, or of the smaller tail twice."""
-    tail = float(special.fdtrc(above, below, ratio))
-    if two_sided:
-        tail = 2 * min(tail, float(special.fdtr(above, below, ratio)))
-    return as_deviate(math.log(tail) if tail > 0 else -math.inf)
-
-
-def kurtosis_deviate(moment: float, n: float, d: int) -> tuple[float, float, float]:
-    """(mean, standard error, z) of mean ‖zᵢ‖⁴ for n rows z of whitened Gaussian d-vectors.
-
-    Mardia's exact mean and variance; z by Anscombe and Glynn's transformation, from d = 1 to every d by the
-    skewness of the statistic, asymptotically √(8(d+8)²/(d(d+2)n)). Measured, from 30 rows and three rows a
-    column on: probabilities are right within 15% at 2σ and a factor 5 at 4σ.
-    """
-    mean = d * (d + 2) * (n - 1) / (n + 1)
-    spread = 8 * d * (d + 2) * (n - 3) * (n - d - 1) * (n - d + 1)
-    error = math.sqrt(spread / ((n + 3) * (n + 5))) / (n + 1)
-    few = (n * n - 5 * n + 2) * math.sqrt((n + 3) * (n + 5) / ((n - 2) * (n - 3))) / ((n + 7) * (n + 9))
-    skewness = few * math.sqrt(8 * (d + 8) ** 2 / (d * (d + 2) * n))
-    freedom = 6 + 8 / skewness * (2 / skewness + math.sqrt(1 + 4 / skewness**2))
-    small = 2 / (9 * freedom)
-    spread = 1 + (moment - mean) / error * math.sqrt(2 / (freedom - 4))
-    if spread <= 0:  # lighter tails than the transformation has any for: two points, say
-        return mean, error, -math.inf
-    return mean, error, (1 - small - float(np.cbrt((1 - 2 / freedom) / spread))) / math.sqrt(small)
-
-
-def skewness_deviates(columns: Array, counts: Array) -> tuple[Array, Array]:
-    """(skewness, z) of each column of (n, m), each row counted so often, by D'Agostino's transformation; 0 for a
-    constant column.
-    """
-    n, share = float(counts.sum()), counts / counts.sum()
-    centred = columns - share @ columns
-    squares = centred**2
-    second, third = share @ squares, share @ (squares * centred)
-    varies = abs(centred).max(axis=0) > RANK_RTOL * abs(columns).max(axis=0)
-    skewness = np.where(varies, third / np.where(varies, second, 1.0) ** 1.5, 0.0)
-    skewness = np.where(abs(skewness) > SKEWNESS_ATOL, skewness, 0.0)
-    y = skewness * math.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))
-    kurtosis = 3 * (n * n + 27 * n - 70) * (n + 1) * (n + 3) / ((n - 2) * (n + 5) * (n + 7) * (n + 9))
-    w2 = math.sqrt(2 * (kurtosis - 1)) - 1
-    return skewness, np.arcsinh(y / math.sqrt(2 / (w2 - 1))) / math.sqrt(math.log(w2) / 2)
 
 
 # ------------------------------------------------------------------- bases whatever the columns' units

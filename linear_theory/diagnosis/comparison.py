@@ -18,7 +18,6 @@ import numpy as np
 from scipy import special
 
 from ..arrays import Array
-from ..covariance import Dense
 from ..propagator.apply import Decay, propagate
 from ..propagator.matrix_functions import Kernel
 from ..propagator.powers import Power, Steps
@@ -30,8 +29,8 @@ from .paths import (
     Paths,
     Point,
     best_average,
+    best_of_flow,
     first_near_best,
-    flow_best,
     point,
     safe_step,
 )
@@ -70,7 +69,7 @@ class Candidate:
     """A method where it is best.
 
     What is left of its way is φ(sA)e, A = G, or C where it is ``weighted``: φ the ``kernel``, s the ``scale``. An
-    average has gone the share 1 − ``kept`` of what is gone. ``rate`` is the learning rate, where that was chosen.
+    average has gone the share 1 − ``kept`` of its way. ``rate`` is the learning rate, where that was chosen.
     """
 
     name: str
@@ -165,10 +164,10 @@ class Comparison:
 
     @cached_property
     def early(self) -> Candidate:
-        at_once = Candidate(
+        untrained = Candidate(
             "early stopping (before the first step)", self.measured, False, kept=1.0, steps=0.0
         )
-        return _simplest([at_once, *self.recorded(False), self.small_steps(False), self.tuned[1]])
+        return _simplest([untrained, *self.recorded(False), self.small_steps(False), self.tuned[1]])
 
     def recorded(self, weighted: bool) -> Iterator[Candidate]:
         """The recorded paths at their best steps."""
@@ -182,7 +181,7 @@ class Comparison:
 
     def small_steps(self, weighted: bool) -> Candidate:
         """Gradient flow at its best time."""
-        best = flow_best(self.measured, weighted).steps
+        best = best_of_flow(self.measured, weighted).steps
         time = best * float(safe_step(self.measured.spectrum))
         name = "FLOW in small steps" if weighted else "early stopping in small steps"
         return Candidate(name, self.measured, weighted, Decay(np.array(False)), scale=2 * time, steps=best)
@@ -246,20 +245,20 @@ def _influence(one: Candidate) -> tuple[Array, Array]:
     """
     m = one.measured
     G, sigma, X, r = m.covariances[0], m._sigma, m.rows.X, m.rows.residual
-    pull = 2 * (sigma.apply(one.displacement) + G @ (one.displacement + m.shift))
+    gradient = 2 * (sigma.apply(one.displacement) + G @ (one.displacement + m.shift))
     problem = m._training_problem(one.weighted)
-    spectrum = Dense(problem.target_covariance).spectrum(problem.shift)
+    spectrum = m._curvatures[one.weighted].spectrum(problem.shift)
     moving = spectrum.values > 0
     values, vectors = spectrum.values[moving], spectrum.vectors[:, moving]
-    b, along = -values * spectrum.coordinates[moving], vectors.T @ pull
-    x, gone = one.scale * values, 1 - one.kept
+    b, gradient_coordinates = -values * spectrum.coordinates[moving], vectors.T @ gradient
+    x, share_gone = one.scale * values, 1 - one.kept
     with np.errstate(all="ignore"):  # of series that are not used where they overflow
-        p = -gone * one.scale * one.kernel.divided_difference(x, 0.0 * x)
-        divided = -gone * one.scale**2 * one.kernel.differences(x[:, None], x[None, :], 0.0 * x)
-        slope = -gone * one.scale * one.kernel.divided_difference(x, x)  # of λp(λ)
-    form = vectors @ (divided * np.outer(along, b)) @ vectors.T
-    pulled = vectors @ (p * along)
-    larger = float(along @ (slope * b))  # of A and b together: as of another step
+        p = -share_gone * one.scale * one.kernel.divided_difference(x, 0.0 * x)
+        divided = -share_gone * one.scale**2 * one.kernel.differences(x[:, None], x[None, :], 0.0 * x)
+        slope = -share_gone * one.scale * one.kernel.divided_difference(x, x)  # of λp(λ)
+    quadratic_form = vectors @ (divided * np.outer(gradient_coordinates, b)) @ vectors.T
+    linear_form = vectors @ (p * gradient_coordinates)
+    scale_slope = float(gradient_coordinates @ (slope * b))  # of A and b together: as of another step
     weights = (
         m.rows.weights / float(m.sample_weight @ m.rows.weights / m.sample_weight.sum())
         if one.weighted
@@ -269,11 +268,15 @@ def _influence(one: Candidate) -> tuple[Array, Array]:
     for begin in range(0, len(r), ROWS_AT_ONCE):
         strip = slice(begin, begin + ROWS_AT_ONCE)
         features, residual = X[strip], r[strip]
-        moved = features @ one.displacement
-        by_end = ((features @ form) * features).sum(axis=1) + (features @ pulled) * residual - larger
-        rows[strip] = (residual - moved) ** 2 - (residual + features @ m.shift) ** 2
-        rows[strip] += by_end if weights is None else weights[strip] * by_end
-        rows[strip] += moved**2 if m.pretrain_covariance is None else 0.0
+        prediction_change = features @ one.displacement
+        through_end = (
+            ((features @ quadratic_form) * features).sum(axis=1)
+            + (features @ linear_form) * residual
+            - scale_slope
+        )
+        rows[strip] = (residual - prediction_change) ** 2 - (residual + features @ m.shift) ** 2
+        rows[strip] += through_end if weights is None else weights[strip] * through_end
+        rows[strip] += prediction_change**2 if m.pretrain_covariance is None else 0.0
     old = np.zeros(0) if m.pretrain_rows is None else (m.pretrain_rows @ one.displacement) ** 2
     centre = lambda influences, counts: influences - counts @ influences / counts.sum()
     return centre(rows, m.sample_weight), centre(old, np.ones(len(old))) if len(old) else old

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,18 +25,16 @@ from ..sharding import on_automatic_mesh
 from ..trees import is_concrete, pytree
 from ..weights import as_rule, checked_log_weights
 from .checks import Check, run_checks
-from .columns import warn_of_weights
 from .comparison import Comparison
 from .findings import findings
-from .measured import Measured, displacement_problem
-from .paths import Paths, compute_paths, factors, overlap, safe_step
-from .prior import checked_counts, gram, mean, median_loss
-from .report import column_names, format_report, number, some
+from .measured import Measured, checked_counts, displacement_problem, gram, mean, median_loss
+from .paths import Paths, compute_paths, contraction_factors, overlap, safe_step
+from .report import column_names, format_report, number, plural
 
 if TYPE_CHECKING:
     from .picture import Figure
 
-__all__ = ["Diagnosis", "diagnose"]
+__all__ = ["Diagnosis", "diagnose", "weight_like"]
 
 
 @pytree
@@ -135,7 +135,7 @@ class Diagnosis(Measured):
         n, d = self.rows.X.shape[-2:]
         names = [field.name for field in dataclasses.fields(self) if field.name not in ("rows", "rule")]
         lines = [f"  {name:<20}{_brief(getattr(self, name))}" for name in names]
-        head = f"Diagnosis of {some(n, 'row')} and {some(d, 'column')}; print it for the report"
+        head = f"Diagnosis of {plural(n, 'row')} and {plural(d, 'column')}; print it for the report"
         return "\n".join([head, *(line if len(line) <= 80 else f"{line[:77]}..." for line in lines)])
 
     def picture(self, names: Sequence[str] | None = None) -> Figure:
@@ -230,7 +230,7 @@ def diagnose(
     194.9 steps, 46 effective samples
     """
     for name, array in (("X", X), ("pretrain_rows", pretrain_rows)):
-        warn_of_weights(name, array)
+        _warn_of_weights(name, array)
     space, rows = checked_sample(
         X,
         y,
@@ -280,8 +280,9 @@ def diagnose(
     unweighted, weighted = gram(rows.X, counts / counts.sum()), gram(rows.X, both / both.sum())
     values, vectors = xp.linalg.eigh(weighted)
     spectrum = xp.stack([_reached(xp.linalg.eigvalsh(unweighted), plain), _reached(values, flow)])
-    slow = xp.argmax(factors(spectrum))
-    problem = displacement_problem(unweighted, shift, Dense(unweighted) if sigma is None else sigma)
+    slow = xp.argmax(contraction_factors(spectrum))
+    target_covariance = Dense(unweighted)
+    problem = displacement_problem(target_covariance, shift, target_covariance if sigma is None else sigma)
     ends = xp.stack([still, flow.theta, plain.theta])
     with np.errstate(over="ignore"):  # KL-DRO's may be larger than any float
         mass = xp.exp(largest) * mean(counts, weights)
@@ -337,3 +338,23 @@ def _reached(values: Array, solution: Solution) -> Array:
     xp = namespace(values).xp
     unreached = xp.arange(values.shape[0]) < values.shape[0] - solution.rank
     return xp.where((unreached & ~xp.isnan(values)) | (values < 0), 0.0, values)
+
+
+# ----------------------------------------------------------------------- columns that look like weights of rows
+
+WEIGHT = re.compile(
+    r"((sample|case|prior|row|obs(ervation)?|freq(uency)?|importance)[ _.-]?)?weights?", re.IGNORECASE
+)
+
+
+def weight_like(names: Sequence[Any]) -> list[str]:
+    """Names under which people keep weights of rows: weight, weights, sample_weight, ..."""
+    return [name for name in map(str, names) if WEIGHT.fullmatch(name.strip())]
+
+
+def _warn_of_weights(argument: str, given: Any) -> None:
+    """Say that a named column of an array's is a feature, whatever its name."""
+    names = getattr(given, "columns", None)
+    for name in [] if names is None else weight_like(list(names)):
+        advice = "is taken for a feature; if it is a weight of rows, drop it and pass it as sample_weight="
+        warnings.warn(f"the column {name!r} of {argument} {advice}", stacklevel=4)

@@ -10,22 +10,30 @@ from scipy import special
 
 from ..arrays import Array
 from ..propagator.powers import steps_to_halve
-from .checks import SIGMAS, equal_weights
-from .columns import remarks, rounding_columns
+from ..significance import SIGMAS
+from .checks import equal_weights
 from .comparison import MIN_GAIN, ROUNDING_SHARE, Candidate, Comparison, Gain
-from .measured import Measured
+from .measured import Measured, mean
 from .paths import Paths, best_average, overlap, shift_ratio, slowest
-from .prior import mean
 from .report import (
     eigenvalue_rounding,
     number,
     percent,
+    plural,
     plus_minus,
-    some,
     steps_of_the_slowest,
 )
 
 __all__ = ["doubts", "findings", "headline"]
+
+FAR_FROM_ZERO, FAR_ERRORS = 0.5, 4.0
+"""A mean this many standard deviations from 0 is far, if it is beyond so many standard errors."""
+
+ROUNDING_RATIO = 1e-12
+"""A column this small beside the largest may be what rounding left of it; honest units may be as small."""
+
+CONSTANT_ULPS = 8
+"""A spread of so many units in the last place is none."""
 
 FEW = 10
 """With fewer rows to spare than this, two standard errors are too little: the noise is Student's."""
@@ -53,12 +61,87 @@ def findings(comparison: Comparison, labels: Sequence[str]) -> list[str]:
         ["The weights of all rows are equal: FLOW is standard fine-tuning here."] if equal_weights(m) else []
     )
     return [
-        *remarks(m, labels),
+        *_remarks(m, labels),
         *equal,
         ". ".join([headline(comparison), *_totals(comparison)]) + ".",
         *_trained_to_the_end(m, comparison.paths),
         *_stall(m),
         *_chance_warning(m),
+    ]
+
+
+# ------------------------------------------------------------------------- columns that are not what they seem
+
+
+def _remarks(m: Measured, labels: Sequence[str]) -> list[str]:
+    """What to know of the columns before anything else is read."""
+    v = m.sample_weight
+    counted = v > 0
+    X, residual = (rows if counted.all() else rows[counted] for rows in (m.rows.X, m.rows.residual))
+    far = _far("row", X, residual, v[counted], [*labels, "the residual y − X·start"])
+    old = m.pretrain_rows
+    old = [] if old is None else _far("old row", old, None, np.ones(len(old)), labels)
+    centring = [
+        f"Far from centred: {columns}. The theory is of rows around 0, and here a mean counts as one more direction. "
+        "Unless that is meant (an intercept), subtract their means from the columns of X, from y − X·start, and from "
+        "the old rows theirs."
+        for columns in [", ".join([*far, *old])]
+        if columns
+    ]
+    return [*centring, *_rounding(X, labels)]
+
+
+def _far(kind: str, X: Array, residual: Array | None, counts: Array, labels: Sequence[str]) -> list[str]:
+    """The columns whose mean is far from 0, the furthest first; one row alone has a mean, but no spread."""
+    if len(X) < 2:
+        return []
+    parts = [X] if residual is None else [X, residual[:, None]]  # one by one, without a copy of all rows
+    of_each = lambda figure: np.concatenate([figure(part) for part in parts])
+    n = float(counts.sum())
+    means = of_each(lambda part: mean(counts, part))
+    spread = of_each(lambda part: np.sqrt(mean(counts, (part - mean(counts, part)) ** 2)))
+    constant = of_each(_constant)
+    far = np.where(
+        constant,
+        means != 0,
+        (abs(means) > FAR_FROM_ZERO * spread) & (abs(means) * n**0.5 > FAR_ERRORS * spread),
+    )
+    far[: X.shape[1]] &= ~rounding_columns(X)  # of these something else is said
+    order: list[int] = np.flatnonzero(far).tolist()
+    order.sort(key=lambda k: -np.inf if constant[k] else -abs(means[k]) / spread[k])
+
+    def sentence(k: int) -> str:
+        if constant[k]:
+            return f"{labels[k]} is {number(float(means[k]))} in every {kind}"
+        beside, where = number(float(abs(means[k]) / spread[k])), " in the old rows" * (kind == "old row")
+        return f"{labels[k]} has mean {number(float(means[k]))}, {beside} of its standard deviations{where}"
+
+    if len(order) <= 3:
+        return list(map(sentence, order))
+    return [*map(sentence, order[:2]), f"and so have {len(order) - 2} more columns"]
+
+
+def _constant(columns: Array) -> Array:
+    """Whether each column is one number, as far as rounding lets it."""
+    size = abs(columns).max(axis=0)
+    return np.ptp(columns, axis=0) <= CONSTANT_ULPS * np.finfo(float).eps * size
+
+
+def rounding_columns(X: Array) -> Array:
+    """Whether each column of X may be nothing but rounding: 0 < max ``|x|`` ≤ 1e-12 of the largest column's."""
+    size = abs(X).max(axis=0)
+    return (size > 0) & (size <= ROUNDING_RATIO * size.max())
+
+
+def _rounding(X: Array, labels: Sequence[str]) -> list[str]:
+    few = np.flatnonzero(rounding_columns(X)).tolist()
+    if not few:
+        return []
+    named = ", ".join([labels[k] for k in few[:3]]) + f" and {len(few) - 3} more" * (len(few) > 3)
+    return [
+        f"{named}: no entry is beyond {number(ROUNDING_RATIO)} of the largest of the other columns. If that is what "
+        "centring left of a constant, drop it, or give column_scale, the magnitudes before centring. Left as it is it "
+        "is fitted like any other, and its parameter is rounding over rounding."
     ]
 
 
@@ -79,7 +162,7 @@ def _nothing_to_learn(m: Measured) -> str:
     ):
         return "The start already fits these rows as well as any line: there is nothing to learn"
     ratio, above, below = shift_ratio(m)
-    p = _tail(ratio, above, below)
+    p = _chance_of_shift(ratio, above, below)
     if p > CHANCE:
         return (
             f"A shift as large as this one may be sampling noise (F({number(above)}, {number(below)}) = "
@@ -109,8 +192,8 @@ def _too_few(m: Measured) -> str:
     n, rank = float(m.sample_weight.sum()), m._rank
     counted = "" if (m.sample_weight == 1).all() else f" (of total weight {number(n)})"
     return (
-        f"{some(int((m.sample_weight > 0).sum()), 'row')}{counted} for {some(rank, 'direction')}, so that none is left "
-        "over to tell shift from noise"
+        f"{plural(int((m.sample_weight > 0).sum()), 'row')}{counted} for {plural(rank, 'direction')}, so that none is "
+        "left over to tell shift from noise"
     )
 
 
@@ -132,11 +215,11 @@ def _ranking(comparison: Comparison) -> str:
         also = f", and {_name(third)} ties with it" if comparison.gain(third, other).tie else ""
         behind = comparison.gain(other, flow)
         return f"FLOW does not pay here: {_name(other)} has a total error {_gained(behind)} lower{also}"
-    on_early = comparison.gain(flow, early)
-    if other is average and not on_early.tie and on_early.share > 0:
-        return f"FLOW gains {_gained(on_early)} on {_name(early)}, and averaging with the start gains as much"
-    alike = [other, third] if comparison.gain(flow, third).tie else [other]
-    names = " and ".join([", ".join(["FLOW", *(_name(one) for one in alike[:-1])]), _name(alike[-1])])
+    lead_on_early = comparison.gain(flow, early)
+    if other is average and not lead_on_early.tie and lead_on_early.share > 0:
+        return f"FLOW gains {_gained(lead_on_early)} on {_name(early)}, and averaging with the start gains as much"
+    tied_with = [other, third] if comparison.gain(flow, third).tie else [other]
+    names = " and ".join([", ".join(["FLOW", *(_name(one) for one in tied_with[:-1])]), _name(tied_with[-1])])
     if lead.none:
         return f"A tie between {names}: their total errors are the same{_at_the_ends(comparison)}"
     lower, higher = (flow, other) if lead.share > 0 else (other, flow)
@@ -195,7 +278,7 @@ def _totals(comparison: Comparison) -> list[str]:
     ]
 
 
-def _tail(ratio: float, above: float, below: float) -> float:
+def _chance_of_shift(ratio: float, above: float, below: float) -> float:
     """How often noise alone makes a shift as large; 0 where there is no telling."""
     return float(special.fdtrc(above, below, ratio)) if math.isfinite(ratio) else 0.0
 
@@ -246,26 +329,29 @@ def _another_way(m: Measured, paths: Paths) -> bool:
 
 
 def _stall(m: Measured) -> list[str]:
-    idle, v, x = slowest(m)
-    motionless = []
-    if idle:
-        whose = "row" if int((m.spectrum[0] <= 0).sum()) == idle else "row with any weight"
-        them = "it" if idle == 1 else "them"
+    unreached, v, x = slowest(m)
+    unreached_sentence = []
+    if unreached:
+        whose = "row" if int((m.spectrum[0] <= 0).sum()) == unreached else "row with any weight"
+        them = "it" if unreached == 1 else "them"
         them += " beyond rounding" * bool(rounding_columns(m.rows.X).any())
-        motionless = [
-            f"Along {idle} of {some(len(v), 'direction')} nothing moves at all: no {whose} reaches {them}."
+        unreached_sentence = [
+            f"Along {unreached} of {plural(len(v), 'direction')} nothing moves at all: no {whose} reaches {them}."
         ]
-    if idle == len(v):
-        return motionless
-    that = " that moves" * bool(idle)
+    if unreached == len(v):
+        return unreached_sentence
+    that = " that moves" * bool(unreached)
     steps, without = float(steps_to_halve(np.float64(x))), float(steps_to_halve(np.float64(slowest(m, 0)[2])))
     slow = f"the slowest takes {number(without)}" if without > 1 else "all do so within one"
     beside = f"without weights, in steps of the same size, {slow}"
     if steps <= 1:
         as_well = ", as it does without weights" if without <= 1 else f"; {beside}"
-        return [*motionless, f"Under FLOW every direction{that} halves its error within a step{as_well}."]
+        return [
+            *unreached_sentence,
+            f"Under FLOW every direction{that} halves its error within a step{as_well}.",
+        ]
     return [
-        *motionless,
+        *unreached_sentence,
         f"The slowest direction{that} halves its error in {steps_of_the_slowest(m)} under FLOW; {beside}: "
         f"{_why_slow(m, v, x)}.",
     ]
@@ -297,7 +383,7 @@ def _overfitted(m: Measured) -> bool:
 
 def _chance_warning(m: Measured) -> list[str]:
     ratio, above, below = shift_ratio(m)
-    p = _tail(ratio, above, below)
+    p = _chance_of_shift(ratio, above, below)
     if not CERTAIN < p <= CHANCE:
         return []
     return [

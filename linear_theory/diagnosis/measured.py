@@ -1,24 +1,58 @@
-"""What was measured on the rows: one object, of which everything else here is a function."""
+"""What was measured on the rows, of which everything else here is a function; and the sums over rows it is made of.
+
+A row of prior weight v counts as v rows like it, in every sum, mean and median.
+"""
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
-from ..arrays import Array, namespace
+import numpy as np
+
+from ..arrays import Array, Namespace, bounded, namespace, shaped
 from ..covariance import Covariance, Dense
 from ..covariance.low_rank import construct_unchecked
-from ..covariance.spectrum import rank_cutoff
-from ..least_squares import Sample
+from ..covariance.spectrum import Spectrum, eigenbasis, rank_cutoff
+from ..errors import reject
+from ..least_squares import NormalEquations, Sample
 from ..problem import FineTuningProblem
-from ..trees import pytree
-from .prior import mean, median
+from ..trees import is_concrete, pytree
+from ..weights import median_temperature
 
-__all__ = ["Measured", "displacement_problem"]
+__all__ = [
+    "Measured",
+    "checked_counts",
+    "displacement_problem",
+    "gram",
+    "mean",
+    "median",
+    "median_loss",
+    "scaled",
+]
+
+
+@pytree
+class Diagonalised(Dense):
+    """A matrix in NumPy whose eigenbasis is computed once, for all the paths that are taken in it."""
+
+    @cached_property
+    def _basis(self) -> tuple[Array, Array]:
+        return eigenbasis(namespace(), self.matrix, self.cutoff)
+
+    def eigh(self) -> tuple[Array, Array]:
+        """Ascending eigenvalues (d,), 0 where they are rounding, and eigenvectors (d, d) in columns."""
+        return self._basis
+
+    def spectrum(self, vector: Array) -> Spectrum:
+        """The eigenbasis, and the vector's coordinates in it."""
+        values, vectors = self._basis
+        return Spectrum(values, vectors, vector, values > 0).of(namespace(), vector)
 
 
 def displacement_problem(
-    target_covariance: Array,
+    target_covariance: Covariance,
     shift: Array,
     pretrain_covariance: Covariance,
     noise_variance: Array | float = 0.0,
@@ -27,14 +61,14 @@ def displacement_problem(
 
     Its parts come from checked rows, and are not checked again.
     """
-    dense = isinstance(pretrain_covariance, Dense)
+    space = namespace(shift)
     return construct_unchecked(
         FineTuningProblem,
-        pretrained=namespace(shift).xp.zeros_like(shift),
+        pretrained=space.xp.zeros_like(shift),
         target=-shift,
         target_covariance=target_covariance,
-        pretrain_covariance=pretrain_covariance.dense() if dense else pretrain_covariance,
-        noise_variance=noise_variance,
+        pretrain_covariance=pretrain_covariance,
+        noise_variance=space.array(noise_variance),
     )
 
 
@@ -76,10 +110,16 @@ class Measured:
         """
         return f"(θ − θ*)ᵀ{'G' if self.pretrain_covariance is None else 'Σ'}(θ − θ*)"
 
+    @cached_property
+    def _curvatures(self) -> tuple[Diagonalised, Diagonalised]:
+        """G and C."""
+        unweighted, weighted = self.covariances
+        return Diagonalised(unweighted), Diagonalised(weighted)
+
     @property
     def _sigma(self) -> Covariance:
         """Σ, or what stands in for it."""
-        return Dense(self.covariances[0]) if self.pretrain_covariance is None else self.pretrain_covariance
+        return self._curvatures[0] if self.pretrain_covariance is None else self.pretrain_covariance
 
     @cached_property
     def _noise_variance(self) -> float:
@@ -90,13 +130,16 @@ class Measured:
     @cached_property
     def _problem(self) -> FineTuningProblem:
         """These rows as a population: e, Σ̃ = G, Σ and σ²."""
-        return displacement_problem(self.covariances[0], self.shift, self._sigma, self._noise_variance)
+        return displacement_problem(self._curvatures[0], self.shift, self._sigma, self._noise_variance)
+
+    @cached_property
+    def _weighted_problem(self) -> FineTuningProblem:
+        """The weighted rows as a population, Σ̃ = C with its own optimum: FLOW is standard fine-tuning on it."""
+        return displacement_problem(self._curvatures[1], self.weighted_shift, self._sigma)
 
     def _training_problem(self, weighted: bool) -> FineTuningProblem:
-        """The population that a method trains on without weights: of FLOW the weighted rows, Σ̃ = C with its optimum."""
-        if not weighted:
-            return self._problem
-        return displacement_problem(self.covariances[1], self.weighted_shift, self._sigma)
+        """The population that a method trains on without weights."""
+        return self._weighted_problem if weighted else self._problem
 
     @cached_property
     def _rank(self) -> int:
@@ -108,3 +151,58 @@ class Measured:
     def _median_loss(self) -> float:
         """The median loss of the start."""
         return float(median(namespace(), self.rows.residual**2, self.sample_weight))
+
+
+# ------------------------------------------------------------- rows, each counted as often as its weight says
+
+
+def checked_counts(space: Namespace, name: str, counts: object, n: int) -> Array:
+    """Weights (n,) finite and ≥ 0, not all 0; ``None`` is ones."""
+    if counts is None:
+        return space.xp.ones(n, dtype=space.dtype)
+    accept = lambda v: (v >= 0) & (v < math.inf)
+    checked = bounded(space, name, counts, accept, "must be finite and ≥ 0", ndim=1)
+    checked = shaped(name, checked, (n,), "one a row of X")
+    if is_concrete(checked):
+        with np.errstate(over="ignore"):
+            total = float(checked.sum())
+        if not 0 < total < math.inf:
+            reject(name, counts, "must have a sum that is above 0 and finite")
+    return checked
+
+
+def gram(A: Array, weights: Array | None = None) -> Array:
+    """AᵀWA (d, d) of the rows of A (n, d)."""
+    xp = namespace(A).xp
+    zeros = xp.zeros_like(A[:, 0]), xp.zeros_like(A[0])
+    return NormalEquations.of(A, *zeros, weights).gram
+
+
+def mean(counts: Array, values: Array) -> Array:
+    """(1/Σv) Σ v·values, over the first axis."""
+    return (counts / counts.sum()) @ values
+
+
+def scaled(counts: Array, A: Array) -> Array:
+    """The rows of A (n, …) by √v, so that sums of squares and products count each row v times."""
+    return A if np.all(counts == 1) else A * np.sqrt(counts).reshape(-1, *[1] * (A.ndim - 1))
+
+
+def median_loss(space: Namespace, losses: Array, counts: Array | None) -> Array:
+    """The default temperature; an error where it is 0, as of :func:`median_temperature`."""
+    return median_temperature(losses if counts is None else median(space, losses, counts)[None])
+
+
+def median(space: Namespace, values: Array, counts: Array) -> Array:
+    """The median of values (n,) counted as often as their weights say: half of the weight on each side.
+
+    Where exactly half lies below one and half above the next, as far as rounding in the sums tells, their mean.
+    """
+    xp = space.xp
+    order = xp.argsort(xp.where(counts > 0, values, math.inf))  # rows that do not count come last
+    below = xp.cumsum(counts[order]) / counts.sum()
+    slack, last = values.shape[0] * space.eps, values.shape[0] - 1
+    lower, upper = (
+        values[order][xp.minimum(xp.searchsorted(below, half), last)] for half in (0.5 - slack, 0.5 + slack)
+    )
+    return (lower + upper) / 2

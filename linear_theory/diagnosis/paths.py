@@ -21,17 +21,17 @@ from .measured import Measured, displacement_problem
 
 __all__ = [
     "METHODS",
-    "Compared",
     "Paths",
     "Point",
+    "RowsAndTheory",
     "best_average",
-    "compared",
+    "best_of_flow",
+    "compare_with_theory",
     "compute_paths",
-    "factors",
+    "contraction_factors",
     "first_near_best",
-    "flow_best",
     "gradient_flow_path",
-    "lowest_total",
+    "oracle_point",
     "overlap",
     "point",
     "safe_step",
@@ -134,7 +134,7 @@ def gradient_flow_path(m: Measured, weighted: bool) -> tuple[Array, Array, Array
     return times / step, pretrain_error(m._problem, theta), target_error(m._problem, theta)
 
 
-def flow_best(m: Measured, weighted: bool) -> Point:
+def best_of_flow(m: Measured, weighted: bool) -> Point:
     """Where to stop if steps are small."""
     times, forgetting, target = gradient_flow_path(m, weighted)
     k = first_near_best(forgetting + target)
@@ -147,7 +147,7 @@ def best_average(m: Measured) -> tuple[float, Point]:
     return omega, point(m, model_average(m._problem, omega))
 
 
-def lowest_total(m: Measured) -> Point:
+def oracle_point(m: Measured) -> Point:
     """The oracle: nobody is below its total error on these rows.
 
     Of the problem projected onto the directions that old rows or new ones reach, in units in which these are as long.
@@ -163,7 +163,7 @@ def lowest_total(m: Measured) -> Point:
         return point(m, m._problem.pretrained)
     out = into / units[:, None]
     projected = displacement_problem(
-        gram.apply(out.T) @ out, (units * m.shift) @ into, Dense(sigma.apply(out.T) @ out)
+        Dense(gram.apply(out.T) @ out), (units * m.shift) @ into, Dense(sigma.apply(out.T) @ out)
     )
     return point(m, out @ joint_optimum(projected))
 
@@ -178,15 +178,15 @@ def safe_step(spectrum: Array) -> Array:
     """
     space = namespace(spectrum)
     largest = spectrum[:, -1].max()
-    return 0.5 / space.xp.where(largest < 2 * _edge(spectrum), 1.0, largest)
+    return 0.5 / space.xp.where(largest < 2 * _largest_stable(spectrum), 1.0, largest)
 
 
-def _edge(spectrum: Array) -> float:
+def _largest_stable(spectrum: Array) -> float:
     """How near to 1 ηλ may be: nearer, it may be 1 but for the rounding of sums over many rows, and never end."""
     return 1 - spectrum.shape[1] * namespace(spectrum).eps ** 0.5
 
 
-def factors(spectrum: Array) -> Array:
+def contraction_factors(spectrum: Array) -> Array:
     """``|1 − 2ηλ|`` (d,): what FLOW's step leaves of the error along each eigenvector of C."""
     return abs(1 - 2 * safe_step(spectrum) * spectrum[1])
 
@@ -203,10 +203,10 @@ def slowest(m: Measured, row: int = 1) -> tuple[int, Array, float]:
 
     The slowest keeps most of its error in a step: its ``|1 − 2ηλ|`` is the largest. Of C, or for ``row`` 0 of G.
     """
-    idle = int((m.spectrum[row] <= 0).sum())
+    unreached = int((m.spectrum[row] <= 0).sum())
     x = 2 * float(safe_step(m.spectrum)) * m.spectrum[row]
-    k = idle + int(np.argmax(abs(1 - x[idle:]))) if idle < len(x) else len(x) - 1
-    return idle, np.linalg.eigh(m.covariances[row])[1][:, k], float(x[k])
+    k = unreached + int(np.argmax(abs(1 - x[unreached:]))) if unreached < len(x) else len(x) - 1
+    return unreached, m._curvatures[row].eigh()[1][:, k], float(x[k])
 
 
 def compute_paths(m: Measured) -> Paths:
@@ -214,7 +214,7 @@ def compute_paths(m: Measured) -> Paths:
     step, mass, steepest = float(safe_step(m.spectrum)), float(m.mean_weight), float(m.spectrum[0, -1])
     with np.errstate(divide="ignore", over="ignore"):
         flow_rate = float(np.float64(step) / mass)
-        converges = 0 < flow_rate < math.inf and flow_rate * steepest < _edge(m.spectrum)
+        converges = 0 < flow_rate < math.inf and flow_rate * steepest < _largest_stable(m.spectrum)
         standard_rate = flow_rate if converges else max(step, 0.5 / steepest) if steepest > 0 else step
     count = m.sample_weight / m.sample_weight.mean()
     weights = count * m.rows.weights
@@ -254,7 +254,7 @@ def _recorded_steps(half_life: float) -> list[int]:
 # ------------------------------------------------------------------------------------- the theory and the rows
 
 
-class Compared(NamedTuple):
+class RowsAndTheory(NamedTuple):
     """One number of the theory: what it is, on these rows, and by Lemma F.1 for Gaussian rows like them."""
 
     what: str
@@ -262,7 +262,7 @@ class Compared(NamedTuple):
     theory: float
 
 
-def compared(m: Measured) -> list[Compared]:
+def compare_with_theory(m: Measured) -> list[RowsAndTheory]:
     """Mean weight, effective samples, curvature along the shift, κ and half-life; theory NaN where it has none."""
     gram, weighted = m.covariances
     along = float(m.shift @ gram @ m.shift)
@@ -274,7 +274,7 @@ def compared(m: Measured) -> list[Compared]:
         "half-life of the slowest, steps": float(steps_to_halve(np.float64(slowest(m)[2]))),
     }
     theory = _predicted(m)
-    return [Compared(what, value, theory.get(what, math.nan)) for what, value in rows.items()]
+    return [RowsAndTheory(what, value, theory.get(what, math.nan)) for what, value in rows.items()]
 
 
 def _predicted(m: Measured) -> dict[str, float]:

@@ -21,7 +21,7 @@ from .checks import Check
 from .comparison import Comparison
 from .findings import doubts, headline
 from .measured import Measured
-from .paths import METHODS, Paths, flow_best, gradient_flow_path, lowest_total
+from .paths import METHODS, Paths, best_of_flow, gradient_flow_path, oracle_point
 from .report import number
 
 __all__ = ["Figure", "draw"]
@@ -64,7 +64,7 @@ def draw(comparison: Comparison, checks: Sequence[Check]) -> Figure:
         _steps(top, below, paths, known)
         _plane(fig.add_subplot(grid[:, 1]), m, paths)
         _assumptions(fig.add_subplot(grid[:, 2]), checks)
-        _key(fig, m, paths, known)
+        _legend(fig, m, paths, known)
         title = headline(comparison)
         lines = textwrap.wrap(title, math.ceil(len(title) / math.ceil(len(title) / 120)) + 8)
         size = min(20, 1800 / max(map(len, lines)))  # the longest must fit the width
@@ -72,7 +72,9 @@ def draw(comparison: Comparison, checks: Sequence[Check]) -> Figure:
     return fig
 
 
-def _write(ax: Any, x: float, y: float, text: str, colour: str, dx: float, dy: float, **options: Any) -> None:
+def _annotate(
+    ax: Any, x: float, y: float, text: str, colour: str, dx: float, dy: float, **options: Any
+) -> None:
     """A label beside a point, with a white rim so that it is readable across lines."""
     rim = [patheffects.withStroke(linewidth=3.5, foreground="white")]
     options = {
@@ -84,12 +86,12 @@ def _write(ax: Any, x: float, y: float, text: str, colour: str, dx: float, dy: f
     ax.annotate(text, (x, y), xytext=(dx, dy), textcoords="offset points", color=colour, **options)
 
 
-def _same(paths: Paths) -> bool:
+def _control_is_standard(paths: Paths) -> bool:
     """Whether the control is standard fine-tuning itself."""
     return bool(np.isclose(paths.learning_rates[0], paths.learning_rates[2], rtol=1e-2))
 
 
-def _shown(paths: Paths) -> int:
+def _steps_shown(paths: Paths) -> int:
     """How many of the recorded steps: until no line has more than a hundredth of its way before it."""
     both = np.concatenate([paths.forgetting, paths.target_errors])
     span = np.ptp(both, axis=1, keepdims=True)
@@ -99,10 +101,10 @@ def _shown(paths: Paths) -> int:
 
 
 def _steps(top: Any, below: Any, paths: Paths, known: bool) -> None:
-    shown = _shown(paths)
+    shown = _steps_shown(paths)
     steps = np.where(paths.steps == 0, 0.5, paths.steps)[:shown]  # the start, left of the first step
     for k in (2, 0, 1):
-        if k == 2 and _same(paths):
+        if k == 2 and _control_is_standard(paths):
             continue
         colour, dash = LINES[k]
         for ax, errors in ((top, paths.target_errors[k]), (below, paths.forgetting[k])):
@@ -127,13 +129,13 @@ def _steps(top: Any, below: Any, paths: Paths, known: bool) -> None:
     below.set_xlabel("step\ndot: where to stop, with steps of this size" if known else "step")
 
 
-def _key(fig: Figure, m: Measured, paths: Paths, known: bool) -> None:
+def _legend(fig: Figure, m: Measured, paths: Paths, known: bool) -> None:
     """The names in their colours, once for all panels, below whatever there is to doubt."""
     warnings = doubts(m)
-    control = "standard = step-matched control" if _same(paths) else METHODS[0]
+    control = "standard = step-matched control" if _control_is_standard(paths) else METHODS[0]
     line = lambda colour, label, **how: Line2D([], [], color=colour, label=label, **how)
     handles = [line(STANDARD, control), line(FLOW, METHODS[1])]
-    if not _same(paths):
+    if not _control_is_standard(paths):
         handles.insert(1, line(STANDARD, METHODS[2], ls=LINES[2][1]))
     handles.append(line(AVERAGING, "averaging with the start", ls=DASHED))
     if known:
@@ -162,12 +164,12 @@ def _plane(ax: Any, m: Measured, paths: Paths) -> None:
         ax.plot(*errors, color=colour, zorder=3)
         ax.plot(paths.forgetting[row], paths.target_errors[row], "o", color=colour, ms=5, zorder=4)
         if known:
-            best = flow_best(m, weighted)
+            best = best_of_flow(m, weighted)
             ax.plot(
                 best.forgetting, best.target_error, "o", color=colour, ms=13, mec="white", mew=1.5, zorder=5
             )
     if known:
-        oracle = lowest_total(m)
+        oracle = oracle_point(m)
         ax.plot(oracle.forgetting, oracle.target_error, "D", color=ORACLE, ms=7, mec="white", zorder=6)
     right = float(max(paths.forgetting.max(), m.forgetting.max())) or 1.0
     high = float(max(paths.target_errors.max(), m.target_errors.max())) or 1.0
@@ -183,7 +185,7 @@ def _plane(ax: Any, m: Measured, paths: Paths) -> None:
     ax.xaxis.set_major_formatter(PLAIN)
     ax.yaxis.set_major_formatter(PLAIN)
     ax.set_title("What is gained, what is lost")
-    _write(ax, 0, float(m.target_errors[0]), "start", GREY, 8, 8)
+    _annotate(ax, 0, float(m.target_errors[0]), "start", GREY, 8, 8)
 
 
 def _assumptions(ax: Any, checks: Sequence[Check]) -> None:
@@ -196,9 +198,9 @@ def _assumptions(ax: Any, checks: Sequence[Check]) -> None:
         broken = check.verdict == "broken"
         colour, weight = (INK, "bold") if broken else (GREY, "normal")
         outside = {"xycoords": ax.get_yaxis_transform(), "fontsize": 13, "weight": weight}
-        _write(ax, 0, k, check.name, colour, -8, 0, **outside)
+        _annotate(ax, 0, k, check.name, colour, -8, 0, **outside)
         if math.isnan(check.sigmas):
-            _write(ax, 0, k, "not judged", GREY, 0, 0, fontsize=13, ha="center")
+            _annotate(ax, 0, k, "not judged", GREY, 0, 0, fontsize=13, ha="center")
             continue
         far = abs(check.sigmas) > 0.9 * edge
         place = math.copysign(0.9 * edge, check.sigmas) if far else check.sigmas
@@ -206,7 +208,7 @@ def _assumptions(ax: Any, checks: Sequence[Check]) -> None:
         ax.plot(place, k, mark, color=colour, ms=10, zorder=5)
         figures = f"{number(check.figure)}, not {number(check.expected)}"
         if broken:
-            _write(ax, place, k, figures, colour, -11 if place > 0 else 11, 0, fontsize=13)
+            _annotate(ax, place, k, figures, colour, -11 if place > 0 else 11, 0, fontsize=13)
     ax.set(xlim=(-edge, edge), ylim=(len(checks) - 0.5, -0.5), yticks=[], xticks=range(-10, 11, 5))
     ax.grid(False)
     ax.spines["left"].set_visible(False)

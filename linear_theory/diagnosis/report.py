@@ -20,9 +20,9 @@ from .paths import (
     Paths,
     Point,
     best_average,
-    compared,
-    flow_best,
-    lowest_total,
+    best_of_flow,
+    compare_with_theory,
+    oracle_point,
     overlap,
     safe_step,
     slowest,
@@ -35,9 +35,9 @@ __all__ = [
     "format_report",
     "number",
     "percent",
+    "plural",
     "plus_minus",
     "printable",
-    "some",
     "steps_of_the_slowest",
 ]
 
@@ -85,7 +85,7 @@ def plus_minus(share: float, error: float, sign: bool = False) -> str:
     return f"{head} ± {100 * error:.{decimals}f} %".replace("-", "−")
 
 
-def some(count: int, noun: str) -> str:
+def plural(count: int, noun: str) -> str:
     """1 row, 2 rows."""
     return f"{count} {noun}{'s' * (count != 1)}"
 
@@ -120,8 +120,8 @@ def format_report(
     if width < NARROWEST:
         reject("width", width, f"must be at least {NARROWEST}, or the tables do not fit")
     m = comparison.measured
-    fill = lambda text: _filled(text, width)
-    bullet = lambda text: _filled(f"- {text}", width, subsequent_indent="  ")
+    fill = lambda text: _fill_lines(text, width)
+    bullet = lambda text: _fill_lines(f"- {text}", width, subsequent_indent="  ")
     sections = [
         ("In short", "\n".join(map(bullet, findings))),
         _errors(comparison, fill),
@@ -129,18 +129,18 @@ def format_report(
         ("The slowest direction", _slowest(m, labels, width, fill)),
         ("What the theory assumes", _assumptions(m, checks, labels, width, fill)),
     ]
-    head = f"FLOW on {_rows(m)} and {some(m.rows.X.shape[1], 'column')}"
+    head = f"FLOW on {_rows(m)} and {plural(m.rows.X.shape[1], 'column')}"
     return "\n\n".join([head, *(f"{title}\n{'─' * len(title)}\n{body}" for title, body in sections)])
 
 
 def _rows(m: Measured) -> str:
     """How many rows there are, and what they count as."""
-    rows = some(len(m.sample_weight), "row")
+    rows = plural(len(m.sample_weight), "row")
     total = float(m.sample_weight.sum())
     return rows if (m.sample_weight == 1).all() else f"{rows} of total weight {number(total)}"
 
 
-def _filled(text: str, width: int, subsequent_indent: str = "") -> str:
+def _fill_lines(text: str, width: int, subsequent_indent: str = "") -> str:
     """A paragraph in lines; what belongs to a number stays beside it."""
     together = text.replace(" %", "\0%").replace(" ± ", "\0±\0")
     return textwrap.fill(together, width, subsequent_indent=subsequent_indent).replace("\0", " ")
@@ -179,12 +179,12 @@ def _errors(comparison: Comparison, fill: Fill) -> tuple[str, str]:
     points = {
         **ends,
         **{f"{short}, stopped": paths.best(name) for name, short in zip(METHODS, SHORT, strict=True)},
-        "standard, small steps": flow_best(m, weighted=False),
-        "FLOW, small steps": flow_best(m, weighted=True),
+        "standard, small steps": best_of_flow(m, weighted=False),
+        "FLOW, small steps": best_of_flow(m, weighted=True),
         "standard, best rate": tuned[1].point,
         "FLOW, best rate": tuned[0].point,
         f"average, {number(omega)} of start": average,
-        "oracle, the lowest": lowest_total(m),
+        "oracle, the lowest": oracle_point(m),
     }
     notes = (
         f"{learning_rates[:-1]}; best, for at most 40 steps and within 95 % of where they diverge: standard "
@@ -224,7 +224,7 @@ def _half_learned(paths: Paths, row: int) -> Point:
 
 
 def _source(m: Measured) -> str:
-    return "" if m.pretrain_rows is None else f" on the {some(len(m.pretrain_rows), 'old row')}"
+    return "" if m.pretrain_rows is None else f" on the {plural(len(m.pretrain_rows), 'old row')}"
 
 
 def _reasons(paths: Paths) -> tuple[str, str, str]:
@@ -244,7 +244,7 @@ def _weights(m: Measured, fill: Fill) -> str:
     if not kind and middle > 0 and tau < math.inf:
         kind = f", {number(tau / middle)} times the median loss of the start"
     rule = f"Temperature {number(tau)}{kind}." if isinstance(m.rule, Flow) else f"Rule {m.rule}."
-    rows = [(what, number(value), number(theory)) for what, value, theory in compared(m)]
+    rows = [(what, number(value), number(theory)) for what, value, theory in compare_with_theory(m)]
     worth = f"are worth {number(float(m.effective_samples))}" if n != 1 else "is worth 1"
     share = f"The {_rows(m)} {worth} equally weighted ones." if n != 1 else ""
     return "\n".join([fill(f"{rule} {share}"), "", table([("", "rows", "theory"), *rows], "<>>")])
@@ -254,23 +254,23 @@ def _slowest(m: Measured, labels: Sequence[str], width: int, fill: Fill) -> str:
     kinds, head = ("unweighted", "weighted"), "curvature, unweighted"
     spectra = [
         (f"curvature, {kind}", *map(number, row))
-        for kind, row in zip(kinds, _few(m.spectrum, (width - len(head)) // 10), strict=True)
+        for kind, row in zip(kinds, _evenly_chosen(m.spectrum, (width - len(head)) // 10), strict=True)
     ]
     length = float(np.linalg.norm(m.shift))
     lines = [table(spectra, "<" + ">" * (len(spectra[0]) - 1)), ""]
     if len(spectra[0]) <= len(m.shift):
         lines.append(fill(f"Some eigenvalues of {len(m.shift)}, the lowest and the highest among them."))
-    idle, direction, _ = slowest(m)
-    if idle:
-        others = "; of the others:" if idle < len(m.shift) else "."
-        lines.append(fill(f"Nothing moves along {idle} of {some(len(m.shift), 'direction')}{others}"))
-    if idle < len(m.shift):
+    unreached, direction, _ = slowest(m)
+    if unreached:
+        others = "; of the others:" if unreached < len(m.shift) else "."
+        lines.append(fill(f"Nothing moves along {unreached} of {plural(len(m.shift), 'direction')}{others}"))
+    if unreached < len(m.shift):
         lines.append(
             fill(f"Slowest direction: {_direction(direction, labels)}; half-life {steps_of_the_slowest(m)}.")
         )
     if length > 0:
         lines.append(fill(f"Shift, of length {number(length)}: {_direction(m.shift / length, labels)}."))
-        if idle < len(m.shift):
+        if unreached < len(m.shift):
             lines.append(fill(f"Their overlap (|cosine|) is {number(float(overlap(direction, m.shift)))}."))
     return "\n".join(lines)
 
@@ -289,7 +289,7 @@ def steps_of_the_slowest(m: Measured) -> str:
     return f"{'' if known else 'at least '}{count} step{'s' * (count != '1')}"
 
 
-def _few(spectrum: Array, room: int) -> list[list[float]]:
+def _evenly_chosen(spectrum: Array, room: int) -> list[list[float]]:
     """Every eigenvalue, or where they are many as many as there is room for, evenly from the lowest to the highest."""
     d = spectrum.shape[1]
     chosen = np.unique(np.linspace(0, d - 1, min(d, max(room, 2))).round().astype(int))

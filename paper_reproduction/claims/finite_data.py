@@ -10,7 +10,7 @@ import xarray as xr
 from scipy import stats
 
 import linear_theory as lt
-from linear_theory.diagnosis.checks import four_sigma
+from linear_theory.significance import four_sigma
 from paper_reproduction.claim import Check, Claim, Settings, Verdict
 from paper_reproduction.claims._gaussian_influence import Rows
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from linear_theory.diagnosis.checks import four_sigma
+from linear_theory.significance import four_sigma
 from paper_reproduction.claim import Check, Claim, Settings, Verdict
 from paper_reproduction.claims import _diabetes as diabetes
 from paper_reproduction.claims._real_rows import MIDWAY, STEPS, identities, measure, paths, shifts

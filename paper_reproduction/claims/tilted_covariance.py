@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 import linear_theory as lt
-from linear_theory.diagnosis.checks import four_sigma
+from linear_theory.significance import four_sigma
 from paper_reproduction.claim import Check, Claim, Settings, Verdict
 from paper_reproduction.claims._rows import draw_rows
 from paper_reproduction.standard_errors import in_standard_errors

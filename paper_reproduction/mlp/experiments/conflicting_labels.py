@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -62,13 +61,13 @@ LOOP = Loop(NET.logits, whole, _measure)
 
 
 def compute(settings: Settings) -> xr.Dataset:
-    """One cell: curves over epochs and paths over the average, every method and rate."""
+    """Curves over epochs and paths over the average, every method and rate."""
     seeds = settings.repetitions(10, 5)
-    found = settings.each({"digits": partial(_cell, settings, seeds)})["digits"]
-    return found.assign(best=choice.own_best(found)).assign_attrs(seeds=seeds)
+    curves = _curves(settings, seeds)
+    return curves.assign(best=choice.own_best(curves)).assign_attrs(seeds=seeds)
 
 
-def _cell(settings: Settings, seeds: int) -> xr.Dataset:
+def _curves(settings: Settings, seeds: int) -> xr.Dataset:
     old, star = pretrained(settings, seeds)
     new = digits.stacked([digits.split(range(5, 10), settings.rng(f"new {s}")) for s in range(seeds)])
     rows, grid = (new["train"].images, new["train"].labels), rates(settings)

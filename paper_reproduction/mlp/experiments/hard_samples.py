@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import xarray as xr
 
@@ -44,11 +42,9 @@ SHOWN = ("standard", "flow", "matched")
 def compute(settings: Settings) -> xr.Dataset:
     """The teacher-student network at two distances, and clean digits."""
     seeds = settings.repetitions(10, 5)
-    cells = {f"teacher, distance {d:g}": partial(_teacher, settings, seeds, d) for d in DISTANCES}
-    cells["digits"] = partial(_digits, settings, seeds)
-    found = settings.each(cells)
-    near = xr.concat([found[f"teacher, distance {d:g}"] for d in DISTANCES], "distance", combine_attrs="drop")
-    joined = near.assign_coords(distance=list(DISTANCES)).merge(found["digits"], combine_attrs="drop")
+    teachers = [_teacher(settings, seeds, distance) for distance in DISTANCES]
+    near = xr.concat(teachers, "distance", combine_attrs="drop").assign_coords(distance=list(DISTANCES))
+    joined = near.merge(_digits(settings, seeds), combine_attrs="drop")
     return joined.assign(best=choice.own_best(joined)).assign_attrs(seeds=seeds, steps=STEPS)
 
 

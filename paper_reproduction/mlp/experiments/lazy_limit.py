@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from scipy import stats
 
 import linear_theory as lt
-from linear_theory.diagnosis.checks import four_sigma
+from linear_theory.significance import four_sigma
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import descent, teacher
 from paper_reproduction.mlp.hardware import quiet, timed
@@ -95,7 +95,7 @@ def gaps(key: Any, width: int, distance: Any, rows: int, steps: tuple[int, ...])
 
 
 def compute(settings: Settings) -> xr.Dataset:
-    """One cell a width at one distance, one a distance at one width; on a GPU also wider, more rows, more seeds."""
+    """Every width at one distance, every distance at one width; on a GPU also wider, more rows, more seeds."""
     gpu = jax.default_backend() == "gpu"
     seeds = settings.repetitions(20, 20)
     last = 50 if settings.quick else 100
@@ -106,12 +106,8 @@ def compute(settings: Settings) -> xr.Dataset:
     if gpu and not settings.quick:
         plan += [(MIDDLE, AT, GPU_ROWS, 2), (1024, AT, ROWS, GPU_SEEDS)]
     steps = teacher.geometric(last, 12)
-    cells = {
-        f"width {m}, distance {d:g}, rows {n}, seeds {s}": partial(_cell, settings, m, d, n, s, steps)
-        for m, d, n, s in plan
-    }
-    found = xr.concat(settings.each(cells).values(), "cell", combine_attrs="drop", join="outer")
-    return found.assign_attrs(seeds=seeds)
+    cells = [_cell(settings, m, d, n, s, steps) for m, d, n, s in plan]
+    return xr.concat(cells, "cell", combine_attrs="drop", join="outer").assign_attrs(seeds=seeds)
 
 
 @quiet

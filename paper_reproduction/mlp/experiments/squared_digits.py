@@ -79,13 +79,14 @@ def _paths(params: Any, X: Any, y: Any, weights: Any, rate: Any, steps: tuple[in
 
 
 def compute(settings: Settings) -> xr.Dataset:
-    """One cell an angle."""
+    """Paths at each angle."""
     seeds = settings.repetitions(10, 5)
     steps = teacher.geometric(300, 14)
     angles = QUICK_ANGLES if settings.quick else ANGLES
-    cells = {f"{angle:g} degrees": partial(_cell, settings, seeds, angle, steps) for angle in angles}
-    found = xr.concat(settings.each(cells).values(), "angle", combine_attrs="drop")
-    return found.assign_coords(angle=list(angles)).assign_attrs(seeds=seeds, rows=ROWS, rank=RANK)
+    joined = xr.concat(
+        [_cell(settings, seeds, angle, steps) for angle in angles], "angle", combine_attrs="drop"
+    )
+    return joined.assign_coords(angle=list(angles)).assign_attrs(seeds=seeds, rows=ROWS, rank=RANK)
 
 
 @quiet
