@@ -24,10 +24,10 @@ from ..errors import InvalidTypeError, reject
 from ..sharding import on_automatic_mesh
 from ..threads import limit_blas_threads
 from ..trees import pytree
-from . import cholesky, differentiable
+from . import cholesky, solver
 from .blocks import added, blocks, over_strips, weighted_products
-from .refinement import EPS, unrefined_error
-from .rows import Sample, checked_sample, noisy, refuse_infinite
+from .rows import Sample, checked_ridge, checked_sample, noisy, refuse_infinite
+from .solution import EPS, unrefined_error
 
 __all__ = ["TemperaturePath", "temperature_path"]
 
@@ -140,8 +140,7 @@ def temperature_path(
     taus = bounded(space, "temperatures", temperatures, lambda t: t > 0, "must be > 0", ndim=1)
     if taus.shape[0] == 0:
         reject("temperatures", temperatures, "is empty; ask for at least one")
-    accept = lambda v: (v >= 0) & (v < math.inf)
-    ridge = bounded(space, "ridge", ridge, accept, "must be finite and ≥ 0")
+    ridge = checked_ridge(space, ridge)
     if isinstance(accuracy, bool) or not isinstance(accuracy, float | int):
         raise InvalidTypeError("accuracy", accuracy, "must be a number in (0, 1)")
     if not 0 < accuracy < 1:
@@ -160,7 +159,7 @@ def _each(space: Namespace, sample: Sample, taus: Array, ridge: Array) -> Temper
         rows = sample.weighted(weights)
         most = math.log(float(jnp.finfo(space.dtype).max)) / 2  # so strong a ridge leaves nothing to move
         pull = ridge * jnp.exp(jnp.minimum(least / tau, most))
-        theta = differentiable.minimise(space, rows, pull).theta
+        theta = solver.minimise(space, rows, pull).theta
         return theta, weights.mean() * jnp.exp(-least / tau)
 
     @jax.custom_jvp
@@ -197,7 +196,7 @@ def _shared(space: Namespace, sample: Sample, taus: Array, ridge: float, accurac
         theta = sample.start + displacement
         for t in np.flatnonzero(np.isnan(displacement[:, 0])):
             weights = np.exp(-excess * rates[t])
-            theta[t] = cholesky.minimise(space, sample.weighted(weights), pulls[t] / n).theta
+            theta[t] = solver.minimise(space, sample.weighted(weights), pulls[t] / n).theta
             mass[t], weightings = weights.mean(), weightings + 1
         mass *= np.exp(-least * rates)
     return TemperaturePath(taus, theta[place], mass[place], weightings, error)
