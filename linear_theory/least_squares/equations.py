@@ -155,12 +155,12 @@ class NormalEquations:
         """
         space = namespace(sample)
         if space.xp is np:
-            sums, carry = _compensated_products(sample)
+            (gram, moment, energy), carry = _compensated_products(sample)
         else:
-            sums = _products(sample)
-            carry = tuple(0.0 * value for value in sums)
+            gram, moment, energy = _products(sample)
+            carry = 0.0 * gram, 0.0 * moment, 0.0 * energy
         count = space.array(float(sample.X.shape[0]))
-        total = cls(*sums, count, sample.start, (*carry, 0.0 * count))
+        total = cls(gram, moment, energy, count, sample.start, (*carry, 0.0 * count))
         return total._with_underflow_marked(space, sample)
 
     def _with_underflow_marked(self, space: Namespace, sample: Sample) -> NormalEquations:

@@ -151,6 +151,8 @@ def temperature_path(
 
 
 def _each(space: Namespace, sample: Sample, taus: Array, ridge: Array) -> TemperaturePath:
+    """In JAX: every temperature by itself."""
+
     def one(tau: Array, sample: Sample, ridge: Array) -> tuple[Array, Array]:
         losses = sample.residual**2
         # The largest weight is 1, so that none of this underflows; the ridge keeps its proportion.
@@ -176,6 +178,7 @@ def _each(space: Namespace, sample: Sample, taus: Array, ridge: Array) -> Temper
 
 
 def _shared(space: Namespace, sample: Sample, taus: Array, ridge: float, accuracy: float) -> TemperaturePath:
+    """In NumPy: each window of temperatures from the nodes that it shares, and what they cannot give by itself."""
     (n, d), largest = sample.X.shape, np.finfo(float).max
     different, place = np.unique(taus, return_inverse=True)
     with np.errstate(over="ignore"):  # no weight, or a ridge that nothing moves
