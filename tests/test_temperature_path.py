@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import linear_theory as lt
-from linear_theory.least_squares import cholesky, temperatures
+from linear_theory.least_squares import solver, temperatures
 from tests.strategies import SEEDS, Data, log_uniform, orthogonal, random_data
 from tests.test_jax import to_jax
 from tests.test_jax_gradients import close, differences
@@ -221,9 +221,9 @@ def test_at_most_24_weightings_for_two_decades(count):
 
 @pytest.mark.parametrize("name", CASES)
 def test_weightings_are_what_was_summed(name, monkeypatch):
-    sums, minimise, seen = temperatures.Sums.over, cholesky.minimise, []
+    sums, minimise, seen = temperatures.Sums.over, solver.minimise, []
     monkeypatch.setattr(temperatures.Sums, "over", lambda *a: seen.extend(a[-1]) or sums(*a))
-    monkeypatch.setattr(cholesky, "minimise", lambda *a: seen.append(1) or minimise(*a))
+    monkeypatch.setattr(solver, "minimise", lambda *a: seen.append(1) or minimise(*a))
     problem, taus, ridge = (*CASES[name], 0.0)[:3]
     path = path_of(problem, taus, ridge)
     assert path.weightings == len(seen)

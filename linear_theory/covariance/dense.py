@@ -94,6 +94,7 @@ class RankOneDowndate:
         return self.direction.shape[-1]
 
     def _split(self, vector: Array) -> tuple[Array, Array]:
+        """α and r of v = α e + r with eᵀA r = 0, for each of the vectors (…, d)."""
         space = namespace(vector, self.direction)
         along = self.base.apply(self.direction)
         # Where nothing is changed no split is needed, and e, perhaps in the null space of A, has none.

@@ -154,6 +154,7 @@ class _Origins(NamedTuple):
 
 
 def _weighted(space: Namespace, given: Spectrum, ratio: Array) -> Spectrum:
+    """M and e in M's eigenbasis, from A and e in A's, no two reached eigenvalues of which coincide."""
     xp, (values, vectors, coordinates, reached) = space.xp, given
     # A ratio of 0 has no κ, and an eigenvalue of 0 would be a null space; nothing above 0 is as small as this.
     smallest_float = float(jnp.finfo(space.dtype).tiny)

@@ -20,8 +20,8 @@ from ..errors import reject
 from ..least_squares import NormalEquations, solve
 from ..least_squares.blocks import Triangles, weighted_rows, weighted_triangles
 from ..least_squares.cholesky import residual_sums
+from ..least_squares.pseudo_inverse import Split, split
 from ..least_squares.rows import Sample, refuse_infinite
-from ..least_squares.split import Split, split
 from ..trees import is_concrete, pytree
 from .units import Units
 
@@ -326,6 +326,6 @@ def _eigenvalues(space: Namespace, matrix: Array, places: Array) -> list[Array]:
         same = jnp.abs(values - value) <= rounding
         inverse = jnp.where(same, 0.0, 1 / jnp.where(same, 1.0, values - value))
         known = Split.of((vectors * inverse) @ vectors.T, (vectors * jnp.where(same, 1.0, 0.0)) @ vectors.T)
-        change = jnp.trace(split(known, _Shifted(matrix, value)).rest)
+        change = jnp.trace(split(known, _Shifted(matrix, value)).remainder)
         eigenvalues.append(jnp.maximum(value, 0.0) + change / space.array(same.sum()))
     return eigenvalues

@@ -1,31 +1,35 @@
-"""Weighted least squares in NumPy: Cholesky where what is measured on the rows allows it, and pivoted QR elsewhere."""
+"""Weighted least squares by Cholesky in NumPy, on normal equations or on the rows' inner products, and refined.
+
+Each answers None where what it measures says that refinement cannot be relied on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg.lapack
 
-from ..arrays import Array, Namespace, namespace
-from ..threads import limit_blas_threads
-from . import pivoted
+from ..arrays import Array, namespace
 from .blocks import BLOCK_ENTRIES, added, one_root, residual_products, weighted_products
-from .refinement import EPS, MAX_CONTRACTION, far_from, refined, unrefined_error
-from .rows import Sample, largest_entries, noisy, refuse_infinite, refuse_overflow
-from .solution import Method, Solution, from_start
+from .pivoted import refined
+from .rows import Sample, largest_entries
+from .solution import EPS, MAX_CONTRACTION, Method, Solution, unrefined_error
 
 lapack: Any = scipy.linalg.lapack
 
 MAX_REFINEMENTS = 8
+"""Passes over the rows at most: while refinement contracts, each regains three digits at least."""
 
 UNREFINED_CONDITION = 8.0
 """Up to this condition number a Cholesky solution loses a digit at most: one refinement, where it is cheap."""
 
 SAFE_SQUARES = 1e-280, 1e280
 """Between these a sum of squares has neither underflowed nor overflowed on the way."""
+
+SAFE_ENTRIES = 1e-140, 1e140
+"""The largest entry of each row whose squares are such sums."""
 
 MIN_RESIDUAL_SHARE = 1e-3
 """Of the energy before: a residual that is a smaller difference is taken from the rows, for it would cancel."""
@@ -60,100 +64,18 @@ def factorise(matrix: Array, pull: float) -> Factor | None:
     return Factor(lower, scale, inverse_condition**-0.5 if inverse_condition > 0 else np.inf)
 
 
-def minimise(space: Namespace, sample: Sample, ridge: Array) -> Solution:
-    """The minimiser of Σw(y − Xθ)² + pull·‖θ − start‖², pull = n·ridge, for checked rows."""
-    pull = len(sample.X) * float(ridge)
-    with np.errstate(over="ignore", invalid="ignore"):  # looked for where it shows
-        found, correction = _twice(space, sample, pull)
-        if not np.isfinite(found.theta).all():
-            # Squares of the labels or of the start may be no floats. δ is linear in both together.
-            size = max(np.abs(sample.y).max(initial=1.0), np.abs(sample.start).max(initial=1.0))
-            unit = _power_of_two(float(size))
-            found, correction = _twice(space, sample.labelled(sample.y / unit, sample.start / unit), pull)
-            found = replace(found, theta=found.theta * unit, residual=found.residual * unit * unit)
-            correction = correction * unit
-        refuse_overflow(space, sample, sample.start + found.theta)
-    return from_start(space, sample.start, found, correction)
-
-
-def _twice(space: Namespace, sample: Sample, pull: float) -> tuple[Solution, Array | float]:
-    """δ, and where the start is far what a second solution from where the first ended adds to it."""
-    found = _displacement(space, sample, pull)
-    end = sample.start + found.theta
-    if not far_from(space, sample.start, end, found.columns):
-        return found, 0.0
-    # Seen from where it ended, the residual is not the small difference of two large ones.
-    again = _displacement(space, _with_ridge_rows(sample, pull).seen_from(end), 0.0)
-    residual = residual_sums(sample.seen_from(end), again.theta)[1] if pull > 0 else again.residual
-    return replace(found, residual=residual), again.theta
-
-
-def _with_ridge_rows(sample: Sample, pull: float) -> Sample:
-    """The ridge as rows of their own: √pull·θ = √pull·start."""
-    if pull == 0:
-        return sample
-    n, d = sample.X.shape
-    weights = np.ones(n) if sample.weights is None else sample.weights
-    X = np.concatenate([sample.X, np.eye(d)])
-    y = np.concatenate([sample.y, sample.start])
-    return Sample(X, y, sample.start, np.concatenate([weights, np.full(d, pull)]), sample.noise)
-
-
-def _displacement(space: Namespace, sample: Sample, pull: float) -> Solution:
-    """The solution with δ for θ, by the cheapest method that what is measured on the rows allows."""
-    n, d = sample.X.shape
-    weights = sample.weights
-    largest = 1.0 if weights is None else float(weights.max())
-    if largest == 0 or not np.isfinite(pull):  # an infinite pull: no row moves it
-        refuse_infinite(space, sample.X)
-        zero = np.zeros(sample.start.shape)
-        energy, rank = residual_sums(sample, zero)[1], d if pull > 0 else 0
-        return Solution(zero, rank, 1.0, energy, Method.NO_WEIGHT, 0, np.zeros(d), zero)
-    # All weights and the ridge times c is the same optimum: in these units the largest is about 1.
-    root = _power_of_two(max(largest, pull) ** 0.5)
-    unit = root * root
-    found, scaled = None, _in_units(sample, unit)
-    if scaled is not None and (pull == 0 or pull / unit >= TINY) and not noisy(sample):
-        by_cholesky = _by_inner_products if n < d else _by_normal_equations
-        small = min(n, d)
-        with limit_blas_threads(n * d * small, d * small**2):
-            found = by_cholesky(scaled, pull / unit)
-    if found is None:
-        refuse_infinite(space, sample.X)
-        found = pivoted.minimise(sample, root, pull)
-    residual, columns = found.residual * unit, found.columns * root
-    return replace(found, rank=d if pull > 0 else found.rank, residual=residual, columns=columns)
-
-
-def _in_units(sample: Sample, unit: float) -> Sample | None:
-    """The rows with weights/unit; None if that underflows for some."""
-    if unit == 1:
-        return sample
-    weights = np.ones(len(sample.X)) if sample.weights is None else sample.weights
-    scaled = weights / unit
-    if ((scaled < TINY) & (weights > 0)).any():
-        return None
-    return sample.weighted(scaled)
-
-
-def _power_of_two(value: float) -> float:
-    """The power of two at or below ``value``: dividing by it is exact."""
-    return float(2.0 ** (np.frexp(value)[1] - 1)) if 0 < value < np.inf else value
-
-
-def _by_normal_equations(sample: Sample, pull: float) -> Solution | None:
+def by_normal_equations(sample: Sample, pull: float) -> Solution | None:
+    """δ for rows that are no fewer than the columns; None where Cholesky cannot be relied on."""
     d = sample.X.shape[1]
     products = weighted_products(sample.X, sample.y, sample.start, one_root(sample.weights))
     zeros = np.zeros((d, d)), np.zeros(sample.start.shape), np.zeros(sample.y.shape[1:])
     gram, moment, energy = added((sums for (sums,) in products), *zeros)
     if any(sample.X[:, j].any() for j in np.flatnonzero(gram.diagonal() == 0)):
-        return None  # underflow: a column that only looks like zeros
+        return None  # A column whose squares underflow only looks like zeros.
     if (energy < SAFE_SQUARES[0]).any() and sample.residual.any():
-        return None  # or products with residuals as small
+        return None  # So do the products with residuals as small as that.
     cheap = sample.X.size <= BLOCK_ENTRIES
-    return from_sums(
-        gram, moment, energy, pull, lambda displacement: residual_sums(sample, displacement), cheap
-    )
+    return from_sums(gram, moment, energy, pull, lambda delta: residual_sums(sample, delta), cheap)
 
 
 def from_sums(
@@ -164,9 +86,10 @@ def from_sums(
     residual_sums: Callable[[Array], tuple[Array, ...]],
     cheap: bool = False,
 ) -> Solution | None:
-    """δ from XᵀWX, XᵀWr and Σwr², refined by ``residual_sums(δ)``, a pass over the rows that gives XᵀW(r − Xδ) and
-    Σw(r − Xδ)²; where it is not needed, only if it is ``cheap``. None where the condition number is beyond repair by
-    refinement, or squares have over- or underflowed.
+    """δ from XᵀWX, XᵀWr and Σwr², refined by ``residual_sums(δ)``, XᵀW(r − Xδ) and Σw(r − Xδ)² of a pass over the rows.
+
+    Where no refinement is needed, that pass is taken only if it is ``cheap``. None where the condition number is
+    beyond repair by refinement, or squares have over- or underflowed.
     """
     squares, d = gram.diagonal(), len(gram)
     if not (np.isfinite(gram).all() and np.isfinite(moment).all() and np.isfinite(energy).all()):
@@ -187,7 +110,7 @@ def from_sums(
             change = factor.solve(slope)
             drop = (change * (missing + slope)).sum(axis=0) / 2
             size = _relative(change, displacement, factor.scale)
-            if size == 0 or size > previous / 2:  # only rounding is left
+            if size == 0 or size > previous / 2:  # Only rounding is left.
                 drop = np.zeros_like(before)
                 break
             displacement, count, method = displacement + change, count + 1, Method.REFINED
@@ -216,10 +139,12 @@ def _relative(change: Array, displacement: Array, scale: Array) -> float:
     return float(np.max(size(change) / np.where(length > 0, length, 1.0), initial=0.0))
 
 
-def _by_inner_products(sample: Sample, pull: float) -> Solution | None:
-    """Wide rows: δ = Aᵀλ, (AAᵀ + pull)λ = b with A = √w X, b = √w r. Rows without weight are left out."""
-    X = sample.X
-    weights = np.ones(len(X)) if sample.weights is None else sample.weights
+def by_inner_products(sample: Sample, pull: float) -> Solution | None:
+    """δ = Aᵀλ for fewer rows than columns: (AAᵀ + pull)λ = b with A = √w X, b = √w r; None as above.
+
+    Rows without weight are left out.
+    """
+    X, weights = sample.X, sample.row_weights
     kept = weights > 0
     root = np.sqrt(weights[kept])
     if not kept.any() or not np.isfinite(X).all():
@@ -228,26 +153,26 @@ def _by_inner_products(sample: Sample, pull: float) -> Solution | None:
     A, b = X[kept] * root[:, None], (residual[kept].T * root).T
     largest = np.abs(A).max(axis=1)
     if not largest.all():
-        return None  # a row of zeros, or one that has underflowed
-    if pull == 0:  # the rows can all be met, whatever their size
+        return None  # A row is zero, or has underflowed.
+    if pull == 0:  # The rows can all be met, whatever their size.
         A, b = A / largest[:, None], (b.T / largest).T
-    elif not (largest > 1e-140).all():
+    elif not (largest > SAFE_ENTRIES[0]).all():
         return None
-    if not np.abs(A).max() < 1e140:
+    if not np.abs(A).max() < SAFE_ENTRIES[1]:
         return None
     factor = factorise(A @ A.T, pull)
     if factor is None or not unrefined_error(factor.condition, len(A)) < MAX_CONTRACTION:
         return None
-    # A δ + pull·λ = b in both: δ is added to, and not formed anew from a λ that may be κ times as large. And it is
-    # judged by the rows, for the inner products do not see in which units a column is.
+    # A δ + pull·λ = b is solved for both: δ is added to, and not formed anew from a λ that may be κ times as large. And
+    # δ is judged by the rows, for the inner products do not see in which units a column is.
     d, equations = X.shape[1], A if pull == 0 else np.concatenate([A, pull * np.eye(len(A))], axis=1)
 
     def inverse(missing: Array) -> Array:
         multiplier = factor.solve(missing)
         return A.T @ multiplier if pull == 0 else np.concatenate([A.T @ multiplier, multiplier])
 
-    both, count = refined(equations, b.reshape(len(b), -1), inverse, MAX_REFINEMENTS)
-    displacement = both[:d].reshape(sample.start.shape)
+    unknowns, count = refined(equations, b.reshape(len(b), -1), inverse, MAX_REFINEMENTS)
+    displacement = unknowns[:d].reshape(sample.start.shape)
     misfit = (residual.T - (X @ displacement).T) * np.sqrt(weights)
     entries = np.maximum(largest_entries(namespace(), X), TINY)
     columns = entries * np.sqrt(weights @ (X / entries) ** 2)

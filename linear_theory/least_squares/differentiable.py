@@ -1,27 +1,22 @@
 """Weighted least squares in JAX: the same under ``jit``, ``vmap`` and ``grad``, on one device or many.
 
 The value comes from a factorisation that no derivative passes through. The derivative, of any order, is that of
-H⁺g, H = XᵀWX + n·ridge·I, g = XᵀWr, by the implicit function theorem (``split``).
+H⁺g, H = XᵀWX + n·ridge·I, g = XᵀWr, by the implicit function theorem (``pseudo_inverse``).
 """
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..arrays import Array, Namespace
 from ..trees import is_concrete, pytree
-from .pseudo_inverse import Inverse, column_sizes, spectral_inverse
-from .refinement import MAX_CONTRACTION, far_from
+from .pseudo_inverse import Inverse, column_sizes, differentiable_split, minimiser, spectral_inverse
 from .rows import MAX_NOISE, Sample, refuse_overflow
-from .solution import Method, Solution, from_start
-from .split import Split, minimiser
+from .solution import MAX_CONTRACTION, Method, Solution, far_from, from_start, unrefined_error
 
 MAX_REFINEMENTS = 4
-
-MAX_DERIVATIVE_ROUNDING = 1e-2
-"""The relative rounding of a derivative from which it is no number."""
+"""Passes over the rows at most."""
 
 
 @pytree
@@ -48,32 +43,10 @@ class Weighted:
         return self.X.T @ (residual.T * self.weights).T - self.pull * displacement
 
 
-@pytree
-class Summed:
-    """Of sums: H = Gram + pull·I, g = moment."""
-
-    gram: Array
-    pull: Array
-    moment: Array
-
-    def matrix(self) -> Array:
-        """H (d, d)."""
-        return self.gram + self.pull * jnp.eye(len(self.gram), dtype=self.gram.dtype)
-
-    def apply(self, vectors: Array) -> Array:
-        """H v."""
-        return self.gram @ vectors + self.pull * vectors
-
-    def slope(self, displacement: Array) -> Array:
-        """g − Hδ."""
-        return self.moment - self.apply(displacement)
-
-
 def minimise(space: Namespace, sample: Sample, ridge: Array) -> Solution:
     """The minimiser, (d,) or (d, m), for checked rows."""
-    n, _ = sample.X.shape
-    weights = jnp.ones(n, dtype=space.dtype) if sample.weights is None else sample.weights
-    problem = Weighted(sample.X, weights, n * ridge, sample.residual)
+    weights = sample.row_weights
+    problem = Weighted(sample.X, weights, sample.X.shape[0] * ridge, sample.residual)
     rows, y, start = jax.lax.stop_gradient((problem, sample.y, sample.start))
     sizes = jnp.sqrt(((rows.X.T * jnp.sqrt(rows.weights)) ** 2).sum(axis=1))
     noise = jnp.zeros_like(sizes) if sample.noise is None else sample.noise * jnp.sqrt(rows.weights.sum())
@@ -81,33 +54,22 @@ def minimise(space: Namespace, sample: Sample, ridge: Array) -> Solution:
     inverse, value, method, refinements = solver.displacement(rows.residual, jnp.zeros_like(start))
     end = start + value
     # Seen from where it ended, the residual is not the small difference of two large ones.
-    again = lambda: solver.displacement(y - rows.X @ end, end - start)[1]
+    correct = lambda: solver.displacement(y - rows.X @ end, end - start)[1]
     far = far_from(space, start, end, sizes)
     if is_concrete(far):
-        correction = again() if bool(far) else jnp.zeros_like(end)
+        correction = correct() if bool(far) else jnp.zeros_like(end)
     else:
-        correction = jax.lax.cond(far, again, lambda: jnp.zeros_like(end))
+        correction = jax.lax.cond(far, correct, lambda: jnp.zeros_like(end))
     refuse_overflow(space, sample, end)
-    displacement = minimiser(_split(space, inverse, sizes), value, problem)
+    displacement = minimiser(differentiable_split(space, inverse, sizes), value, problem)
     residual = (sample.y - sample.X @ end) - sample.X @ ((sample.start + displacement - end) + correction)
     energy = (residual * (residual.T * weights).T).sum(axis=0)
     rank = jnp.where(rows.pull > 0, sample.X.shape[1], inverse.rank)
-    known = ~jnp.isnan(sizes + noise + rows.pull).any()  # what cannot be looked at may be a bad value
+    known = ~jnp.isnan(sizes + noise + rows.pull).any()  # A bad value that cannot be looked at is NaN.
     condition = jnp.where(known, inverse.condition, jnp.nan)
-    found = Solution(displacement, rank, condition, energy, method, refinements, sizes, jnp.zeros_like(start))
-    return from_start(space, sample.start, found, correction)
-
-
-def _split(space: Namespace, inverse: Inverse, sizes: Array) -> Split:
-    """P = H⁺ and N for derivatives, which are NaN where their own rounding would be all there is.
-
-    N dH P is 0 where the rank is kept, and in floats a difference of terms (largest column/smallest)² times as large.
-    """
-    largest, smallest = jnp.max(sizes), jnp.min(jnp.where(sizes > 0, sizes, jnp.inf))
-    rounding = len(sizes) * space.eps * largest * largest
-    lost = rounding > MAX_DERIVATIVE_ROUNDING * smallest * smallest
-    lost = lost & jnp.where(sizes > 0, inverse.projector, 0.0).any()
-    return Split.of(inverse.root @ inverse.root.T, jnp.where(lost, jnp.nan, inverse.projector))
+    zero = jnp.zeros_like(start)
+    solution = Solution(displacement, rank, condition, energy, method, refinements, sizes, zero)
+    return from_start(space, sample.start, solution, correction)
 
 
 Displacement = tuple[Inverse, Array, Array, Array]
@@ -147,13 +109,15 @@ def _by_cholesky(space: Namespace, rows: Weighted) -> tuple[Inverse, Array]:
     matrix = (gram + rows.pull * identity) / scale / scale[:, None]
     values = jnp.linalg.eigvalsh(matrix)
     condition = jnp.sqrt(values[-1] / values[0])
-    usable = d * condition**2 * space.eps < MAX_CONTRACTION  # false for the NaN of a negative eigenvalue
+    usable = (
+        unrefined_error(condition, d, space.eps) < MAX_CONTRACTION
+    )  # NaN, of a negative eigenvalue, is not.
     factor = jnp.linalg.cholesky(jnp.where(usable, matrix, identity))
     inverse = jax.scipy.linalg.solve_triangular(factor, identity, lower=True)
-    safe = lambda value: jnp.where(usable, value, 0.0)
-    root = safe(inverse.T / scale[:, None])
-    none = jnp.zeros((d, d), dtype=space.dtype)
-    return Inverse(root, none, jnp.asarray(d), safe(condition)), usable
+    zero_unless_usable = lambda value: jnp.where(usable, value, 0.0)
+    root = zero_unless_usable(inverse.T / scale[:, None])
+    projector = jnp.zeros((d, d), dtype=space.dtype)
+    return Inverse(root, projector, jnp.asarray(d), zero_unless_usable(condition)), usable
 
 
 def _refined(space: Namespace, inverse: Inverse, rows: Weighted, offset: Array) -> Displacement:
@@ -193,19 +157,15 @@ def _by_svd(space: Namespace, rows: Weighted, offset: Array, noise: Array) -> Di
     scale = jnp.maximum(column_sizes(space, squares), noise)
     # A column of zeros gets a singular value that no other can have, so that no other vector has a part in it.
     zero_columns, apart = squares == 0, 2.0 * d**0.5
-    both = jnp.concatenate([tall / scale, apart * jnp.diag(zero_columns.astype(space.dtype))])
-    left, sizes, right = jnp.linalg.svd(both, full_matrices=False)
-    idle_sizes = sizes > 0.75 * apart
-    sizes = jnp.where(idle_sizes, 0.0, sizes)
+    with_apart = jnp.concatenate([tall / scale, apart * jnp.diag(zero_columns.astype(space.dtype))])
+    left, sizes, right = jnp.linalg.svd(with_apart, full_matrices=False)
+    of_zero_column = sizes > 0.75 * apart
+    sizes = jnp.where(of_zero_column, 0.0, sizes)
     kept = sizes > (n + d) * space.eps * jnp.maximum(jnp.max(sizes), 1.0)
-    right = jnp.where(zero_columns[:, None] | idle_sizes, 0.0, right.T)
+    right = jnp.where(zero_columns[:, None] | of_zero_column, 0.0, right.T)
     inverse = spectral_inverse(space, sizes, right, kept, scale, zero_columns, power=1)
-    return (
-        inverse,
-        inverse.root @ (left[: len(tall)].T @ target),
-        jnp.asarray(int(Method.SVD)),
-        jnp.asarray(0),
-    )
+    displacement = inverse.root @ (left[: len(tall)].T @ target)
+    return inverse, displacement, jnp.asarray(int(Method.SVD)), jnp.asarray(0)
 
 
 def _triangle(rows: Array) -> Array:
@@ -215,40 +175,3 @@ def _triangle(rows: Array) -> Array:
     rows = jnp.pad(rows, ((0, -n % parts), (0, 0)))
     triangles = jnp.linalg.qr(rows.reshape(parts, -1, width), mode="r")
     return jnp.linalg.qr(triangles.reshape(-1, width), mode="r")
-
-
-def minimise_sums(space: Namespace, sums: Summed, energy: Array, count: Array, start: Array) -> Solution:
-    """The minimiser from sums alone, in NumPy as in JAX: eigenvectors of the equilibrated Gram matrix.
-
-    Where the sums cannot show whether there is a direction, the condition number of the whole is infinite.
-    """
-    xp, gram, moment, pull = space.xp, sums.gram, sums.moment, sums.pull
-    d = gram.shape[0]
-    stop = jax.lax.stop_gradient if xp is jnp else lambda value: value
-    matrix, squares = stop(gram + pull * xp.eye(d, dtype=space.dtype)), stop(xp.diagonal(gram))
-    scale = column_sizes(space, xp.diagonal(matrix))
-    # A column of zeros gets an eigenvalue that no other can have, so that no other vector has a part in it.
-    zero_columns = xp.diagonal(matrix) == 0
-    values, vectors = xp.linalg.eigh(
-        matrix / scale / scale[:, None] - xp.diag(zero_columns.astype(space.dtype))
-    )
-    vectors = xp.where(zero_columns[:, None] | (values < -0.5), 0.0, vectors)
-    kept = values > d * space.eps * xp.maximum(values[-1], 0.0)
-    inverse = spectral_inverse(
-        space, xp.sqrt(xp.where(kept, values, 0.0)), vectors, kept, scale, zero_columns, power=2
-    )
-    displacement = inverse.root @ (inverse.root.T @ stop(moment))
-    unknown = xp.isnan(matrix).any()  # what cannot be looked at: it has no rank, and no minimiser
-    displacement = xp.where(unknown, xp.nan, displacement)
-    if xp is jnp:
-        displacement = minimiser(_split(space, inverse, stop(xp.sqrt(squares))), displacement, sums)
-    with np.errstate(over="ignore", invalid="ignore"):
-        drop = (moment * displacement).sum(axis=0)
-        curved = pull * (displacement * displacement).sum(axis=0)
-        residual = energy - drop - curved
-    most = xp.where(pull > 0, float(d), xp.minimum(space.array((squares > 0).sum()), count))
-    condition = xp.where(space.array(inverse.rank) < most, xp.inf, inverse.condition)
-    condition = xp.where(unknown, xp.nan, condition)
-    rank, sizes = xp.where(pull > 0, d, inverse.rank), xp.sqrt(squares)
-    found = Solution(displacement, rank, condition, residual, int(Method.SPECTRAL), 0, sizes, 0.0 * start)
-    return from_start(space, start, found)

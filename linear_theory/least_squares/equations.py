@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, Namespace, bounded, finite, namespace, numeric
+from ..arrays import Array, Namespace, finite, namespace, numeric
 from ..errors import reject
 from ..sharding import on_automatic_mesh
 from ..trees import is_concrete, pytree
 from .blocks import one_root, weighted_products
-from .differentiable import Summed, minimise_sums
-from .rows import Sample, checked_sample, refuse_infinite
-from .solution import Solution
+from .pseudo_inverse import column_sizes, differentiable_split, minimiser, spectral_inverse
+from .rows import Sample, checked_ridge, checked_sample, refuse_infinite
+from .solution import Method, Solution, from_start
 
 __all__ = ["NormalEquations"]
 
@@ -27,9 +28,23 @@ def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return total, (a - (total - shadow)) + (b - shadow)
 
 
+def _compensated_products(sample: Sample) -> tuple[list[Array], list[Array]]:
+    """XᵀWX, XᵀWr and Σwr² in NumPy, and what rounding has taken from each as the strips of rows were added."""
+    shapes = [(sample.X.shape[1],) * 2, sample.start.shape, sample.y.shape[1:]]
+    total, lost = np.zeros((2, sum(map(math.prod, shapes))))  # One vector is added quicker than three.
+    with np.errstate(over="ignore", invalid="ignore"):  # What overflows is looked for in the sums.
+        for (part,) in weighted_products(sample.X, sample.y, sample.start, one_root(sample.weights)):
+            total, error = _two_sum(total, np.concatenate([value.ravel() for value in part]))
+            lost += error
+        total, lost = _two_sum(total, lost)
+    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    reshaped = lambda parts: [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+    return reshaped(np.split(total, ends)), reshaped(np.split(lost, ends))
+
+
 def _products(sample: Sample) -> tuple[Array, Array, Array]:
     """XᵀWX, XᵀWr and Σwr² in JAX: of sharded rows each device's own, added by the compiler."""
-    # Not through √w, which has no derivative at 0.
+    # The square root of a weight has no derivative at 0.
     weighted = lambda values: values if sample.weights is None else (values.T * sample.weights).T
     X, residual = sample.X, sample.residual
     return X.T @ weighted(X), weighted(X).T @ residual, (residual * weighted(residual)).sum(axis=0)
@@ -97,33 +112,11 @@ class NormalEquations:
         [[1.25]] [1.75] 3.25 2.0
         """
         space, sample = checked_sample(X, y, start, weights, column_scale=column_scale)
-        if space.xp is np:
-            total = cls.summed(sample)
-        else:
-            sums = _products(sample)
-            count = space.array(float(sample.X.shape[0]))
-            total = cls(*sums, count, sample.start, cls._no_carry(sums, count))._marked(space, sample)
+        total = cls.summed(sample)
         if is_concrete(total) and not all(bool(space.xp.isfinite(v).all()) for v in total._sums):
             refuse_infinite(space, sample.X)
             reject("X", X, "is so large that sums of squares overflow; rescale the columns, or use solve()")
         return total
-
-    def _marked(self, space: Namespace, sample: Sample) -> NormalEquations:
-        """Itself, with the smallest normal float for a sum of squares that is 0 by underflow alone: beside others it
-        is nothing, and alone it tells ``solve`` from columns of zeros and from a start that fits.
-        """
-        xp, smallest = space.xp, float(jnp.finfo(space.dtype).tiny)
-        gram, energy = self.gram, xp.asarray(self.energy)
-        gone = xp.diagonal(gram) == 0, energy == 0
-        if is_concrete(gone) and not any(bool(which.any()) for which in gone):
-            return self
-        counted = True if sample.weights is None else (sample.weights > 0)[:, None]
-        columns = (xp.where(counted, sample.X, 0.0) != 0).any(axis=0)
-        left = sample.residual.reshape(len(sample.X), -1)
-        residuals = (xp.where(counted, left, 0.0) != 0).any(axis=0).reshape(energy.shape)
-        mark = lambda which: xp.where(which, smallest, 0.0).astype(space.dtype)
-        marked = gram + xp.diag(mark(gone[0] & columns))
-        return replace(self, gram=marked, energy=energy + mark(gone[1] & residuals))
 
     @classmethod
     @on_automatic_mesh
@@ -144,12 +137,12 @@ class NormalEquations:
         space = namespace(start)
         start = finite(space, "start", start, ndim=(1, 2))
         zero = lambda *shape: space.xp.zeros(shape, dtype=space.dtype)
-        sums = zero(start.shape[0], start.shape[0]), zero(*start.shape), zero(*start.shape[1:])
-        return cls(*sums, zero(), start, cls._no_carry(sums, zero()))
+        sums = zero(start.shape[0], start.shape[0]), zero(*start.shape), zero(*start.shape[1:]), zero()
+        return cls(*sums, start, tuple(0.0 * value for value in sums))
 
     @classmethod
     def summed(cls, sample: Sample) -> NormalEquations:
-        """Of checked NumPy rows; where squares overflow or rows are not finite, nor are the sums.
+        """The sums of checked rows; where squares overflow or rows are not finite, nor are the sums.
 
         Examples
         --------
@@ -160,42 +153,37 @@ class NormalEquations:
         >>> print(lt.NormalEquations.summed(sample).moment)
         [4.]
         """
-        shapes = [(sample.X.shape[1],) * 2, sample.start.shape, sample.y.shape[1:]]
-        total, lost = np.zeros((2, sum(map(math.prod, shapes))))  # one vector is added quicker than three
-        with np.errstate(over="ignore", invalid="ignore"):  # looked for in the sums
-            for (part,) in weighted_products(sample.X, sample.y, sample.start, one_root(sample.weights)):
-                total, error = _two_sum(total, np.concatenate([value.ravel() for value in part]))
-                lost += error
-            total, lost = _two_sum(total, lost)
+        space = namespace(sample)
+        if space.xp is np:
+            (gram, moment, energy), carry = _compensated_products(sample)
+        else:
+            gram, moment, energy = _products(sample)
+            carry = 0.0 * gram, 0.0 * moment, 0.0 * energy
+        count = space.array(float(sample.X.shape[0]))
+        total = cls(gram, moment, energy, count, sample.start, (*carry, 0.0 * count))
+        return total._with_underflow_marked(space, sample)
 
-        def apart(values: Array) -> list[Array]:
-            ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
-            return [v.reshape(s) for v, s in zip(np.split(values, ends), shapes, strict=True)]
+    def _with_underflow_marked(self, space: Namespace, sample: Sample) -> NormalEquations:
+        """Itself, with the smallest normal float for a sum of squares that is 0 by underflow alone.
 
-        gram, moment, energy = apart(total)
-        count = np.array(float(len(sample.X)))
-        return cls(gram, moment, energy, count, sample.start, (*apart(lost), np.zeros(())))._marked(
-            namespace(), sample
-        )
-
-    @staticmethod
-    def _no_carry(sums: tuple[Array, ...], count: Array) -> tuple[Array, ...]:
-        return tuple(0.0 * value for value in (*sums, count))
+        Beside others that is nothing, and alone it tells ``solve`` from columns of zeros and from a start that fits.
+        """
+        xp, smallest = space.xp, float(jnp.finfo(space.dtype).tiny)
+        gram, energy = self.gram, xp.asarray(self.energy)
+        no_column, no_energy = xp.diagonal(gram) == 0, energy == 0
+        if is_concrete(no_column, no_energy) and not (bool(no_column.any()) or bool(no_energy.any())):
+            return self
+        counted = True if sample.weights is None else (sample.weights > 0)[:, None]
+        nonzero = lambda rows: (xp.where(counted, rows, 0.0) != 0).any(axis=0)
+        columns = nonzero(sample.X)
+        residuals = nonzero(sample.residual.reshape(len(sample.X), -1)).reshape(energy.shape)
+        mark = lambda underflowed: xp.where(underflowed, smallest, 0.0).astype(space.dtype)
+        marked = gram + xp.diag(mark(no_column & columns))
+        return replace(self, gram=marked, energy=energy + mark(no_energy & residuals))
 
     @property
     def _sums(self) -> tuple[Array, Array, Array, Array]:
         return self.gram, self.moment, self.energy, self.count
-
-    def _plus(self, sums: tuple[Array, ...], carry: tuple[Array, ...] | None = None) -> NormalEquations:
-        with np.errstate(over="ignore", invalid="ignore"):
-            pairs = [_two_sum(a, b) for a, b in zip(self._sums, sums, strict=True)]
-            lost = [a + error for a, (_, error) in zip(self.carry, pairs, strict=True)]
-            if carry is not None:
-                lost = [a + b for a, b in zip(lost, carry, strict=True)]
-            # What was lost goes back as soon as the sum can hold it again.
-            whole = [_two_sum(total, rest) for (total, _), rest in zip(pairs, lost, strict=True)]
-        gram, moment, energy, count = (total for total, _ in whole)
-        return NormalEquations(gram, moment, energy, count, self.start, tuple(rest for _, rest in whole))
 
     def __add__(self, other: NormalEquations) -> NormalEquations:
         if not isinstance(other, NormalEquations):
@@ -207,7 +195,14 @@ class NormalEquations:
             reject("other", other.start, f"has a start of shape {theirs}, this one of {mine}")
         if is_concrete(self.start, other.start) and not bool((self.start == other.start).all()):
             reject("other", other.start, "was taken from another start; take both from the same")
-        return self._plus(other._sums, other.carry)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = [_two_sum(a, b) for a, b in zip(self._sums, other._sums, strict=True)]
+            carries = zip(self.carry, sums, other.carry, strict=True)
+            lost = [mine + error + theirs for mine, (_, error), theirs in carries]
+            # What was lost goes back as soon as the sum can hold it again.
+            sums = [_two_sum(total, part) for (total, _), part in zip(sums, lost, strict=True)]
+        gram, moment, energy, count = (total for total, _ in sums)
+        return NormalEquations(gram, moment, energy, count, self.start, tuple(part for _, part in sums))
 
     def __radd__(self, other: int) -> NormalEquations:
         """0 + these are these: what ``sum`` begins with, and no other number."""
@@ -245,7 +240,8 @@ class NormalEquations:
     def _beside(self, displacement: Array) -> tuple[NormalEquations, Array]:
         """These sums and δ (…, d), both in one engine."""
         space = namespace(self, displacement)
-        return space.tree(self), numeric(space, "displacement", displacement, tuple(range(1, 33)))
+        any_number_of_axes = tuple(range(1, 33))
+        return space.tree(self), numeric(space, "displacement", displacement, any_number_of_axes)
 
     @on_automatic_mesh
     def solve(self, ridge: float | Array = 0.0) -> Solution:
@@ -271,8 +267,7 @@ class NormalEquations:
         [2.] [1.]
         """
         space: Namespace = namespace(self, ridge)
-        accept = lambda v: (v >= 0) & (v < jnp.inf)
-        ridge = bounded(space, "ridge", ridge, accept, "must be finite and ≥ 0")
+        ridge = checked_ridge(space, ridge)
         if is_concrete(self.count) and float(self.count) == 0:
             reject("count", self.count, "there are no rows yet; add some before solving")
         if is_concrete(self) and not all(np.isfinite(v).all() for v in self._sums):
@@ -280,15 +275,73 @@ class NormalEquations:
         total = space.tree(self)
         squares, energy = space.xp.diagonal(total.gram), space.xp.asarray(total.energy)
         smallest = float(jnp.finfo(space.dtype).tiny) / space.eps
-        drowned = (squares > 0) & (squares + total.count * ridge < smallest)
-        lost = drowned.any() | ((energy > 0) & (energy < smallest)).any()
-        if not is_concrete(lost):
-            total = replace(total, gram=space.xp.where(lost, space.xp.nan, total.gram))
-        elif bool(lost):
-            name = "gram" if bool(drowned.any()) else "energy"
+        column_underflows = ((squares > 0) & (squares + total.count * ridge < smallest)).any()
+        underflows = column_underflows | ((energy > 0) & (energy < smallest)).any()
+        if not is_concrete(underflows):
+            total = replace(total, gram=space.xp.where(underflows, space.xp.nan, total.gram))
+        elif bool(underflows):
+            name = "gram" if bool(column_underflows) else "energy"
             remedy = (
                 "holds sums of squares that underflow; give the columns and y in other units, or use solve()"
             )
             reject(name, getattr(self, name), remedy)
         sums = Summed(total.gram, total.count * ridge, total.moment)
         return minimise_sums(space, sums, total.energy, total.count, total.start)
+
+
+@pytree
+class Summed:
+    """Of sums: H = Gram + pull·I, g = moment."""
+
+    gram: Array
+    pull: Array
+    moment: Array
+
+    def matrix(self) -> Array:
+        """H (d, d)."""
+        return self.gram + self.pull * jnp.eye(len(self.gram), dtype=self.gram.dtype)
+
+    def apply(self, vectors: Array) -> Array:
+        """H v."""
+        return self.gram @ vectors + self.pull * vectors
+
+    def slope(self, displacement: Array) -> Array:
+        """g − Hδ."""
+        return self.moment - self.apply(displacement)
+
+
+def minimise_sums(space: Namespace, sums: Summed, energy: Array, count: Array, start: Array) -> Solution:
+    """The minimiser from sums alone, in NumPy as in JAX: eigenvectors of the equilibrated Gram matrix.
+
+    Where the sums cannot show whether there is a direction, the condition number of the whole is infinite.
+    """
+    xp, gram, moment, pull = space.xp, sums.gram, sums.moment, sums.pull
+    d = gram.shape[0]
+    stop = jax.lax.stop_gradient if xp is jnp else lambda value: value
+    matrix, squares = stop(gram + pull * xp.eye(d, dtype=space.dtype)), stop(xp.diagonal(gram))
+    scale = column_sizes(space, xp.diagonal(matrix))
+    # A column of zeros gets an eigenvalue that no other can have, so that no other vector has a part in it.
+    zero_columns = xp.diagonal(matrix) == 0
+    apart = xp.diag(zero_columns.astype(space.dtype))
+    values, vectors = xp.linalg.eigh(matrix / scale / scale[:, None] - apart)
+    vectors = xp.where(zero_columns[:, None] | (values < -0.5), 0.0, vectors)
+    kept = values > d * space.eps * xp.maximum(values[-1], 0.0)
+    inverse = spectral_inverse(
+        space, xp.sqrt(xp.where(kept, values, 0.0)), vectors, kept, scale, zero_columns, power=2
+    )
+    displacement = inverse.root @ (inverse.root.T @ stop(moment))
+    unknown = xp.isnan(matrix).any()  # Sums that hold a bad value have no rank, and no minimiser.
+    displacement = xp.where(unknown, xp.nan, displacement)
+    if xp is jnp:
+        split = differentiable_split(space, inverse, stop(xp.sqrt(squares)))
+        displacement = minimiser(split, displacement, sums)
+    with np.errstate(over="ignore", invalid="ignore"):
+        drop = (moment * displacement).sum(axis=0)
+        curved = pull * (displacement * displacement).sum(axis=0)
+        residual = energy - drop - curved
+    largest_rank = xp.where(pull > 0, float(d), xp.minimum(space.array((squares > 0).sum()), count))
+    condition = xp.where(space.array(inverse.rank) < largest_rank, xp.inf, inverse.condition)
+    condition = xp.where(unknown, xp.nan, condition)
+    rank, sizes = xp.where(pull > 0, d, inverse.rank), xp.sqrt(squares)
+    solution = Solution(displacement, rank, condition, residual, int(Method.SPECTRAL), 0, sizes, 0.0 * start)
+    return from_start(space, start, solution)

@@ -16,9 +16,8 @@ import scipy.linalg.lapack
 from scipy.linalg import solve_triangular, svdvals
 
 from ..arrays import Array
-from .refinement import EPS, MAX_PASSES, refined, remainder
 from .rows import Sample
-from .solution import Method, Solution
+from .solution import EPS, Method, Solution
 
 lapack: Any = scipy.linalg.lapack
 
@@ -38,6 +37,10 @@ MAX_CANCELLATION = 10.0
 """How many times as large as δ the terms are of which it is added up, at most."""
 
 
+MAX_PASSES = 60
+"""Every one regains some 2^50, of the floats' 2^2100."""
+
+
 def rank_tolerance(n: int, d: int) -> float:
     """σ/σ_max below which a singular value of equilibrated (n, d) rows is what rounding leaves of zero."""
     return 8 * EPS * np.sqrt(min(n, d))
@@ -53,6 +56,34 @@ def _equilibrated(matrix: Array) -> tuple[Array, Array]:
     matrix = np.ldexp(matrix, -_exponents(matrix, 1)[:, None])
     shift = _exponents(matrix, 0)
     return np.ldexp(matrix, -shift), shift
+
+
+def remainder(matrix: Array, right: Array, solution: Array, sizes: Array | None = None) -> Array:
+    """right − matrix·solution, 0 where it is no more than rounding of an equation's terms; ``sizes`` is |matrix|."""
+    missing = right - matrix @ solution
+    sizes = np.abs(matrix) if sizes is None else sizes
+    rounding = EPS * matrix.shape[1] * (np.abs(right) + sizes @ np.abs(solution))
+    return np.where(np.abs(missing) > rounding, missing, 0.0)
+
+
+def refined(
+    matrix: Array, right: Array, inverse: Callable[[Array], Array], passes: int = MAX_PASSES
+) -> tuple[Array, int]:
+    """z (k, m) of matrix·z = right (r, m), r equations that can all be met, and how many corrections it took.
+
+    ``inverse`` solves them to a rounding beside the largest entry of z. After a first correction, what is left of an
+    equation counts only if it is more than the rounding of its own terms: so an entry that none but small terms tell
+    gets its digits too.
+    """
+    solution, sizes = inverse(right), np.abs(matrix)
+    missing, before = right - matrix @ solution, np.full(right.shape, np.inf)
+    for count in range(passes):
+        shrinks = (missing != 0) & (np.abs(missing) < before / 2)
+        if not shrinks.any():  # nothing is missing, or what rounding does not let go
+            return solution, count
+        solution, before = solution + inverse(missing), np.abs(missing)
+        missing = remainder(matrix, right, solution, sizes)
+    return solution, passes
 
 
 class Pivoted(NamedTuple):

@@ -15,6 +15,7 @@ from .blocks import blocks, strips
 
 __all__ = [
     "Sample",
+    "checked_ridge",
     "checked_sample",
     "checked_scale",
     "largest_entries",
@@ -53,6 +54,14 @@ class Sample:
     def weighted(self, weights: Array | None) -> Sample:
         """The same rows with other weights."""
         return Sample(self.X, self.y, self.start, weights, self.noise)
+
+    @property
+    def row_weights(self) -> Array:
+        """The weights (n,), ones where none were given."""
+        if self.weights is not None:
+            return self.weights
+        space = namespace(self.X)
+        return space.xp.ones(self.X.shape[0], dtype=space.dtype)
 
     @property
     def residual(self) -> Array:
@@ -97,6 +106,12 @@ def checked_sample(
         scale = checked_scale(space, column_scale, d)
         matrix, noise = without_rounding(space, matrix, scale, largest_entries(space, matrix), n)
     return space, Sample(matrix, labels, origin, weights, noise)
+
+
+def checked_ridge(space: Namespace, ridge: object) -> Array:
+    """The ridge, a number, finite and ≥ 0."""
+    accept = lambda v: (v >= 0) & (v < math.inf)
+    return bounded(space, "ridge", ridge, accept, "must be finite and ≥ 0")
 
 
 # ------------------------------------------------------------------------------------- columns that are rounding

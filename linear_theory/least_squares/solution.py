@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
 from ..arrays import Array, Namespace, namespace
 from ..trees import is_concrete, pytree
 
-__all__ = ["Method", "Solution", "from_start"]
+__all__ = ["Method", "Solution", "far_from", "from_start", "unrefined_error"]
+
+EPS = float(np.finfo(float).eps)
 
 ROUNDINGS = 32.0
-"""How many roundings in a row the bound of the error allows for."""
+"""How many roundings in a row ``error_bound`` allows for."""
 
 TINY_COLUMN_RATIO = 1e-12
-"""How small beside the largest a column is that may be what rounding has left of one."""
+"""A column so small beside the largest may be what rounding has left of one."""
+
+
+MAX_CONTRACTION = 1e-3
+"""Refinement is relied on while ``unrefined_error``, about what a step leaves of the error, is below this."""
+
+FAR_START_RATIO = 8.0
+"""How many times as long as θ the start is, in units of the columns, where its rounding costs a digit."""
 
 
 class Method(IntEnum):
@@ -110,10 +120,10 @@ class Solution:
         misfit = xp.sqrt(xp.maximum(self.residual, 0.0))
         with np.errstate(invalid="ignore"):
             terms = misfit * (1 + self.condition) + size(self.theta - self.start)
-            moved = self.condition * (terms + (xp.abs(self.start).T * columns).T.sum(axis=0))
+            equilibrated = self.condition * (terms + (xp.abs(self.start).T * columns).T.sum(axis=0))
         weighted = columns > 0
-        each = (xp.ones_like(self.theta) * moved).T / xp.where(weighted, columns, 1.0)
-        return ROUNDINGS * space.eps * xp.where(weighted, each, 0.0).T + space.eps * xp.abs(self.theta)
+        bound = (xp.ones_like(self.theta) * equilibrated).T / xp.where(weighted, columns, 1.0)
+        return ROUNDINGS * space.eps * xp.where(weighted, bound, 0.0).T + space.eps * xp.abs(self.theta)
 
     @property
     def advice(self) -> str:
@@ -146,16 +156,30 @@ class Solution:
         return "; ".join(advice) or "nothing to do"
 
 
-def from_start(space: Namespace, start: Array, found: Solution, correction: Array | float = 0.0) -> Solution:
-    """``found`` for the residuals at ``start``, as displacement δ from there: (start + δ) + correction."""
+def from_start(
+    space: Namespace, start: Array, displacement: Solution, correction: Array | float = 0.0
+) -> Solution:
+    """The solution of which ``displacement`` holds δ for θ: θ = (start + δ) + correction."""
     integer = lambda value: space.xp.asarray(value)
     return replace(
-        found,
-        theta=(start + found.theta) + correction,
-        rank=integer(found.rank),
-        condition=space.array(found.condition),
-        residual=space.array(found.residual),
-        method_code=integer(found.method_code),
-        refinements=integer(found.refinements),
+        displacement,
+        theta=(start + displacement.theta) + correction,
+        rank=integer(displacement.rank),
+        condition=space.array(displacement.condition),
+        residual=space.array(displacement.residual),
+        method_code=integer(displacement.method_code),
+        refinements=integer(displacement.refinements),
         start=start,
     )
+
+
+def far_from(space: Namespace, start: Array, end: Array, columns: Array) -> Array:
+    """Whether the start is so much longer than θ, in units of the columns, that digits of θ were lost on the way."""
+    length = lambda theta: space.xp.max(space.xp.abs((theta.T * columns).T), initial=0.0)
+    with np.errstate(invalid="ignore", over="ignore"):  # A column that is no float says nothing.
+        return length(start) > FAR_START_RATIO * length(end)
+
+
+def unrefined_error(condition: Any, dim: int, eps: float = EPS) -> Any:
+    """About d·κ²·ε: what Cholesky on normal equations loses, and what a step of refinement leaves of an error."""
+    return dim * condition**2 * eps

@@ -1,22 +1,28 @@
 """Weighted least squares from a start, solved: the minimiser closest to where training began.
 
-L(θ) = (1/n) Σ wᵢ (yᵢ − ⟨xᵢ,θ⟩)² + ridge·‖θ − start‖²: a mean over n, not over Σw, as in the paper.
-Everything is solved for the displacement δ = θ − start.
+L(θ) = (1/n) Σ wᵢ (yᵢ − ⟨xᵢ,θ⟩)² + ridge·‖θ − start‖²: a mean over n, not over Σw, as in the paper. Everything is
+solved for the displacement δ = θ − start, of Σ wᵢ(rᵢ − ⟨xᵢ,δ⟩)² + pull·‖δ‖² with rᵢ = yᵢ − ⟨xᵢ,start⟩ and
+pull = n·ridge.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import jax.numpy as jnp
+import numpy as np
 
-from ..arrays import Array, bounded
+from ..arrays import Array, Namespace
 from ..sharding import on_automatic_mesh
-from . import cholesky, differentiable
-from .rows import checked_sample
-from .solution import Solution
+from ..threads import limit_blas_threads
+from . import differentiable, pivoted
+from .cholesky import by_inner_products, by_normal_equations, residual_sums
+from .rows import Sample, checked_ridge, checked_sample, noisy, refuse_infinite, refuse_overflow
+from .solution import Method, Solution, far_from, from_start
 
-__all__ = ["solve"]
+__all__ = ["minimise", "solve"]
+
+TINY = float(np.finfo(float).tiny)
 
 
 @on_automatic_mesh
@@ -102,7 +108,88 @@ def solve(
     [2. 1.]
     """
     space, sample = checked_sample(X, y, start, weights, ridge, column_scale=column_scale)
-    accept = lambda v: (v >= 0) & (v < math.inf)
-    ridge = bounded(space, "ridge", ridge, accept, "must be finite and ≥ 0")
-    engine = differentiable if space.xp is jnp else cholesky
-    return engine.minimise(space, sample, ridge)
+    return minimise(space, sample, checked_ridge(space, ridge))
+
+
+def minimise(space: Namespace, sample: Sample, ridge: Array) -> Solution:
+    """The minimiser for checked rows and ridge: by a factorisation JAX can trace, or by the cheapest that NumPy has."""
+    if space.xp is jnp:
+        return differentiable.minimise(space, sample, ridge)
+    pull = len(sample.X) * float(ridge)
+    with np.errstate(over="ignore", invalid="ignore"):  # What overflows is looked for in the result.
+        solution, correction = _from_start_and_end(space, sample, pull)
+        if not np.isfinite(solution.theta).all():
+            # Squares of the labels or of the start may be no floats. δ is linear in both together.
+            largest = max(np.abs(sample.y).max(initial=1.0), np.abs(sample.start).max(initial=1.0))
+            unit = _power_of_two(float(largest))
+            scaled = sample.labelled(sample.y / unit, sample.start / unit)
+            solution, correction = _from_start_and_end(space, scaled, pull)
+            solution = replace(
+                solution, theta=solution.theta * unit, residual=solution.residual * unit * unit
+            )
+            correction = correction * unit
+        refuse_overflow(space, sample, sample.start + solution.theta)
+    return from_start(space, sample.start, solution, correction)
+
+
+def _from_start_and_end(space: Namespace, sample: Sample, pull: float) -> tuple[Solution, Array | float]:
+    """δ, and where the start is far what a second solution from where the first ended adds to it."""
+    solution = _displacement(space, sample, pull)
+    end = sample.start + solution.theta
+    if not far_from(space, sample.start, end, solution.columns):
+        return solution, 0.0
+    # Seen from where it ended, the residual is not the small difference of two large ones.
+    correction = _displacement(space, _with_ridge_rows(sample, pull).seen_from(end), 0.0)
+    if pull == 0:
+        return replace(solution, residual=correction.residual), correction.theta
+    _, energy = residual_sums(sample.seen_from(end), correction.theta)
+    return replace(solution, residual=energy), correction.theta
+
+
+def _with_ridge_rows(sample: Sample, pull: float) -> Sample:
+    """The ridge as rows of their own: √pull·θ = √pull·start."""
+    if pull == 0:
+        return sample
+    d = sample.X.shape[1]
+    X, y = np.concatenate([sample.X, np.eye(d)]), np.concatenate([sample.y, sample.start])
+    return Sample(X, y, sample.start, np.concatenate([sample.row_weights, np.full(d, pull)]), sample.noise)
+
+
+def _displacement(space: Namespace, sample: Sample, pull: float) -> Solution:
+    """The solution with δ for θ, by the cheapest method that what is measured on the rows allows."""
+    n, d = sample.X.shape
+    largest = 1.0 if sample.weights is None else float(sample.weights.max())
+    if largest == 0 or not np.isfinite(pull):  # No row has any weight, or none moves an infinite pull.
+        refuse_infinite(space, sample.X)
+        zero = np.zeros(sample.start.shape)
+        energy, rank = residual_sums(sample, zero)[1], d if pull > 0 else 0
+        return Solution(zero, rank, 1.0, energy, Method.NO_WEIGHT, 0, np.zeros(d), zero)
+    # All weights and the ridge times c is the same optimum: in these units the largest is about 1.
+    root = _power_of_two(max(largest, pull) ** 0.5)
+    unit = root * root
+    solution, scaled = None, _in_units(sample, unit)
+    if scaled is not None and (pull == 0 or pull / unit >= TINY) and not noisy(sample):
+        by_cholesky = by_inner_products if n < d else by_normal_equations
+        smaller = min(n, d)
+        with limit_blas_threads(n * d * smaller, d * smaller**2):
+            solution = by_cholesky(scaled, pull / unit)
+    if solution is None:
+        refuse_infinite(space, sample.X)
+        solution = pivoted.minimise(sample, root, pull)
+    residual, columns = solution.residual * unit, solution.columns * root
+    return replace(solution, rank=d if pull > 0 else solution.rank, residual=residual, columns=columns)
+
+
+def _in_units(sample: Sample, unit: float) -> Sample | None:
+    """The rows with weights/unit; None if that underflows for some."""
+    if unit == 1:
+        return sample
+    scaled = sample.row_weights / unit
+    if ((scaled < TINY) & (sample.row_weights > 0)).any():
+        return None
+    return sample.weighted(scaled)
+
+
+def _power_of_two(value: float) -> float:
+    """The power of two at or below ``value``: dividing by it is exact."""
+    return float(2.0 ** (np.frexp(value)[1] - 1)) if 0 < value < np.inf else value

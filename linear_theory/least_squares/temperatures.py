@@ -24,10 +24,10 @@ from ..errors import InvalidTypeError, reject
 from ..sharding import on_automatic_mesh
 from ..threads import limit_blas_threads
 from ..trees import pytree
-from . import cholesky, differentiable
+from . import cholesky, solver
 from .blocks import added, blocks, over_strips, weighted_products
-from .refinement import EPS, unrefined_error
-from .rows import Sample, checked_sample, noisy, refuse_infinite
+from .rows import Sample, checked_ridge, checked_sample, noisy, refuse_infinite
+from .solution import EPS, unrefined_error
 
 __all__ = ["TemperaturePath", "temperature_path"]
 
@@ -140,8 +140,7 @@ def temperature_path(
     taus = bounded(space, "temperatures", temperatures, lambda t: t > 0, "must be > 0", ndim=1)
     if taus.shape[0] == 0:
         reject("temperatures", temperatures, "is empty; ask for at least one")
-    accept = lambda v: (v >= 0) & (v < math.inf)
-    ridge = bounded(space, "ridge", ridge, accept, "must be finite and ≥ 0")
+    ridge = checked_ridge(space, ridge)
     if isinstance(accuracy, bool) or not isinstance(accuracy, float | int):
         raise InvalidTypeError("accuracy", accuracy, "must be a number in (0, 1)")
     if not 0 < accuracy < 1:
@@ -152,6 +151,8 @@ def temperature_path(
 
 
 def _each(space: Namespace, sample: Sample, taus: Array, ridge: Array) -> TemperaturePath:
+    """In JAX: every temperature by itself."""
+
     def one(tau: Array, sample: Sample, ridge: Array) -> tuple[Array, Array]:
         losses = sample.residual**2
         # The largest weight is 1, so that none of this underflows; the ridge keeps its proportion.
@@ -160,7 +161,7 @@ def _each(space: Namespace, sample: Sample, taus: Array, ridge: Array) -> Temper
         rows = sample.weighted(weights)
         most = math.log(float(jnp.finfo(space.dtype).max)) / 2  # so strong a ridge leaves nothing to move
         pull = ridge * jnp.exp(jnp.minimum(least / tau, most))
-        theta = differentiable.minimise(space, rows, pull).theta
+        theta = solver.minimise(space, rows, pull).theta
         return theta, weights.mean() * jnp.exp(-least / tau)
 
     @jax.custom_jvp
@@ -177,6 +178,7 @@ def _each(space: Namespace, sample: Sample, taus: Array, ridge: Array) -> Temper
 
 
 def _shared(space: Namespace, sample: Sample, taus: Array, ridge: float, accuracy: float) -> TemperaturePath:
+    """In NumPy: each window of temperatures from the nodes that it shares, and what they cannot give by itself."""
     (n, d), largest = sample.X.shape, np.finfo(float).max
     different, place = np.unique(taus, return_inverse=True)
     with np.errstate(over="ignore"):  # no weight, or a ridge that nothing moves
@@ -197,7 +199,7 @@ def _shared(space: Namespace, sample: Sample, taus: Array, ridge: float, accurac
         theta = sample.start + displacement
         for t in np.flatnonzero(np.isnan(displacement[:, 0])):
             weights = np.exp(-excess * rates[t])
-            theta[t] = cholesky.minimise(space, sample.weighted(weights), pulls[t] / n).theta
+            theta[t] = solver.minimise(space, sample.weighted(weights), pulls[t] / n).theta
             mass[t], weightings = weights.mean(), weightings + 1
         mass *= np.exp(-least * rates)
     return TemperaturePath(taus, theta[place], mass[place], weightings, error)

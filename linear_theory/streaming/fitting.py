@@ -13,8 +13,8 @@ from ..errors import reject
 from ..least_squares import NormalEquations, Sample, cholesky, pivoted
 from ..least_squares import Solution as InMemory
 from ..least_squares.blocks import Triangles, added, residual_products, weighted_triangles
-from ..least_squares.refinement import EPS, unrefined_error
-from ..least_squares.solution import Method, from_start
+from ..least_squares.solution import EPS, Method, from_start, unrefined_error
+from ..least_squares.solver import minimise
 from ..threads import shared_thread_pool
 from ..trees import pytree
 from ..weights import Flow, Uniform, WeightRule, as_rule, checked_log_weights
@@ -240,7 +240,7 @@ def _by_triangle(stream: Stream, rule: WeightRule, ridge: float) -> InMemory:
     if len(sample.X) == 0:
         still, rank = np.zeros(stream.start.shape), stream.start.size if ridge > 0 else 0
         return InMemory(still, rank, 1.0, unexplained, Method.NO_WEIGHT, 0, np.zeros(len(still)), still)
-    found = cholesky.minimise(namespace(), sample, np.asarray(ridge * stream.rows / len(sample.X)))
+    found = minimise(namespace(), sample, np.asarray(ridge * stream.rows / len(sample.X)))
     return replace(found, residual=found.residual + unexplained)
 
 
