@@ -19,8 +19,7 @@ from ..diagnosis.columns import weight_like
 from ..diagnosis.prior import scaled
 from ..errors import LinearTheoryError
 from ..files import without_advice
-from ..streaming.parquet import column_names, numbers
-from ..streaming.sources import features_of
+from ..streaming.sources import column_names, features_of, numbers
 from .files import (
     DAMAGED,
     FileError,
