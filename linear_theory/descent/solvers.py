@@ -18,7 +18,7 @@ from ..covariance import Dense
 from ..errors import InvalidValueError
 from ..propagator.apply import propagate
 from ..propagator.momentum import Response, apply_response
-from ..propagator.powers import GeometricSum, count_steps
+from ..propagator.powers import GeometricSum, split_steps
 from ..trees import pytree
 from .objective import Objective, root
 
@@ -112,7 +112,7 @@ class GradientDescent(Linear):
     def reached(self, objective: Objective, hessian: Array, moment: Array, steps: tuple[int, ...]) -> Array:
         """δ after so many steps, with derivatives of every order: ψ_K(ηH) ηh is a function of one matrix."""
         rate, _, _ = self.constants(objective)
-        kernel = GeometricSum(count_steps(objective.space, steps))
+        kernel = GeometricSum(split_steps(objective.space, steps))
         return propagate(kernel, rate, Dense(hessian), rate * moment)
 
 

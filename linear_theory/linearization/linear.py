@@ -15,7 +15,7 @@ from ..arrays import Array, Namespace, bounded, finite, integer, namespace, posi
 from ..covariance import Dense, Operator
 from ..errors import DivergenceError, InvalidTypeError, InvalidValueError, LinearTheoryError, reject
 from ..propagator.apply import Decay, propagate
-from ..propagator.powers import GeometricSum, count_steps, listed_steps
+from ..propagator.powers import GeometricSum, listed_steps, split_steps
 from ..reading import read, same_rows
 from ..sharding import with_automatic_axes
 from ..trees import is_concrete
@@ -382,7 +382,7 @@ class Linearization:
                 curvature = self._covariance(roots)
                 if self._dual and max(chosen) > NULL_SPACE_STEPS:
                     vector = self._without_null(curvature, roots, vector)
-                kernel = GeometricSum(count_steps(space, chosen))
+                kernel = GeometricSum(split_steps(space, chosen))
                 displacement = rate * propagate(kernel, rate, curvature, vector)
                 if self._dual:
                     coefficients = displacement.reshape(-1, *self.outputs.shape)
