@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from figures.stall import GROUND
-from figures.style import COLOURS, figure, label_line, styled, title
+from figures.style import COLOURS, figure, house, label_line, styled, title
 
 LEVELS = (0.7, 0.85, 1.2, 2.0, 3.2)
 BLUE = "#2377AB"  # the hue of the pre-trained point, dark enough for letters
@@ -27,7 +27,7 @@ def draw(dataset: Any) -> Figure:
     standard, flow = (dataset.path.sel(run=run).values[: steps + 1] for run in ("standard", "flow"))
     ax.plot(*standard[:5].T, "-o", color=COLOURS["vanilla"], lw=2.4, ms=7, zorder=4)
     ax.plot(*flow.T, "-o", color=COLOURS["flow"], lw=2.4, ms=7, zorder=5)
-    write = lambda point, text, colour, **where: label_line(ax, *point, text, colour, fontsize=SIZE, **where)
+    write = lambda point, *said, **where: label_line(ax, point[0], point[1], *said, fontsize=SIZE, **where)
     write(standard[1], "standard fine-tuning\nafter 1 step", COLOURS["vanilla"], dx=14, dy=-6)
     write(standard[2], "2 steps", COLOURS["vanilla"], dx=-12, dy=18, ha="right")
     write(flow[-1], f"FLOW after\n{steps} steps", COLOURS["flow"], dx=2, dy=-32, ha="right")
@@ -47,7 +47,14 @@ def _ground(ax: Axes, dataset: Any) -> None:
     direction = at["stalled"]
     ax.plot(*np.outer((-0.35, 1.5), direction).T, ":", color=COLOURS["flow"], lw=2.2, zorder=2)
     label_line(
-        ax, *(1.24 * direction), "the stalled\ndirection", COLOURS["flow"], dx=2, dy=-34, fontsize=SIZE
+        ax,
+        1.24 * direction[0],
+        1.24 * direction[1],
+        "the stalled\ndirection",
+        COLOURS["flow"],
+        dx=2,
+        dy=-34,
+        fontsize=SIZE,
     )
     for name, text, marker, size, colour, (dx, dy), side in (
         ("pretrained", "the old model", "s", 13, BLUE, (14, 14), "left"),
@@ -56,7 +63,7 @@ def _ground(ax: Axes, dataset: Any) -> None:
         ("best_for_both", "best for both", "*", 22, COLOURS["oracle"], (12, 24), "left"),
     ):
         ax.plot(*at[name], marker, color=colour, ms=size, mec="white", mew=1.4, zorder=6)
-        label_line(ax, *at[name], text, colour, dx=dx, dy=dy, ha=side, fontsize=SIZE)
+        label_line(ax, at[name][0], at[name][1], text, colour, dx=dx, dy=dy, ha=side, fontsize=SIZE)
     ax.set(xlim=(-0.32, 1.5), ylim=(-0.72, 0.26), aspect="equal", xticks=[], yticks=[])
     ax.grid(False)
     label_line(
@@ -64,9 +71,13 @@ def _ground(ax: Axes, dataset: Any) -> None:
     )
 
 
-@styled
 def animate(dataset: Any, path: Path) -> None:
     """An animated picture at ``path``: both paths step by step, with what is forgotten and still to learn."""
+    with house():
+        _animate(dataset, path)
+
+
+def _animate(dataset: Any, path: Path) -> None:
     fig, ax = figure(width=10, height=5.4)
     _ground(ax, dataset)
     title(fig, "Both arrive in the end: the weights only make the way along the shift long")

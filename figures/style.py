@@ -88,7 +88,7 @@ def ink(colour: Any) -> str:
     channels = np.asarray(to_rgb(colour))
     while 1.05 / (luminance(channels) + 0.05) < CONTRAST:
         channels = 0.97 * channels
-    return to_hex(channels)
+    return to_hex(tuple(channels.tolist()))
 
 
 def house() -> Any:

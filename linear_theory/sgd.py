@@ -120,54 +120,38 @@ def sgd_stability_limit(
     space = namespace(problem, rule)
     xp, problem = space.xp, checked_problem(space, problem)
     _refuse_unsuited(problem, rule)
-    matrix, shift, unit, beyond_dim, beyond = _reduced_problem(space, problem)
-    m = shift.shape[0]
-    (mass1, first), (mass2, second) = _both_moments(space, problem, rule, matrix, shift)
-    first, second = first[:m, :m], second[:m, :m]
-
-    def drift(state: Moments) -> Moments:
-        moment, outside = state
-        return Moments(first @ moment + moment @ first, 2 * beyond * outside)
-
-    def noise_operator(state: Moments) -> Moments:
-        moment, outside = state
-        trace = (moment * second).sum() + beyond_dim * beyond * outside
-        return Moments(
-            2 * second @ moment @ second + trace * second,
-            2 * beyond * beyond * outside + trace * beyond,
-        )
-
-    def product(one: Moments, other: Moments) -> Array:
-        return (one.moment * other.moment).sum() + beyond_dim * one.outside * other.outside
-
-    held = first if xp is np else jax.lax.stop_gradient(first)
-    values, vectors = eigenbasis(space, held)
+    recursion = _recursion(space, problem, rule)
+    of_x = recursion.of_x()
+    values, vectors = eigenbasis(space, of_x.first if xp is np else jax.lax.stop_gradient(of_x.first))
     eigenvalue_sums = values[:, None] + values[None, :]
     inverse = xp.where(eigenvalue_sums > 0, 1 / xp.where(eigenvalue_sums > 0, eigenvalue_sums, 1.0), 0.0)
-    inverse_outside = xp.where(beyond > 0, 0.5 / xp.where(beyond > 0, beyond, 1.0), 0.0)
+    outside = of_x.outside
+    inverse_outside = xp.where(outside > 0, 0.5 / xp.where(outside > 0, outside, 1.0), 0.0)
 
     def inverse_drift(state: Moments) -> Moments:
         inside = inverse * (vectors.T @ state.moment @ vectors)
         return Moments(vectors @ inside @ vectors.T, inverse_outside * state.outside)
 
-    def step(state: Moments) -> Moments:
-        moment, outside = inverse_drift(noise_operator(state))
+    def power_step(state: Moments) -> Moments:
+        moment, outside = inverse_drift(of_x.noise(state))
         size = xp.maximum(xp.max(abs(moment), initial=0.0), abs(outside))
         size = xp.where(size > 0, size, 1.0)
         return Moments(moment / size, outside / size)
 
-    state = Moments(xp.eye(m, dtype=space.dtype), space.array(1.0))
+    state = Moments(xp.eye(of_x.reached, dtype=space.dtype), space.array(1.0))
     if xp is np:
         for _ in range(POWER_ITERATIONS):
-            state = step(state)
+            state = power_step(state)
     else:
-        state = jax.lax.stop_gradient(jax.lax.fori_loop(0, POWER_ITERATIONS, lambda _, s: step(s), state))
-    drift_form, noise_form = product(state, drift(state)), product(state, noise_operator(state))
-    nothing = noise_form == 0
-    limit = drift_form / xp.where(nothing, 1.0, noise_form) / 2 / unit / unit * (mass1 / mass2)
+        loop = jax.lax.fori_loop(0, POWER_ITERATIONS, lambda _, state: power_step(state), state)
+        state = jax.lax.stop_gradient(loop)
+    drift, noise = of_x.product(state, of_x.drift(state)), of_x.product(state, of_x.noise(state))
+    no_noise = noise == 0
+    unit, mass_ratio = recursion.unit, recursion.mass / recursion.square_mass
+    limit = drift / xp.where(no_noise, 1.0, noise) / 2 / unit / unit * mass_ratio
     if xp is not np:
         limit = limit * differentiable_once(limit, "the stability limit of SGD")
-    return xp.where(nothing, math.inf, limit)[()]
+    return xp.where(no_noise, math.inf, limit)[()]
 
 
 POWER_ITERATIONS = 64
@@ -185,68 +169,102 @@ def _refuse_unsuited(problem: FineTuningProblem, rule: WeightRule) -> None:
         raise InvalidTypeError("temperature", rule, remedy)
 
 
-def _reduced_problem(
-    space: Namespace, problem: FineTuningProblem
-) -> tuple[Array, Array, Array, float, Array]:
-    """Σ̃ and e in the reach of (Σ̃, e), in units of x in which Σ̃ is about 1 and every square of the size of an error;
-    the unit; how many directions lie outside, and Σ̃'s one eigenvalue there.
-    """
-    reach = problem.target_operator.reach(problem.shift, accept_any)
-    matrix = reach.covariance.dense()
-    beyond_dim, beyond = 0.0, space.array(0.0)
-    if reach.rest is not None:
-        beyond_dim, beyond = float(problem.dim - len(matrix)), reach.rest
-    largest = binary_unit(space, space.xp.concatenate([matrix.ravel(), beyond[None]]))
-    unit = binary_unit(space, space.xp.sqrt(largest))
-    return matrix / unit / unit, reach.coordinates * unit, unit, beyond_dim, beyond / unit / unit
-
-
-def _both_moments(
-    space: Namespace, problem: FineTuningProblem, rule: WeightRule, matrix: Array, shift: Array
-) -> list[tuple[Array, Array]]:
-    """(μ₁, C₁) and (μ₂, C₂): mass and covariance of z under w and under w²."""
-    rules = rule, squared(rule, problem.residual_variance, space)
-    return [sample_moments(space, problem, each, matrix, shift) for each in rules]
-
-
 class Moments(NamedTuple):
-    """E[u uᵀ] in the reach of (Σ̃, e) and u's last entry, (m+1, m+1); its one eigenvalue in all other directions."""
+    """E[u uᵀ] in the reach of (Σ̃, e), with or without u's last entry; its one eigenvalue in all other directions."""
 
     moment: Array
     outside: Array
 
 
+class Recursion(NamedTuple):
+    """What the second moment of the error changes by, in the reach of (Σ̃, e), where z = (x, ξ) or x alone.
+
+    ``matrix`` Σ̃ (m, m) and ``shift`` e (m,) there, in ``unit``s of x in which Σ̃ is about 1 and every square of the
+    size of an error; ``mass`` μ₁ and ``first`` C₁, ``square_mass`` μ₂ and ``second`` C₂, mass and covariance of z under
+    w and w². Outside lie ``outside_dim`` directions, in which Σ̃ has the one eigenvalue ``outside``.
+    """
+
+    matrix: Array
+    shift: Array
+    unit: Array
+    mass: Array
+    first: Array
+    square_mass: Array
+    second: Array
+    outside_dim: float
+    outside: Array
+
+    @property
+    def reached(self) -> int:
+        """m, of how many directions x is in the reach."""
+        return self.shift.shape[0]
+
+    def of_x(self) -> Recursion:
+        """The same without ξ."""
+        m = self.reached
+        return self._replace(first=self.first[:m, :m], second=self.second[:m, :m])
+
+    @property
+    def free(self) -> Array:
+        """The part x of z, which the step moves: Π is free·freeᵀ."""
+        return namespace(self.first).xp.eye(len(self.first), self.reached, dtype=self.first.dtype)
+
+    def drift(self, state: Moments) -> Moments:
+        """ΠC₁M + MC₁Π."""
+        m, free, moment = self.reached, self.free, state.moment
+        # Both products, not one and its transpose: then the asymmetry of rounding decays with the rest.
+        inside = free @ (self.first[:m] @ moment) + (moment @ self.first[:, :m]) @ free.T
+        return Moments(inside, 2 * self.outside * state.outside)
+
+    def noise(self, state: Moments) -> Moments:
+        """Π(2C₂MC₂ + tr(MC₂)C₂)Π."""
+        m, free, second = self.reached, self.free, self.second
+        trace = self.product(state, Moments(second, self.outside))
+        inside = 2 * second[:m] @ state.moment @ second[:, :m] + trace * second[:m, :m]
+        return Moments(free @ inside @ free.T, self.outside * (2 * self.outside * state.outside + trace))
+
+    def product(self, one: Moments, other: Moments) -> Array:
+        """tr(M₁M₂) of symmetric ones."""
+        return (one.moment * other.moment).sum() + self.outside_dim * one.outside * other.outside
+
+
+def _recursion(space: Namespace, problem: FineTuningProblem, rule: WeightRule) -> Recursion:
+    reach = problem.target_operator.reach(problem.shift, accept_any)
+    matrix, outside, outside_dim = reach.covariance.dense(), space.array(0.0), 0.0
+    if reach.rest is not None:
+        outside, outside_dim = reach.rest, float(problem.dim - len(matrix))
+    largest = binary_unit(space, space.xp.concatenate([matrix.ravel(), outside[None]]))
+    unit = binary_unit(space, space.xp.sqrt(largest))
+    matrix, shift, outside = matrix / unit / unit, reach.coordinates * unit, outside / unit / unit
+    rules = rule, squared(rule, problem.residual_variance, space)
+    masses = [sample_moments(space, problem, each, matrix, shift) for each in rules]
+    return Recursion(matrix, shift, unit, *masses[0], *masses[1], outside_dim, outside)
+
+
 def _errors(
     space: Namespace, problem: FineTuningProblem, rule: WeightRule, learning_rate: Array, length: int
 ) -> Array:
-    """E err₂ after 0, …, length steps, in the reach of (Σ̃, e); outside of it Σ̃ and M are one eigenvalue each."""
-    xp = space.xp
-    matrix, shift, unit, beyond_dim, beyond = _reduced_problem(space, problem)
-    with np.errstate(over="ignore"):  # a step so long that the error does, too
-        eta = learning_rate * unit * unit
-    m = shift.shape[0]
-    (mass1, first), (mass2, second) = _both_moments(space, problem, rule, matrix, shift)
-    free = xp.asarray(np.eye(m + 1)[:, :m], dtype=space.dtype)  # of z = (x, ξ), x; Π is free freeᵀ
+    """E err₂ after 0, …, length steps."""
+    xp, recursion = space.xp, _recursion(space, problem, rule)
+    mass, m = recursion.mass, recursion.reached
+    with np.errstate(over="ignore"):  # A step may be so long that the error overflows.
+        eta = learning_rate * recursion.unit * recursion.unit
+    shrink, grow = 2 * eta * mass, 4 * eta * (eta * recursion.square_mass)
 
     def step(state: Moments) -> Moments:
-        moment, outside = state
-        trace = (moment * second).sum() + beyond_dim * beyond * outside
-        # Both products, not one and its transpose: then the asymmetry of rounding decays with the rest.
-        drift = free @ (first[:m] @ moment) + (moment @ first[:, :m]) @ free.T
-        noise_operator = 2 * second[:m] @ moment @ second[:, :m] + trace * second[:m, :m]
+        drift, noise = recursion.drift(state), recursion.noise(state)
         return Moments(
-            moment - 2 * eta * mass1 * drift + 4 * eta * (eta * mass2) * (free @ noise_operator @ free.T),
-            outside
-            - 4 * eta * mass1 * beyond * outside
-            + 4 * eta * (eta * mass2) * beyond * (2 * beyond * outside + trace),
+            state.moment - shrink * drift.moment + grow * noise.moment,
+            state.outside - shrink * drift.outside + grow * noise.outside,
         )
 
     def error(state: Moments) -> Array:
-        return (state.moment[:m, :m] * matrix).sum() + beyond_dim * beyond * state.outside
+        at = Moments(state.moment[:m, :m], state.outside)
+        return recursion.product(at, Moments(recursion.matrix, recursion.outside))
 
-    u = xp.concatenate([shift, space.array([-1.0])])
+    u = xp.concatenate([recursion.shift, space.array([-1.0])])
     path = _recorded(space, step, error, Moments(u[:, None] * u[None, :], space.array(0.0)), length)
-    overflowed = xp.isnan(path) & xp.isfinite(learning_rate * mass1)  # ∞ − ∞
+    overflowed = xp.isnan(path) & xp.isfinite(learning_rate * mass)  # ∞ − ∞
     return xp.where(overflowed, math.inf, path)
 
 

@@ -36,8 +36,8 @@ def agrees(run, problem, eta, momentum, ahead, steps):
 @given(data(), st.floats(0.01, 1.3), st.floats(0, 0.95), st.integers(0, 40))
 def test_it_is_the_loop_written_out(problem, share, momentum, steps):
     eta = share / curvatures(problem)[0]
-    heavy = lambda eta, m, k: descend(problem, HeavyBall(eta, m), k).theta
-    ahead = lambda eta, m, k: descend(problem, Nesterov(eta, m), k).theta
+    heavy = lambda eta, m, k: descend(problem, HeavyBall(eta, momentum=m), k).theta
+    ahead = lambda eta, m, k: descend(problem, Nesterov(eta, momentum=m), k).theta
     assert agrees(heavy, problem, eta, momentum, False, steps)
     if share * (1 + 2 * momentum) < 2 + 2 * momentum:
         assert agrees(ahead, problem, eta, momentum, True, steps)
@@ -47,13 +47,13 @@ def test_it_is_the_loop_written_out(problem, share, momentum, steps):
 
 def test_the_loop_rejects():
     eta = 0.8 / curvatures(EXAMPLE)[0]
-    good = lambda eta, m, k: descend(EXAMPLE, HeavyBall(eta, m), k).theta
+    good = lambda eta, m, k: descend(EXAMPLE, HeavyBall(eta, momentum=m), k).theta
     assert agrees(good, EXAMPLE, eta, 0.6, False, 6)
     mutants = [
-        lambda eta, m, k: descend(EXAMPLE, Nesterov(eta, m), k).theta,
-        lambda eta, m, k: descend(EXAMPLE, HeavyBall(eta / 2, m), k).theta,
-        lambda eta, m, k: descend(EXAMPLE, HeavyBall(eta, m**2), k).theta,
-        lambda eta, m, k: descend(EXAMPLE, HeavyBall(eta, m), np.arange(1, k + 2)).theta,
+        lambda eta, m, k: descend(EXAMPLE, Nesterov(eta, momentum=m), k).theta,
+        lambda eta, m, k: descend(EXAMPLE, HeavyBall(eta / 2, momentum=m), k).theta,
+        lambda eta, m, k: descend(EXAMPLE, HeavyBall(eta, momentum=m**2), k).theta,
+        lambda eta, m, k: descend(EXAMPLE, HeavyBall(eta, momentum=m), np.arange(1, k + 2)).theta,
     ]
     for mutant in mutants:
         assert not agrees(mutant, EXAMPLE, eta, 0.6, False, 6)
@@ -231,7 +231,7 @@ def test_gradients_are_those_of_the_loop(solver, repeated):
     # With constants given: the defaults depend on the extreme curvatures, which have a kink where they meet.
     given_rate = type(solver)(learning_rate=0.9 / curvatures(EXAMPLE)[0] if not repeated else 0.8)
     if not isinstance(solver, GradientDescent):
-        given_rate = type(solver)(given_rate.learning_rate, 0.4)
+        given_rate = type(solver)(given_rate.learning_rate, momentum=0.4)
     slopes = jax.jit(jax.grad(lambda X, w: last(X, w, given_rate), argnums=(0, 1)))(jnp.asarray(X), weights)
     wanted = jax.grad(lambda X, w: last(X, w, StepByStep(given_rate)), argnums=(0, 1))(
         jnp.asarray(X), weights
@@ -244,7 +244,7 @@ def test_gradients_are_those_of_the_loop(solver, repeated):
 def test_momentum_has_a_derivative():
     @jax.jit
     def last(m):
-        return descend(EXAMPLE, Nesterov(jnp.asarray(0.5), m), 12, jnp.asarray).theta[-1, 0]
+        return descend(EXAMPLE, Nesterov(jnp.asarray(0.5), momentum=m), 12, jnp.asarray).theta[-1, 0]
 
     h = 1e-5
     slope, difference = jax.grad(last)(0.3), (last(0.3 + h) - last(0.3 - h)) / (2 * h)

@@ -158,7 +158,8 @@ SEEDS_USED = 4000
 
 def sampled(problem, eta, batch, steps, array=np.asarray, seeds=SEEDS_USED):
     runs = [
-        descend(problem, StochasticGradient(batch, seed, eta), [steps], array).theta[-1] - problem.start
+        descend(problem, StochasticGradient(batch, seed=seed, learning_rate=eta), [steps], array).theta[-1]
+        - problem.start
         for seed in range(seeds)
     ]
     return np.array(runs)
@@ -183,10 +184,12 @@ def test_stochastic_gradient_in_jax_in_law():
     import jax
 
     rows = tuple(map(jnp.asarray, (EXAMPLE.X, EXAMPLE.y, EXAMPLE.start, EXAMPLE.weights)))
-    solver = StochasticGradient(2, 5, 0.15)
+    solver = StochasticGradient(2, seed=5, learning_rate=0.15)
     draw = lambda shift: lt.descend(rows[0], rows[1] + shift, *rows[2:], solver, [4]).theta[-1]
     # One compiled run a seed would be dear: many independent batches come from one long path instead.
-    path = jax.jit(lambda: lt.descend(*rows, StochasticGradient(2, 5, 1e-9), 20_000).theta)()
+    path = jax.jit(
+        lambda: lt.descend(*rows, StochasticGradient(2, seed=5, learning_rate=1e-9), 20_000).theta
+    )()
     moves = (
         path[1:] - path[:-1]
     ) / 1e-9  # −∇̂L at the start, nearly: the step has moved 1e-9 · 20 000 by then
@@ -198,7 +201,7 @@ def test_stochastic_gradient_in_jax_in_law():
 
 
 def test_the_seed_is_the_path():
-    run = lambda seed: descend(EXAMPLE, StochasticGradient(2, seed), 30).theta
+    run = lambda seed: descend(EXAMPLE, StochasticGradient(2, seed=seed), 30).theta
     assert np.array_equal(run(1), run(1))
     assert not np.array_equal(run(1), run(2))
 
@@ -211,8 +214,10 @@ def test_the_default_step_of_sgd_is_safe_in_mean_square(seed, batch):
     rows = [2 * w[i] * np.outer(problem.X[i], problem.X[i]) for i in range(n)]
     H = sum(rows) / n
     squares = (1 - 1 / batch) * H @ H + sum(A @ A for A in rows) / n / batch
-    path = descend(problem, StochasticGradient(batch, 0), [1])
-    theta = descend(problem, StochasticGradient(batch, 0, 1.0), [1]).theta[-1] - problem.start
+    path = descend(problem, StochasticGradient(batch, seed=0), [1])
+    theta = (
+        descend(problem, StochasticGradient(batch, seed=0, learning_rate=1.0), [1]).theta[-1] - problem.start
+    )
     eta = float((path.theta[-1] - problem.start) @ theta / (theta @ theta))
     grown = lambda eta: np.linalg.eigvalsh(np.eye(3) - 2 * eta * H + eta**2 * squares)[-1]
     assert grown(eta) <= 1 + 1e-12
@@ -223,7 +228,7 @@ def test_the_default_step_of_sgd_is_safe_in_mean_square(seed, batch):
 def test_sgd_hovers_and_smaller_steps_get_nearer():
     """At a distance ∝ √η: a tenth of the step gets √10 nearer, on average over the second half of the run."""
     late = np.arange(20_000, 40_000, 100)
-    path = lambda eta: descend(EXAMPLE, StochasticGradient(1, 3, eta), late)
+    path = lambda eta: descend(EXAMPLE, StochasticGradient(1, seed=3, learning_rate=eta), late)
     final = lambda eta: (path(eta).distance ** 2).mean() ** 0.5
     assert 2 < final(1.0) / final(0.1) < 5
 
@@ -245,10 +250,10 @@ def test_solvers_may_be_arguments_of_jit():
     rows = tuple(map(jnp.asarray, (EXAMPLE.X, EXAMPLE.y, EXAMPLE.start, EXAMPLE.weights)))
     for solver in (
         GradientDescent(0.1),
-        HeavyBall(0.1, 0.5),
+        HeavyBall(0.1, momentum=0.5),
         Nesterov(),
         ConjugateGradient(),
-        StochasticGradient(2, 1, 0.1),
+        StochasticGradient(2, seed=1, learning_rate=0.1),
     ):
         run = lambda solver: lt.descend(*rows, solver=solver, steps=4).theta
         assert near(jax.jit(run)(solver), run(solver), 1e3)

@@ -468,7 +468,7 @@ def test_row_labels_of_pandas_are_no_features_for_either_reader(tmp_path):
         assert np.array_equal(labels, Y)
     assert {"__index_level_0__", "id", "group", "__index_level_1__"} < seen
     asked = read_rows(tmp_path / "1.parquet", "y", ["id"])
-    ((chunk, _),) = lt.streaming.from_parquet(tmp_path / "1.parquet", "y", ["id"])
+    ((chunk, _),) = lt.streaming.from_parquet(tmp_path / "1.parquet", "y", features=["id"])
     assert np.array_equal(asked.X, chunk)
     assert np.array_equal(chunk[:, 0], [7, 8, 9, 10])
 

@@ -198,7 +198,7 @@ def test_a_solver_with_momentum_has_first_derivatives():
     X, y = np.diag([1.0, 2.0]), np.ones(2)
 
     def moved(rate):
-        solver = lt.descent.HeavyBall(rate, 0.3)
+        solver = lt.descent.HeavyBall(rate, momentum=0.3)
         return lt.descend(X, y, jnp.zeros(2), solver=solver, steps=[3]).theta.sum()
 
     assert jnp.isfinite(jax.grad(moved)(0.1))

@@ -104,6 +104,48 @@ def test_descend_takes_a_solver_and_steps():
     assert parameters == ["X", "y", "start", "weights", "solver", "steps", "column_scale"]
 
 
+def public_callables():
+    """Functions, classes and their public methods, by name."""
+    for prefix, space in [("", lt), *((f"{name}.", getattr(lt, name)) for name in NAMESPACES)]:
+        for name in space.__all__:
+            thing = getattr(space, name)
+            if inspect.isfunction(thing):
+                yield prefix + name, thing
+            elif inspect.isclass(thing) and not issubclass(thing, Exception):
+                yield prefix + name, thing
+                for method, function in inspect.getmembers(thing, callable):
+                    if not method.startswith("_"):
+                        yield f"{prefix}{name}.{method}", function
+
+
+NAMESPACES = ("covariance", "descent", "streaming", "weights")
+POSITIONAL = {
+    parameter.name
+    for name in [*SIGNATURES, "descend"]
+    for parameter in inspect.signature(named(name)).parameters.values()
+    if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+}
+"""What has a place of its own in DESIGN's order."""
+PLACED_TOO = {
+    "Diagnosis.report": {"names"},
+    "covariance.Dense": {"cutoff"},
+    "covariance.IdentityPlusLowRank": {"scale"},
+    "covariance.IdentityPlusLowRank.plus": {"scale"},
+}
+
+
+@pytest.mark.parametrize(("name", "function"), list(public_callables()))
+def test_optional_arguments_are_given_by_name(name, function):
+    """All but the first, and those that DESIGN gives a place: as in SciPy, nobody counts commas."""
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
+    placed = {
+        p.name
+        for p in parameters[1:]
+        if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty and p.name not in POSITIONAL
+    }
+    assert placed <= PLACED_TOO.get(name, set())
+
+
 def test_all_is_complete_and_sorted():
     """Every public object that the package itself defines, plus its namespaces, and nothing else."""
     assert lt.__all__ == sorted(lt.__all__)

@@ -6,6 +6,7 @@ import array
 import decimal
 import fractions
 import inspect
+import sys
 
 import dask.array
 import jax
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import linear_theory as lt
+import linear_theory.reading
 from linear_theory.arrays import namespace, numeric
 from linear_theory.covariance import Operator
 from tests.doors import ARRAYS, CALLS, START, X, Y, label
@@ -50,6 +52,39 @@ def test_every_public_callable_is_a_door():
         module = getattr(lt, space)
         assert set(module.__all__) - without - rules - inside <= known, space
     assert rules <= {function.__qualname__.partition(".")[0] for function, _ in CALLS}
+
+
+BY_PARTS = {"params"}
+"""Trees, of which each leaf is read."""
+READ_AGAIN = {
+    "flow_weights",
+    "log_weights",
+    "population_effective_sample_size",
+    "sgd_error",
+    "sgd_stability_limit",
+}
+READ_AGAIN |= {"total_error", "diagnose"}
+"""What asks other public functions, weights of a rule for instance, each of which reads its own."""
+
+
+@pytest.mark.parametrize(("function", "call"), CALLS, ids=[function.__qualname__ for function, _ in CALLS])
+def test_each_argument_is_read_once(function, call, monkeypatch):
+    """Behind the door nothing is checked or converted again. (A column_scale asks a stream for a pass of its own.)"""
+    if function.__qualname__.rpartition(".")[2] in READ_AGAIN:
+        pytest.skip("asks other public functions")
+    if function.__qualname__.startswith("streaming."):
+        call = {name: value for name, value in call.items() if name != "column_scale"}
+    names, read = [], linear_theory.reading.read
+
+    def counted(name, value, dtype=None):
+        names.append(name)
+        return read(name, value, dtype)
+
+    for module in [m for name, m in sys.modules.items() if name.startswith("linear_theory.")]:
+        if getattr(module, "read", None) is read:
+            monkeypatch.setattr(module, "read", counted)
+    function(**call)
+    assert {name: names.count(name) for name in call if name not in BY_PARTS and names.count(name) > 1} == {}
 
 
 def refused(door, value, match):

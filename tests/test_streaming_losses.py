@@ -217,7 +217,7 @@ def test_memory_is_flat(tmp_path):
 
     works = {
         "median": lambda count: streaming.median_loss(source(count), start),
-        "column": lambda count: streaming.median_loss(source(count), start, tmp_path / f"{count}.npy"),
+        "column": lambda count: streaming.median_loss(source(count), start, column=tmp_path / f"{count}.npy"),
         "sums": lambda count: streaming.normal_equations(source(count), start, 1.0),
         "solve": lambda count: streaming.solve(source(count), start, 1.0),
         "once": lambda count: streaming.solve(source(count)(), start, 1.0),

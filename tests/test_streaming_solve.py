@@ -19,7 +19,7 @@ SUMS = ("gram", "moment", "energy", "count")
 
 
 def chunked(problem, rows):
-    return streaming.from_arrays(problem.X, problem.y, problem.weights, rows)
+    return streaming.from_arrays(problem.X, problem.y, problem.weights, rows=rows)
 
 
 def once(problem, rows):
@@ -162,11 +162,11 @@ def test_columns_whose_squares_overflow_or_underflow():
     for unit in (1e-170, 1e170):
         X = TALL.X * [1.0, unit, 1.0]
         start = TALL.start / [1.0, unit, 1.0]
-        got = streaming.solve(streaming.from_arrays(X, TALL.y, TALL.weights, 7), start)
+        got = streaming.solve(streaming.from_arrays(X, TALL.y, TALL.weights, rows=7), start)
         want = lt.solve(TALL.X, TALL.y, TALL.start, TALL.weights)
         assert near(got.theta * [1.0, unit, 1.0], want.theta, loss(TALL, 0), extent(TALL))
     with pytest.raises(lt.InvalidValueError, match="overflow"):
-        streaming.normal_equations(streaming.from_arrays(X, TALL.y, TALL.weights, 7), start)
+        streaming.normal_equations(streaming.from_arrays(X, TALL.y, TALL.weights, rows=7), start)
 
 
 def test_weights_that_all_underflow_are_refused():
@@ -178,7 +178,7 @@ def test_weights_that_all_underflow_are_refused():
 
 
 def test_no_weight_in_the_source_stays_at_the_start():
-    source = streaming.from_arrays(TALL.X, TALL.y, np.zeros(len(TALL.y)), 7)
+    source = streaming.from_arrays(TALL.X, TALL.y, np.zeros(len(TALL.y)), rows=7)
     solution = streaming.solve(source, TALL.start)
     assert np.array_equal(solution.theta, TALL.start)
     assert solution.rank == 0

@@ -109,10 +109,10 @@ def written(folder, value, groups=13):
 def test_parquet(tmp_path, rows):
     path = written(tmp_path, table())
     assert same(streaming.from_parquet(path, "y", weights="w", rows=rows))
-    assert same(streaming.from_parquet(str(path), "y", ["a", "b", "c"], "w", rows))
-    assert not same(streaming.from_parquet(path, "y", ["b", "a", "c"], "w", rows))
+    assert same(streaming.from_parquet(str(path), "y", features=["a", "b", "c"], weights="w", rows=rows))
+    assert not same(streaming.from_parquet(path, "y", features=["b", "a", "c"], weights="w", rows=rows))
     plain = lt.NormalEquations.of(ROWS.X, ROWS.y, ROWS.start)
-    assert same(streaming.from_parquet(path, "y", ["a", "b", "c"], rows=rows), plain)
+    assert same(streaming.from_parquet(path, "y", features=["a", "b", "c"], rows=rows), plain)
 
 
 @pytest.mark.parametrize("groups", [20_000, 10**9], ids=["many row groups", "one row group"])
@@ -252,13 +252,13 @@ def test_a_column_without_a_name_is_no_feature_unless_asked_for(tmp_path, name):
     path = written(tmp_path, pa.table({name: np.arange(50.0), "a": ROWS.X[:, 0], "y": ROWS.y}))
     with pytest.raises(lt.InvalidValueError, match=f"column = '{name}': has no name of its own"):
         streaming.from_parquet(path, "y")
-    assert next(iter(streaming.from_parquet(path, "y", ["a"])))[0].shape == (50, 1)
-    assert next(iter(streaming.from_parquet(path, "y", [name])))[0][7, 0] == 7
+    assert next(iter(streaming.from_parquet(path, "y", features=["a"])))[0].shape == (50, 1)
+    assert next(iter(streaming.from_parquet(path, "y", features=[name])))[0][7, 0] == 7
 
 
 def test_names_of_columns_from_a_generator(tmp_path):
     path = written(tmp_path, table())
-    assert same(streaming.from_parquet(path, "y", (name for name in "abc"), "w"))
+    assert same(streaming.from_parquet(path, "y", features=(name for name in "abc"), weights="w"))
 
 
 def test_what_is_no_parquet_file(tmp_path):

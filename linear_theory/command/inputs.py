@@ -19,8 +19,7 @@ from ..diagnosis.diagnose import weight_like
 from ..diagnosis.measured import scaled
 from ..errors import LinearTheoryError
 from ..files import without_advice
-from ..streaming.parquet import column_names, numbers
-from ..streaming.sources import features_of
+from ..streaming.sources import column_names, features_of, numbers
 from .files import (
     READING_ERRORS,
     FileError,

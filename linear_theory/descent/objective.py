@@ -17,15 +17,97 @@ import numpy as np
 
 from ..arrays import Array, Namespace
 from ..errors import reject
-from ..least_squares import NormalEquations, solve
-from ..least_squares.blocks import Triangles, weighted_rows, weighted_triangles
+from ..least_squares import NormalEquations, differentiable
+from ..least_squares.blocks import triangle, weighted_rows, weighted_triangles
 from ..least_squares.cholesky import residual_sums
 from ..least_squares.pseudo_inverse import Split, split
 from ..least_squares.rows import Sample, refuse_infinite
+from ..least_squares.solver import minimise
 from ..trees import is_concrete, pytree
-from .units import Units
 
-__all__ = ["Eigenbasis", "Limit", "Objective", "error_units", "length", "limit_error", "root"]
+__all__ = ["Eigenbasis", "Limit", "Objective", "Units", "error_units", "length", "limit_error", "root"]
+
+WINDOW_ROOT = 8
+"""Within the eighth root of the largest float numbers stay as they are: conjugate gradients take fourth powers."""
+
+
+class Units(NamedTuple):
+    """X = 2^columns·X′ and y = 2^labels·y′: exact, and gradient descent's path in other units is the same path.
+
+    δ = 2^(labels − columns)·δ′, L = 4^labels·L′, η = 4^−columns·η′. Both exponents are 0 for ordinary rows.
+    """
+
+    space: Namespace
+    columns: Array | int
+    labels: Array | int
+
+    @classmethod
+    def of(cls, space: Namespace, sample: Sample) -> Units:
+        """Such that √w·X′ and √w·y′ are of size 1 at most where they would be very small or large."""
+        xp = space.xp
+        X, y, start = sample.X, sample.y, sample.start
+        if space.xp is not np:
+            X, y, start = jax.lax.stop_gradient((X, y, start))
+        if sample.weights is None:
+            largest = xp.maximum(X.max(), -X.min())
+            labels = xp.abs(y).max()
+        else:
+            roots = xp.sqrt(sample.weights if xp is np else jax.lax.stop_gradient(sample.weights))
+            largest = (xp.maximum(X.max(axis=1), -X.min(axis=1)) * roots).max()
+            labels = (xp.abs(y) * roots).max()
+        labels = xp.maximum(labels, largest * xp.abs(start).max())
+        return cls(space, _exponent(space, largest), _exponent(space, labels))
+
+    @property
+    def ordinary(self) -> bool:
+        """Whether these are known to be 1."""
+        return is_concrete(self.columns, self.labels) and int(self.columns) == 0 == int(self.labels)
+
+    def times(self, values: Array, exponent: Array | int) -> Array:
+        """2^exponent·values, by two factors that are floats."""
+        xp, half = self.space.xp, exponent // 2
+        with np.errstate(over="ignore", under="ignore"):
+            one = self.space.array(1.0)
+            return values * xp.ldexp(one, half) * xp.ldexp(one, exponent - half)
+
+    def scaled(self, sample: Sample) -> Sample:
+        """The rows in these units."""
+        if self.ordinary:
+            return sample
+        noise = None if sample.noise is None else self.times(sample.noise, -self.columns)
+        return Sample(
+            self.times(sample.X, -self.columns),
+            self.times(sample.y, -self.labels),
+            self.times(sample.start, self.columns - self.labels),
+            sample.weights,
+            noise,
+        )
+
+    def rate(self, learning_rate: Array | float) -> Array:
+        """η′."""
+        rate = self.space.array(learning_rate)
+        return rate if self.ordinary else self.times(rate, 2 * self.columns)
+
+    def displacement(self, values: Array) -> Array:
+        """δ, or a distance, in the units given."""
+        return values if self.ordinary else self.times(values, self.labels - self.columns)
+
+    def loss(self, values: Array) -> Array:
+        """L in the units given."""
+        return values if self.ordinary else self.times(values, 2 * self.labels)
+
+    def slope(self, values: Array) -> Array:
+        """∇L in the units given."""
+        return values if self.ordinary else self.times(values, self.labels + self.columns)
+
+
+def _exponent(space: Namespace, value: Array) -> Array:
+    """Of the power of two at ``value``, 0 if it is within the window, not finite, or 0."""
+    xp, window = space.xp, np.finfo(space.dtype).maxexp // WINDOW_ROOT
+    exponent = xp.frexp(xp.where(value > 0, value, 1.0))[1]
+    ordinary = (abs(exponent) < window) | ~xp.isfinite(value)
+    return xp.where(ordinary, 0, exponent)
+
 
 AFFORDABLE = 512
 """Up to this smaller side of X, its Gram matrix is taken to bound distances also where no step needs it."""
@@ -52,7 +134,7 @@ class Objective:
     """
 
     def __init__(
-        self, space: Namespace, sample: Sample, by_rows: bool = False, units: Units | None = None
+        self, space: Namespace, sample: Sample, *, by_rows: bool = False, units: Units | None = None
     ) -> None:
         self.units = Units(space, 0, 0) if units is None else units
         sample = self.units.scaled(sample)
@@ -61,7 +143,7 @@ class Objective:
         self.count, self.affordable = n, min(n, d) <= AFFORDABLE
         self.equations: NormalEquations | None = None
         if n >= d and (self.affordable or not by_rows):
-            self.equations = NormalEquations.of(sample.X, sample.y, sample.start, sample.weights)
+            self.equations = NormalEquations.of_sample(space, sample)
         else:
             refuse_infinite(space, sample.X)
             if is_concrete(self.size) and not np.isfinite(float(self.size) ** 2):
@@ -89,13 +171,14 @@ class Objective:
     @cached_property
     def weights(self) -> Array:
         """(n,), ones where none were given."""
-        given = self.sample.weights
-        return self.space.xp.ones(self.count, dtype=self.space.dtype) if given is None else given
+        weights = self.sample.weights
+        return self.space.xp.ones(self.count, dtype=self.space.dtype) if weights is None else weights
 
     def gradient(self, displacement: Array) -> Array:
         """∇L at start + δ, (d,): no ½ in the loss, hence its 2."""
-        if self.equations is not None:
-            return self.equations.gradient(displacement)
+        sums = self.equations
+        if sums is not None:
+            return 2 / sums.count * (displacement @ sums.gram - sums.moment)
         minus_residual = self.X @ displacement - self.residual
         return 2 / self.count * ((self.weights * minus_residual) @ self.X)
 
@@ -265,14 +348,13 @@ def _from_rows(space: Namespace, sample: Sample) -> Eigenbasis:
         left, sizes, right = np.linalg.svd(rows[:, :d], full_matrices=False)
         shares, outside = left.T @ rows[:, d], 0.0
     else:
-        triangles = Triangles()
-        for part in weighted_triangles(*given):
-            triangles.add(part)
-        triangle: Array = np.linalg.qr(triangles.triangle(), mode="r")  # few rows are kept as they are
-        left, sizes, right = np.linalg.svd(triangle[:d, :d])
-        shares = left.T @ triangle[:d, d]
-        outside = float(triangle[d, d] ** 2) if n > d else 0.0
-    rank = int(solve(sample.X, sample.y, sample.start, sample.weights, column_scale=sample.noise).rank)
+        joined = triangle(weighted_triangles(*given))
+        # A few rows come as they are, and are no triangle yet.
+        factor: Array = np.linalg.qr(joined, mode="r")
+        left, sizes, right = np.linalg.svd(factor[:d, :d])
+        shares = left.T @ factor[:d, d]
+        outside = float(factor[d, d] ** 2) if n > d else 0.0
+    rank = int(minimise(space, sample, np.float64(0.0)).rank)
     resolved = min(int((sizes > max(n, d) * space.eps * sizes[0]).sum()), rank)
     energy = float((shares[resolved:] ** 2).sum()) + outside
     sizes, shares, vectors = sizes[:resolved], shares[:resolved], right[:resolved].T
@@ -291,8 +373,8 @@ def _traced_limit(space: Namespace, sample: Sample, energy: Array, hessian: Arra
     Without an SVD the bound is infinite from σ_min/‖A‖ = √(mε) on.
     """
     xp, (n, _) = space.xp, sample.X.shape
-    zero = xp.zeros_like(sample.start)
-    solution = solve(sample.X, sample.residual, zero, sample.weights, column_scale=sample.noise)
+    shifted = sample.labelled(sample.residual, xp.zeros_like(sample.start))
+    solution = differentiable.minimise(space, shifted, space.array(0.0))
     rank = solution.rank
     largest, smallest = _eigenvalues(space, hessian, xp.stack([xp.ones_like(rank), rank]))
     smallest = xp.where(rank > 0, smallest, 0.0)

@@ -1,4 +1,4 @@
-"""What a solver hands back: the recorded iterates, how far each is from the limit, and what that means."""
+"""What ``descend`` returns: the recorded iterates, how far each is from the limit, and what that means."""
 
 from __future__ import annotations
 
@@ -64,8 +64,9 @@ class Path:
         """How it ended, in words.
 
         ``"converged"``: the tolerance is met for certain; ``"converged (estimated)"``: by an estimate.
-        ``"stationary"``: what is left is of the size of rounding. ``"descending"``: more steps get nearer.
-        ``"unresolved"``: rounding hides a direction, the limit is not known. ``"diverged"``.
+        ``"stationary"``: the distance left is of the size of rounding. ``"descending"``: more steps get nearer.
+        ``"unresolved"``: rounding hides a direction, so that the limit is not known. ``"diverged"``: the loss is not
+        finite, or ended above twice that of the start.
 
         Examples
         --------
@@ -115,8 +116,7 @@ def near_enough(displacement: Array, bound: Array, tolerance: Array) -> Array:
     """Whether ‖δ − δ_∞‖ ≤ bound makes ‖δ − δ_∞‖ ≤ tolerance·‖δ_∞‖ certain: ‖δ_∞‖ ≥ ‖δ‖ − bound."""
     xp = namespace(displacement, bound).xp
     largest = xp.abs(displacement).max(axis=-1)
-    unit = xp.where(
-        (largest > 0) & (largest < math.inf), largest, 1.0
-    )  # squares of large or small δ are no floats
-    reach = unit * xp.sqrt(((displacement / unit[..., None]) ** 2).sum(axis=-1))
-    return (tolerance > 0) & (bound * (1 + tolerance) <= tolerance * reach)
+    # In units of the largest entry, for the squares of very large or small δ are no floats.
+    unit = xp.where((largest > 0) & (largest < math.inf), largest, 1.0)
+    norm = unit * xp.sqrt(((displacement / unit[..., None]) ** 2).sum(axis=-1))
+    return (tolerance > 0) & (bound * (1 + tolerance) <= tolerance * norm)

@@ -1,27 +1,27 @@
-"""``descend``: the loop of every solver, and what replaces it where the solver is linear."""
+"""``descend``: what a solver is, the loop that runs any, and what replaces the loop where the solver is linear."""
 
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from itertools import pairwise
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
 from ..arrays import Array, Namespace
 from ..errors import InvalidTypeError, InvalidValueError, reject
+from ..least_squares.blocks import BLOCK_ENTRIES
 from ..least_squares.rows import Sample, checked_sample, refuse_infinite
+from ..propagator.momentum import Response
 from ..propagator.powers import listed_steps
 from ..sharding import on_automatic_mesh
+from ..threads import single_threaded_blas
 from ..trees import is_concrete
-from .conjugate import ConjugateGradient
-from .linear import GradientDescent, Linear
-from .loop import Record, bound_roundings, exact_path, run_loop, stops, traced_exact_path
-from .objective import Objective
-from .path import Path
-from .stochastic import StochasticGradient
-from .units import Units
+from .objective import Eigenbasis, Objective, Units, error_units, length, limit_error, root
+from .path import Path, near_enough
+from .solvers import ConjugateGradient, GradientDescent, Linear, StochasticGradient
 
 __all__ = ["Solver", "descend"]
 
@@ -122,18 +122,20 @@ def descend(
     if sample.y.ndim != 1:
         reject("y", y, f"must be a vector, not an array of shape {sample.y.shape}")
     with np.errstate(over="ignore", invalid="ignore"):  # divergence is the path's status, not a warning
-        objective = Objective(space, sample, getattr(solver, "by_rows", False), _units(space, sample, solver))
+        objective = Objective(
+            space, sample, by_rows=getattr(solver, "by_rows", False), units=_units(space, sample, solver)
+        )
         if not isinstance(solver, Linear):
-            record = run_loop(objective, solver, recorded)
+            record = _run_loop(objective, solver, recorded)
         elif space.xp is np:
-            record = exact_path(objective, solver, recorded)
+            record = _exact_path(objective, solver, recorded)
         else:
-            record = traced_exact_path(objective, solver, recorded)
+            record = _traced_exact_path(objective, solver, recorded)
         return _path(objective, sample, solver, recorded, record)
 
 
 def _units(space: Namespace, sample: Sample, solver: Any) -> Units:
-    """Those in which the rows are of size 1; a solver of one's own is given the rows as they are."""
+    """The units in which the rows are of size 1; a solver of one's own is given the rows as they are."""
     units = Units.of(space, sample)
     if isinstance(solver, Linear | ConjugateGradient | StochasticGradient):
         return units
@@ -143,28 +145,167 @@ def _units(space: Namespace, sample: Sample, solver: Any) -> Units:
 
 
 def _recorded_steps(steps: Any, any_size: bool) -> tuple[int, ...]:
-    """The steps to record."""
+    """The steps to record, of any size where no loop is needed."""
     remedy = "must be an integer ≥ 0, or an array of increasing ones"
     numbers, single = listed_steps(steps, remedy)
     if any(later <= earlier for earlier, later in pairwise(numbers)):
         raise InvalidValueError("steps", steps, remedy)
     if numbers[-1] >= MAX_STEPS and (single or not any_size):
-        remedy = "is too many: this solver is run step by step"
+        loop = "is too many: this solver is run step by step"
         every = "is too many to record each; pass an array of the steps that are wanted"
-        raise InvalidValueError("steps", steps, every if any_size else remedy)
+        raise InvalidValueError("steps", steps, every if any_size else loop)
     return tuple(range(numbers[0] + 1)) if single else numbers
 
 
+class _Record(NamedTuple):
+    """At each recorded step: δ (k, d), L, ‖∇L‖ and ‖δ − δ_∞‖ (k,); the error of δ_∞ in units of ε."""
+
+    displacement: Array
+    loss: Array
+    slope: Array
+    distance: Array
+    roundings: Array
+
+
+def _bound_roundings(objective: Objective, record: _Record) -> Array:
+    """By how many ε rounding may have falsified the distance: that of the limit, and of storing θ = start + δ."""
+    space, displacement = objective.space, record.displacement
+    sizes = length(space, objective.start + displacement) + length(space, displacement)
+    return record.roundings + error_units(displacement.shape[-1:]) * sizes
+
+
+def _stops(objective: Objective, solver: Any, record: _Record) -> Array:
+    """Whether a recorded step is certainly within the solver's tolerance of the limit."""
+    tolerance = objective.space.array(getattr(solver, "tolerance", 0.0))
+    bound = record.distance + objective.space.eps * _bound_roundings(objective, record)
+    return near_enough(record.displacement, bound, tolerance)
+
+
+def _run_loop(objective: Objective, solver: Any, recorded: tuple[int, ...]) -> _Record:
+    """Step by step; every recorded step is measured when it is reached, so that the loop can stop there."""
+    space = objective.space
+    displacement = space.xp.zeros_like(objective.start)
+    state = solver.init(objective, displacement)
+    if space.xp is not np:
+        iterates = _scanned(objective, solver, recorded, (displacement, state))
+        return _Record(*jax.lax.map(lambda pair: tuple(_measured(objective, *pair)), iterates))
+    previous, records = 0, []
+    for k in recorded:
+        for _ in range(previous, k):
+            displacement, state = solver.step(objective, displacement, state)
+        previous = k
+        records.append(_measured(objective, displacement, _curvature(objective, solver, state)))
+        if bool(_stops(objective, solver, records[-1])):
+            break
+    return _Record(*(np.array(column) for column in zip(*records, strict=True)))
+
+
+def _curvature(objective: Objective, solver: Any, state: Any) -> Array:
+    """The solver's own estimate of the smallest curvature, where no bound is known; 0 if it has none."""
+    estimate = getattr(solver, "smallest_curvature", None)
+    if objective.affordable or estimate is None:
+        return objective.space.array(0.0)
+    return estimate(objective, state)
+
+
+def _scanned(
+    objective: Objective, solver: Any, recorded: tuple[int, ...], carry: tuple[Array, Any]
+) -> tuple[Array, Array]:
+    """The recorded displacements (k, d) and curvature estimates (k,), by scans of known length."""
+    xp = objective.space.xp
+    output = lambda carry: (carry[0], _curvature(objective, solver, carry[1]))
+    step = lambda carry, _: (solver.step(objective, *carry), None)
+
+    def recorded_step(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], tuple[Array, Array]]:
+        carry = solver.step(objective, *carry)
+        return carry, output(carry)
+
+    carry, _ = jax.lax.scan(step, carry, length=recorded[0])
+    outputs = [jax.tree.map(lambda leaf: leaf[None], output(carry))]
+    gaps = np.diff(recorded)
+    if (gaps == 1).all():
+        outputs.append(jax.lax.scan(recorded_step, carry, length=len(gaps))[1])
+    else:
+        for gap in gaps:
+            carry, _ = jax.lax.scan(step, carry, length=int(gap))
+            outputs.append(jax.tree.map(lambda leaf: leaf[None], output(carry)))
+    return jax.tree.map(lambda *leaves: xp.concatenate(leaves), *outputs)
+
+
+def _measured(objective: Objective, displacement: Array, curvature: Array) -> _Record:
+    """One recorded step: against the limit where that is known, else ‖∇L‖ over the smallest curvature."""
+    space, xp = objective.space, objective.space.xp
+    loss, gradient = objective.loss(displacement), objective.gradient(displacement)
+    slope = length(space, gradient)
+    if objective.affordable:
+        limit = objective.limit
+        distance, error = length(space, displacement - limit.displacement), limit.roundings
+    else:
+        estimated = curvature > 0
+        distance = xp.where(estimated, slope / xp.where(estimated, curvature, 1.0), xp.inf)
+        n = objective.count
+        labels, residual = root(xp, objective.start_loss * n), root(xp, loss * n)
+        sigma = root(xp, curvature * n / 2)
+        error = limit_error(space, objective.sample, objective.size, sigma, displacement, labels, residual)
+        error = xp.where(estimated, error, 0.0)
+    return _Record(displacement, loss, slope, distance, error)
+
+
+def _exact_path(objective: Objective, solver: Linear, recorded: tuple[int, ...]) -> _Record:
+    """In the eigenbasis: 1 − φ_K of the way to the limit along each direction, and a sum of squares as loss."""
+    # Several threads in small matrices, and still awake after, cost more than they save.
+    with single_threaded_blas if objective.affordable else nullcontext():
+        basis = objective.eigenbasis
+        rate, momentum, lookahead = solver.constants(objective)
+        batch = max(1, BLOCK_ENTRIES // max(len(basis.values), 1))  # As many steps as stay in cache.
+        records = [
+            _exact_record(
+                objective.space, basis, rate, Response((momentum, lookahead), recorded[low : low + batch])
+            )
+            for low in range(0, len(recorded), batch)
+        ]
+        columns = [np.concatenate(column) for column in list(zip(*records, strict=True))[:-1]]
+        return _Record(*columns, roundings=np.float64(basis.roundings))
+
+
+def _exact_record(space: Namespace, basis: Eigenbasis, rate: Array, response: Response) -> _Record:
+    x = rate * basis.values
+    progress = x * response.value(x)  # 1 − φ_K
+    error = (progress - 1) * basis.target
+    return _Record(
+        (progress * basis.target) @ basis.vectors.T,
+        basis.floor + (progress - 1) ** 2 @ basis.drops,
+        length(space, error * basis.values),
+        length(space, error),
+        np.float64(basis.roundings),
+    )
+
+
+def _traced_exact_path(objective: Objective, solver: Linear, recorded: tuple[int, ...]) -> _Record:
+    """The same in JAX, differentiably: ψ_K(ηH) ηh, which asks for no rank and divides by no eigenvalue."""
+    space, sample = objective.space, objective.sample
+    xp, rows = space.xp, sample.X * objective.weights[:, None]
+    gram = rows.T @ sample.X if objective.equations is None else objective.equations.gram
+    moment = objective.residual @ rows if objective.equations is None else objective.equations.moment
+    displacement = solver.reached(
+        objective, 2 / objective.count * gram, 2 / objective.count * moment, recorded
+    )
+    loss = jax.lax.map(objective.loss, displacement)
+    slope = length(space, 2 / objective.count * (displacement @ gram - moment))
+    distance = length(space, displacement - objective.limit.displacement)
+    return _Record(displacement, loss, slope, distance, xp.asarray(objective.limit.roundings))
+
+
 def _path(
-    objective: Objective, sample: Sample, solver: Any, recorded: tuple[int, ...], record: Record
+    objective: Objective, sample: Sample, solver: Any, recorded: tuple[int, ...], record: _Record
 ) -> Path:
-    """Up to the first record that is near enough; where that cannot be looked at, held there to the end."""
+    """The path up to the first record that is near enough; under tracing that record is repeated to the end."""
     space, units = objective.space, objective.units
     xp, dtype = space.xp, _step_type(space, recorded[-1])
     largest = float(np.finfo(dtype).max) if np.issubdtype(dtype, np.floating) else math.inf
     steps = xp.asarray(np.array([min(k, largest) for k in recorded[: len(record.loss)]], dtype=dtype))
-    stopped = stops(objective, solver, record)
-    roundings = xp.broadcast_to(bound_roundings(objective, record), record.loss.shape)
+    stopped = _stops(objective, solver, record)
+    roundings = xp.broadcast_to(_bound_roundings(objective, record), record.loss.shape)
     start_loss = units.loss(objective.start_loss)
     if is_concrete(start_loss) and not bool(xp.isfinite(start_loss)):
         refuse_infinite(space, objective.X)
@@ -173,19 +314,19 @@ def _path(
     distance, roundings = units.displacement(record.distance), units.displacement(roundings)
     if is_concrete(theta) and bool(xp.isfinite(record.distance).all()) and not bool(xp.isfinite(theta).all()):
         reject("X", sample.X, "is so small beside y that the path overflows; rescale the columns")
-    rows = (theta, units.loss(record.loss), steps, distance, roundings)
+    columns = (theta, units.loss(record.loss), steps, distance, roundings)
     slope = units.slope(record.slope)
     if is_concrete(stopped):
         end = int(stopped.argmax()) + 1 if bool(stopped.any()) else len(stopped)
-        rows, last = tuple(row[:end] for row in rows), end - 1
+        columns, last = tuple(column[:end] for column in columns), end - 1
     else:
         last = xp.where(stopped.any(), stopped.argmax(), len(stopped) - 1)
-        rows = tuple(row[xp.minimum(xp.arange(len(stopped)), last)] for row in rows)
+        columns = tuple(column[xp.minimum(xp.arange(len(stopped)), last)] for column in columns)
     certified = (
         objective.affordable or isinstance(solver, Linear) or not hasattr(solver, "smallest_curvature")
     )
     return Path(
-        *rows,
+        *columns,
         gradient_norm=slope[last],
         start=sample.start,
         start_loss=start_loss,

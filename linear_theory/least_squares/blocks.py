@@ -132,25 +132,21 @@ def added(parts: Iterable[tuple[Array, ...]], *zeros: Array) -> tuple[Array, ...
     return sums
 
 
-class Triangles:
-    """R of the QR factorisation of all rows added, as pairs of pairs: a row meets log₂ as many roundings as parts."""
+def triangle(parts: Iterable[Array]) -> Array:
+    """R of the QR factorisation of all the parts' rows (b, k), at most k rows of it.
 
-    def __init__(self) -> None:
-        self._kept: list[tuple[int, Array]] = []
-
-    def add(self, rows: Array) -> None:
-        """More rows (b, k); two triangles of one height are joined, as a binary counter carries."""
-        height, triangle = 0, _joined(rows)
-        while self._kept and self._kept[-1][0] == height:
-            triangle, height = _joined(self._kept.pop()[1], triangle), height + 1
-        self._kept.append((height, triangle))
-
-    def triangle(self) -> Array:
-        """R, of at most k rows, of everything."""
-        triangle = self._kept[-1][1]
-        for _, larger in reversed(self._kept[:-1]):
-            triangle = _joined(larger, triangle)
-        return triangle
+    Two triangles of one height are joined, as a binary counter carries: a row meets log₂ as many roundings as parts.
+    """
+    kept: list[tuple[int, Array]] = []
+    for rows in parts:
+        height, joined = 0, _joined(rows)
+        while kept and kept[-1][0] == height:
+            joined, height = _joined(kept.pop()[1], joined), height + 1
+        kept.append((height, joined))
+    _, total = kept.pop()
+    for _, larger in reversed(kept):
+        total = _joined(larger, total)
+    return total
 
 
 def _joined(*stacked: Array) -> Array:
@@ -169,9 +165,9 @@ def weighted_triangles(X: Array, y: Array, start: Array, weights: Array | None) 
     """R of √w (X, r), r = y − X·start, for each strip of rows: never squared, and stable where sums are not."""
 
     def reduced(strip: slice, block: int) -> Array:
-        triangles = Triangles()
-        for rows in blocks(strip, block):
-            triangles.add(weighted_rows(X[rows], y[rows], start, None if weights is None else weights[rows]))
-        return triangles.triangle()
+        scaled = lambda rows: weighted_rows(
+            X[rows], y[rows], start, None if weights is None else weights[rows]
+        )
+        return triangle(map(scaled, blocks(strip, block)))
 
     return over_strips(reduced, *X.shape, work=4.0 * X.size * X.shape[1])

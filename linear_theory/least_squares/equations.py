@@ -111,11 +111,26 @@ class NormalEquations:
         >>> print(sums.gram, sums.moment, sums.energy, sums.count)
         [[1.25]] [1.75] 3.25 2.0
         """
-        space, sample = checked_sample(X, y, start, weights, column_scale=column_scale)
+        return cls.of_sample(*checked_sample(X, y, start, weights, column_scale=column_scale))
+
+    @classmethod
+    def of_sample(cls, space: Namespace, sample: Sample) -> NormalEquations:
+        """The same from checked rows.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> from linear_theory.least_squares.rows import checked_sample
+        >>> checked = checked_sample(np.ones((2, 1)), np.array([1.0, 3.0]), np.zeros(1), None)
+        >>> print(lt.NormalEquations.of_sample(*checked).moment)
+        [4.]
+        """
         total = cls.summed(sample)
         if is_concrete(total) and not all(bool(space.xp.isfinite(v).all()) for v in total._sums):
             refuse_infinite(space, sample.X)
-            reject("X", X, "is so large that sums of squares overflow; rescale the columns, or use solve()")
+            remedy = "is so large that sums of squares overflow; rescale the columns, or use solve()"
+            reject("X", sample.X, remedy)
         return total
 
     @classmethod

@@ -1,6 +1,5 @@
 """Any JAX model as the linear model that it is at its pre-trained parameters: f(x; θ) ≈ f(x; θ*) + J(θ − θ*)."""
 
-from .linear import Linearization, Modes, Spectrum
-from .model import linearize
+from .linear import Linearization, Modes, Spectrum, linearize
 
 __all__ = ["Linearization", "Modes", "Spectrum", "linearize"]

@@ -6,6 +6,7 @@ Every path is made of these: x = 2ηλ for one eigenvalue λ, and what K steps l
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ __all__ = [
     "listed_steps",
     "one_minus_power",
     "power",
+    "split_steps",
     "steps_to_halve",
 ]
 
@@ -67,10 +69,14 @@ def count_steps(space: Namespace, steps: Any, ndim: tuple[int, ...] = (0, 1)) ->
         if steps.min(initial=0) < 0:
             raise InvalidValueError("steps", steps, STEPS_REMEDY)
         return Steps(space.array(steps), space.xp.asarray(steps % 2 == 1))
-    exact = [_natural_number(entry, STEPS_REMEDY) for entry in steps.ravel()]
+    return split_steps(space, [_natural_number(entry, STEPS_REMEDY) for entry in steps.ravel()], steps.shape)
+
+
+def split_steps(space: Namespace, numbers: Sequence[int], shape: tuple[int, ...] = (-1,)) -> Steps:
+    """Python's integers ≥ 0 of any size as :class:`Steps` of this shape."""
     largest = int(jnp.finfo(space.dtype).max)  # beyond it every λ^K is 0, 1 or ∞; infinity has no derivative
-    counts = np.array([float(min(k, largest)) for k in exact]).reshape(steps.shape)
-    odd = np.array([k % 2 == 1 for k in exact], dtype=bool).reshape(steps.shape)
+    counts = np.array([float(min(k, largest)) for k in numbers]).reshape(shape)
+    odd = np.array([k % 2 == 1 for k in numbers], dtype=bool).reshape(shape)
     return Steps(space.array(counts), space.xp.asarray(odd))
 
 

@@ -21,8 +21,7 @@ Examples
 
 from .fitting import Solution, normal_equations, solve
 from .losses import MedianLoss, losses, median_loss
-from .parquet import from_parquet
-from .sources import Chunks, from_arrays, from_npy
+from .sources import Chunks, from_arrays, from_npy, from_parquet
 
 __all__ = [
     "Chunks",

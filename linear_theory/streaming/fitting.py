@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 
@@ -12,7 +15,7 @@ from ..arrays import Array, bounded, namespace
 from ..errors import reject
 from ..least_squares import NormalEquations, Sample, cholesky, pivoted
 from ..least_squares import Solution as InMemory
-from ..least_squares.blocks import Triangles, added, residual_products, weighted_triangles
+from ..least_squares.blocks import added, residual_products, triangle, weighted_triangles
 from ..least_squares.solution import EPS, Method, from_start, unrefined_error
 from ..least_squares.solver import minimise
 from ..threads import shared_thread_pool
@@ -24,7 +27,7 @@ from .stream import Part, Source, Stream
 __all__ = ["Solution", "normal_equations", "solve"]
 
 MAX_TWO_PASS_CONTRACTION = 1e-6
-"""What a refinement may leave of an error: then two of them do, and more would be dearer than QR."""
+"""What a refinement may leave of an error: then two refinements do, and more would cost more than QR."""
 
 
 def normal_equations(
@@ -63,13 +66,10 @@ def normal_equations(
     """
     stream, rule = Stream(source, start, column_scale), as_rule(temperature)
     with shared_thread_pool():
-        total = _summed(stream, rule)
+        total = _sums(stream, rule)
     if not np.isfinite(total.gram).all() or not np.isfinite(total.energy):
-        reject(
-            "source",
-            source,
-            "has rows so large that sums of squares overflow; rescale columns, or use solve()",
-        )
+        remedy = "has rows so large that sums of squares overflow; rescale columns, or use solve()"
+        reject("source", source, remedy)
     return total
 
 
@@ -153,31 +153,31 @@ def solve(
     ridge = float(bounded(namespace(), "ridge", ridge, accept, "must be finite and ≥ 0"))
     with shared_thread_pool():
         by_sums = not stream.once and (stream.columns is None or stream.columns.visible)
-        found = _by_equations(stream, rule, ridge) if by_sums else None
-        triangle = found is None
-        if found is None:
-            found = _by_triangle(stream, rule, ridge)
-    found = from_start(namespace(), stream.start, found)
-    return Solution(**vars(found), rows=stream.rows, passes=stream.passes, triangle=int(triangle))
+        solution = _by_equations(stream, rule, ridge) if by_sums else None
+        by_triangle = solution is None
+        if solution is None:
+            solution = _by_triangle(stream, rule, ridge)
+    solution = from_start(namespace(), stream.start, solution)
+    return Solution(**vars(solution), rows=stream.rows, passes=stream.passes, triangle=int(by_triangle))
 
 
 def _samples(stream: Stream, rule: WeightRule) -> Iterator[tuple[Part, Sample]]:
-    """A pass over the rows with their weights."""
-    plain = isinstance(rule, Uniform) or (isinstance(rule, Flow) and float(rule.temperature) == math.inf)
+    """A pass over the rows, which have the rule's weights times their own."""
+    uniform = isinstance(rule, Uniform) or (isinstance(rule, Flow) and float(rule.temperature) == math.inf)
     heaviest = 0.0
     for part in stream:
         sample = part.sample
-        if not plain:
+        if not uniform:
             weights = _weights(part, rule)
             heaviest = max(heaviest, float(weights.max()))
             sample = sample.weighted(weights)
         yield part, sample
-    if not plain and heaviest == 0:
+    if not uniform and heaviest == 0:
         reject("temperature", rule, "all weights underflow to 0; raise it towards the smallest loss")
 
 
 def _weights(part: Part, rule: WeightRule) -> Array:
-    """exp of the rule's logarithms, times the weights there are."""
+    """The rule's weights times those in the source."""
     with np.errstate(over="ignore"):
         weights = np.exp(checked_log_weights(namespace(), rule, part_losses(part)))
     if part.sample.weights is not None:
@@ -191,57 +191,64 @@ def _weights(part: Part, rule: WeightRule) -> Array:
     return weights
 
 
-def _summed(stream: Stream, rule: WeightRule) -> NormalEquations:
-    """One pass; not finite where squares overflow."""
-    total = NormalEquations.empty(stream.start)
-    for part, sample in _samples(stream, rule):
+def _sums(stream: Stream, rule: WeightRule) -> NormalEquations:
+    """The normal equations in one pass; not finite where squares overflow."""
+
+    def part_sums(part: Part, sample: Sample) -> NormalEquations:
         sums = NormalEquations.summed(sample)
         if not (np.isfinite(sums.gram).all() and np.isfinite(sums.moment).all()):
             part.refuse_infinite()
-        total = total + sums
-    return total
+        return sums
+
+    return reduce(operator.add, itertools.starmap(part_sums, _samples(stream, rule)))
 
 
 def _by_equations(stream: Stream, rule: WeightRule, ridge: float) -> InMemory | None:
-    """The displacement from the normal equations, refined by passes; None where that cannot be relied on."""
-    total, pull = _summed(stream, rule), stream.rows * ridge
+    """The solution with δ for θ from the normal equations, refined by passes; None where these cannot be relied on."""
+    total, pull = _sums(stream, rule), stream.rows * ridge
     if not (np.isfinite(total.gram).all() and (total.gram.diagonal() > 0).all()):
-        return None  # a column of zeros, or an underflow that looks like one
+        return None  # A column is zero, or has underflowed and looks like zeros.
     factor = cholesky.factorise(total.gram, pull)
     if factor is None or not unrefined_error(factor.condition, len(total.gram)) < MAX_TWO_PASS_CONTRACTION:
         return None
 
     def residual_sums(displacement: Array) -> tuple[Array, ...]:
-        parts = (
-            sums
+        products = (
+            strip_sums
             for _, sample in _samples(stream, rule)
-            for sums in residual_products(sample.X, sample.y, (sample.start, displacement), sample.weights)
+            for strip_sums in residual_products(
+                sample.X, sample.y, (sample.start, displacement), sample.weights
+            )
         )
-        return added(parts, np.zeros(stream.start.shape), np.zeros(()))
+        return added(products, np.zeros(stream.start.shape), np.zeros(()))
 
     return cholesky.from_sums(total.gram, total.moment, total.energy, pull, residual_sums)
 
 
 def _by_triangle(stream: Stream, rule: WeightRule, ridge: float) -> InMemory:
-    """The displacement from R of the QR factorisation of √w (X, r): d + 1 rows with the same minimiser."""
-    triangles, mass = Triangles(), 0.0
-    with np.errstate(over="ignore", invalid="ignore"):  # looked for in every part
+    """The same from R of the QR factorisation of √w (X, r): d + 1 rows with the same minimiser."""
+    mass = 0.0
+
+    def triangles() -> Iterator[Array]:
+        nonlocal mass
         for part, sample in _samples(stream, rule):
             mass += len(sample.X) if sample.weights is None else float(sample.weights.sum())
-            for triangle in weighted_triangles(sample.X, sample.y, sample.start, sample.weights):
-                if not np.isfinite(triangle).all():
+            for reduced in weighted_triangles(sample.X, sample.y, sample.start, sample.weights):
+                if not np.isfinite(reduced).all():
                     part.refuse_infinite()
-                    reject(
-                        "source", stream.source, "has rows so large that they overflow; rescale the columns"
-                    )
-                triangles.add(triangle)
+                    remedy = "has rows so large that they overflow; rescale the columns"
+                    reject("source", stream.source, remedy)
+                yield reduced
+
+    with np.errstate(over="ignore", invalid="ignore"):  # Overflow is looked for in every triangle.
+        joined = triangle(triangles())
     noise = None if stream.columns is None else stream.columns.noise * math.sqrt(mass)
-    sample, unexplained = _independent_rows(triangles.triangle(), stream.rows, noise)
+    sample, unexplained = _independent_rows(joined, stream.rows, noise)
     if len(sample.X) == 0:
-        still, rank = np.zeros(stream.start.shape), stream.start.size if ridge > 0 else 0
-        return InMemory(still, rank, 1.0, unexplained, Method.NO_WEIGHT, 0, np.zeros(len(still)), still)
-    found = minimise(namespace(), sample, np.asarray(ridge * stream.rows / len(sample.X)))
-    return replace(found, residual=found.residual + unexplained)
+        zero, rank = np.zeros(stream.start.shape), stream.start.size if ridge > 0 else 0
+        return InMemory(zero, rank, 1.0, unexplained, Method.NO_WEIGHT, 0, np.zeros(len(zero)), zero)
+    solution = minimise(namespace(), sample, np.asarray(ridge * stream.rows / len(sample.X)))
+    return replace(solution, residual=solution.residual + unexplained)
 
 
 def _independent_rows(triangle: Array, rows: int, noise: Array | None = None) -> tuple[Sample, Array]:
@@ -254,16 +261,16 @@ def _independent_rows(triangle: Array, rows: int, noise: Array | None = None) ->
     """
     k, d = triangle.shape[0], triangle.shape[1] - 1
     X, residual = triangle[:, :d], triangle[:, d:]
-    if k == rows and noise is None:  # so few that they are still themselves
+    if k == rows and noise is None:  # The rows are so few that they have not been reduced.
         return Sample(X, residual[:, 0], np.zeros(d), None), np.zeros(())
-    units = np.abs(X).max(axis=0)
-    shift = np.frexp(units if noise is None else np.maximum(units, noise))[1]
-    factor = pivoted.qr(np.ldexp(X, -shift))
+    largest = np.abs(X).max(axis=0)
+    exponents = np.frexp(largest if noise is None else np.maximum(largest, noise))[1]
+    factor = pivoted.qr(np.ldexp(X, -exponents))
     sizes = np.abs(factor.triangle.diagonal())
     tolerance = sizes.max() * pivoted.rank_tolerance(k, d) * math.sqrt(1 + math.log2(rows))
     rank = int((sizes > max(tolerance, 0.0 if noise is None else rows * EPS)).sum())
     independent = np.empty((rank, d))
     independent[:, factor.columns] = factor.triangle[:rank]
-    turned = factor.turn(residual, transpose=True)[:, 0]
-    sample = Sample(np.ldexp(independent, shift), turned[:rank], np.zeros(d), None)
-    return sample, np.asarray((turned[rank:] ** 2).sum())
+    rotated = factor.turn(residual, transpose=True)[:, 0]
+    sample = Sample(np.ldexp(independent, exponents), rotated[:rank], np.zeros(d), None)
+    return sample, np.asarray((rotated[rank:] ** 2).sum())

@@ -60,7 +60,7 @@ def part_losses(part: Part) -> Array:
                 residual = residual - np.vecdot(block_rows[:, columns], start[columns])
             np.square(residual, out=values[rows])
 
-    with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+    with np.errstate(over="ignore", invalid="ignore"):  # Overflow is looked for in the losses.
         for _ in over_strips(fill, *X.shape, work=6.0 * X.size):
             pass
     if not np.isfinite(values).all():
@@ -86,7 +86,7 @@ class MedianLoss(NamedTuple):
     passes: int
 
 
-def median_loss(source: Source, start: Array, column: str | Path | None = None) -> MedianLoss:
+def median_loss(source: Source, start: Array, *, column: str | Path | None = None) -> MedianLoss:
     """The exact median of (yᵢ − ⟨xᵢ, start⟩)², the paper's default temperature (section 4), in flat memory.
 
     ``numpy.median`` of all :func:`losses`, to the last bit (for an even number the mean of the middle two), in one
@@ -120,8 +120,8 @@ def median_loss(source: Source, start: Array, column: str | Path | None = None) 
         if column is None:
             _write(file, parts)
         else:
-            with _new_file(as_path("column", column)) as kept:
-                _write_column(kept, file, parts)
+            with _new_file(as_path("column", column)) as column_file:
+                _write_column(column_file, file, parts)
         value = _median(file, stream.rows)
     if value == 0:
         remedy = "the pre-trained model already fits half of the samples exactly; pass a temperature > 0 of your own"
@@ -130,7 +130,7 @@ def median_loss(source: Source, start: Array, column: str | Path | None = None) 
 
 
 def _median(file: IO[bytes], rows: int) -> float:
-    """Of the numbers in a file, which are put into another order there: memory holds what the system has room for."""
+    """The median of the numbers in a file, which are partitioned there: memory holds what the system has room for."""
     values, middle = np.memmap(file, dtype=float, mode="r+", shape=(rows,)), rows // 2
     values.partition(middle)
     upper = float(values[middle])
@@ -140,6 +140,7 @@ def _median(file: IO[bytes], rows: int) -> float:
 
 
 def _write(file: IO[bytes], arrays: Iterable[Array]) -> None:
+    """The numbers one after another, and nothing else."""
     for values in arrays:
         file.write(values.tobytes())
     file.flush()
@@ -161,7 +162,7 @@ def _new_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _write_column(column: IO[bytes], file: IO[bytes], arrays: Iterable[Array]) -> None:
-    """A .npy vector of unknown length, for which NumPy leaves room in the header; and a file of the numbers alone."""
+    """A .npy vector of unknown length, for which NumPy leaves room in the header, and a file of its numbers alone."""
     rows = 0
     header = lambda n: {"descr": "<f8", "fortran_order": False, "shape": (n,)}
     np.lib.format.write_array_header_1_0(column, header(0))

@@ -1,4 +1,4 @@
-"""Where rows come from: chunks (X, y) or (X, y, weights) that can be gone through again and again."""
+"""Where rows come from: chunks of arrays, .npy and Parquet files that can be gone through again and again."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import operator
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..arrays import Array
 from ..errors import InvalidTypeError, reject
-from ..files import Unreadable, mapped, stamp
+from ..files import Unreadable, first_bytes, mapped, stamp
 from ..reading import read, same_rows
 
-__all__ = ["Chunks", "from_arrays", "from_npy"]
+__all__ = ["Chunks", "column_names", "from_arrays", "from_npy", "from_parquet", "numbers"]
 
 CHUNK_ENTRIES = 4_000_000
 """Numbers in a chunk, unless ``rows`` says how many: 32 MB."""
@@ -58,7 +59,7 @@ def as_path(name: str, value: object) -> Path:
     return Path(os.fspath(value))
 
 
-def from_arrays(X: Array, y: Array, weights: Array | None = None, rows: int | None = None) -> Chunks:
+def from_arrays(X: Array, y: Array, weights: Array | None = None, *, rows: int | None = None) -> Chunks:
     """Slices of ``rows`` rows of X (n, d), y (n,) and weights (n,): views, nothing is copied.
 
     Raises
@@ -73,15 +74,15 @@ def from_arrays(X: Array, y: Array, weights: Array | None = None, rows: int | No
     >>> [len(y) for X, y in lt.streaming.from_arrays(np.ones((5, 1)), np.ones(5), rows=2)]
     [2, 2, 1]
     """
-    given = {"X": X, "y": y} | ({} if weights is None else {"weights": weights})
-    same_rows(**given)
-    given = {name: np.asarray(read(name, value)) for name, value in given.items()}
-    bounds = _bounds({name: array.shape for name, array in given.items()}, rows)
-    return Chunks(lambda: (tuple(array[part] for array in given.values()) for part in bounds))
+    arguments = {"X": X, "y": y} | ({} if weights is None else {"weights": weights})
+    same_rows(**arguments)
+    arrays = {name: np.asarray(read(name, value)) for name, value in arguments.items()}
+    slices = _slices({name: array.shape for name, array in arrays.items()}, rows)
+    return Chunks(lambda: (tuple(array[part] for array in arrays.values()) for part in slices))
 
 
 def from_npy(
-    X: str | Path, y: str | Path, weights: str | Path | None = None, rows: int | None = None
+    X: str | Path, y: str | Path, weights: str | Path | None = None, *, rows: int | None = None
 ) -> Chunks:
     """The same from ``.npy`` files of these shapes, mapped slice by slice: never more than ``rows`` rows at once.
 
@@ -100,20 +101,21 @@ def from_npy(
     >>> print(lt.streaming.solve(source, np.zeros(1)).theta.round(4))
     [2.]
     """
-    given = {"X": X, "y": y} | ({} if weights is None else {"weights": weights})
-    paths = {name: as_path(name, path) for name, path in given.items()}
+    arguments = {"X": X, "y": y} | ({} if weights is None else {"weights": weights})
+    paths = {name: as_path(name, path) for name, path in arguments.items()}
     check_unchanged = unchanged(**paths)
-    bounds = _bounds({name: _mapped(name, path).shape for name, path in paths.items()}, rows)
+    slices = _slices({name: _mapped(name, path).shape for name, path in paths.items()}, rows)
 
-    def slices(part: slice) -> tuple[Array, ...]:
+    def chunk(part: slice) -> tuple[Array, ...]:
         check_unchanged()
-        # Mapped anew for every slice: the pages of the last one are let go.
+        # Every slice is mapped anew, which lets go the pages of the one before.
         return tuple(_mapped(name, path)[part] for name, path in paths.items())
 
-    return Chunks(lambda: (slices(part) for part in bounds))
+    return Chunks(lambda: (chunk(part) for part in slices))
 
 
 def _mapped(name: str, path: Path) -> Array:
+    """The array in a .npy file, mapped; an error names the argument."""
     try:
         return mapped(path)
     except Unreadable as error:
@@ -145,7 +147,7 @@ def unchanged(**paths: Path) -> Callable[[], None]:
     return check
 
 
-def _bounds(shapes: dict[str, tuple[int, ...]], rows: int | None) -> list[slice]:
+def _slices(shapes: dict[str, tuple[int, ...]], rows: int | None) -> list[slice]:
     """The slices of ``rows`` rows, for arrays of these shapes, checked."""
     shape = shapes.pop("X")
     if len(shape) != 2:
@@ -158,6 +160,7 @@ def _bounds(shapes: dict[str, tuple[int, ...]], rows: int | None) -> list[slice]
 
 
 def chunk_rows(rows: int | None, width: int) -> int:
+    """How many rows a chunk has: as many as asked for, or what makes a chunk of a handy size."""
     if rows is None:
         return max(1, CHUNK_ENTRIES // max(1, width))
     try:
@@ -170,13 +173,148 @@ def chunk_rows(rows: int | None, width: int) -> int:
 
 
 def features_of(names: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """All the names but the labels. One without a name is refused: mostly it numbers the rows."""
-    others = [name for name in names if name not in labels]
-    for name in others:
+    """All the names but the labels. A column without a name is refused, for mostly it numbers the rows."""
+    features = [name for name in names if name not in labels]
+    for name in features:
         if UNNAMED_COLUMN.fullmatch(name):
-            reject(
-                "column",
-                name,
-                "has no name of its own, as row numbers have none; name it, or choose the features",
+            remedy = "has no name of its own, as row numbers have none; name it, or choose the features"
+            reject("column", name, remedy)
+    return features
+
+
+if TYPE_CHECKING:
+    from pyarrow import Schema
+
+
+READ_BYTES = 65_536
+"""Bytes that are read at once of each column."""
+
+ROW_LABELS = re.compile(r"__index_level_\d+__")
+
+
+def from_parquet(
+    path: str | Path,
+    target: str,
+    *,
+    features: Sequence[str] | None = None,
+    weights: str | None = None,
+    rows: int | None = None,
+) -> Chunks:
+    """From columns of a Parquet file, read a batch at a time (pyarrow; extra ``[cli]``).
+
+    ``target`` names y and ``weights``, if given, the weights; ``features`` the columns of X in their order,
+    ``None`` for all others in the order of the file, without the row labels (index) that pandas marks as
+    such. Memory: a batch, and of every column a page and 64 kB, however large the file and its row groups.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        Naming the column that is missing, there twice, without a name, not of numbers, or holds a null (with
+        its row); or the file that is damaged, if need be in the middle of a pass, or is another than it was.
+
+    Examples
+    --------
+    >>> import pyarrow
+    >>> import pyarrow.parquet
+    >>> import linear_theory as lt
+    >>> table = pyarrow.table({"dose": [1.0, 2.0, 4.0], "response": [2.0, 4.0, 8.0]})
+    >>> pyarrow.parquet.write_table(table, "trial.parquet")
+    >>> source = lt.streaming.from_parquet("trial.parquet", target="response")
+    >>> print(lt.streaming.solve(source, [0.0]).theta.round(4))
+    [2.]
+    """
+    path = as_path("path", path)
+    names, unlabelled = column_names(path)
+    labels = [target] if weights is None else [target, weights]
+    if features is None:
+        features = features_of(unlabelled, labels)
+    elif isinstance(features, str):
+        raise InvalidTypeError("features", features, "must be a list of column names")
+    features = list(features)
+    columns = [*features, *labels]
+    for name in columns:
+        if not isinstance(name, str):
+            raise InvalidTypeError("column", name, "must be the name of a column")
+    if len(columns) == len(labels) or len(set(columns)) < len(columns):
+        reject("features", columns, "must be at least one column, each named once, target and weights apart")
+    for name in columns:
+        if names.count(name) != 1:
+            many = "is there more than once" if name in names else f"is not among its columns: {names}"
+            reject("column", name, f"{many}; name another, or rename it")
+    step, check_unchanged = chunk_rows(rows, len(features)), unchanged(path=path)
+    with _opened(path) as file:
+        _check_kinds(file.schema_arrow, columns)
+
+    def chunks() -> Iterator[tuple[Array, ...]]:
+        check_unchanged()
+        for batch in numbers(path, columns, step):
+            X = np.empty((len(batch[0]), len(features)))
+            for j, column in enumerate(batch[: len(features)]):
+                X[:, j] = column
+            yield X, *batch[len(features) :]
+        check_unchanged()
+
+    return Chunks(chunks)
+
+
+def column_names(path: Path) -> tuple[list[str], list[str]]:
+    """The names of all columns, and of those that are no row labels (an index) of pandas'."""
+    with _opened(path) as file:
+        schema = file.schema_arrow
+    labels = _row_labels(schema)
+    return schema.names, [n for n in schema.names if n not in labels and not ROW_LABELS.fullmatch(n)]
+
+
+def _row_labels(schema: Schema) -> list[Any]:
+    """The columns that pandas, if it wrote the file, marks as its index."""
+    try:
+        marked = (schema.pandas_metadata or {})["index_columns"]
+    except (KeyError, TypeError, ValueError):  # no index, or a note that is no JSON of pandas'
+        return []
+    return marked if isinstance(marked, list) else []
+
+
+def numbers(path: Path, columns: Sequence[str], rows: int) -> Iterator[list[Array]]:
+    """Those columns, as float64, of at most so many rows at once."""
+    first = 0
+    with _opened(path) as file:
+        _check_kinds(file.schema_arrow, columns)
+        for batch in file.iter_batches(rows, columns=list(columns)):
+            yield [_floats(batch.column(name), name, first) for name in columns]
+            first += batch.num_rows
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    import pyarrow.parquet as parquet
+    from pyarrow import ArrowException
+
+    try:
+        first_bytes(path)
+        # As it comes pyarrow reads ahead, and keeps what it has read: at the end the whole file.
+        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES) as file:
+            yield file
+    except Unreadable as error:
+        reject("path", str(path), str(error))
+    except OSError as error:  # also of pages that do not decompress
+        reject("path", str(path), f"cannot be read: {error.strerror or error}")
+    except ArrowException as error:
+        reject("path", str(path), f"is no Parquet file, or a damaged one: {error}")
+
+
+def _check_kinds(schema: Schema, columns: Sequence[str]) -> None:
+    from pyarrow import types
+
+    for name in columns:
+        kind = schema.field(name).type
+        if not (types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)):
+            raise InvalidTypeError(
+                "column", name, f"holds {kind}, not numbers; cast it, or choose other features"
             )
-    return others
+
+
+def _floats(column: Any, name: str, first: int) -> Array:
+    if column.null_count:
+        row = first + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+        reject("column", name, f"holds a null in row {row} (from 0); fill it, or drop the row")
+    return column.to_numpy(zero_copy_only=False).astype(float, copy=False)

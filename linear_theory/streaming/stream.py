@@ -1,4 +1,4 @@
-"""Passes over chunks of rows: what is checked once for every pass, and said about the row that is at fault."""
+"""Passes over chunks of rows: every chunk is checked once a pass, and an error names the row that is at fault."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ GATHERED_ENTRIES = 1_000_000
 """Numbers (8 MB) up to which smaller chunks are gathered, so that each sum over rows is worth its overhead."""
 
 
-def bits_of(values: Array) -> int:
-    """The sum of the bits of floats (n,), modulo 2⁶⁴: another one where they are others, whatever their order."""
+def checksum(values: Array) -> int:
+    """The sum of the bits of floats (n,) modulo 2⁶⁴, which tells other numbers and does not see their order."""
     return int(np.ascontiguousarray(values).view(np.uint64).sum())
 
 
 class Part(NamedTuple):
-    """Checked rows of one chunk or of several small ones; the number of the first, from 0, and where each starts."""
+    """Checked rows of one chunk or of several small ones, the number of the first, and of each chunk its first row.
+
+    All are counted from 0.
+    """
 
     sample: Sample
     first: int
@@ -44,6 +47,7 @@ class Part(NamedTuple):
 
 
 def _refuse(name: str, valid: Array, values: Array, place: Callable[[int], str], remedy: str) -> None:
+    """Raise for the first entry that is not valid, if there is one, and say where it is."""
     if not valid.all():
         row, *column = (int(index) for index in np.argwhere(~valid)[0])
         where = f"{place(row)}, column {column[0]}" if column else place(row)
@@ -51,24 +55,24 @@ def _refuse(name: str, valid: Array, values: Array, place: Callable[[int], str],
 
 
 class Columns(NamedTuple):
-    """What each column was made from (d,), and the largest entries of n rows: which columns are rounding."""
+    """The magnitude that each column was made from (d,), and its largest entry in n rows: which are only rounding."""
 
     scale: Array
     largest: Array
     n: int
 
     def without_rounding(self, X: Array) -> tuple[Array, Array]:
-        """Some of the rows with these columns set to zero, and the noise of the others."""
+        """Some of the rows, columns that are only rounding set to zero, and the noise of the others."""
         return without_rounding(_NUMPY, X, self.scale, self.largest, self.n)
 
     @property
     def noise(self) -> Array:
-        """The scale of those that say something, 0 for the others."""
+        """The scale of the columns that are more than rounding, 0 for the others."""
         return self.without_rounding(self.largest[None])[1]
 
     @property
     def visible(self) -> bool:
-        """Whether sums can show all of them: none is zeros, and none so small that combinations may be rounding."""
+        """Whether sums can show every column: none is zeros, and none so small that combinations may be rounding."""
         largest, noise = self.without_rounding(self.largest[None])
         return bool(largest.all()) and not mostly_rounding(noise, self.largest)
 
@@ -113,11 +117,11 @@ class Stream:
     def __iter__(self) -> Iterator[Part]:
         rows = labels = 0
         for part in _gathered(self._checked()):
-            rows, labels = rows + len(part.sample.X), (labels + bits_of(part.sample.y)) % 2**64
+            rows, labels = rows + len(part.sample.X), (labels + checksum(part.sample.y)) % 2**64
             yield part
         if rows == 0:
-            many = "was empty the second time; return a fresh iterator" if self.passes else "has no rows"
-            reject("source", self.source, many)
+            remedy = "was empty the second time; return a fresh iterator" if self.passes else "has no rows"
+            reject("source", self.source, remedy)
         if self.passes and rows != self.rows:
             remedy = (
                 f"gave {rows} rows in pass {self.passes + 1}, {self.rows} before; it must give the same again"
@@ -131,6 +135,7 @@ class Stream:
         self.passes, self.rows, self.labels = self.passes + 1, rows, labels
 
     def _checked(self) -> Iterator[Part]:
+        """The chunks with rows, each checked."""
         first, weighted = 0, None
         for number, chunk in enumerate(self.source):
             X, y, weights = self._arrays(chunk, number)
@@ -154,6 +159,7 @@ class Stream:
 
     @staticmethod
     def _arrays(chunk: Any, number: int) -> tuple[Any, Any, Any]:
+        """X, y, and weights or None, as they are in the chunk."""
         remedy = f"chunk {number} must be a tuple (X, y) or (X, y, weights)"
         if not isinstance(chunk, tuple | list):
             raise InvalidTypeError("source", chunk, remedy)
@@ -194,9 +200,9 @@ def _errors_name_chunk(number: int, first: int) -> Iterator[None]:
 
 
 def _gathered(parts: Iterator[Part]) -> Iterator[Part]:
-    """Small chunks copied together, large ones as they are; in their order.
+    """The same rows in their order, small chunks copied together and large ones as they are.
 
-    A part is to be done with before the next is asked for: then sources may fill the same memory again.
+    A part must not be used once the next is asked for: sources may fill the same memory again.
     """
     buffers: tuple[Array, ...] = ()
     chunks: list[tuple[int, int]] = []
