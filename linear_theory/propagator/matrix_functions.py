@@ -169,7 +169,7 @@ def _bind(shape: _Signature, operands: Sequence[Array]) -> Array:
 
 
 def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, shape: _Signature) -> tuple[Array, Any]:
-    """Dₙ and its tangent: a moving scale or covariance is one more direction, a moving direction takes its own place."""
+    """Dₙ and its tangent: a moving scale or covariance is one more direction, a moving direction replaces itself."""
     known, own = len(primals) - shape.order, len(jax.tree.leaves(_parts(shape, primals)[0]))
     if any(_is_nonzero_tangent(t) for t in tangents[:own]):
         refuse("the parameters of a function of a matrix")
