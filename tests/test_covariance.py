@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -111,3 +113,22 @@ def test_check_refuses_what_is_more_than_rounding(dim, seed, unit, gap):
         checked_covariance(namespace(), "C", lopsided, dim)
     with pytest.raises(lt.InvalidValueError, match="not positive semi-definite"):
         checked_covariance(namespace(), "C", matrix - (1 + gap) * unit * np.eye(dim), dim)
+
+
+def test_the_direction_is_known_by_its_value():
+    """An equal vector has the same coordinates to the bit, also 10⁻²⁰⁰ small ones, and under ``jit`` their digits."""
+    base = lt.covariance.Dense(np.array([[2.0, 0.5, 0.0], [0.5, 3.0, 1.0], [0.0, 1.0, 5.0]]))
+    e = np.array([1.0, 2.0, 3.0])
+    weighted = lt.covariance.RankOneDowndate(base, e, np.array(1e-200))
+    for one, other in zip(weighted.spectrum(e), weighted.spectrum(e.copy()), strict=True):
+        assert np.array_equal(one, other)
+    assert abs(weighted.spectrum(e).coordinates).min() < 1e-150
+    operator = lt.covariance.Operator(lambda v: v @ base.matrix, 3)
+    weighted = lt.covariance.RankOneDowndate(operator, e, np.array(1e-200))
+    itself, equal = (weighted.reach(v, lambda _: True) for v in (e, e.copy()))
+    assert np.array_equal(itself.coordinates, equal.coordinates)
+    weighted = lt.covariance.RankOneDowndate(base, e, np.array(1e-20))
+    with jax.enable_x64(True):
+        traced = jax.jit(lambda A, v: abs(A.spectrum(v).coordinates))
+        got = traced(jax.tree.map(jnp.asarray, weighted), jnp.asarray(e))
+    assert np.allclose(got, abs(weighted.spectrum(e).coordinates), rtol=1e-12, atol=0)

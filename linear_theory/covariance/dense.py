@@ -6,7 +6,7 @@ from typing import Any
 
 from ..arrays import Array, namespace, quotient
 from ..reading import read
-from ..trees import pytree
+from ..trees import is_concrete, pytree
 from .spectrum import Spectrum, downdated_spectrum, eigenbasis, spectrum
 from .subspace import InvariantSubspace, StoppingTest
 
@@ -125,10 +125,16 @@ class RankOneDowndate:
         return found.values, found.vectors
 
     def spectrum(self, vector: Array) -> Spectrum:
-        """The eigenbasis, and the coordinates in it of ``vector``: where that is e itself, with all their digits."""
+        """The eigenbasis, and the coordinates in it of ``vector``: where that equals e, with all their digits."""
         space = namespace(self, vector)
-        found = downdated_spectrum(space, self.base.dense(), self.base.spectrum(self.direction), self.ratio)
-        return found if vector is self.direction else found.of(space, vector)
+        of_direction = downdated_spectrum(
+            space, self.base.dense(), self.base.spectrum(self.direction), self.ratio
+        )
+        is_direction = (vector == self.direction).all()
+        if is_concrete(is_direction):
+            return of_direction if is_direction else of_direction.of(space, vector)
+        pairs = zip(of_direction, of_direction.of(space, vector), strict=True)
+        return Spectrum(*(space.xp.where(is_direction, along_e, other) for along_e, other in pairs))
 
     @property
     def ceiling(self) -> Array:
@@ -143,7 +149,10 @@ class RankOneDowndate:
 
     def _within(self, inner: InvariantSubspace, vector: Array) -> InvariantSubspace:
         small = RankOneDowndate(inner.covariance, inner.coordinates, self.ratio)
-        if vector is self.direction:
+        is_direction = (vector == self.direction).all()
+        if (
+            is_concrete(is_direction) and is_direction
+        ):  # A Krylov space knows the coordinates without rounding.
             inside = inner.coordinates
         else:
             inside = vector if inner.basis is None else inner.basis @ vector

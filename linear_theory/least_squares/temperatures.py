@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -388,8 +388,8 @@ class SharedTemperatures:
             sums = more if sums is None else sums.beside(more)
             self.weightings += k - known
             coefficients, _ = nodes.combine(k, self.grid.rates)
-            displacement = self._solved(sums, coefficients)
-            errors.append(self._measured(nodes, sums, coefficients, displacement))
+            displacement, expected = self._solved(nodes, sums, coefficients)
+            errors.append(self._measured(sums, coefficients, displacement, expected))
             if 2 * errors[-1] <= self.accuracy:
                 self.error = 2 * errors[-1]
                 return displacement, sums.mass @ coefficients / len(self.excess)
@@ -413,46 +413,49 @@ class SharedTemperatures:
         inverse = scipy.linalg.solve_triangular(factor.lower, np.eye(len(gram)), lower=True)
         return factor.scale[:, None] * inverse.T
 
-    def _solved(self, sums: Sums, coefficients: Array) -> Array:
-        """δ (T, d); NaN where the sums cannot give it to the accuracy."""
-        displacement = np.full((coefficients.shape[1], self.X.shape[1]), np.nan)
-        for t, (factor, moment) in enumerate(sums.factors(coefficients, self.grid.pulls, self.metric)):
-            # What Cholesky leaves of the error without refinement must be within the accuracy too.
-            if factor is not None and (
-                factor.condition * factor.scale.max() < MAX_CONDITION * factor.scale.min()
-                and unrefined_error(factor.condition, len(moment)) < self.accuracy / 4
-            ):
-                displacement[t] = self.whitening @ factor.solve(moment)
-        return displacement
+    def _solved(self, nodes: Nodes, sums: Sums, coefficients: Array) -> tuple[Array, Array]:
+        """δ (T, d), NaN where the sums cannot give it to the accuracy; and the error (T,) that the sample expects."""
+        count = coefficients.shape[1]
+        displacement, expected = np.full((count, self.X.shape[1]), np.nan), np.zeros(count)
+        factors = sums.factors(coefficients, self.grid.pulls, self.metric)
+        for batch in _batches(np.arange(count), GRAM_BATCH):
+            moved = {}
+            for t, (factor, moment) in zip(batch, factors, strict=False):
+                # What Cholesky leaves of the error without refinement must be within the accuracy too.
+                if factor is not None and (
+                    factor.condition * factor.scale.max() < MAX_CONDITION * factor.scale.min()
+                    and unrefined_error(factor.condition, len(moment)) < self.accuracy / 4
+                ):
+                    displacement[t] = self.whitening @ factor.solve(moment)
+                    if np.abs(displacement[t]).max() > 0:
+                        moved[t] = factor
+            if moved:
+                chosen = np.array(list(moved))
+                slopes = self._slopes(nodes, coefficients, chosen, displacement)
+                expected[chosen] = self._errors(moved.values(), slopes, displacement[chosen])
+        return displacement, expected
 
-    def _measured(self, nodes: Nodes, sums: Sums, coefficients: Array, displacement: Array) -> float:
+    def _measured(self, sums: Sums, coefficients: Array, displacement: Array, expected: Array) -> float:
         """The largest ‖H⁻¹∇‖/‖δ‖ at a few of the temperatures: where the sample's rows say that it is largest."""
         rates, pulls = self.grid
         moved = np.flatnonzero(np.nan_to_num(np.abs(displacement).max(axis=1)) > 0)
         if not moved.size:  # nothing to move, or none that can be solved here
             return 0.0 if np.isfinite(displacement).any() else math.inf
         moved = moved[np.argsort(rates[moved])]
-        slopes = np.concatenate(
-            [self._slopes(nodes, coefficients, part, displacement) for part in _batches(moved, GRAM_BATCH)]
-        )
-        expected = self._errors(sums, coefficients, moved, slopes, displacement)
-        parts = np.array_split(np.arange(len(moved)), min(CHECKS, len(moved)))
-        chosen = moved[[part[expected[part].argmax()] for part in parts]]
+        parts = np.array_split(moved, min(CHECKS, len(moved)))
+        chosen = np.array([part[expected[part].argmax()] for part in parts])
         moments = self._moments(displacement[chosen], rates[chosen])
         slopes = moments - pulls[chosen, None] * displacement[chosen]
-        return float(self._errors(sums, coefficients, chosen, slopes, displacement).max())
+        # A dozen are factorised again, which costs less than to keep the factors of all.
+        again = sums.factors(coefficients[:, chosen], pulls[chosen], self.metric)
+        factors = [factor for factor, _ in again if factor is not None]
+        return float(self._errors(factors, slopes, displacement[chosen]).max())
 
-    def _errors(
-        self, sums: Sums, coefficients: Array, chosen: Array, slopes: Array, displacement: Array
-    ) -> Array:
-        """‖H⁻¹∇‖/‖δ‖ at the chosen temperatures."""
-        errors = np.empty(len(chosen))
-        parts = sums.factors(coefficients[:, chosen], self.grid.pulls[chosen], self.metric)
-        for j, (t, slope, (factor, _)) in enumerate(zip(chosen, slopes, parts, strict=True)):
-            assert factor is not None  # it gave this displacement
-            change = self.whitening @ factor.solve(self.whitening.T @ slope)
-            errors[j] = _ratio(change, displacement[t])
-        return errors
+    def _errors(self, factors: Iterable[cholesky.Factor], slopes: Array, displacement: Array) -> Array:
+        """‖H⁻¹∇‖/‖δ‖ of each factor of H, ∇ and δ."""
+        inverse = lambda factor, slope: self.whitening @ factor.solve(self.whitening.T @ slope)
+        rows = zip(factors, slopes, displacement, strict=True)
+        return np.array([_ratio(inverse(factor, slope), delta) for factor, slope, delta in rows])
 
     def _slopes(self, nodes: Nodes, coefficients: Array, chosen: Array, displacement: Array) -> Array:
         """XᵀE(r − Xδ) (C, d) over the sample's rows, E what their weights are off by at each temperature."""

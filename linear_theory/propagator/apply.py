@@ -138,7 +138,7 @@ def _propagate(kernel: Kernel, scale: Array, covariance: Covariance, vector: Arr
 
 
 def _vector_or_direction(covariance: Any, vector: Array | None) -> Array:
-    """v, or the direction that the covariance is weighted along: the very object, whose coordinates it knows best."""
+    """v, or the direction that the covariance is weighted along."""
     return covariance.direction if vector is None else vector
 
 
