@@ -160,7 +160,7 @@ def test_average_oracle_and_theory_are_the_public_functions_fed_with_the_rows(ar
     loss = 100 * np.linalg.cond(gram) * max(1.0, np.linalg.norm(start) / np.linalg.norm(start - optimum))
     omega, average = package.best_average(d)
     assert near(omega, lt.best_average_weight(problem), loss)
-    oracle = package.lowest_total(d)
+    oracle = package.oracle_point(d)
     for point, theta in ((average, lt.best_model_average(problem)), (oracle, lt.joint_optimum(problem))):
         assert near(point.forgetting, lt.pretrain_error(problem, theta), loss, float(d.forgetting[2]))
         assert near(point.target_error, lt.target_error(problem, theta), loss, float(d.target_errors[0]))
@@ -211,7 +211,7 @@ def oracle_holds(oracle, seed, spread):
 
 @given(SEEDS, st.integers(0, 40))
 def test_the_oracle_is_the_lowest_in_any_units(seed, spread):
-    assert oracle_holds(lambda d: package.lowest_total(d).total, seed, spread)
+    assert oracle_holds(lambda d: package.oracle_point(d).total, seed, spread)
 
 
 def test_the_law_rejects_an_oracle_of_raw_columns():
@@ -225,13 +225,13 @@ def test_the_oracle_where_a_direction_is_reached_by_no_row():
     X, old = rng.standard_normal((30, 3)), rng.standard_normal((20, 3))
     turn = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
     y, start = rng.standard_normal(30), np.array([1.0, -1.0, 0.5])
-    known = package.lowest_total(lt.diagnose(X, y, start, pretrain_rows=old))
+    known = package.oracle_point(lt.diagnose(X, y, start, pretrain_rows=old))
     wide = lt.diagnose(X @ turn, y, np.array([1.0, -1.0, 0.25, 0.25]), pretrain_rows=old @ turn)
-    found = package.lowest_total(wide)
+    found = package.oracle_point(wide)
     assert near(found.forgetting, known.forgetting, 1e4)
     assert near(found.target_error, known.target_error, 1e4)
     zeros = lt.diagnose(0 * X, y, start, pretrain_rows=0 * old)
-    assert package.lowest_total(zeros).total == 0
+    assert package.oracle_point(zeros).total == 0
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -249,7 +249,7 @@ def test_small_steps_are_many_small_steps(weighted):
     order = 1e-4 * 4 + 0.5 / np.array(counts)  # η λ, and the rounding of the count
     assert (abs(((moved @ X.T) ** 2).mean(-1) - forgetting[some]) <= 2 * order * d.forgetting.max()).all()
     assert (abs((left**2).mean(-1) - target[some]) <= 2 * order * d.target_errors.max()).all()
-    best = package.flow_best(d, weighted)
+    best = package.best_of_flow(d, weighted)
     assert best.total <= (1 + package.NEAR_BEST) * (forgetting + target).min()
 
 
