@@ -13,7 +13,7 @@ import numbers
 import operator
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,12 @@ from .trees import is_concrete, leaves
 
 __all__ = ["binary_unit", "in_units", "share"]
 
-Array = Any  # numpy.ndarray or jax.Array, whichever came in
+Array: TypeAlias = Any
+"""``numpy.ndarray | jax.Array``, whichever came in; its shape stands in the docstring, as (n, d).
+
+Any to a type checker: which of the two comes back hangs on all arguments together, and the union would be refused
+wherever a caller of NumPy goes on with NumPy.
+"""
 T = TypeVar("T")
 
 

@@ -108,9 +108,11 @@ def total_error(problem: FineTuningProblem, theta: Array) -> Array:
     >>> print(lt.total_error(problem, [problem.pretrained, [0.5, 0.0], problem.target]))
     [1.  0.5 1. ]
     """
-    forgetting, learning = pretrain_error(problem, theta), target_error(problem, theta)
+    space, problem, theta = checked_parameters(problem, theta)
+    forgetting = _error(space, problem.pretrain_operator, theta, problem.pretrained)
+    learning = _error(space, problem.target_operator, theta, problem.target)
     with np.errstate(over="ignore"):
-        return representable(namespace(forgetting), theta, forgetting + learning)
+        return representable(space, theta, forgetting + learning)
 
 
 def _hardness_excess(space: Namespace, fraction: Array) -> Array:

@@ -63,7 +63,7 @@ READ_AGAIN = {
     "sgd_error",
     "sgd_stability_limit",
 }
-READ_AGAIN |= {"total_error", "diagnose"}
+READ_AGAIN |= {"diagnose"}
 """What asks other public functions, weights of a rule for instance, each of which reads its own."""
 
 

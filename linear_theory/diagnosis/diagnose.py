@@ -16,8 +16,9 @@ import numpy as np
 from ..arrays import Array, finite, namespace
 from ..covariance import Dense, checked_covariance
 from ..errors import InvalidTypeError, reject, short
-from ..least_squares import Solution, checked_sample, solve
+from ..least_squares import Solution, checked_sample
 from ..least_squares.rows import checked_scale, largest_entries, refuse_infinite, without_rounding
+from ..least_squares.solver import minimise
 from ..propagator.powers import steps_to_halve
 from ..reading import same_labels, same_rows
 from ..risk import pretrain_error, target_error
@@ -270,12 +271,10 @@ def diagnose(
         reject("temperature", tau, "leaves no row with any weight; raise it")
     weights = xp.exp(log_weights - largest)  # scale-free, so that none of this underflows
     old, sigma = _remembered(space, start.shape[0], pretrain_covariance, pretrain_rows, column_scale)
-    still = xp.zeros_like(start)  # solved for the displacement: the start's size costs no digits
-    both = counts * weights
-    plain = solve(
-        rows.X, rows.residual, still, None if sample_weight is None else counts, column_scale=column_scale
-    )
-    flow = solve(rows.X, rows.residual, still, both, column_scale=column_scale)
+    still, no_ridge, both = xp.zeros_like(start), space.array(0.0), counts * weights
+    displaced = rows.labelled(rows.residual, still)  # From zero on, so that the start's size costs no digits.
+    plain = minimise(space, displaced.weighted(None if sample_weight is None else counts), no_ridge)
+    flow = minimise(space, displaced.weighted(both), no_ridge)
     shift, weighted_shift = -plain.theta, -flow.theta
     unweighted, weighted = gram(rows.X, counts / counts.sum()), gram(rows.X, both / both.sum())
     values, vectors = xp.linalg.eigh(weighted)

@@ -173,9 +173,9 @@ def checked_counts(space: Namespace, name: str, counts: object, n: int) -> Array
 
 def gram(A: Array, weights: Array | None = None) -> Array:
     """AᵀWA (d, d) of the rows of A (n, d)."""
-    xp = namespace(A).xp
-    zeros = xp.zeros_like(A[:, 0]), xp.zeros_like(A[0])
-    return NormalEquations.of(A, *zeros, weights).gram
+    space = namespace(A)
+    zeros = space.xp.zeros_like(A[:, 0]), space.xp.zeros_like(A[0])
+    return NormalEquations.of_sample(space, Sample(A, *zeros, weights)).gram
 
 
 def mean(counts: Array, values: Array) -> Array:
