@@ -14,7 +14,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing here is worth waking a 
 
 import linear_theory  # noqa: E402
 from figures.style import COLOURS  # noqa: E402
+from lessons import copied  # noqa: E402
 from paper_reproduction import explorer  # noqa: E402
+
+FONTS = 'system-ui, "Noto Sans", "DejaVu Sans", "Liberation Sans", sans-serif'  # what a bare machine has, too
+MONOSPACE = 'ui-monospace, "Noto Sans Mono", "DejaVu Sans Mono", "Liberation Mono", monospace'
 
 LESSONS = ROOT / "paper_reproduction" / "notebooks"
 
@@ -24,6 +28,7 @@ copyright = f"2026, {author}"
 version = release = linear_theory.__version__
 extensions = [
     "claims",
+    "lessons",
     "mathml_renderer",
     "myst_nb",
     "sphinx.ext.autodoc",
@@ -52,9 +57,15 @@ html_theme = "furo"
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = [("copy.js", {"defer": "defer"})]
 html_show_sourcelink = False
 html_theme_options = {
-    "light_css_variables": {"color-brand-primary": COLOURS["flow"], "color-brand-content": COLOURS["flow"]},
+    "light_css_variables": {
+        "color-brand-primary": COLOURS["flow"],
+        "color-brand-content": COLOURS["flow"],
+        "font-stack": FONTS,
+        "font-stack--monospace": MONOSPACE,
+    },
     "dark_css_variables": {
         "color-brand-primary": COLOURS["pretrained"],
         "color-brand-content": COLOURS["pretrained"],
@@ -80,7 +91,7 @@ def fetch() -> None:
         if copy.name not in lessons:
             copy.unlink()
     for name, path in lessons.items():
-        put(HERE / "notebooks" / name, path.read_text(encoding="utf-8"))
+        put(HERE / "notebooks" / name, copied(path))
     for name in ("contributing", "changelog"):
         text = (ROOT / f"{name.upper()}.md").read_text(encoding="utf-8")
         put(HERE / "project" / f"{name}.md", re.sub(r"\[[^\]]+\]\((?!https?:)([^)]+)\)", r"`\1`", text))

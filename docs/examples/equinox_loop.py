@@ -64,8 +64,8 @@ def main() -> dict[str, dict[str, float]]:
     losses = sample_losses(pretrained, X, labels)
     weights = lt.flow_weights(losses)  # before training, once
     ones, rate = jnp.ones_like(weights), 2e-3
-    # Adam divides by the size of the gradient, so a common factor of the weights cancels: plain training at the same
-    # rate already takes matched steps. The smaller rate is shown too, because forgetting less is also what it does.
+    # Adam divides by the size of the gradient, so a common factor of the weights cancels: standard fine-tuning at the
+    # same rate already has the same mean step. The smaller rate is shown too, because forgetting less is also what it does.
     shrunk = rate * float(weights.mean())
     models = {
         "pre-trained": pretrained,

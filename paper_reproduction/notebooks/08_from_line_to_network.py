@@ -196,9 +196,8 @@ Picture(
 # network says nothing about the next. The stored experiment has ten, of width 16, and asks for FLOW's first step
 # along $u$ over the standard one at the same mean step, for which the theory says $\mu^2$ as well:
 
+
 # %%
-
-
 def error(values):
     """The standard error of the mean over seeds."""
     return values.std("seed", ddof=1) / values.sizes["seed"] ** 0.5
