@@ -12,9 +12,10 @@ ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE / "_ext")]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing here is worth waking a GPU
 
+from lessons import copied  # noqa: E402
+
 import linear_theory  # noqa: E402
 from figures.style import COLOURS  # noqa: E402
-from lessons import copied  # noqa: E402
 from paper_reproduction import explorer  # noqa: E402
 
 FONTS = 'system-ui, "Noto Sans", "DejaVu Sans", "Liberation Sans", sans-serif'  # what a bare machine has, too
@@ -82,7 +83,7 @@ def put(path: Path, text: str) -> None:
 
 
 def fetch() -> None:
-    """What lies elsewhere in the repository, for Sphinx reads below its own folder only: lessons and project pages.
+    """What lies elsewhere, for Sphinx reads below its own folder only: lessons, project pages, parts of the README.
 
     Links from the latter to files that have no page here become the names of these files.
     """
@@ -92,6 +93,16 @@ def fetch() -> None:
             copy.unlink()
     for name, path in lessons.items():
         put(HERE / "notebooks" / name, copied(path))
+    readme = re.sub(r"<!--.*?-->", "", (ROOT / "README.md").read_text(encoding="utf-8"))
+    for name, begin, end in (
+        ("when", "## When to use it", "**The theorem"),
+        ("numbers", "```python", "## Two commands"),
+    ):
+        first = readme.index(begin)
+        put(
+            HERE / "project" / f"{name}.txt",
+            readme[first : readme.index(end, first)].removeprefix("## When to use it"),
+        )
     for name in ("contributing", "changelog"):
         text = (ROOT / f"{name.upper()}.md").read_text(encoding="utf-8")
         put(HERE / "project" / f"{name}.md", re.sub(r"\[[^\]]+\]\((?!https?:)([^)]+)\)", r"`\1`", text))

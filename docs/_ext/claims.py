@@ -7,6 +7,7 @@ results.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from collections.abc import Iterable
@@ -54,7 +55,8 @@ def picture(name: str, alt: str, target: str = "") -> str:
 
 def seen(entry: Entry) -> str:
     """What is seen in the picture of an entry, for its alt text: the first sentence of the module that draws it."""
-    drawn = inspect.getmodule(inspect.unwrap(entry.draw))
+    room = "figures.mlp" if entry in registry.experiments() else "figures"
+    drawn = importlib.import_module(f"{room}.{entry.name.replace('-', '_')}")
     return (inspect.getdoc(drawn) or "").partition("\n\n")[0].replace("\n", " ")
 
 

@@ -65,7 +65,7 @@ def main() -> dict[str, dict[str, float]]:
     weights = lt.flow_weights(losses)  # before training, once
     ones, rate = jnp.ones_like(weights), 2e-3
     # Adam divides by the size of the gradient, so a common factor of the weights cancels: standard fine-tuning at the
-    # same rate already has the same mean step. The smaller rate is shown too, because forgetting less is also what it does.
+    # same rate already has the same mean step. The smaller rate is shown too: it forgets less as well.
     shrunk = rate * float(weights.mean())
     models = {
         "pre-trained": pretrained,

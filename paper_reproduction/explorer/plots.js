@@ -117,7 +117,7 @@ const plots = (() => {
         const own = box([at[0] + shift[0], at[1] + shift[1]], half, 10);
         const hidden = 40 * half - overlap(own, frame) * 2;
         const covered = 3 * taken.reduce((sum, other) => sum + overlap(own, other), 0);
-        return { shift, own, cost: hidden + 0.2 * down + covered };
+        return { shift, own, cost: hidden + down + covered };
       }));
       const { shift, own } = options.reduce((least, option) => option.cost < least.cost - 1 ? option : least);
       taken.push(own);

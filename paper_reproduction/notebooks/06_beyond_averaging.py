@@ -399,7 +399,7 @@ for ax, row in zip(axes, (problems[4], problems[3]), strict=True):
     )
     label_line(
         ax,
-        3,
+        5.3,
         lt.total_error(p, lt.joint_optimum(p)),
         "best for both",
         COLOURS["oracle"],

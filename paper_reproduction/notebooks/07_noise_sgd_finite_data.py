@@ -731,7 +731,7 @@ fig, ax = figure(width=8, height=4)
 ax.plot(counts, length(standard), color=COLOURS["vanilla"])
 ax.plot(counts, length(weighted), color=COLOURS["flow"])
 ax.plot(counts, nearest, "--", color=COLOURS["flow"], lw=1.6)
-label_line(ax, 8, 0.17, "standard,\nsame mean step", COLOURS["vanilla"], dx=-10)
+label_line(ax, 30, 0.1, "standard,\nsame mean step", COLOURS["vanilla"], dx=8)
 label_line(
     ax, 40, np.interp(40, counts, length(weighted)), "FLOW", COLOURS["flow"], dx=8, dy=8
 )

@@ -309,7 +309,7 @@ label_line(
     axes[0],
     steps[16],
     straight[0.1, "same mean step"][16],
-    "same mean step",
+    "same\nmean step",
     COLOURS["vanilla"],
     dx=10,
     dy=-14,
@@ -590,7 +590,7 @@ for shift_x, (name, at), (colour, mark) in zip(
 ax.axhline(0, color=COLOURS["theory"], lw=1.3, ls=":")
 ax.set(
     xlabel="label noise",
-    ylabel="FLOW minus the same mean step, points",
+    ylabel="points, FLOW minus\nthe same mean step",
     xlim=(-0.5, 3.5),
 )
 ax.set_xticks(range(len(levels)), [f"{float(cell.noise):.0%}" for cell in levels])
