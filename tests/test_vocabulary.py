@@ -29,7 +29,7 @@ ELSEWHERE = (  # written by other hands of the same project, or copied when the 
 
 OLD = {  # the old word: the better one
     r"vanilla": "standard fine-tuning",
-    r"\bplain (fine-tuning|training|descent|gradient|SGD|GD|loss|Trainer)\b": "standard fine-tuning",
+    r"\b[Pp]lain (fine-tuning|training|descent|gradient|SGD|GD|loss|Trainer)\b": "standard fine-tuning",
     r"\bGD\b": "standard fine-tuning",
     r"\bno weights\b": "standard fine-tuning",
     r"step-?matched": "same mean step",
@@ -90,7 +90,7 @@ def old_words(text: str) -> list[str]:
     return [
         f"{text[max(0, found.start() - 30) : found.end() + 30]!r}: say {better}"
         for old, better in OLD.items()
-        for found in re.finditer(old, text, re.IGNORECASE if old != r"\bGD\b" else 0)
+        for found in re.finditer(old, text, 0 if re.search("[A-Z]", old) else re.IGNORECASE)
     ]
 
 

@@ -105,11 +105,12 @@ const plots = (() => {
     Math.max(0, Math.min(one[1], other[1]) - Math.max(one[0], other[0])) *
     Math.max(0, Math.min(one[3], other[3]) - Math.max(one[2], other[2]));
 
-  function labels(points, paths, { x, y, pixels }) {
+  function labels(points, paths, numbers, { x, y, pixels }) {
     const place = ([u, v]) => [u * pixels, -v * pixels];
     const frame = [x[0] * pixels, x[1] * pixels, -y[1] * pixels, -y[0] * pixels], size = pixels < 250 ? 12 : 14;
     const beside = points.map(({ theta }) => box(place(theta), 10, 10));
-    const taken = [...beside, ...paths.flatMap(beads).map(p => box(place(p), 6, 6))];
+    const taken = [...beside, ...paths.flatMap(beads).map(p => box(place(p), 6, 6)),
+      ...numbers.x.map((u, i) => place([u, numbers.y[i]])).map(([left, top]) => box([left, top - 9], 13, 8))];
     return points.filter(({ label }) => label).map(({ theta, label, colour }) => {
       const half = 0.36 * size * label.length + 4, at = place(theta);
       const options = [20, 38, 58, 80].flatMap(down => PLACES.map(([right, below]) => {
@@ -156,8 +157,9 @@ const plots = (() => {
     });
     const chord = line([[0, 0], [1, 0]], { line: { color: tone.averaging, width: 2.2, dash: "dot" } });
     const paths = [earlyStopping(now.problem), ...methods(state).map(method => path(method, state, now))];
-    Plotly.react(element, [...contours(now, seen), chord, ...paths, dots], layout({
-      margin: MARGIN, annotations: labels(points, [chord, ...paths], seen),
+    const ground = contours(now, seen);
+    Plotly.react(element, [...ground, chord, ...paths, dots], layout({
+      margin: MARGIN, annotations: labels(points, [chord, ...paths], ground.at(-1), seen),
       xaxis: axis("along the shift, ē", { range: seen.x, constrain: "domain", dtick: 0.5 }),
       yaxis: axis("across it, ē⊥", { range: seen.y, scaleanchor: "x", constrain: "domain", dtick: 0.5 }),
     }), CONFIG);
