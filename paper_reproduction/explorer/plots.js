@@ -109,15 +109,16 @@ const plots = (() => {
     const place = ([u, v]) => [u * pixels, -v * pixels];
     const frame = [x[0] * pixels, x[1] * pixels, -y[1] * pixels, -y[0] * pixels], size = pixels < 250 ? 12 : 14;
     const beside = points.map(({ theta }) => box(place(theta), 10, 10));
-    const taken = [...beside, ...paths.flatMap(beads).map(p => box(place(p), 6, 6)),
-      ...numbers.x.map((u, i) => place([u, numbers.y[i]])).map(([left, top]) => box([left, top - 9], 13, 8))];
+    const taken = [...beside, ...paths.flatMap(beads).map(p => box(place(p), 6, 6))];
+    const faint = numbers.x.map((u, i) => place([u, numbers.y[i]])).map(([left, top]) => box([left, top - 9], 13, 8));
     return points.filter(({ label }) => label).map(({ theta, label, colour }) => {
       const half = 0.36 * size * label.length + 4, at = place(theta);
       const options = [20, 38, 58, 80].flatMap(down => PLACES.map(([right, below]) => {
         const shift = [right * (below ? 0.8 * half + 4 : half + down - 8), below * down];
         const own = box([at[0] + shift[0], at[1] + shift[1]], half, 10);
         const hidden = 40 * half - overlap(own, frame) * 2;
-        const covered = 3 * taken.reduce((sum, other) => sum + overlap(own, other), 0);
+        const over = boxes => boxes.reduce((sum, other) => sum + overlap(own, other), 0);
+        const covered = 3 * over(taken) + 0.3 * over(faint);
         return { shift, own, cost: hidden + down + covered };
       }));
       const { shift, own } = options.reduce((least, option) => option.cost < least.cost - 1 ? option : least);
