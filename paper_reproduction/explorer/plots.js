@@ -113,7 +113,7 @@ const plots = (() => {
     const faint = numbers.x.map((u, i) => place([u, numbers.y[i]])).map(([left, top]) => box([left, top - 9], 13, 8));
     return points.filter(({ label }) => label).map(({ theta, label, colour }) => {
       const half = 0.36 * size * label.length + 4, at = place(theta);
-      const options = [20, 38, 58, 80].flatMap(down => PLACES.map(([right, below]) => {
+      const options = [20, 29, 38, 58, 80].flatMap(down => PLACES.map(([right, below]) => {
         const shift = [right * (below ? 0.8 * half + 4 : half + down - 8), below * down];
         const own = box([at[0] + shift[0], at[1] + shift[1]], half, 10);
         const hidden = 40 * half - overlap(own, frame) * 2;
@@ -132,10 +132,10 @@ const plots = (() => {
 
   // Points along a drawn line, close enough together that a label cannot slip between them
   function beads({ x, y }) {
-    return x.slice(1).flatMap((_, i) => Array.from({ length: x.length > 60 ? 1 : 48 }, (_, j) => {
-      const share = (j + 1) / (x.length > 60 ? 1 : 48);
-      return [x[i] + share * (x[i + 1] - x[i]), y[i] + share * (y[i + 1] - y[i])];
-    }));
+    return x.slice(1).flatMap((_, i) => {
+      const across = [x[i + 1] - x[i], y[i + 1] - y[i]], count = Math.min(200, Math.ceil(Math.hypot(...across) / 0.02));
+      return Array.from({ length: count }, (_, j) => [x[i] + j / count * across[0], y[i] + j / count * across[1]]);
+    });
   }
 
   function plane(element, state, now) {
