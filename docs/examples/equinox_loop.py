@@ -70,9 +70,7 @@ def main() -> dict[str, dict[str, float]]:
     models = {
         "pre-trained": pretrained,
         "standard": fine_tune(pretrained, (X, labels, ones), optax.adam(rate), epochs=10),
-        "standard, rate × mean weight": fine_tune(
-            pretrained, (X, labels, ones), optax.adam(shrunk), epochs=10
-        ),
+        "same mean step": fine_tune(pretrained, (X, labels, ones), optax.adam(shrunk), epochs=10),
         "FLOW": fine_tune(pretrained, (X, labels, weights), optax.adam(rate), epochs=10),
     }
     data = {"old": turned(test_old, 1000, 0.0), "new": turned(test_new, 1000, 45.0)}

@@ -436,7 +436,7 @@ assert shape_of(noisy, tau)[0, 0] > shape_of(problem, tau)[0, 0], "less flat"
 
 # %%
 # Your turn. A start: what a rule's moments have to be.
-print(textwrap.fill(ResidualTilt.__doc__, 88))
+print(textwrap.fill(ResidualTilt.__doc__.partition("\n\n")[0], 88))
 
 # %% [markdown]
 # **Solution** (folded below).
