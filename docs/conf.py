@@ -12,9 +12,14 @@ ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE / "_ext")]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing here is worth waking a GPU
 
+from lessons import copied  # noqa: E402
+
 import linear_theory  # noqa: E402
 from figures.style import COLOURS  # noqa: E402
 from paper_reproduction import explorer  # noqa: E402
+
+FONTS = 'system-ui, "Noto Sans", "DejaVu Sans", "Liberation Sans", sans-serif'  # what a bare machine has, too
+MONOSPACE = 'ui-monospace, "Noto Sans Mono", "DejaVu Sans Mono", "Liberation Mono", monospace'
 
 LESSONS = ROOT / "paper_reproduction" / "notebooks"
 
@@ -24,6 +29,7 @@ copyright = f"2026, {author}"
 version = release = linear_theory.__version__
 extensions = [
     "claims",
+    "lessons",
     "mathml_renderer",
     "myst_nb",
     "sphinx.ext.autodoc",
@@ -52,9 +58,15 @@ html_theme = "furo"
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = [("copy.js", {"defer": "defer"})]
 html_show_sourcelink = False
 html_theme_options = {
-    "light_css_variables": {"color-brand-primary": COLOURS["flow"], "color-brand-content": COLOURS["flow"]},
+    "light_css_variables": {
+        "color-brand-primary": COLOURS["flow"],
+        "color-brand-content": COLOURS["flow"],
+        "font-stack": FONTS,
+        "font-stack--monospace": MONOSPACE,
+    },
     "dark_css_variables": {
         "color-brand-primary": COLOURS["pretrained"],
         "color-brand-content": COLOURS["pretrained"],
@@ -71,7 +83,7 @@ def put(path: Path, text: str) -> None:
 
 
 def fetch() -> None:
-    """What lies elsewhere in the repository, for Sphinx reads below its own folder only: lessons and project pages.
+    """What lies elsewhere, for Sphinx reads below its own folder only: lessons, project pages, parts of the README.
 
     Links from the latter to files that have no page here become the names of these files.
     """
@@ -80,7 +92,17 @@ def fetch() -> None:
         if copy.name not in lessons:
             copy.unlink()
     for name, path in lessons.items():
-        put(HERE / "notebooks" / name, path.read_text(encoding="utf-8"))
+        put(HERE / "notebooks" / name, copied(path))
+    readme = re.sub(r"<!--.*?-->", "", (ROOT / "README.md").read_text(encoding="utf-8"))
+    for name, begin, end in (
+        ("when", "## When to use it", "**The theorem"),
+        ("numbers", "```python", "## Two commands"),
+    ):
+        first = readme.index(begin)
+        put(
+            HERE / "project" / f"{name}.txt",
+            readme[first : readme.index(end, first)].removeprefix("## When to use it"),
+        )
     for name in ("contributing", "changelog"):
         text = (ROOT / f"{name.upper()}.md").read_text(encoding="utf-8")
         put(HERE / "project" / f"{name}.md", re.sub(r"\[[^\]]+\]\((?!https?:)([^)]+)\)", r"`\1`", text))

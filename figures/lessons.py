@@ -6,21 +6,51 @@ For a lesson (``paper_reproduction/notebooks``)::
     plane(ax, x, y, lt.total_error(problem, grid), levels=(0.6, 0.8, 1, 2))
     path(ax, lt.iterate(problem, np.arange(20)), COLOURS["vanilla"])
     place(ax, problem.pretrained, "pretrained", r"$\\theta^*$")
+    Picture(fig, "Contours around a square at the right, and an orange path that zigzags to the left.")
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from figures.stall import GROUND
 from figures.style import COLOURS, label_line
 
 MARKERS = {"pretrained": "s", "target": "s", "oracle": "*", "averaging": "D"}
 INK = {"pretrained": "#2377AB"}  # the same hue, dark enough for letters
+
+RESULTS = Path(__file__).resolve().parents[1] / "paper_reproduction" / "mlp" / "results" / "cpu"
+
+
+def stored(name: str) -> xr.Dataset:
+    """The stored result of a network experiment, wholly in memory: the arrays that the report shows."""
+    return xr.load_dataset(RESULTS / f"{name}.nc", engine="h5netcdf")
+
+
+class Picture:
+    """A figure and the words for who cannot see it: a cell's last line, stored by Jupyter as image and alt text.
+
+    The words say what is seen, shapes and numbers; what follows from it is the title's to say.
+    """
+
+    def __init__(self, figure: Figure, alt: str) -> None:
+        self.figure, self.alt = figure, alt
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
+        drawn = io.BytesIO()
+        self.figure.savefig(drawn, format="png", dpi=self.figure.dpi, bbox_inches="tight")
+        return drawn.getvalue(), {"alt": self.alt}
 
 
 def plane(ax: Axes, x: Any, y: Any, error: Any, levels: Sequence[float]) -> None:

@@ -98,14 +98,14 @@ def disagreements(state: dict, here: dict) -> dict[str, float]:
     eta = 1 / (2 * mass) if state["eta"] is None else state["eta"]
     ways = {  # temperature and learning rate
         "flow": (tau, eta),
-        "vanilla": (math.inf, 0.5 if state["eta"] is None else eta),
-        "control": (math.inf, eta * mass),
+        "standard": (math.inf, 0.5 if state["eta"] is None else eta),
+        "sameMeanStep": (math.inf, eta * mass),
     }
     points = {
         "pretrained": problem.pretrained,
         "target": problem.target,
         "average": lt.best_model_average(problem),
-        "oracle": lt.joint_optimum(problem),
+        "joint": lt.joint_optimum(problem),
         "early": lt.gradient_flow(problem, here["stop"]),
     }
     found = {"c": gap(here["problem"]["c"], problem.pretrain_covariance[0, 1])}

@@ -162,6 +162,44 @@ def test_lessons_come_with_their_pictures(site):
         assert "cell_output" in page
 
 
+def test_every_lesson_has_a_picture_in_the_list(site):
+    page = (site / "notebooks" / "index.html").read_text(encoding="utf-8")
+    for lesson in sorted((ROOT / "paper_reproduction" / "notebooks").glob("*.ipynb")):
+        assert f"_images/{lesson.stem}.png" in page
+        assert f'href="{lesson.stem}.html"' in page
+
+
+class Pictures(HTMLParser):
+    """The alt texts of a page's pictures."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.alts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            self.alts.append(dict(attrs).get("alt") or "")
+
+
+def test_every_picture_says_what_is_seen(site):
+    """Words, no file name, no markup; and not the title of a claim, which says what follows from the picture."""
+    titles = {entry.claim.title for entry in [*registry.discover(), *registry.experiments()]}
+    found = [alt for page in site.rglob("*.html") for alt in Pictures(page.read_text(encoding="utf-8")).alts]
+    assert len(found) > 60
+    for alt in found:
+        assert len(alt.split()) > 4, alt
+        assert not re.search(r"\.png|\$|\\\\|``", alt), alt
+        assert alt not in titles
+
+
+def test_code_can_be_copied_on_every_page(site):
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        if 'class="highlight"' in text and "explorer/" not in page.relative_to(site).as_posix():
+            assert "_static/copy.js" in text, page
+
+
 def test_the_explorer_lies_beside_the_pages(site):
     """And does not take the place of the page that tells of it, from which the link leads to it."""
     page = (site / "explorer.html").read_text(encoding="utf-8")

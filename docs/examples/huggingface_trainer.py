@@ -148,9 +148,9 @@ def trained(model, sequences, rate, epochs, kind=FlowTrainer, **settings) -> Tra
     sizes = {"per_device_train_batch_size": 16, "per_device_eval_batch_size": 64, "use_cpu": True}
     keep = {"remove_unused_columns": False}  # or the Trainer drops the weights
     # Adam and clipping would undo what the weights do to the size of a step.
-    plain = {"optim": "sgd", "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
+    sgd = {"optim": "sgd", "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
     with tempfile.TemporaryDirectory() as folder:
-        every = {**quiet, **sizes, **keep, **plain, **settings}
+        every = {**quiet, **sizes, **keep, **sgd, **settings}
         arguments = TrainingArguments(folder, learning_rate=rate, num_train_epochs=epochs, **every)
         trainer = kind(copy.deepcopy(model), arguments, data_collator=collate, train_dataset=sequences)
         trainer.remove_callback(PrinterCallback)
@@ -161,13 +161,13 @@ def trained(model, sequences, rate, epochs, kind=FlowTrainer, **settings) -> Tra
 def main() -> dict[str, dict[str, float]]:
     torch.set_num_threads(1)  # the fastest for a model as small as this
     pretrained = trained(tiny_model(), language([1, 2, 3], 1000, seed=0), 3e-3, 6, optim="adamw_torch").model
-    plain = language([3, 4, 5], 500, seed=1)
+    unweighted = language([3, 4, 5], 500, seed=1)
     data = {"old": language([1, 2, 3], 300, seed=2), "new": language([3, 4, 5], 300, seed=3)}
     rate, epochs = 0.03, 4
-    runs = {"pre-trained": (plain, rate, 0), "standard": (plain, rate, epochs)}
+    runs = {"pre-trained": (unweighted, rate, 0), "standard": (unweighted, rate, epochs)}
     for by in ("sequence", "token"):
-        weighted = with_weights(pretrained, plain, by)
-        runs[f"standard, steps as by {by}"] = (plain, rate * mean_weight(weighted), epochs)
+        weighted = with_weights(pretrained, unweighted, by)
+        runs[f"same mean step as by {by}"] = (unweighted, rate * mean_weight(weighted), epochs)
         runs[f"FLOW by {by}"] = (weighted, rate, epochs)
     table = {}
     print(f"{'cross-entropy':30}{'old task':>10}{'new task':>10}")

@@ -67,7 +67,7 @@ def main() -> dict[str, dict[str, float]]:
     models = {
         "pre-trained": pretrained,
         "standard": fine_tune(pretrained, (X, y, ones), optax.sgd(rate), **shared),
-        "standard, rate × mean weight": fine_tune(
+        "same mean step": fine_tune(
             pretrained, (X, y, ones), optax.sgd(rate * float(weights.mean())), **shared
         ),
         "FLOW": fine_tune(pretrained, (X, y, weights), optax.sgd(rate), **shared),

@@ -60,12 +60,12 @@ def main() -> dict[str, dict[str, float]]:
     X, y = data["new"]
     weighted = flow_rows(pretrained, X, y)
     weights = weighted.tensors[2]
-    plain = TensorDataset(X, y, torch.ones_like(weights))
+    unweighted = TensorDataset(X, y, torch.ones_like(weights))
     rate, shared = 0.02, {"epochs": 4, "batch": 50}
     models = {
         "pre-trained": pretrained,
-        "standard": fine_tune(pretrained, plain, rate, **shared),
-        "standard, rate × mean weight": fine_tune(pretrained, plain, rate * float(weights.mean()), **shared),
+        "standard": fine_tune(pretrained, unweighted, rate, **shared),
+        "same mean step": fine_tune(pretrained, unweighted, rate * float(weights.mean()), **shared),
         "FLOW": fine_tune(pretrained, weighted, rate, **shared),
     }
     with torch.no_grad():

@@ -2,39 +2,46 @@
 "use strict";
 const plots = (() => {
   const { STEPS, show } = settings;
-  const INK = "#1d2733", QUIET = "#7c8797", GRID = "#e6eaef";
+  const DAY = { ...COLOURS, ink: "#1d2733", quiet: "#6b7686", grid: "#e6eaef", paper: "#ffffff", rings: "#cdd4dc",
+    veil: "rgba(255,255,255,0.75)", beyond: "#f3d9d2" };
+  const NIGHT = { ...DAY, ink: "#e4e9f0", quiet: "#9aa5b4", grid: "#2b3441", paper: "#141a22", rings: "#3d4857",
+    veil: "rgba(20,26,34,0.75)", beyond: "#4a2a24", vanilla: "#f2843c", flow: "#4fb0ea", averaging: "#2fc79b",
+    early_stopping: "#e5a3cb", oracle: "#f4f6f9", pretrained: "#8dd0f7", target: "#d0ad78" };
+  const night = matchMedia("(prefers-color-scheme: dark)");
+  let tone = night.matches ? NIGHT : DAY; // what everything is drawn in
+  night.addEventListener("change", () => { tone = night.matches ? NIGHT : DAY; });
   const within = (range, margin = 0) => x => x > range[0] + margin && x < range[1] - margin;
-  const EXCESS = [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6]; // of the contours, over the oracle
+  const EXCESS = [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6]; // of the contours, above the best for both
   const CONFIG = { displayModeBar: false, responsive: true, scrollZoom: false, doubleClick: false };
 
   const near = theta => theta.every(x => Math.abs(x) < 1e3); // what has diverged further is not drawn
   const dot = dash => dash === "dash" ? "circle-open" : "circle";
   const axis = (text, more) => ({
     title: { text, standoff: 8, font: { size: 15 } }, tickfont: { size: 13 },
-    zeroline: false, gridcolor: GRID, fixedrange: true, ...more,
+    zeroline: false, gridcolor: tone.grid, fixedrange: true, ...more,
   });
   const layout = more => ({
-    font: { family: 'system-ui, "DejaVu Sans", sans-serif', size: 14, color: INK }, hovermode: "closest",
-    paper_bgcolor: "#fff", plot_bgcolor: "#fff", showlegend: false, dragmode: false, ...more,
+    font: { family: 'system-ui, "DejaVu Sans", sans-serif', size: 14, color: tone.ink }, hovermode: "closest",
+    paper_bgcolor: tone.paper, plot_bgcolor: tone.paper, showlegend: false, dragmode: false, ...more,
   });
   const line = (points, more) => ({
     x: points.map(p => p[0]), y: points.map(p => p[1]), type: "scatter", mode: "lines", hoverinfo: "skip", ...more,
   });
 
-  // The ways of training to show, in the colours of the figures. With η = 1/(2μ) standard and control are one.
+  // The ways of training to show, in the colours of the figures. With η = 1/(2μ) standard has the same mean step.
   function methods(state) {
-    const matched = state.eta === null;
-    const vanilla = { key: "vanilla", colour: COLOURS.vanilla, dash: "solid" };
+    const same = state.eta === null;
+    const standard = { key: "standard", colour: tone.vanilla, dash: "solid" };
     return [
-      { ...vanilla, label: matched ? "standard, same mean step" : "standard, same η" },
-      ...(matched ? [] : [{ ...vanilla, key: "control", label: "standard, same mean step", dash: "dash" }]),
-      { key: "flow", label: "FLOW", colour: COLOURS.flow, dash: "solid" },
+      { ...standard, label: same ? "standard, same mean step" : "standard, same η" },
+      ...(same ? [] : [{ ...standard, key: "sameMeanStep", label: "standard, same mean step", dash: "dash" }]),
+      { key: "flow", label: "FLOW", colour: tone.flow, dash: "solid" },
     ];
   }
-  const references = [
-    { key: "early", label: "early stopping", colour: COLOURS.early_stopping, symbol: "triangle-up", dash: "dash" },
-    { key: "average", label: "best average", colour: COLOURS.averaging, symbol: "diamond", dash: "dot" },
-    { key: "oracle", label: "oracle", colour: COLOURS.oracle, symbol: "star", dash: "dashdot" },
+  const references = () => [
+    { key: "early", label: "early stopping", colour: tone.early_stopping, symbol: "triangle-up", dash: "dash" },
+    { key: "average", label: "best average", colour: tone.averaging, symbol: "diamond", dash: "dot" },
+    { key: "joint", label: "best for both", colour: tone.oracle, symbol: "star", dash: "dashdot" },
   ];
 
   // --------------------------------------------------------------------------------------------------- the plane
@@ -51,7 +58,7 @@ const plots = (() => {
     return { x: widened(x, spare(x, width)), y: widened(y, spare(y, height)), pixels };
   }
 
-  // {θ: err_tot(θ) = oracle + excess}: the oracle + √excess L⁻ᵀ(cos, sin), with L Lᵀ = Σ + Σ̃ (Cholesky)
+  // {θ: err_tot(θ) = least + excess}: the best for both + √excess L⁻ᵀ(cos, sin), with L Lᵀ = Σ + Σ̃ (Cholesky)
   function contour(problem, [x, y], excess) {
     const [p, q, s] = theory.bothCovariances(problem), l = Math.sqrt(p), m = q / l, n = Math.sqrt(s - m * m);
     return Array.from({ length: 181 }, (_, i) => {
@@ -61,7 +68,7 @@ const plots = (() => {
   }
 
   function contours({ problem, table }, { x, y }) {
-    const rings = EXCESS.map(excess => contour(problem, table.oracle.theta, excess));
+    const rings = EXCESS.map(excess => contour(problem, table.joint.theta, excess));
     const wide = within(x, 0.08), high = within(y, 0.03);
     const inside = ([u, v]) => wide(u) && high(v) && v < -0.1;
     const marks = rings.map((ring, i) => { // a number at the lowest point of each ring that one sees
@@ -70,9 +77,9 @@ const plots = (() => {
     }).filter(Boolean);
     const numbers = line(marks.map(mark => mark.at), {
       mode: "text", text: marks.map(mark => mark.text), textposition: "top center",
-      textfont: { size: 12, color: QUIET },
+      textfont: { size: 12, color: tone.quiet },
     });
-    return [...rings.map(ring => line(ring, { line: { color: "#cdd4dc", width: 1.2 } })), numbers];
+    return [...rings.map(ring => line(ring, { line: { color: tone.rings, width: 1.2 } })), numbers];
   }
 
   // θ at the steps 0, 1, 2, …, K, thinned out where they are many
@@ -88,7 +95,7 @@ const plots = (() => {
   function earlyStopping(problem) {
     const times = Array.from({ length: 121 }, (_, i) => Math.exp(-6 + i / 10));
     const points = [[1, 0], ...times.map(time => theory.gradientFlow(problem, time)), [0, 0]];
-    return line(points, { line: { color: COLOURS.early_stopping, width: 2.2, dash: "dash" } });
+    return line(points, { line: { color: tone.early_stopping, width: 2.2, dash: "dash" } });
   }
 
   // Labels beside their points, each where it covers least. Boxes are [left, right, top, bottom] in pixels.
@@ -98,59 +105,62 @@ const plots = (() => {
     Math.max(0, Math.min(one[1], other[1]) - Math.max(one[0], other[0])) *
     Math.max(0, Math.min(one[3], other[3]) - Math.max(one[2], other[2]));
 
-  function labels(points, paths, { x, y, pixels }) {
+  function labels(points, paths, numbers, { x, y, pixels }) {
     const place = ([u, v]) => [u * pixels, -v * pixels];
     const frame = [x[0] * pixels, x[1] * pixels, -y[1] * pixels, -y[0] * pixels], size = pixels < 250 ? 12 : 14;
     const beside = points.map(({ theta }) => box(place(theta), 10, 10));
-    const taken = [...beside, ...paths.flatMap(beads).map(p => box(place(p), 3, 3))];
+    const taken = [...beside, ...paths.flatMap(beads).map(p => box(place(p), 6, 6))];
+    const faint = numbers.x.map((u, i) => place([u, numbers.y[i]])).map(([left, top]) => box([left, top - 9], 13, 8));
     return points.filter(({ label }) => label).map(({ theta, label, colour }) => {
       const half = 0.36 * size * label.length + 4, at = place(theta);
-      const options = [20, 38].flatMap(down => PLACES.map(([right, below]) => {
+      const options = [20, 29, 38, 58, 80].flatMap(down => PLACES.map(([right, below]) => {
         const shift = [right * (below ? 0.8 * half + 4 : half + down - 8), below * down];
         const own = box([at[0] + shift[0], at[1] + shift[1]], half, 10);
         const hidden = 40 * half - overlap(own, frame) * 2;
-        const covered = taken.reduce((sum, other) => sum + overlap(own, other), 0);
-        return { shift, own, cost: hidden + 0.2 * down + covered };
+        const over = boxes => boxes.reduce((sum, other) => sum + overlap(own, other), 0);
+        const covered = 3 * over(taken) + 0.3 * over(faint);
+        return { shift, own, cost: hidden + down + covered };
       }));
       const { shift, own } = options.reduce((least, option) => option.cost < least.cost - 1 ? option : least);
       taken.push(own);
       return {
         x: theta[0], y: theta[1], xshift: shift[0], yshift: -shift[1], text: `<b>${label}</b>`, showarrow: false,
-        font: { color: colour, size }, bgcolor: "rgba(255,255,255,0.75)", borderpad: 0,
+        font: { color: colour, size }, bgcolor: tone.veil, borderpad: 0,
       };
     });
   }
 
   // Points along a drawn line, close enough together that a label cannot slip between them
   function beads({ x, y }) {
-    return x.slice(1).flatMap((_, i) => Array.from({ length: x.length > 60 ? 1 : 16 }, (_, j) => {
-      const share = (j + 1) / (x.length > 60 ? 1 : 16);
-      return [x[i] + share * (x[i + 1] - x[i]), y[i] + share * (y[i + 1] - y[i])];
-    }));
+    return x.slice(1).flatMap((_, i) => {
+      const across = [x[i + 1] - x[i], y[i + 1] - y[i]], count = Math.min(200, Math.ceil(Math.hypot(...across) / 0.02));
+      return Array.from({ length: count }, (_, j) => [x[i] + j / count * across[0], y[i] + j / count * across[1]]);
+    });
   }
 
   function plane(element, state, now) {
     const seen = sight(element, state);
     const corners = [
-      { theta: [1, 0], colour: COLOURS.pretrained, label: "θ*", symbol: "square" },
-      { theta: [0, 0], colour: COLOURS.target, label: "θ̃*", symbol: "square" },
+      { theta: [1, 0], colour: tone.pretrained, label: "θ*", symbol: "square" },
+      { theta: [0, 0], colour: tone.target, label: "θ̃*", symbol: "square" },
     ];
     const ends = methods(state).map(({ key, colour, label, dash }) => ({
       theta: now.table[key].theta, colour, symbol: dot(dash),
-      label: key === "control" ? "" : label.split(",")[0], // its dashes tell
+      label: key === "sameMeanStep" ? "" : label.split(",")[0], // its dashes tell
     })).filter(({ theta: [u, v] }) => within(seen.x)(u) && within(seen.y)(v));
-    const marks = references.map(({ key, ...mark }) => ({ ...mark, theta: now.table[key].theta }));
+    const marks = references().map(({ key, ...mark }) => ({ ...mark, theta: now.table[key].theta }));
     const points = [...corners, ...ends, ...marks];
     const dots = line(points.map(point => point.theta), {
       mode: "markers", marker: {
         color: points.map(point => point.colour), symbol: points.map(point => point.symbol), opacity: 1,
-        size: points.map(({ symbol }) => symbol === "circle" ? 15 : 13), line: { color: "#fff", width: 1 },
+        size: points.map(({ symbol }) => symbol === "circle" ? 15 : 13), line: { color: tone.paper, width: 1 },
       },
     });
-    const chord = line([[0, 0], [1, 0]], { line: { color: COLOURS.averaging, width: 2.2, dash: "dot" } });
+    const chord = line([[0, 0], [1, 0]], { line: { color: tone.averaging, width: 2.2, dash: "dot" } });
     const paths = [earlyStopping(now.problem), ...methods(state).map(method => path(method, state, now))];
-    Plotly.react(element, [...contours(now, seen), chord, ...paths, dots], layout({
-      margin: MARGIN, annotations: labels(points, paths, seen),
+    const ground = contours(now, seen);
+    Plotly.react(element, [...ground, chord, ...paths, dots], layout({
+      margin: MARGIN, annotations: labels(points, [chord, ...paths], ground.at(-1), seen),
       xaxis: axis("along the shift, ē", { range: seen.x, constrain: "domain", dtick: 0.5 }),
       yaxis: axis("across it, ē⊥", { range: seen.y, scaleanchor: "x", constrain: "domain", dtick: 0.5 }),
     }), CONFIG);
@@ -174,7 +184,7 @@ const plots = (() => {
   }
 
   function errors(element, state, now) {
-    const later = STEPS.slice(1), axes = {}, traces = [], oracle = now.table.oracle.total;
+    const later = STEPS.slice(1), axes = {}, traces = [], joint = now.table.joint.total;
     ERRORS.forEach(({ error, label, domain }, i) => {
       const of = theta => error(now.problem, theta), worst = Math.max(of([1, 0]), of([0, 0])), yaxis = `y${i + 1}`;
       for (const { key, label: method, colour, dash } of methods(state)) {
@@ -184,16 +194,16 @@ const plots = (() => {
           hovertemplate: `${method}, step %{x}: %{y:.4f}<extra></extra>`,
         });
       }
-      const least = error === theory.totalError ? oracle / 1.15 : worst / 300;
+      const least = error === theory.totalError ? joint / 1.15 : worst / 300;
       axes[`yaxis${i + 1}`] = logAxis(label, least, 2 * worst, { domain });
     });
-    const levels = references.map(({ key, colour, dash }) => ({
+    const levels = references().map(({ key, colour, dash }) => ({
       type: "line", xref: "paper", x0: 0, x1: 1, yref: "y3", y0: now.table[key].total, y1: now.table[key].total,
       line: { color: colour, width: 2, dash },
     }));
     const cursor = {
       type: "line", xref: "x", x0: Math.max(state.K, 1), x1: Math.max(state.K, 1), yref: "paper", y0: 0, y1: 1,
-      line: { color: QUIET, width: 1.4 }, visible: state.K > 0,
+      line: { color: tone.quiet, width: 1.4 }, visible: state.K > 0,
     };
     Plotly.react(element, traces, layout({
       margin: { l: 62, r: 14, t: 8, b: 50 }, shapes: [...levels, cursor], ...axes,
@@ -215,13 +225,18 @@ const plots = (() => {
     });
     const outside = [[-edge, -1], [1, edge]].map(([x0, x1]) => ({
       type: "rect", xref: "x", x0, x1, yref: "paper", y0: 0, y1: 1,
-      fillcolor: "#f3d9d2", line: { width: 0 }, layer: "below",
+      fillcolor: tone.beyond, line: { width: 0 }, layer: "below",
     }));
+    const slowest = Math.max(...now.flow.eigenvalues.map(Math.abs)), row = rows.findIndex(({ key }) => key === "flow");
+    const stall = slowest > 0.5 && slowest < 1 ? [{ // above its dot, where no other row has one
+      x: now.flow.eigenvalues.find(x => Math.abs(x) === slowest), y: -row, yshift: 16, text: "the stall",
+      showarrow: false, font: { color: tone.flow, size: 13 },
+    }] : [];
     Plotly.react(element, traces, layout({
-      margin: { l: 92, r: 8, t: 6, b: 28 }, shapes: outside,
+      annotations: stall, margin: { l: 92, r: 8, t: 6, b: 28 }, shapes: outside,
       xaxis: axis("", { range: [-edge, edge], dtick: 0.5 }),
       yaxis: axis("", {
-        range: [0.4 - rows.length, 0.6], tickvals: rows.map((_, i) => -i), showgrid: false,
+        range: [0.5 - rows.length, 0.75], tickvals: rows.map((_, i) => -i), showgrid: false,
         ticktext: rows.map(row => row.label.replace(", ", ",<br>").replace("same mean", "mean")),
       }),
     }), CONFIG);

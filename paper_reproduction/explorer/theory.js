@@ -89,7 +89,7 @@ const theory = (() => {
   // Σ + Σ̃, half the curvature of the total error
   const bothCovariances = ({ rho, a, b, c }) => [a + 1, c + rho, b + 1];
 
-  // The oracle (Σ + Σ̃)⁻¹Σe, which nobody beats on the total error
+  // The best for both, (Σ + Σ̃)⁻¹Σe: nobody who knows only these two tasks has a smaller total error
   function jointOptimum(problem) {
     const [p, q, s] = bothCovariances(problem), { a, c } = problem, determinant = p * s - square(q);
     return [(s * a - q * c) / determinant, (p * c - q * a) / determinant];
@@ -110,25 +110,25 @@ const theory = (() => {
 
   // ---------------------------------------------------------------------------------- all that the page shows of
   // a state { rho, tau, eta, K, a, b, lean, noise }. lean in [−1, 1] is c in units of its bound, so that Σ ⪰ I.
-  // eta = null is η = 1/(2μ), the paper's: standard fine-tuning then takes ½ and is matched in step already.
+  // eta = null is η = 1/(2μ), the paper's: standard fine-tuning then takes ½, the same mean step.
   function compute(state) {
     const problem = { ...state, c: state.lean * Math.sqrt((state.a - 1) * (state.b - 1)) };
     const mass = weightMass(problem, state.tau), eta = state.eta ?? 1 / (2 * mass);
     const flow = descent(problem, state.tau, eta);
-    const vanilla = descent(problem, Infinity, state.eta ?? 1 / 2);
-    const control = descent(problem, Infinity, eta * mass); // no weights, and the mean weight in the step
+    const standard = descent(problem, Infinity, state.eta ?? 1 / 2);
+    const sameMeanStep = descent(problem, Infinity, eta * mass); // standard, with the mean weight in its step
     const stop = earlyStop(problem);
     const points = {
-      pretrained: PRETRAINED, vanilla: vanilla.iterate(state.K), control: control.iterate(state.K),
+      pretrained: PRETRAINED, standard: standard.iterate(state.K), sameMeanStep: sameMeanStep.iterate(state.K),
       flow: flow.iterate(state.K), average: bestModelAverage(problem), early: gradientFlow(problem, stop),
-      oracle: jointOptimum(problem), target: TARGET,
+      joint: jointOptimum(problem), target: TARGET,
     };
     const row = theta => ({
       theta, total: totalError(problem, theta),
       forgot: pretrainError(problem, theta), left: targetError(problem, theta),
     });
     const table = Object.fromEntries(Object.entries(points).map(([name, theta]) => [name, row(theta)]));
-    return { problem, beta: stallParameter(problem, state.tau), flow, vanilla, control, stop, table };
+    return { problem, beta: stallParameter(problem, state.tau), flow, standard, sameMeanStep, stop, table };
   }
 
   return { compute, gradientFlow, pretrainError, targetError, totalError, bothCovariances };

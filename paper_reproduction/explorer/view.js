@@ -56,26 +56,27 @@ window.explorer = (() => {
     $("auto").checked = state.eta === null;
   }
 
+  const steps = K => `${K.toLocaleString("en")} ${K === 1 ? "step" : "steps"}`;
   const DASHES = { solid: "none", dash: "7 4", dot: "2 4", dashdot: "8 3 2 3" };
   function drawLegend() {
     const sample = ({ label, colour, dash }) => `<span><svg width="34" height="10" aria-hidden="true"><path d="M0 5H34"
       stroke="${colour}" stroke-width="3" stroke-dasharray="${DASHES[dash]}"/></svg> ${label}</span>`;
-    const html = [...plots.methods(state), ...plots.references].map(sample).join(" ");
+    const html = [...plots.methods(state), ...plots.references()].map(sample).join(" ");
     if ($("legend").innerHTML !== html) $("legend").innerHTML = html;
   }
 
   function drawTable() {
-    const names = [{ key: "pretrained", label: "pre-trained θ*" }, ...plots.methods(state), ...plots.references];
+    const names = [{ key: "pretrained", label: "pre-trained θ*" }, ...plots.methods(state), ...plots.references()];
     const cell = x => `<td>${Number.isFinite(x) ? show(Math.max(x, 0)) : "diverged"}</td>`;
     $("table").innerHTML = names.map(({ key, label }) => {
-      const { forgot, left, total } = now.table[key], excess = total - now.table.oracle.total;
+      const { forgot, left, total } = now.table[key], excess = total - now.table.joint.total;
       const cells = [forgot, left, total, excess].map(cell).join("");
       return `<tr class="${key}"><th scope="row">${label}</th>${cells}</tr>`;
     }).join("");
-    $("caption").textContent = `After ${state.K.toLocaleString("en")} steps, in units of ‖e‖²`;
+    $("caption").textContent = `After ${steps(state.K)}: errors in units of ‖e‖²`;
     const { mass, halfLife, diverges } = now.flow;
-    const fate = diverges ? "it diverges" : `its slowest direction halves every ${show(halfLife, 1)} steps`;
-    $("facts").textContent = `FLOW: mean weight μ = ${show(mass)}, β = ${show(now.beta)}; ${fate}.`;
+    const fate = diverges ? "it diverges" : `what stalls halves every ${show(halfLife, 1)} steps`;
+    $("facts").textContent = `FLOW: mean weight μ = ${show(mass)}; ${fate}.`;
   }
 
   function drawNotice() {
@@ -155,6 +156,7 @@ window.explorer = (() => {
     $("play").click();
   });
   addEventListener("hashchange", follow);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => set({}));
   addEventListener("resize", () => set({})); // the labels of the plane are placed in pixels
   follow();
 

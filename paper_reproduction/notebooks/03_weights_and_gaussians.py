@@ -4,14 +4,19 @@
 # Gradient descent on weighted data sees the data through one matrix, $\Sigma' = \mathrm{E}[w\,xx^\top]$. For
 # Gaussian inputs it has a closed form, and all that follows rests on it: FLOW's weight leaves a Gaussian a
 # Gaussian, and makes it flatter in one direction. You need lessons 1 and 2. Reading time: 25 minutes.
+#
+# Run it: `pip install -e ".[notebooks]"` in a clone of the repository, then
+# `jupyter lab paper_reproduction/notebooks/03_weights_and_gaussians.ipynb`.
 
 # %%
 # %matplotlib inline
+import textwrap
+
 import numpy as np
 from matplotlib import style
 
 import linear_theory as lt
-from figures.lessons import ellipse, label
+from figures.lessons import Picture, ellipse, label
 from figures.style import COLOURS, HOUSE, figure, label_line, title
 from linear_theory.tilting import ResidualTilt, residual_tilt
 
@@ -40,30 +45,59 @@ w = lt.flow_weights(residuals**2, tau)
 
 print("Σ̃ before        ", np.round(problem.target_covariance, 3).tolist())
 print("Σ'/μ after       ", np.round(weighted / mu, 3).tolist())
-print(f"μ = E[w]:  {mu:.4f} in the population, {w.mean():.4f} ± {w.std() / len(w) ** 0.5:.4f} in the sample")
+print(
+    f"μ = E[w]:  {mu:.4f} in the population, "
+    f"{w.mean():.4f} ± {w.std() / len(w) ** 0.5:.4f} in the sample"
+)
 
 
 # %%
 def cloud(ax, sizes, colour, covariance, text):
-    """A few of the inputs as dots of these sizes, and one and two standard deviations of a covariance."""
+    """Inputs as dots of these sizes, and one and two standard deviations."""
     ax.scatter(*X[:1500].T, s=sizes[:1500], color=colour, alpha=0.35, lw=0)
     for scale in (1, 2):
         ax.plot(*(scale * ellipse(covariance)), color=colour, lw=3 - scale)
     ax.annotate(
-        "", (1, 0), (0, 0), arrowprops={"arrowstyle": "->", "lw": 2, "color": COLOURS["theory"]}, zorder=9
+        "",
+        (1, 0),
+        (0, 0),
+        arrowprops={"arrowstyle": "->", "lw": 2, "color": COLOURS["theory"]},
+        zorder=9,
     )
     label(ax, (1, 0), "$e$", COLOURS["theory"])
-    ax.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal", title=text, xlabel=r"$x$ along $\bar{e}$")
+    ax.set(
+        xlim=(-3, 3),
+        ylim=(-3, 3),
+        aspect="equal",
+        title=text,
+        xlabel=r"$x$ along $\bar{e}$",
+    )
 
 
 fig, (left, right) = figure(1, 2, width=9, height=4.6, sharey=True)
 cloud(
-    left, np.full(len(X), 10), COLOURS["vanilla"], problem.target_covariance, r"all alike: $\tilde{\Sigma}$"
+    left,
+    np.full(len(X), 10),
+    COLOURS["vanilla"],
+    problem.target_covariance,
+    r"all alike: $\tilde{\Sigma}$",
 )
-cloud(right, 14 * w, COLOURS["flow"], weighted / mu, r"sized by their weight: $\Sigma'/\mu$")
+cloud(
+    right,
+    14 * w,
+    COLOURS["flow"],
+    weighted / mu,
+    r"sized by their weight: $\Sigma'/\mu$",
+)
 left.set_ylabel(r"$x$ along $\bar{e}_\perp$")
 title(fig, "The weights flatten the inputs along the shift")
-fig
+Picture(
+    fig,
+    "Two clouds of dots with an arrow for the shift pointing right. Left, all "
+    "inputs alike: a wide ellipse tilted to the upper right. Right, dots sized by "
+    "their weight: the cloud and its ellipse are narrow along the shift and nearly "
+    "as tall as before.",
+)
 
 # %% [markdown]
 # ## Why only one direction
@@ -100,7 +134,12 @@ label_line(left, -1.1, 0.25, "before", COLOURS["vanilla"], dx=-6, dy=8)
 label_line(left, 0.35, 0.75, "weighted", COLOURS["flow"])
 label_line(right, 0.9, 0.3, "the same\nbefore and after", COLOURS["flow"])
 title(fig, "The weights narrow the residual and leave the rest alone")
-fig
+Picture(
+    fig,
+    "Two histograms. Left, the residual: a broad orange bell before and a blue bell "
+    "twice as high and much narrower after weighting. Right, the rest across the "
+    "shift: the orange and the blue bell coincide.",
+)
 
 # %%
 narrowed = (w * residuals**2).mean() / w.mean()
@@ -129,16 +168,18 @@ assert np.isclose(untouched, rest.var(), rtol=0.01)
 # `lt.weight_mass` and `lt.weighted_covariance` evaluate both. To check them, average $w\,xx^\top$ over the sample
 # and look at the distance in **standard errors**. An agreement is worth something only if the sample could also
 # have told us that we were wrong. So we put two wrong formulas beside it: the matrix of unweighted data with the
-# mean weight, $\mu\tilde{\Sigma}$, which takes the weights for a smaller step and nothing else; and the right
+# mean weight, $\mu\tilde{\Sigma}$, which is standard fine-tuning with the same mean step; and the right
 # matrix at twice the temperature, which is what writing $1/\tau$ for $2/\tau$ gives.
 
 # %%
-products = w[:, None] * np.stack([X[:, 0] ** 2, X[:, 0] * X[:, 1], X[:, 1] ** 2], axis=1)
+products = w[:, None] * np.stack(
+    [X[:, 0] ** 2, X[:, 0] * X[:, 1], X[:, 1] ** 2], axis=1
+)
 mean, error = products.mean(axis=0), products.std(axis=0) / len(X) ** 0.5
 entries = lambda matrix: np.array([matrix[0, 0], matrix[0, 1], matrix[1, 1]])
 formulas = {
     "Lemma F.1": entries(weighted),
-    "only a smaller step": entries(mu * problem.target_covariance),
+    "same mean step": entries(mu * problem.target_covariance),
     "the 2 forgotten": entries(lt.weighted_covariance(problem, 2 * tau)),
 }
 distance = {name: np.abs(mean - value) / error for name, value in formulas.items()}
@@ -153,7 +194,7 @@ fig, ax = figure(width=8, height=3.9)
 places = np.arange(3)
 looks = {
     "Lemma F.1": ("flow", 0.0, 2, 16),
-    "only a smaller step": ("vanilla", 0.22, 0, 0),
+    "same mean step": ("vanilla", 0.22, 0, 0),
     "the 2 forgotten": ("uniform", -0.22, 0, 0),
 }
 for name, (colour, aside, at, dy) in looks.items():
@@ -163,12 +204,17 @@ ax.errorbar(places, mean, 4 * error, fmt="o", color=COLOURS["simulation"], zorde
 label_line(ax, 2, mean[2], "sampled (errors < dot)", COLOURS["simulation"], dx=22)
 ax.set(xlim=(-0.5, 3.4), ylim=(0, 0.5), ylabel=r"entry of $\Sigma'$")
 ax.set_xticks(places, ["along, along", "along, across", "across, across"])
-title(fig, "The sample bears out the lemma and refuses its neighbours")
-fig
+title(fig, "The sample agrees with the lemma, not with two wrong formulas")
+Picture(
+    fig,
+    "Three groups of bars for the entries of the weighted covariance. In each the "
+    "orange sampled dot sits on the blue bar of Lemma F.1; the bars of the two "
+    "wrong formulas, the same mean step and a forgotten 2, lie well above it.",
+)
 
 # %%
 e, sigma_new = problem.shift, problem.target_covariance
-assert np.allclose(weighted @ e, mu**3 * sigma_new @ e), "Σ'e = μ³Σ̃e, to the last digit"
+assert np.allclose(weighted @ e, mu**3 * sigma_new @ e), "Σ'e = μ³Σ̃e, to rounding"
 assert not np.allclose(weighted @ e, mu * sigma_new @ e)
 
 # %% [markdown]
@@ -183,7 +229,9 @@ assert not np.allclose(weighted @ e, mu * sigma_new @ e)
 # %%
 taus = np.geomspace(0.01, 100, 81)
 masses = np.array([lt.weight_mass(problem, t) for t in taus])
-shapes = np.array([lt.weighted_covariance(problem, t) for t in taus]) / masses[:, None, None]
+shapes = (
+    np.array([lt.weighted_covariance(problem, t) for t in taus]) / masses[:, None, None]
+)
 few = taus[8::16]
 sampled = [lt.flow_weights(residuals**2, t) for t in few]
 
@@ -194,23 +242,42 @@ for values, name, dash, at, dy in (
     (shapes[:, 1, 1], "curvature across it", ":", 30, 14),
 ):
     ax.plot(taus, values, dash, color=COLOURS["flow"])
-    label_line(ax, taus[at], values[at], name, COLOURS["flow"], dx=8 if dy < 0 else -8, dy=dy)
-ax.plot(few, [weights.mean() for weights in sampled], "o", color=COLOURS["simulation"], mec="white", zorder=5)
+    label_line(
+        ax, taus[at], values[at], name, COLOURS["flow"], dx=8 if dy < 0 else -8, dy=dy
+    )
+ax.plot(
+    few,
+    [weights.mean() for weights in sampled],
+    "o",
+    color=COLOURS["simulation"],
+    mec="white",
+    zorder=5,
+)
 ax.axvline(tau, color=COLOURS["uniform"], lw=1.3, ls=":")
 label_line(ax, tau, 0.04, "the median", COLOURS["uniform"])
 ax.set(xscale="log", xlabel=r"temperature $\tau/s^2$", ylim=(0, 1.1))
 title(fig, "Cold weights flatten along the shift, far less across")
-fig
+Picture(
+    fig,
+    "Three curves that rise with the temperature from 0.01 to 100: the mean weight "
+    "from 0.07 to 1 with dots on it, the curvature along the shift from 0 to 1 "
+    "below it, and the curvature across from 0.64 to 1 above it. A dotted line "
+    "marks the median.",
+)
 
 # %%
 assert np.allclose(shapes[:, 0, 0], masses**2)
 assert np.allclose(shapes[:, 1, 1], 1 - 0.6**2 * (1 - masses**2))
 along, across = (lt.weighted_covariance(problem, tau) / mu).diagonal()
 print(
-    f"at the median, curvature along the shift {along:.4f}, across it {across:.4f}: {across / along:.1f} times as much"
+    f"at the median, curvature along the shift {along:.4f}, across it {across:.4f}: "
+    f"{across / along:.1f} times as much"
 )
 for t, weights in zip(few, sampled, strict=True):
-    assert abs(weights.mean() - lt.weight_mass(problem, t)) < 4 * weights.std() / len(weights) ** 0.5
+    assert (
+        abs(weights.mean() - lt.weight_mass(problem, t))
+        < 4 * weights.std() / len(weights) ** 0.5
+    )
 
 # %% [markdown]
 # ## Every rule
@@ -251,18 +318,30 @@ ax.set(
 )
 ax.set_xticks([-1, 0, 1])
 title(fig, "Easy samples up: narrower along the shift; hard up: wider")
-fig
+Picture(
+    fig,
+    "Four ellipses around the origin, with the variance of the residual beside "
+    "their names: KL-DRO 1.33, uniform 1.00, FLOW 0.19, hard threshold 0.14. The "
+    "first two are wide and tilted, the last two narrow and upright.",
+)
 
 # %%
-variance = {name: (lt.weighted_covariance(problem, rule) / lt.weight_mass(problem, rule))[0, 0]
-            for name, (rule, _) in rules.items()}  # fmt: skip
-assert variance["hard threshold"] < variance["FLOW"] < variance["uniform"] < variance["KL-DRO"]
+variance = {}
+for name, (rule, _) in rules.items():
+    shape = lt.weighted_covariance(problem, rule) / lt.weight_mass(problem, rule)
+    variance[name] = shape[0, 0]
+assert (
+    variance["hard threshold"]
+    < variance["FLOW"]
+    < variance["uniform"]
+    < variance["KL-DRO"]
+)
 inside = residuals**2 < tau
 kept = inside[:, None, None] * X[:, :, None] * X[:, None, :]
 exact = lt.weighted_covariance(problem, rules["hard threshold"][0])
-assert np.all(np.abs(kept.mean(axis=0) - exact) < 4 * kept.std(axis=0) / len(X) ** 0.5), (
-    "exact for this rule, too"
-)
+assert np.all(
+    np.abs(kept.mean(axis=0) - exact) < 4 * kept.std(axis=0) / len(X) ** 0.5
+), "exact for this rule, too"
 
 # %% [markdown]
 # ## Where it ends: inputs that are not Gaussian
@@ -275,7 +354,7 @@ assert np.all(np.abs(kept.mean(axis=0) - exact) < 4 * kept.std(axis=0) / len(X) 
 
 # %%
 def correlated(first, second):
-    """Inputs with the covariance of the problem, from two independent coordinates of variance 1."""
+    """Inputs with the problem's covariance, from two independent coordinates."""
     rho = problem.target_covariance[0, 1]
     return np.stack([first, rho * first + (1 - rho**2) ** 0.5 * second], axis=1)
 
@@ -293,13 +372,18 @@ for name, rows in inputs.items():
     losses = (rows @ problem.shift) ** 2
     sizes = lt.flow_weights(losses, tau)
     flatness[name] = (sizes * losses).mean() / sizes.mean()
-    print(f"{name:20} variance along the shift: {losses.mean():.2f} before, {flatness[name]:.3f} weighted")
+    print(
+        f"{name:20} variance along the shift: {losses.mean():.2f} before, "
+        f"{flatness[name]:.3f} weighted"
+    )
 print(f"{'the lemma':20} variance along the shift: 1.00 before, {along:.3f} weighted")
 
 # %%
 assert np.isclose(flatness["Gaussian"], along, rtol=0.02)
 assert np.isclose(flatness["corners of a square"], 1), "not flattened at all"
-assert abs(flatness["Laplace"] - along) > 0.1 * along, "flattened, but not by what the lemma says"
+assert abs(flatness["Laplace"] - along) > 0.1 * along, (
+    "flattened, but not by what the lemma says"
+)
 
 # %% [markdown]
 # So before the closed forms are trusted on data of your own, look at the weighted data themselves: `lt.diagnose`
@@ -316,7 +400,9 @@ assert abs(flatness["Laplace"] - along) > 0.1 * along, "flattened, but not by wh
 # %%
 # Your turn. A start: the flattened direction with and without noise.
 noisy = lt.paper_problem(rho=0.6, noise_variance=0.7)
-shape_of = lambda problem, t: lt.weighted_covariance(problem, t) / lt.weight_mass(problem, t)
+shape_of = lambda problem, t: (
+    lt.weighted_covariance(problem, t) / lt.weight_mass(problem, t)
+)
 print("with noise   ", shape_of(noisy, tau).round(3).tolist())
 print("without noise", shape_of(problem, tau).round(3).tolist())
 
@@ -324,8 +410,9 @@ print("without noise", shape_of(problem, tau).round(3).tolist())
 # **Solution** (folded below; it is run and checked with the notebook).
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution", "hide-cell"]
-# Noise makes the loss a worse witness of ⟨e, x⟩², so at the same τ the data are flattened less. In the lemma the shape
-# depends on τ and σ² through (2/τ)/(1 + 2(v + σ²)/τ) = 2/((τ + 2σ²) + 2v): on τ + 2σ² alone.
+# Noise makes the loss a worse witness of ⟨e, x⟩², so at the same τ the data are
+# flattened less. In the lemma the shape depends on τ and σ² through (2/τ)/(1 + 2(v +
+# σ²)/τ) = 2/((τ + 2σ²) + 2v): on τ + 2σ² alone.
 general = lambda noise: lt.FineTuningProblem(
     [1.0, -2.0, 0.5],
     [0.0, 0.3, 0.0],
@@ -336,7 +423,9 @@ for quiet, loud in ((problem, noisy), (general(0.0), general(0.7))):
     for factor in (0, 1, 2):
         error = np.abs(shape_of(quiet, tau + factor * 0.7) - shape_of(loud, tau)).max()
         print(f"τ + {factor}σ²: largest difference {error:.2g}")
-        assert (error < 1e-12) == (factor == 2), "τ + 2σ², and neither of the tempting answers"
+        assert (error < 1e-12) == (factor == 2), (
+            "τ + 2σ², and neither of the tempting answers"
+        )
 assert shape_of(noisy, tau)[0, 0] > shape_of(problem, tau)[0, 0], "less flat"
 
 # %% [markdown]
@@ -347,15 +436,16 @@ assert shape_of(noisy, tau)[0, 0] > shape_of(problem, tau)[0, 0], "less flat"
 
 # %%
 # Your turn. A start: what a rule's moments have to be.
-print(ResidualTilt.__doc__)
+print(textwrap.fill(ResidualTilt.__doc__.partition("\n\n")[0], 88))
 
 # %% [markdown]
 # **Solution** (folded below).
 
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["solution", "hide-cell"]
-# Near r = 0 the two rules agree, 1 − r²/τ, but the ratio of this weight to FLOW's, exp(r²/τ)/(1 + r²/τ), grows with the
-# loss: hard samples keep more of a say, and it flattens less.
+# Near r = 0 the two rules agree, 1 − r²/τ, but the ratio of this weight to FLOW's,
+# exp(r²/τ)/(1 + r²/τ), grows with the loss: hard samples keep more of a say, and it
+# flattens less.
 class Cauchy:
     """w = 1/(1 + loss/c²)."""
 
@@ -384,16 +474,26 @@ weights = cauchy.weight(residuals**2)
 sampled = weights[:, None, None] * X[:, :, None] * X[:, None, :]
 error = sampled.std(axis=0) / len(X) ** 0.5
 exact = lt.weighted_covariance(problem, cauchy)
-flow_like = lt.weight_mass(problem, cauchy) * shape_of(problem, tau)  # its mass, but FLOW's shape
-print("formula", exact.round(4).tolist(), " sample", sampled.mean(axis=0).round(4).tolist())
+# Its mass, but FLOW's shape.
+flow_like = lt.weight_mass(problem, cauchy) * shape_of(problem, tau)
 print(
-    f"variance along the shift: {shape_of(problem, cauchy)[0, 0]:.3f}, FLOW {shape_of(problem, tau)[0, 0]:.3f}"
+    "formula",
+    exact.round(4).tolist(),
+    " sample",
+    sampled.mean(axis=0).round(4).tolist(),
+)
+print(
+    f"variance along the shift: {shape_of(problem, cauchy)[0, 0]:.3f}, "
+    f"FLOW {shape_of(problem, tau)[0, 0]:.3f}"
 )
 
 assert np.all(np.abs(sampled.mean(axis=0) - exact) < 4 * error)
-assert shape_of(problem, cauchy)[0, 0] > shape_of(problem, tau)[0, 0], "less flat than FLOW"
+assert shape_of(problem, cauchy)[0, 0] > shape_of(problem, tau)[0, 0], (
+    "less flat than FLOW"
+)
 assert np.any(np.abs(sampled.mean(axis=0) - flow_like) > 40 * error), (
-    "the tempting answer, “the same shape, since the two agree on easy samples”, is refused"
+    "the tempting answer, “the same shape, since the two agree on easy samples”, "
+    "is refused"
 )
 
 # %% [markdown]

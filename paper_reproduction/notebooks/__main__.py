@@ -9,13 +9,19 @@ from paper_reproduction.notebooks.lessons import scripts, store
 
 
 def main(names: list[str]) -> None:
-    chosen = [s for s in scripts() if not names or any(s.stem.startswith(name) for name in names)]
+    chosen = [
+        s
+        for s in scripts()
+        if not names or any(s.stem.startswith(name) for name in names)
+    ]
     if not chosen:
         raise SystemExit(f"no lesson begins with {' or '.join(names)}")
     for script in chosen:
         clock = time.perf_counter()
         path = store(script)
-        print(f"{path.name}: {time.perf_counter() - clock:.1f} s, {path.stat().st_size / 1024:.0f} kB")
+        print(
+            f"{path.name}: {time.perf_counter() - clock:.1f} s, {path.stat().st_size / 1024:.0f} kB"
+        )
 
 
 if __name__ == "__main__":

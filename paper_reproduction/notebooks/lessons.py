@@ -12,12 +12,18 @@ from nbformat import NotebookNode
 
 FOLDER = Path(__file__).resolve().parent
 PATTERN = "[0-9][0-9]_*"
-STRICT = {"PYTHONSTARTUP": str(FOLDER / "strict.py")}  # in a kernel's environment: warnings are errors
+STRICT = {
+    "PYTHONSTARTUP": str(FOLDER / "strict.py")
+}  # in a kernel's environment: warnings are errors
 
 # What Jupyter would write, less the versions of this machine: the same lesson gives the same file.
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"file_extension": ".py", "name": "python", "pygments_lexer": "ipython3"},
+    "language_info": {
+        "file_extension": ".py",
+        "name": "python",
+        "pygments_lexer": "ipython3",
+    },
 }
 
 
@@ -40,8 +46,12 @@ def store(script: Path) -> Path:
     notebook = notebook_of(script)
     os.environ.update(STRICT)
     where = {"metadata": {"path": str(FOLDER)}}
-    NotebookClient(notebook, timeout=300, resources=where, record_timing=False).execute()
-    notebook.metadata = nbformat.from_dict(METADATA)  # the kernel has added its versions
+    NotebookClient(
+        notebook, timeout=300, resources=where, record_timing=False
+    ).execute()
+    notebook.metadata = nbformat.from_dict(
+        METADATA
+    )  # the kernel has added its versions
     path = script.with_suffix(".ipynb")
     nbformat.write(notebook, path)
     return path

@@ -3,4 +3,6 @@
 import warnings
 
 warnings.simplefilter("error")
-warnings.filterwarnings("default", module="ipykernel")  # the kernel's own housekeeping is not the lesson's
+warnings.filterwarnings(
+    "default", module="ipykernel"
+)  # the kernel's own housekeeping is not the lesson's

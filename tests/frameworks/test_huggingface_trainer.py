@@ -362,13 +362,13 @@ def test_the_example_shows_the_controls(capsys):
     assert list(table) == [
         "pre-trained",
         "standard",
-        "standard, steps as by sequence",
+        "same mean step as by sequence",
         "FLOW by sequence",
-        "standard, steps as by token",
+        "same mean step as by token",
         "FLOW by token",
     ]
     assert table["pre-trained"]["old"] < 0.1
     for by in WAYS:
-        flow, control = table[f"FLOW by {by}"], table[f"standard, steps as by {by}"]
+        flow, control = table[f"FLOW by {by}"], table[f"same mean step as by {by}"]
         assert flow["old"] < control["old"] < table["standard"]["old"]
         assert flow["new"] < 0.2 * table["pre-trained"]["new"]

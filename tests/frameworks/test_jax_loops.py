@@ -10,7 +10,7 @@ import pytest
 import linear_theory as lt
 from tests.frameworks.loops import example, told
 
-ROWS = ["pre-trained", "standard", "standard, rate × mean weight", "FLOW"]
+ROWS = ["pre-trained", "standard", "same mean step", "FLOW"]
 LOOPS = {"optax_loop": 10, "equinox_loop": 2}
 """Their inputs' dimension."""
 
@@ -125,4 +125,4 @@ def test_the_example_shows_the_control(name, capsys):
     old, new = ({row: loss[task] for row, loss in table.items()} for task in ("old", "new"))
     assert old["pre-trained"] < old["FLOW"] < old["standard"]
     assert new["standard"] < new["FLOW"] < new["pre-trained"]
-    assert old["FLOW"] < old["standard, rate × mean weight"] <= old["standard"]
+    assert old["FLOW"] < old["same mean step"] <= old["standard"]

@@ -135,9 +135,9 @@ def test_rows_of_a_smaller_last_batch_count_like_all_others(rows):
 def test_the_example_shows_the_control(capsys):
     table = loop.main()
     printed = told(capsys, table)
-    assert list(table) == ["pre-trained", "standard", "standard, rate × mean weight", "FLOW"]
+    assert list(table) == ["pre-trained", "standard", "same mean step", "FLOW"]
     old, new = ({name: loss[task] for name, loss in table.items()} for task in ("old", "new"))
     assert old["pre-trained"] == 0
     assert new["standard"] < new["FLOW"] < new["pre-trained"]
-    assert old["FLOW"] < old["standard, rate × mean weight"] < old["standard"]
+    assert old["FLOW"] < old["same mean step"] < old["standard"]
     assert "temperature" in printed
