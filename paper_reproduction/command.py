@@ -86,3 +86,11 @@ def write_explorer(context: typer.Context, out: Out = None) -> None:
     from paper_reproduction import session
 
     session.write_explorer(context.obj.then(Options(out=out)))
+
+
+@app.command("picture")
+def write_opening_picture(context: typer.Context, out: Out = None) -> None:
+    """Draw the picture that opens the README, and the stall in motion."""
+    from paper_reproduction import session
+
+    session.write_opening_picture(context.obj.then(Options(out=out)))

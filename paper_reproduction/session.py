@@ -11,6 +11,7 @@ import typer
 
 from paper_reproduction import (
     explorer,
+    hero,
     network_report,
     provenance,
     registry,
@@ -48,7 +49,16 @@ class Work:
     @property
     def holds(self) -> bool:
         """Whether everything chosen was settled and holds."""
-        return len(self.done) == len(self.chosen) and all(self.store.records[e.name].holds for e in self.done)
+        return self._holding == len(self.chosen)
+
+    @property
+    def _holding(self) -> int:
+        return sum(self.store.records[entry.name].holds for entry in self.done)
+
+    @property
+    def summary(self) -> str:
+        """How many of the chosen hold, as a phrase."""
+        return f"{self._holding} of {len(self.chosen)} {self.noun} hold"
 
 
 def run_everything(options: Options) -> NoReturn:
@@ -111,6 +121,21 @@ def write_explorer(options: Options) -> None:
     terminal.say(f"open {page} in a browser")
 
 
+def write_opening_picture(options: Options) -> None:
+    """The picture that opens the README, and the stall in motion."""
+    from figures import hero as drawing
+
+    still, moving = options.directory / "hero.png", options.directory / "stall.gif"
+    dataset = hero.compute()
+    try:
+        still.parent.mkdir(parents=True, exist_ok=True)
+        drawing.draw(dataset).savefig(still, dpi=150, metadata={"Software": None})
+        drawing.animate(dataset, moving)
+    except OSError as error:
+        _refuse(f"cannot write to --out {still.parent}: {error.strerror or error}")
+    terminal.say(f"open {still} and {moving}")
+
+
 def _settings(options: Options, seeds: int | None = None) -> Settings:
     """What the claims are told."""
     return Settings(seed=options.seed or 0, quick=options.quick, seeds=seeds)
@@ -161,7 +186,7 @@ def _stored_networks(entries: Sequence[Entry], options: Options) -> Work:
     store = Store(options.directory / "mlp", entries, _settings(options), provenance.network_stamp())
     there = [e for e in entries if sources.earlier(e, store) or shipped.path(e, "cpu").is_file()]
     known = (sources.earlier, sources.stored)
-    return Work(there, store, known, network_report.write, "network results", "stored network results")
+    return Work(there, store, known, network_report.write, "stored network results", "stored network results")
 
 
 def _perform(work: Work) -> None:
@@ -195,10 +220,10 @@ def _watch(work: Work, board: terminal.Board) -> bool:
 
 
 def _leave(*works: Work) -> NoReturn:
-    """Say where the pages are; 0 if everything holds, 1 if not."""
-    for work in works:
-        if work.chosen:
-            terminal.show_place(work.store)
+    """Say how many hold and where the pages are; 0 if everything holds, 1 if not."""
+    shown = [work for work in works if work.chosen]
+    pages = [work.store.directory / "report.html" for work in shown]
+    terminal.show_summary(", ".join(work.summary for work in shown), pages)
     raise typer.Exit(0 if all(work.holds for work in works) else 1)
 
 

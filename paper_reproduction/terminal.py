@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
@@ -157,10 +158,9 @@ def show_troubles(entries: Sequence[Entry], store: Store) -> None:
             complain(f"{outcome.name}: the result in {store.directory} is from another run ({outcome.stale})")
 
 
-def show_place(store: Store) -> None:
-    """Tell a person where to look next; a pipe does not need telling."""
-    if is_live(sys.stdout):
-        say(f"\n{store.directory / 'report.html'}")
+def show_summary(sentence: str, pages: Sequence[Path]) -> None:
+    """The last lines: how many hold, and where to look next."""
+    say(f"\n{sentence}\nopen {' and '.join(map(str, pages))}")
 
 
 def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -56,8 +56,11 @@ def test_everything_runs_and_holds(pair: Workshop) -> None:
     result = pair("--quick")
     assert result.exit_code == 0
     assert pair.computed() == ["first", "draw", "second-one", "draw"]
-    assert [line.split()[0] for line in result.stdout.splitlines()] == ["claim", "first", "second-one"]
-    assert result.stdout.splitlines()[0].split() == ["claim", "equation", "holds", "figure", "bound"]
+    *table, blank, summary, where = result.stdout.splitlines()
+    assert [line.split()[0] for line in table] == ["claim", "first", "second-one"]
+    assert table[0].split() == ["claim", "equation", "holds", "figure", "bound"]
+    assert (blank, summary) == ("", "2 of 2 claims hold")
+    assert where == f"open {pair.out / 'report.html'}"
     written = {path.name for path in pair.out.iterdir()}
     pictures = {f"{name}.{kind}" for name in ("first", "second-one") for kind in ("nc", "png", "pdf")}
     assert written == pictures | {"claims.json", "report.html"}
@@ -73,6 +76,7 @@ def test_a_claim_that_does_not_hold_ends_in_1(shop: Workshop, verdict: str, stat
         "bad": state,
         "good": "holds",
     }
+    assert "1 of 2 claims hold" in result.stdout
     assert "bad:" in result.stderr
     assert state in result.stdout.splitlines()[1].split()
 
@@ -146,7 +150,7 @@ def test_a_pipe_gets_one_plain_table(pair: Workshop) -> None:
     assert err == ""
     assert "\x1b" not in out
     assert "\r" not in out
-    assert len(out.splitlines()) == 3
+    assert len(out.splitlines()) == 3 + 3  # the table, an empty line, how many hold, the page
 
 
 def test_a_stream_that_knows_no_unicode_is_served_too() -> None:
@@ -213,7 +217,7 @@ def test_running_one_claim_keeps_the_others(pair: Workshop) -> None:
     pair()
     report = pair("run", "second-one")
     assert set(pair.records()) == {"first", "second-one"}
-    assert [line.split()[0] for line in report.stdout.splitlines()] == ["claim", "second-one"]
+    assert [line.split()[0] for line in report.stdout.splitlines()[:2]] == ["claim", "second-one"]
     assert not any(record["stale"] for record in pair.records().values())
     told = pair("run", "second-one", "--seed", "3")
     assert pair.records()["first"]["stale"] == "seed 0, this run has 3"

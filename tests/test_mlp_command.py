@@ -86,7 +86,8 @@ def test_an_experiment_runs_and_says_on_what(lab: Workshop) -> None:
     result = lab("mlp", "--seeds", "3", "--seed", "2")
     assert result.exit_code == 0
     assert lab.computed() == ["first", "draw"]
-    first, header, row = result.stdout.splitlines()
+    first, header, row, _, summary, _ = result.stdout.splitlines()
+    assert summary == "1 of 1 experiments hold"
     assert re.fullmatch(r"on \w+ \(.+\), jax \d+\.\d+.*", first)
     assert header.split() == ["claim", "equation", "holds", "figure", "bound"]
     assert row.split()[:3] == ["first", "B", "holds"]
@@ -218,7 +219,8 @@ def test_a_stored_result_is_not_taken_for_one_of_this_run(lab: Workshop) -> None
 def test_other_words_show_no_networks(lab: Workshop) -> None:
     publish(lab)
     result = lab("run", "a-claim")
-    assert len(result.stdout.splitlines()) == 2
+    assert "1 of 1 claims hold\n" in result.stdout
+    assert "network" not in result.stdout
     assert not (lab.out / "mlp").exists()
 
 

@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 
 import linear_theory as lt
-from paper_reproduction import hero
+from paper_reproduction import hero, registry
 from paper_reproduction.mlp import choice
 from paper_reproduction.mlp.statistics import difference
 from tests.test_pages import run
@@ -42,7 +42,7 @@ def test_every_block_is_python_or_a_command_with_a_name():
 
 def test_python_blocks_run_and_print_what_is_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert README.count("```text") == len(PYTHON)
+    assert README.count("```text") == len(PYTHON) + 1  # and what the first command says last
     run("README.md", README)
 
 
@@ -172,6 +172,12 @@ def test_names_in_the_table_exist(row):
     assert [name for name in names if not hasattr(lt, name)] == []
     for path in re.findall(r"\]\(([^)]+)\)", figure + test):
         assert (ROOT / path).is_file(), path
+
+
+def test_the_counts_of_the_first_command_are_those_of_the_claims():
+    claims, experiments = len(registry.discover()), len(registry.experiments())
+    said = f"{claims} of {claims} claims hold, {experiments} of {experiments} stored network results hold\n"
+    assert said in README
 
 
 def test_linked_files_exist():
