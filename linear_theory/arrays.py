@@ -35,6 +35,8 @@ Any to a type checker: which of the two comes back hangs on all arguments togeth
 wherever a caller of NumPy goes on with NumPy.
 """
 T = TypeVar("T")
+ANY_NDIM = tuple(range(33))
+"""Any number of axes that an array can have."""
 
 
 @dataclasses.dataclass(frozen=True)

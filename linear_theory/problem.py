@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import (
+    ANY_NDIM,
     Array,
     Namespace,
     binary_unit,
@@ -210,7 +211,7 @@ def checked_problem(space: Namespace, problem: object) -> FineTuningProblem:
 def checked_rho(rho: object, *others: object) -> Array:
     """ρ in [0, 1), in the engine of all the arguments."""
     space = namespace(rho, *others)
-    array = numeric(space, "rho", rho, ndim=tuple(range(33)))
+    array = numeric(space, "rho", rho, ndim=ANY_NDIM)
     return require(space, "rho", array, (array >= 0) & (array < 1), "must be in [0, 1)")
 
 

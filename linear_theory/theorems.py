@@ -17,13 +17,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .arrays import Array, Namespace, blockwise, bounded, broadcast, namespace, numeric, quotient, require
+from .arrays import (
+    ANY_NDIM,
+    Array,
+    Namespace,
+    blockwise,
+    bounded,
+    broadcast,
+    namespace,
+    numeric,
+    quotient,
+    require,
+)
 from .errors import short
 from .problem import checked_rho
 from .propagator.powers import Steps, count_steps, one_minus_power, power, steps_to_halve
 
 __all__ = [
-    "ANY",
     "closed_form",
     "complement",
     "coordinates",
@@ -38,9 +48,6 @@ __all__ = [
     "stall_temperature",
 ]
 
-ANY = tuple(range(33))
-"""Any number of axes: arguments broadcast."""
-
 
 def coordinates(
     beta: object, rho: object, *others: object, **shapes: Array
@@ -49,7 +56,7 @@ def coordinates(
     space = namespace(beta, rho, *others)
     xp = space.xp
     rho = checked_rho(rho, beta, *others)
-    array = numeric(space, "beta", beta, ANY)
+    array = numeric(space, "beta", beta, ANY_NDIM)
     broadcast(beta=array, rho=rho, **shapes)
     limit = quotient(space, space.array(1.0), rho, math.inf)
     inside = (array > 0) & (array <= limit)
@@ -97,7 +104,7 @@ def stall_parameter(temperature: float | Array, rho: float | Array, shift_norm: 
     """
     space = namespace(temperature, rho, shift_norm)
     rho = checked_rho(rho, temperature, shift_norm)
-    temperature = bounded(space, "temperature", temperature, lambda v: v > 0, "must be > 0", ndim=ANY)
+    temperature = bounded(space, "temperature", temperature, lambda v: v > 0, "must be > 0", ndim=ANY_NDIM)
     norm = _norm(space, shift_norm)
     broadcast(temperature=temperature, rho=rho, shift_norm=norm)
     xp, scale = space.xp, complement(rho)
@@ -124,7 +131,7 @@ def _smallest(space: Namespace) -> float:
 
 def _norm(space: Namespace, shift_norm: object) -> Array:
     accept = lambda v: (v > 0) & (v < math.inf)
-    return bounded(space, "shift_norm", shift_norm, accept, "must be finite and > 0", ndim=ANY)
+    return bounded(space, "shift_norm", shift_norm, accept, "must be finite and > 0", ndim=ANY_NDIM)
 
 
 def stall_temperature(beta: float | Array, rho: float | Array, shift_norm: float | Array = 1.0) -> Array:
@@ -219,7 +226,7 @@ def _angle(tangent: Array) -> tuple[Array, Array]:
 
 def _with_steps(beta: object, rho: object, steps: object) -> tuple[Namespace, Array, Array, Array, Steps]:
     traced = steps if isinstance(steps, jax.Array) else None
-    count = count_steps(namespace(beta, rho, traced), steps, ndim=ANY)
+    count = count_steps(namespace(beta, rho, traced), steps, ndim=ANY_NDIM)
     space, p, q, rho = coordinates(beta, rho, traced, steps=count.count)
     return space, p, q, rho, count
 

@@ -22,7 +22,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .arrays import Array, Namespace, binary_unit, bounded, namespace, quotient, require, share
+from .arrays import ANY_NDIM, Array, Namespace, binary_unit, bounded, namespace, quotient, require, share
 from .covariance import Dense, IdentityPlusLowRank, Operator, RankOneDowndate
 from .covariance.low_rank import WeightedLowRank
 from .errors import InvalidTypeError
@@ -93,7 +93,7 @@ def residual_tilt(temperature: float | Array | WeightRule, variance: Array | flo
     largest = space.range[1]
     remedy = f"must be between 0 and {largest:.1e}"
     accept = lambda s2: (s2 >= 0) & (s2 <= largest)
-    variance = bounded(space, "variance", variance, accept, remedy, ndim=tuple(range(33)))
+    variance = bounded(space, "variance", variance, accept, remedy, ndim=ANY_NDIM)
     return gaussian_tilt(rule, variance, space)
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-__all__ = ["is_concrete", "is_traced", "leaves", "pytree"]
+__all__ = ["construct_unchecked", "is_concrete", "is_traced", "leaves", "pytree"]
 
 T = TypeVar("T")
 
@@ -55,16 +55,21 @@ def pytree(cls: type[T]) -> type[T]:
     cls.__init__ = initialise
 
     def unflatten(_: None, leaves: Iterable[object]) -> T:
-        rebuilt = object.__new__(cls)
-        for name, leaf in zip(names, leaves, strict=True):
-            object.__setattr__(rebuilt, name, leaf)
-        return rebuilt
+        return construct_unchecked(cls, **dict(zip(names, leaves, strict=True)))
 
     def flatten(instance: T) -> tuple[tuple[object, ...], None]:
         return tuple(getattr(instance, name) for name in names), None
 
     jax.tree_util.register_pytree_node(cls, flatten, unflatten)
     return cls
+
+
+def construct_unchecked(kind: type[T], **fields: Any) -> T:
+    """An object of this kind with these fields, round its ``__init__`` and so without its checks."""
+    new = object.__new__(kind)
+    for name, value in fields.items():
+        object.__setattr__(new, name, value)
+    return new
 
 
 def _on_a_screen(instance: Any) -> str:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .arrays import Array, Namespace, bounded, is_half, namespace, numeric, require, shaped
+from .arrays import ANY_NDIM, Array, Namespace, bounded, is_half, namespace, numeric, require, shaped
 from .errors import InvalidTypeError, reject, short
 from .interchange import preserve_array_type
 from .sharding import on_automatic_mesh
@@ -83,7 +83,7 @@ def of_losses(method: M) -> M:
     @through_single
     @functools.wraps(method)
     def call(self: Any, losses: Array) -> Array:
-        return method(self, numeric(namespace(self, losses), "losses", losses, ndim=tuple(range(33))))
+        return method(self, numeric(namespace(self, losses), "losses", losses, ndim=ANY_NDIM))
 
     return call  # pyright: ignore[reportReturnType]
 
@@ -176,9 +176,7 @@ def parameter(space: Namespace, name: str, value: Array | float) -> Array:
 def _losses(losses: Array, *parameters: Array | float) -> tuple[Namespace, Array]:
     """The engine of all the arguments, and the losses in it: numbers ≥ 0, infinity allowed."""
     space = namespace(losses, *parameters)
-    return space, bounded(
-        space, "losses", losses, lambda v: v >= 0, "must be ≥ 0, without NaN", tuple(range(33))
-    )
+    return space, bounded(space, "losses", losses, lambda v: v >= 0, "must be ≥ 0, without NaN", ANY_NDIM)
 
 
 def _over(space: Namespace, losses: Array, temperature: Array) -> Array:

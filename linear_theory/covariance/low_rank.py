@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 
 from ..arrays import Array, Namespace, finite, namespace, quotient, shaped, whole_or_nan
 from ..errors import reject
-from ..trees import is_concrete, pytree
+from ..trees import construct_unchecked, is_concrete, pytree
 from .dense import Dense
 from .spectrum import rank_cutoff
 from .subspace import InvariantSubspace, StoppingTest
 
 __all__ = ["IdentityPlusLowRank", "WeightedLowRank"]
-
-T = TypeVar("T")
 
 MAX_DENSE_DIM = 128
 """Dimensions up to which JAX takes it for a matrix, of which there are derivatives of every order in everything."""
@@ -32,6 +30,7 @@ def frozen(array: Array) -> Array:
 
 
 def is_frozen(*arrays: object) -> bool:
+    """Whether nobody can write to any of them."""
     return all(isinstance(array, np.ndarray) and not array.flags.writeable for array in arrays)
 
 
@@ -107,6 +106,7 @@ class IdentityPlusLowRank:
 
     @property
     def dim(self) -> int:
+        """d, the rows of U."""
         return self.factor.shape[-2]
 
     def apply(self, vector: Array) -> Array:
@@ -186,18 +186,17 @@ class IdentityPlusLowRank:
         if self.dim <= (rank + 1 if xp is np else max(rank + 1, MAX_DENSE_DIM)):
             return Dense(self.dense()).reach(vector, stop)
         basis, factor_in_basis = self._orthonormal()
-        held = vector if xp is np else jax.lax.stop_gradient(vector)
-        remainder = _without(held, basis)
-        remainder = _without(remainder, basis)  # once more, or a small remainder is not orthogonal
-        length, whole = xp.sqrt(remainder @ remainder), xp.sqrt(held @ held)
+        constant = space.constant(vector)
+        remainder = _without(constant, basis)
+        remainder = _without(remainder, basis)  # Once more, or a small remainder is not orthogonal.
+        length, whole = xp.sqrt(remainder @ remainder), xp.sqrt(constant @ constant)
         # Rounding leaves this much of a vector that lies in span(U).
         has_component = length > 8 * (rank + 2) * space.eps * whole
         if rank == 0 or not is_concrete(has_component) or bool(has_component):
             unit = xp.where(has_component, 1.0, 0.0) / xp.where(has_component, length, 1.0) * remainder
             basis = xp.concatenate([basis, unit[None]])
-            factor_in_basis = xp.concatenate(
-                [factor_in_basis, (unit @ self.factor)[None]]
-            )  # 0, but not its derivative
+            # The last row is zero, but its derivative is not.
+            factor_in_basis = xp.concatenate([factor_in_basis, (unit @ self.factor)[None]])
         matrix = self._within(factor_in_basis)
         small = Dense(matrix, self._cutoff(space, matrix))
         return InvariantSubspace(small, basis @ vector, basis, space.array(self.scale))
@@ -259,11 +258,3 @@ def _without(vector: Array, basis: Array) -> Array:
 def unchecked(factor: Array, core: Array, scale: Array) -> IdentityPlusLowRank:
     """Built from parts already known to be good, without the check and without a copy."""
     return construct_unchecked(IdentityPlusLowRank, factor=factor, core=core, scale=scale)
-
-
-def construct_unchecked(kind: type[T], **fields: Any) -> T:
-    """An object of this kind with these fields and no check."""
-    new = object.__new__(kind)
-    for name, value in fields.items():
-        object.__setattr__(new, name, value)
-    return new

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from ..arrays import Array, integer, namespace, numeric
+from ..arrays import ANY_NDIM, Array, integer, namespace, numeric
 from ..errors import InvalidTypeError, reject
+from ..trees import construct_unchecked
 from .dense import Dense
 from .subspace import InvariantSubspace, StoppingTest
 
@@ -74,7 +75,8 @@ class Operator:
             reject("product", self.product, f"is not symmetric: ⟨u, Av⟩ − ⟨Au, v⟩ = {gap:.3g}")
 
     def _times(self, vector: Array) -> Array:
-        image = numeric(namespace(), "product", self.product(vector), ndim=tuple(range(33)))
+        """A v of one vector, if it is of v's shape and finite."""
+        image = numeric(namespace(), "product", self.product(vector), ndim=ANY_NDIM)
         if image.shape != vector.shape:
             reject("product", self.product, f"gave shape {image.shape} for a vector of shape {vector.shape}")
         if not np.isfinite(image).all():
@@ -97,7 +99,7 @@ class Operator:
 
     @property
     def ceiling(self) -> Array:
-        """Not known without looking at the spectrum."""
+        """∞: no bound is known without looking at the spectrum."""
         return np.array(np.inf)
 
     def plus(self, other: Callable[[Array], Array]) -> Operator:
@@ -107,11 +109,10 @@ class Operator:
     def reach(self, vector: Array, stop: StoppingTest) -> InvariantSubspace:
         """The Krylov space span(v, Av, A²v, …), grown until ``stop`` or until A no longer leaves it."""
         size = _length(vector)
-        start = (
-            vector / size if size > 0 else np.eye(1, self.dim)[0]
-        )  # the path of no vector is 0, whatever space it is taken in
+        # The path of a zero vector is zero, in whatever space: one direction of any kind will do.
+        start = vector / size if size > 0 else np.eye(1, self.dim)[0]
         rows, diagonal, off_diagonal = [start], [], []
-        most = min(self.dim, MAX_PRODUCTS)
+        largest_size = min(self.dim, MAX_PRODUCTS)
         while True:
             image = self._times(rows[-1])
             diagonal.append(rows[-1] @ image)
@@ -119,20 +120,23 @@ class Operator:
             norm = _length(image)
             steepest = max(map(abs, (*diagonal, *off_diagonal)))
             invariant = norm <= 16 * self.dim * np.finfo(float).eps * steepest
-            if invariant or len(rows) in _check_sizes(most):
+            if invariant or len(rows) in _check_sizes(largest_size):
                 basis = np.array(rows)
                 subspace = InvariantSubspace(
                     self._tridiagonal(diagonal, off_diagonal), size * np.eye(1, len(rows))[0], basis
                 )
                 if invariant or len(rows) == self.dim or stop(subspace):
                     return subspace
-                if len(rows) == most:
-                    remedy = f"its Krylov space has not settled after {most} products; ask for fewer steps"
+                if len(rows) == largest_size:
+                    remedy = (
+                        f"its Krylov space has not settled after {largest_size} products; ask for fewer steps"
+                    )
                     reject("product", self.product, remedy)
             off_diagonal.append(norm)
             rows.append(image / norm)
 
     def _tridiagonal(self, diagonal: list[float], off_diagonal: list[float]) -> Dense:
+        """A in the Krylov space; refused where it has a negative eigenvalue there."""
         matrix = np.diag(diagonal) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1)
         cutoff = 16 * self.dim * np.finfo(float).eps * np.abs(matrix).max()
         smallest = np.linalg.eigvalsh(matrix)[0]
@@ -174,7 +178,4 @@ def _orthogonalised(vector: Array, rows: list[Array]) -> Array:
 
 def unchecked(product: Callable[[Array], Array], dim: int) -> Operator:
     """Built of operators already known to be good."""
-    made = object.__new__(Operator)
-    object.__setattr__(made, "product", product)
-    object.__setattr__(made, "dim", dim)
-    return made
+    return construct_unchecked(Operator, product=product, dim=dim)

@@ -19,7 +19,7 @@ from ..errors import InvalidValueError
 from ..propagator.apply import propagate
 from ..propagator.momentum import Response, apply_response
 from ..propagator.powers import GeometricSum, split_steps
-from ..trees import pytree
+from ..trees import construct_unchecked, pytree
 from .objective import Objective, root
 
 __all__ = ["ConjugateGradient", "GradientDescent", "HeavyBall", "Linear", "Nesterov", "StochasticGradient"]
@@ -37,7 +37,7 @@ def _check_settings(solver: Any) -> None:
     }
     for name, (accept, remedy) in rules.items():
         value = getattr(solver, name, None)
-        if value is not None or (name == "tolerance" and hasattr(solver, name)):
+        if value is not None or name == "tolerance":
             checked = bounded(namespace(value), name, value, accept, remedy)
             object.__setattr__(solver, name, checked)
 
@@ -118,7 +118,7 @@ class GradientDescent(Linear):
 
 @pytree
 class HeavyBall(Linear):
-    """δ_{k+1} = δ_k − η∇L(δ_k) + m(δ_k − δ_{k−1}) (Polyak). Arrays in, ``tolerance`` as in GradientDescent.
+    """δ_{k+1} = δ_k − η∇L(δ_k) + m(δ_k − δ_{k−1}) (Polyak); ``tolerance`` is that of GradientDescent.
 
     Its rate is √m once every direction oscillates: (1 − √(ηλ))² ≤ m. Left out, ``learning_rate`` is
     (1 + √m)²/λ_max, the largest step at which that holds of the steepest direction, and ``momentum`` the
@@ -365,7 +365,7 @@ class StochasticGradient:
         rows = objective.row_curvatures
         mean = objective.limit.largest if objective.affordable else rows.mean()
         curvature = (1 - 1 / self.batch_size) * mean + rows.max() / self.batch_size
-        return 1 / xp.where(curvature > 0, curvature, 1.0)
+        return 1 / _positive_curvature(xp, curvature)
 
     def step(self, objective: Objective, displacement: Array, state: Any) -> tuple[Array, Any]:
         """The next δ, and the source of the row numbers after these."""
@@ -381,15 +381,14 @@ class StochasticGradient:
 
 
 def _unflatten(fixed: tuple[int, int], leaves: Any) -> StochasticGradient:
-    solver = object.__new__(StochasticGradient)
-    for name, value in zip(
-        ("batch_size", "seed", "learning_rate", "tolerance"), (*fixed, *leaves), strict=True
-    ):
-        object.__setattr__(solver, name, value)
-    return solver
+    """The solver of these fields, which JAX rebuilds without its checks."""
+    (batch_size, seed), (learning_rate, tolerance) = fixed, leaves
+    fields = {"learning_rate": learning_rate, "tolerance": tolerance}
+    return construct_unchecked(StochasticGradient, batch_size=batch_size, seed=seed, **fields)
 
 
-jax.tree_util.register_pytree_node(  # The batch size and the seed are static: shapes hang on the one.
+# The batch size and the seed are static, for shapes depend on the first.
+jax.tree_util.register_pytree_node(
     StochasticGradient,
     lambda solver: ((solver.learning_rate, solver.tolerance), (solver.batch_size, solver.seed)),
     _unflatten,

@@ -13,12 +13,11 @@ import numpy as np
 
 from ..arrays import Array, Namespace, bounded, namespace, shaped
 from ..covariance import Covariance, Dense
-from ..covariance.low_rank import construct_unchecked
 from ..covariance.spectrum import Spectrum, eigenbasis, rank_cutoff
 from ..errors import reject
 from ..least_squares import NormalEquations, Sample
 from ..problem import FineTuningProblem
-from ..trees import is_concrete, pytree
+from ..trees import construct_unchecked, is_concrete, pytree
 from ..weights import median_temperature
 
 __all__ = [

@@ -38,11 +38,14 @@ S = TypeVar("S")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MAX_BATCH, MAX_ENTRIES = 64, 2**22
-"""Vectors of which products are taken at a time, fewer where there are many rows or parameters."""
+MAX_BATCH = 64
+"""Vectors of which products are taken at a time."""
+
+MAX_ENTRIES = 2**22
+"""Numbers that these may hold together: fewer vectors where there are many rows or parameters."""
 
 
-def batch(*sizes: int) -> int:
+def _batch(*sizes: int) -> int:
     """How many at a time, where each takes memory like the largest of ``sizes``."""
     return max(1, min(MAX_BATCH, MAX_ENTRIES // max(sizes)))
 
@@ -66,7 +69,7 @@ class Model:
 
     @property
     def dim(self) -> int:
-        """P."""
+        """P, the number of parameters."""
         return sum(map(math.prod, self.shapes))
 
     def at(self, X: Array) -> Callable[[Array], Array]:
@@ -83,40 +86,40 @@ class Model:
         return function
 
 
-static = partial(jax.jit, static_argnums=0)
+_compiled_for_model = partial(jax.jit, static_argnums=0)
 
 
-@static
+@_compiled_for_model
 def outputs(model: Model, theta: Array, X: Array) -> Array:
     """f(X; θ)."""
     return model.at(X)(theta)
 
 
-@static
+@_compiled_for_model
 def jvp(model: Model, theta: Array, X: Array, directions: Array) -> Array:
     """J v for each of the rows v of (m, P): ``(m, *outputs)``."""
-    one = jax.linearize(model.at(X), theta)[1]
-    return jax.lax.map(one, directions, batch_size=batch(*X.shape[:1], model.dim))
+    push = jax.linearize(model.at(X), theta)[1]
+    return jax.lax.map(push, directions, batch_size=_batch(*X.shape[:1], model.dim))
 
 
-@static
+@_compiled_for_model
 def vjp(model: Model, theta: Array, X: Array, cotangents: Array) -> Array:
     """Jᵀu for each of the m entries u of ``(m, *outputs)``: (m, P)."""
-    one = jax.vjp(model.at(X), theta)[1]
-    return jax.lax.map(lambda u: one(u)[0], cotangents, batch_size=batch(*X.shape[:1], model.dim))
+    pull = jax.vjp(model.at(X), theta)[1]
+    return jax.lax.map(lambda u: pull(u)[0], cotangents, batch_size=_batch(*X.shape[:1], model.dim))
 
 
-@static
+@_compiled_for_model
 def jacobian(model: Model, theta: Array, X: Array) -> Array:
     """J, ``(*outputs, P)``, row by row."""
 
     def row(x: Array) -> Array:
         return jax.jacrev(lambda t: model.at(x[None])(t)[0])(theta)
 
-    return jax.lax.map(row, X, batch_size=batch(model.dim))
+    return jax.lax.map(row, X, batch_size=_batch(model.dim))
 
 
-def product(model: Model, dual: bool, theta: Array, X: Array, roots: Array, vector: Array) -> Array:
+def _product(model: Model, dual: bool, theta: Array, X: Array, roots: Array, vector: Array) -> Array:
     """JᵀWJ v/n, or in data space (``dual``) √W JJᵀ√W u/n, from the √w of each sample."""
     function = model.at(X)
     value, forward = jax.linearize(function, theta)
@@ -129,22 +132,22 @@ def product(model: Model, dual: bool, theta: Array, X: Array, roots: Array, vect
     return back / X.shape[0]
 
 
-compiled_product = jax.jit(product, static_argnums=(0, 1))
+compiled_product = jax.jit(_product, static_argnums=(0, 1))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def gram(model: Model, dual: bool, dim: int, theta: Array, X: Array, roots: Array) -> Array:
-    """The same as a matrix, (dim, dim)."""
-    one = lambda vector: product(model, dual, theta, X, roots, vector)
-    rows = jax.lax.map(one, jnp.eye(dim, dtype=theta.dtype), batch_size=batch(*X.shape[:1], model.dim))
+    """The matrix of :func:`_product`, (dim, dim)."""
+    times = lambda vector: _product(model, dual, theta, X, roots, vector)
+    rows = jax.lax.map(times, jnp.eye(dim, dtype=theta.dtype), batch_size=_batch(*X.shape[:1], model.dim))
     return (rows + rows.T) / 2
 
 
 def lanczos(space: Namespace, times: Callable[[Array], Array], size: int, count: int) -> tuple[Array, Array]:
     """The ``count`` largest eigenvalues, descending, zero where they are rounding, and vectors in columns."""
-    first = np.random.default_rng(0).standard_normal(size).astype(space.dtype)  # the same each time
+    first = np.random.default_rng(0).standard_normal(size).astype(space.dtype)
     matvec = lambda v: np.asarray(times(v.reshape(-1)))
-    if not matvec(first).any():  # ARPACK would find no vector to go on with
+    if not matvec(first).any():  # Of a zero matrix ARPACK finds no vector to go on with.
         return space.xp.zeros(count, dtype=space.dtype), space.xp.eye(size, count, dtype=space.dtype)
     operator: Any = LinearOperator((size, size), matvec=matvec, dtype=space.dtype)  # pyright: ignore
     try:
@@ -161,7 +164,7 @@ def run_in_jax(space: Namespace, function: Callable[..., Any], *arrays: Array) -
     """``function(*arrays)``, which is JAX: as it is, or from NumPy in float64 and back."""
     if space.xp is not np:
         return function(*arrays)
-    with jax.enable_x64(True), jax.ensure_compile_time_eval():  # also inside somebody's jit
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():  # Also inside a jit of the caller's.
         return jax.tree.map(np.asarray, function(*map(jnp.asarray, arrays)))
 
 

@@ -11,11 +11,12 @@ from functools import reduce
 
 import numpy as np
 
-from ..arrays import Array, bounded, namespace
+from ..arrays import Array, namespace
 from ..errors import reject
 from ..least_squares import NormalEquations, Sample, cholesky, pivoted
 from ..least_squares import Solution as InMemory
 from ..least_squares.blocks import added, residual_products, triangle, weighted_triangles
+from ..least_squares.rows import checked_ridge
 from ..least_squares.solution import EPS, Method, from_start, unrefined_error
 from ..least_squares.solver import minimise
 from ..threads import shared_thread_pool
@@ -149,8 +150,7 @@ def solve(
     [1.6421]
     """
     stream, rule = Stream(source, start, column_scale), as_rule(temperature)
-    accept = lambda v: (v >= 0) & (v < math.inf)
-    ridge = float(bounded(namespace(), "ridge", ridge, accept, "must be finite and ≥ 0"))
+    ridge = float(checked_ridge(namespace(), ridge))
     with shared_thread_pool():
         by_sums = not stream.once and (stream.columns is None or stream.columns.visible)
         solution = _by_equations(stream, rule, ridge) if by_sums else None
@@ -226,7 +226,7 @@ def _by_equations(stream: Stream, rule: WeightRule, ridge: float) -> InMemory | 
 
 
 def _by_triangle(stream: Stream, rule: WeightRule, ridge: float) -> InMemory:
-    """The same from R of the QR factorisation of √w (X, r): d + 1 rows with the same minimiser."""
+    """The displacement from R of the QR factorisation of √w (X, r): d + 1 rows with the same minimiser."""
     mass = 0.0
 
     def triangles() -> Iterator[Array]:
@@ -251,7 +251,7 @@ def _by_triangle(stream: Stream, rule: WeightRule, ridge: float) -> InMemory:
     return replace(solution, residual=solution.residual + unexplained)
 
 
-def _independent_rows(triangle: Array, rows: int, noise: Array | None = None) -> tuple[Sample, Array]:
+def _independent_rows(factor: Array, rows: int, noise: Array | None = None) -> tuple[Sample, Array]:
     """As many rows as the rank of X, with the same minimisers, and the energy that none of them explains.
 
     What rounding has left of zero is dropped: columns equilibrated and pivoted, the rows of R whose diagonal
@@ -259,18 +259,18 @@ def _independent_rows(triangle: Array, rows: int, noise: Array | None = None) ->
     ``noise`` (d,), the length of what each was made from, are known to rows·ε of it: in its units, what is below
     that is dropped as well.
     """
-    k, d = triangle.shape[0], triangle.shape[1] - 1
-    X, residual = triangle[:, :d], triangle[:, d:]
+    k, d = factor.shape[0], factor.shape[1] - 1
+    X, residual = factor[:, :d], factor[:, d:]
     if k == rows and noise is None:  # The rows are so few that they have not been reduced.
         return Sample(X, residual[:, 0], np.zeros(d), None), np.zeros(())
     largest = np.abs(X).max(axis=0)
     exponents = np.frexp(largest if noise is None else np.maximum(largest, noise))[1]
-    factor = pivoted.qr(np.ldexp(X, -exponents))
-    sizes = np.abs(factor.triangle.diagonal())
+    pivoted_factor = pivoted.qr(np.ldexp(X, -exponents))
+    sizes = np.abs(pivoted_factor.triangle.diagonal())
     tolerance = sizes.max() * pivoted.rank_tolerance(k, d) * math.sqrt(1 + math.log2(rows))
     rank = int((sizes > max(tolerance, 0.0 if noise is None else rows * EPS)).sum())
     independent = np.empty((rank, d))
-    independent[:, factor.columns] = factor.triangle[:rank]
-    rotated = factor.turn(residual, transpose=True)[:, 0]
+    independent[:, pivoted_factor.columns] = pivoted_factor.triangle[:rank]
+    rotated = pivoted_factor.turn(residual, transpose=True)[:, 0]
     sample = Sample(np.ldexp(independent, exponents), rotated[:rank], np.zeros(d), None)
     return sample, np.asarray((rotated[rank:] ** 2).sum())
