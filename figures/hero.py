@@ -29,12 +29,10 @@ def draw(dataset: Any) -> Figure:
     ax.plot(*flow.T, "-o", color=COLOURS["flow"], lw=2.4, ms=7, zorder=5)
     write = lambda point, *said, **where: label_line(ax, point[0], point[1], *said, fontsize=SIZE, **where)
     write(standard[1], "standard fine-tuning\nafter 1 step", COLOURS["vanilla"], dx=14, dy=-6)
-    write(standard[2], "2 steps", COLOURS["vanilla"], dx=-12, dy=18, ha="right")
-    write(flow[-1], f"FLOW after\n{steps} steps", COLOURS["flow"], dx=2, dy=-32, ha="right")
-    title(
-        fig,
-        "Easy samples up: FLOW stalls between the old and the new solution, standard fine-tuning runs past",
-    )
+    write(standard[2], "2 steps", COLOURS["vanilla"], dx=2, dy=16, ha="left")
+    write(flow[-1], f"FLOW after\n{steps} steps", COLOURS["flow"], dx=-10, dy=-30, ha="right")
+    ax.plot(*flow[-1], "o", ms=27, mfc="none", mec=COLOURS["flow"], mew=2, zorder=7)
+    title(fig, "FLOW is slow in one direction: time to stop between old and new")
     return fig
 
 
