@@ -167,5 +167,5 @@ def with_one_more_dimension(covariance: Any, value: Array) -> Any:
         direction = space.xp.concatenate([covariance.direction, space.xp.zeros(1, dtype=space.dtype)])
         return RankOneDowndate(with_one_more_dimension(covariance.base, value), direction, covariance.ratio)
     edge = space.xp.eye(m + 1, dtype=space.dtype)[m]
-    whole = space.xp.pad(covariance.matrix, ((0, 1), (0, 1)))
-    return Dense(whole + value * edge[:, None] * edge, covariance.cutoff)
+    padded = space.xp.pad(covariance.matrix, ((0, 1), (0, 1)))
+    return Dense(padded + value * edge[:, None] * edge, covariance.cutoff)

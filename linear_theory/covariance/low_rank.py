@@ -136,8 +136,8 @@ class IdentityPlusLowRank:
         space = namespace(self, factor, core, scale)
         xp, corner = space.xp, space.xp.zeros((self.core.shape[0], core.shape[0]), dtype=space.dtype)
         above, below = xp.concatenate([self.core, corner], 1), xp.concatenate([corner.T, core], 1)
-        whole = xp.concatenate([self.factor, factor], axis=1)
-        return unchecked(whole, xp.concatenate([above, below]), self.scale + scale)
+        factors = xp.concatenate([self.factor, factor], axis=1)
+        return unchecked(factors, xp.concatenate([above, below]), self.scale + scale)
 
     def times(self, number: Array) -> IdentityPlusLowRank:
         """number · A. Not checked."""
@@ -189,9 +189,9 @@ class IdentityPlusLowRank:
         constant = space.constant(vector)
         remainder = _without(constant, basis)
         remainder = _without(remainder, basis)  # Once more, or a small remainder is not orthogonal.
-        length, whole = xp.sqrt(remainder @ remainder), xp.sqrt(constant @ constant)
+        length, full_length = xp.sqrt(remainder @ remainder), xp.sqrt(constant @ constant)
         # Rounding leaves this much of a vector that lies in span(U).
-        has_component = length > 8 * (rank + 2) * space.eps * whole
+        has_component = length > 8 * (rank + 2) * space.eps * full_length
         if rank == 0 or not is_concrete(has_component) or bool(has_component):
             unit = xp.where(has_component, 1.0, 0.0) / xp.where(has_component, length, 1.0) * remainder
             basis = xp.concatenate([basis, unit[None]])
@@ -228,11 +228,11 @@ class WeightedLowRank(IdentityPlusLowRank):
         space = namespace(weighted, mass)
         image = weighted.base.apply(weighted.direction)
         core_change = quotient(space, weighted.ratio - 1, weighted.direction @ image, 0.0)
-        whole = weighted.base.plus(image[:, None], core_change[None, None]).times(mass)
+        product = weighted.base.plus(image[:, None], core_change[None, None]).times(mass)
         parts = {
-            "factor": whole.factor,
-            "core": whole.core,
-            "scale": whole.scale,
+            "factor": product.factor,
+            "core": product.core,
+            "scale": product.scale,
             "weighted": weighted,
             "mass": mass,
         }
