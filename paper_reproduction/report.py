@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+import figures
 from paper_reproduction import mathml, numbers, provenance
 from paper_reproduction.claim import Check, Table
 from paper_reproduction.outcome import Outcome
@@ -42,7 +43,14 @@ def render(store: Store) -> str:
         quick=store.settings.quick,
         versions=store.stamp.versions(),
         networks=_networks(store),
+        opening=_opening(),
     )
+
+
+def _opening() -> str | None:
+    """The picture that opens everything, as the repository holds it."""
+    path = Path(figures.__file__).with_name("gallery") / "hero.png"
+    return _data_uri(path) if path.is_file() else None
 
 
 def shared(store: Store) -> dict[str, Any]:
@@ -153,4 +161,8 @@ def _picture(store: Store, entry: Entry, outcome: Outcome) -> str | None:
     path = store.path(entry, "png")
     if not outcome.figure_fingerprint or not path.is_file():
         return None
+    return _data_uri(path)
+
+
+def _data_uri(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

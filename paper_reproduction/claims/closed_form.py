@@ -158,7 +158,7 @@ def verdict(dataset: xr.Dataset) -> Verdict:
         findings=(
             f"Over all β shown, (15) is good to 1 % from step {late.min():.0f} on for ρ = "
             f"{ds.rho.values[late.argmin()]:g}, but only from step {late.max():.0f} on for ρ = "
-            f"{ds.rho.values[late.argmax()]:g} with β near 1/ρ: near vanilla fine-tuning both eigenvalues have the "
+            f"{ds.rho.values[late.argmax()]:g} with β near 1/ρ: near standard fine-tuning both eigenvalues have the "
             "same size, and there is no single stalled direction.",
         ),
     )

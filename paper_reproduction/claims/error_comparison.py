@@ -29,7 +29,7 @@ CLAIM = Claim(
         r"the package, and is measured by its excess over the joint optimum, which nobody can beat. In "
         r"continuous time FLOW runs from early stopping ($\tau\to\infty$) to averaging ($\tau\to 0$) and is "
         r"never above either; with the paper's step $\eta=1/(2\mu)$ it is never above averaging, but it can "
-        r"lose to early stopping. One step of FLOW is one step of vanilla fine-tuning with $\eta=\mu^2/2$, "
+        r"lose to early stopping. One step of FLOW is one step of standard fine-tuning with $\eta=\mu^2/2$, "
         r"so a win at $K=1$ is a smaller step and not a weight."
     ),
     equation="(4), (13), (17), (18), Remark 7.6",

@@ -21,7 +21,7 @@ CLAIM = Claim(
         r"The theory is about the population; a run has $n$ rows. We draw rows $x\sim N(0,\tilde\Sigma)$ with "
         r"label noise, weigh them by their loss under $\theta_*$, and run gradient descent on them. The root "
         r"mean square deviation of the weight mass, of the weighted covariance, of the iterates of FLOW and of "
-        r"vanilla fine-tuning after $K$ steps, of FLOW's total error and of the median temperature falls like "
+        r"standard fine-tuning after $K$ steps, of FLOW's total error and of the median temperature falls like "
         r"$n^{-1/2}$: the slope in double logarithmic scale is $-1/2$ within an interval that excludes $-0.4$ "
         r"and $-0.6$, and the constant in front is the one that the delta method predicts from Gaussian "
         r"moments at half the temperature, since $w^2$ is the weight $w$ at $\tau/2$."

@@ -19,7 +19,7 @@ CLAIM = Claim(
     statement=(
         r"Theorem 7.2 gives FLOW's iterate as a matrix power applied to the shift, $\theta_K - \tilde\theta^\ast = "
         r"(I - 2\eta\Sigma')^K e$. Here the weights are computed from the losses of sampled rows under the "
-        r"pre-trained model, once, and gradient descent is run on the weighted rows. Vanilla fine-tuning at "
+        r"pre-trained model, once, and gradient descent is run on the weighted rows. Standard fine-tuning at "
         r"$\eta = 1/2$ has the same mean step and stands beside it as the control. With label noise FLOW does not "
         r"end at the new optimum but at $\theta^\ast - \kappa e$ with $\kappa = \tau/(\tau + 2\sigma^2)$."
     ),

@@ -15,13 +15,13 @@ from paper_reproduction.claims._real_rows import MIDWAY, STEPS, identities, meas
 
 CLAIM = Claim(
     name="real-data",
-    title="On real rows vanilla follows the theory exactly, FLOW only as far as the rows are Gaussian",
+    title="On real rows standard fine-tuning follows the theory exactly, FLOW only as far as the rows are Gaussian",
     statement=(
         r"We pre-train least squares on one sex of the diabetes set and fine-tune on the other: a subgroup that "
         r"exists, about half of the rows, and no cut through a covariate that would truncate its distribution. "
         r"Each group is centred by its own means, the features are whitened on the pre-training group so that "
         r"$\Sigma=I$, and the theory is fed with the empirical $\tilde\Sigma$, shift, noise variance and its own "
-        r"median temperature. Vanilla fine-tuning knows the rows only through their covariance and follows the "
+        r"median temperature. Standard fine-tuning knows the rows only through their covariance and follows the "
         r"theory to rounding. FLOW's weights see the whole distribution: we say by how many standard errors each "
         r"quantity is off, and repeat everything on Gaussian rows with the same covariance, shift and noise, "
         r"where nothing may be off."

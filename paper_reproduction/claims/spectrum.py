@@ -12,12 +12,12 @@ from paper_reproduction.claim import Check, Claim, Settings, Verdict
 
 CLAIM = Claim(
     name="spectrum",
-    title="One parameter β in (0, 1/ρ] runs from the full stall to vanilla fine-tuning",
+    title="One parameter β in (0, 1/ρ] runs from the full stall to standard fine-tuning",
     statement=(
         r"With $\mu^2$ (not $\mu$) written as $\beta(1-\rho^2)/((1+\beta)(1-\beta\rho^2))$ the matrix "
         r"$Q = I - \Sigma'/\mu$, which carries the error from step to step, has two simple eigenvalues in the "
         r"plane of the shift. The paper takes $\beta \le 1$; the same formulas hold up to $\beta = 1/\rho$, which "
-        r"is vanilla fine-tuning with $\lambda = \pm\rho$. The inequality $\lambda_2 < \rho^2\lambda_1$ holds for "
+        r"is standard fine-tuning with $\lambda = \pm\rho$. The inequality $\lambda_2 < \rho^2\lambda_1$ holds for "
         r"every $\beta < 1/\rho$, but for the absolute value only up to $\beta = \sqrt{2/(1+\rho^4)}$."
     ),
     equation="Lemma F.3",
@@ -158,7 +158,7 @@ def verdict(dataset: xr.Dataset) -> Verdict:
         ),
         findings=(
             f"The paper's ordering of absolute values ends at β = {float(ds.crossing[1]):.4f} for ρ = "
-            f"{float(ds.positive_rho[1]):g}: beyond it, and so also in vanilla fine-tuning, the second direction "
+            f"{float(ds.positive_rho[1]):g}: beyond it, and so also in standard fine-tuning, the second direction "
             "oscillates about as slowly as the first one shrinks.",
         ),
     )

@@ -21,7 +21,7 @@ CLAIM = Claim(
         r"$\bar{e} - \beta\rho\bar{e}_\perp$: the path turns into it, and from then on the distance shrinks by "
         r"$\lambda_1$ in each step, the more slowly the lower the temperature. Its half-life grows like $1/\tau$ at "
         r"the step $\eta = 1/(2\mu)$, which makes up for the small weights, and like $\tau^{-3/2}$ at the fixed "
-        r"step $\eta = 1/2$, where the small weights also shrink the step. Vanilla fine-tuning with its step shrunk "
+        r"step $\eta = 1/2$, where the small weights also shrink the step. Standard fine-tuning with its step shrunk "
         r"just as much does not stall."
     ),
     equation="Remark 7.4",
@@ -246,7 +246,7 @@ def _findings(d: xr.Dataset) -> tuple[str, ...]:
     return (
         f"Part of the stall is only a smaller step. At $\\beta = {main:g}$ half of the way along the stalled "
         f"direction takes FLOW {half(f'flow {main:g}')} steps at $\\eta = 1/(2\\mu)$ and {half('flow fixed')} at "
-        f"$\\eta = 1/2$; vanilla fine-tuning takes {half('vanilla')} and, with its step shrunk by the same $\\mu$, "
+        f"$\\eta = 1/2$; standard fine-tuning takes {half('vanilla')} and, with its step shrunk by the same $\\mu$, "
         f"{half('vanilla matched')}. The weights' direction accounts for the rest.",
         f"What the stall is worth depends on the comparison. With $\\Sigma = I$ the best iterate of the four FLOW "
         f"paths has {best:.4f} of total error, averaging {average:.4f}, vanilla's best iterate {plain:.4f}; but "
