@@ -20,7 +20,7 @@ from paper_reproduction.claims._plane_search import GD_STEPS
 
 CLAIM = Claim(
     name="error-comparison",
-    title="FLOW can reach averaging and often the oracle, but its discrete step can lose to early stopping",
+    title="FLOW can reach averaging and often the joint optimum, but its discrete step can lose to early stopping",
     statement=(
         r"Remark 7.6 sets the best model average, eq. (17), against fine-tuning to convergence, eq. (18). "
         r"With $\bar e^\top\tilde\Sigma\bar e=1$ the average costs $\|e\|^2 A/(1+A)$, always less than "
