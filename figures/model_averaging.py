@@ -49,6 +49,6 @@ def draw(dataset: Any) -> Figure:
     label_line(right, 6e-4, 2.4e-3, "slope 1", COLOURS["uniform"], dx=-6, dy=6)
     right.set(xscale="log", yscale="log", xlim=(6e-5, 0.9), ylim=(8e-6, 0.12), aspect="equal")
     right.set(xlabel=r"$\beta$, log scale", ylabel=r"distance from the line, over $\Vert e\Vert$")
-    right.set_title(r"line: $\beta\rho\gamma$;  points: iterates stopped at $\gamma = \omega$")
+    right.set_title(r"line: $\beta\rho\gamma$;  points: stopped at $\gamma = \omega$")
     title(fig, "As the temperature falls, FLOW becomes model averaging")
     return fig

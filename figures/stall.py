@@ -130,7 +130,7 @@ def _law(ax: Axes, ds: Any) -> None:
                     fmt="o", ms=5, color=COLOURS["simulation"], mec="white", mew=0.6, zorder=5)  # fmt: skip
         at = ds.half_life.sel(rate=rate).sel(ratio=2e-4, method="nearest")
         text = rf"{name}: $\tau^{{{float(ds.exponent.sel(rate=rate)):.2f}}}$"
-        label_line(ax, at.ratio, at, text, COLOURS["flow"], dx=-74 if dy < 0 else -8, dy=dy, ha="left")
+        label_line(ax, at.ratio, at, text, COLOURS["flow"], dx=-58 if dy < 0 else -8, dy=dy, ha="left")
     ax.set(xscale="log", yscale="log", xlim=(1e-6, 2), ylim=(0.6, 1e10), aspect=0.5)
     ax.set_xticks(10.0 ** np.arange(-6, 1, 2))
     ax.set_yticks(10.0 ** np.arange(0, 11, 2))
