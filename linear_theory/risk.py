@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from .arrays import (
+    ANY_NDIM,
     Array,
     Namespace,
     binary_unit,
@@ -44,7 +45,7 @@ def checked_parameters(
     """The engine of all the arguments, and problem and θ (…, d) in it."""
     space = namespace(problem, theta, *others)
     checked = checked_problem(space, problem)
-    array = finite(space, "theta", theta, ndim=tuple(range(1, 33)))
+    array = finite(space, "theta", theta, ndim=ANY_NDIM[1:])
     if array.shape[-1] != checked.dim:
         reject("theta", theta, f"has shape {array.shape}; its last axis must be the {checked.dim} parameters")
     return space, checked, array

@@ -122,7 +122,7 @@ def sgd_stability_limit(
     _refuse_unsuited(problem, rule)
     recursion = _recursion(space, problem, rule)
     of_x = recursion.of_x()
-    values, vectors = eigenbasis(space, of_x.first if xp is np else jax.lax.stop_gradient(of_x.first))
+    values, vectors = eigenbasis(space, space.constant(of_x.first))
     eigenvalue_sums = values[:, None] + values[None, :]
     inverse = xp.where(eigenvalue_sums > 0, 1 / xp.where(eigenvalue_sums > 0, eigenvalue_sums, 1.0), 0.0)
     outside = of_x.outside

@@ -13,9 +13,12 @@ LAST = 120
 """Steps of the animation, after which both have arrived."""
 
 
+PROBLEM = lt.paper_problem(0.6, pretrain_covariance=np.array([[2.0, 0.9], [0.9, 2.0]]))
+
+
 def compute() -> xr.Dataset:
     """Paths (run, step, axis) in the plane of eq. (3), the landmarks, and the total error on a grid."""
-    problem = lt.paper_problem(0.6, pretrain_covariance=np.array([[2.0, 0.9], [0.9, 2.0]]))
+    problem = PROBLEM
     step = np.arange(LAST + 1)
     paths = {
         "standard": lt.iterate(problem, step),

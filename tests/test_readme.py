@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 
 import linear_theory as lt
+from figures.lessons import stored
 from paper_reproduction import hero, registry
 from paper_reproduction.mlp import choice
 from paper_reproduction.mlp.statistics import difference
@@ -70,10 +70,6 @@ def test_the_files_of_the_last_block_are_diagnosed(tmp_path, monkeypatch):
     assert (tmp_path / "rows-diagnosis.png").stat().st_size > 10_000
 
 
-def stored(name):
-    return xr.open_dataset(ROOT / "paper_reproduction" / "mlp" / "results" / "cpu" / f"{name}.nc")
-
-
 def numbers():
     """What the README says in passing, from the stored results and the problem that it draws."""
     share = lambda values: f"{100 * float(values.mean('seed')):.0f} %"
@@ -86,7 +82,7 @@ def numbers():
     at = lambda run, place: choice.at(fifth.accuracy, run).sel(place=place)
     best = choice.own_best(clean)
     hardest = lambda run: choice.at(hard.by_decile, run).sel(decile=10)
-    problem = lt.paper_problem(0.6, pretrain_covariance=[[2.0, 0.9], [0.9, 2.0]])
+    problem = hero.PROBLEM
     total = lambda steps: lt.total_error(problem, lt.iterate(problem, steps, temperature=0.1))
     good = np.flatnonzero(total(range(100)) <= 1.05 * total(range(100)).min())
     return {
@@ -121,7 +117,7 @@ def test_what_is_said_of_these_numbers_is_so():
 
 
 def test_the_least_there_is_is_that_of_the_joint_optimum():
-    problem = lt.paper_problem(0.6, pretrain_covariance=[[2.0, 0.9], [0.9, 2.0]])
+    problem = hero.PROBLEM
     assert f"where {lt.total_error(problem, lt.joint_optimum(problem)):.3f} is the least there is" in README
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-import numpy as np
-
 from ..arrays import Array, Namespace, finite, require, shaped
 from ..errors import InvalidTypeError, reject
 from ..reading import read
@@ -77,7 +74,7 @@ def _checked_matrix(space: Namespace, name: str, value: object, dim: int) -> Arr
     matrix = shaped(name, finite(space, name, value, ndim=2), (dim, dim), "one row and column a parameter")
     if dim == 0:
         return matrix
-    held = matrix if xp is np else jax.lax.stop_gradient(matrix)
+    held = space.constant(matrix)
     slack = 16 * rank_cutoff(space, held)
     gap = xp.max(xp.abs(held - held.T))
     if is_concrete(gap) and gap > slack:

@@ -150,9 +150,8 @@ class RankOneDowndate:
     def _within(self, inner: InvariantSubspace, vector: Array) -> InvariantSubspace:
         small = RankOneDowndate(inner.covariance, inner.coordinates, self.ratio)
         is_direction = (vector == self.direction).all()
-        if (
-            is_concrete(is_direction) and is_direction
-        ):  # A Krylov space knows the coordinates without rounding.
+        if is_concrete(is_direction) and is_direction:
+            # A Krylov space knows the coordinates without rounding.
             inside = inner.coordinates
         else:
             inside = vector if inner.basis is None else inner.basis @ vector

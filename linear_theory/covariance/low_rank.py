@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jax
 import numpy as np
 
 from ..arrays import Array, Namespace, finite, namespace, quotient, shaped, whole_or_nan
@@ -75,7 +74,7 @@ class IdentityPlusLowRank:
         core = finite(space, "core", self.core, ndim=2)
         core = shaped("core", core, (rank, rank), "one row and column for each column of factor")
         parts = {"factor": factor, "core": core, "scale": finite(space, "scale", self.scale)}
-        held = parts if space.xp is np else jax.lax.stop_gradient(parts)
+        held = space.constant(parts)
         with np.errstate(over="ignore", invalid="ignore"):
             valid = unchecked(**held)._check(space)
         for name, part in whole_or_nan(space, parts, valid).items():
@@ -150,7 +149,7 @@ class IdentityPlusLowRank:
         known = self.__dict__.get("_known")
         if known is not None:
             return known
-        held = self.factor if xp is np else jax.lax.stop_gradient(self.factor)
+        held = space.constant(self.factor)
         basis = (held if self._orthogonal(space) else xp.linalg.qr(held)[0]).T
         basis = np.ascontiguousarray(basis) if xp is np else basis
         factor_in_basis = basis @ self.factor

@@ -45,14 +45,12 @@ class Units(NamedTuple):
     def of(cls, space: Namespace, sample: Sample) -> Units:
         """Such that √w·X′ and √w·y′ are of size 1 at most where they would be very small or large."""
         xp = space.xp
-        X, y, start = sample.X, sample.y, sample.start
-        if space.xp is not np:
-            X, y, start = jax.lax.stop_gradient((X, y, start))
+        X, y, start = space.constant((sample.X, sample.y, sample.start))
         if sample.weights is None:
             largest = xp.maximum(X.max(), -X.min())
             labels = xp.abs(y).max()
         else:
-            roots = xp.sqrt(sample.weights if xp is np else jax.lax.stop_gradient(sample.weights))
+            roots = xp.sqrt(space.constant(sample.weights))
             largest = (xp.maximum(X.max(axis=1), -X.min(axis=1)) * roots).max()
             labels = (xp.abs(y) * roots).max()
         labels = xp.maximum(labels, largest * xp.abs(start).max())

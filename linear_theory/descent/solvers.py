@@ -45,6 +45,9 @@ def _check_settings(solver: Any) -> None:
 class Linear:
     """v ← m v − η∇L(δ + l v),  δ ← δ + v, from v = 0: step size η, momentum m, lookahead l."""
 
+    def __post_init__(self) -> None:
+        _check_settings(self)
+
     def constants(self, objective: Objective) -> tuple[Array, Array, Array]:
         """η, m and l for this problem."""
         raise NotImplementedError
@@ -97,9 +100,6 @@ class GradientDescent(Linear):
     _: KW_ONLY
     tolerance: Array | float = 0.0
 
-    def __post_init__(self) -> None:
-        _check_settings(self)
-
     def constants(self, objective: Objective) -> tuple[Array, Array, Array]:
         """η, and no momentum."""
         space = objective.space
@@ -142,9 +142,6 @@ class HeavyBall(Linear):
     _: KW_ONLY
     momentum: Array | float | None = None
     tolerance: Array | float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_settings(self)
 
     def constants(self, objective: Objective) -> tuple[Array, Array, Array]:
         """η, m, and no lookahead."""
@@ -193,9 +190,6 @@ class Nesterov(Linear):
     _: KW_ONLY
     momentum: Array | float | None = None
     tolerance: Array | float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_settings(self)
 
     def constants(self, objective: Objective) -> tuple[Array, Array, Array]:
         """η, m and the lookahead m."""
