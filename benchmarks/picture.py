@@ -15,7 +15,7 @@ from .report import MIB, short
 
 LOOK = {
     OURS: (COLOURS["flow"], "o", 3.4),
-    "scikit-learn LinearRegression": (COLOURS["vanilla"], "s", 1.8),
+    "scikit-learn LinearRegression": (COLOURS["standard"], "s", 1.8),
     "scikit-learn Ridge": ("#E69F00", "s", 1.8),
     "statsmodels WLS": (COLOURS["kl_dro"], "D", 1.8),
     "numpy lstsq": (COLOURS["theory"], "^", 1.8),

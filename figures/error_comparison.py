@@ -13,12 +13,12 @@ from figures.style import COLOURS, figure, ink, label_line, styled, title
 
 COLOUR = {
     "early_stopping": COLOURS["early_stopping"],
-    "descent": COLOURS["vanilla"],
+    "descent": COLOURS["standard"],
     "averaging": COLOURS["averaging"],
     "flow_descent": COLOURS["flow"],
     "flow": COLOURS["flow"],
     "flow_default": COLOURS["flow"],
-    "oracle": COLOURS["oracle"],
+    "joint_optimum": COLOURS["joint_optimum"],
 }
 # What each panel shows, (window, {path: (label, offset in points)}), looked at by eye for these two problems.
 CASES = {
@@ -28,7 +28,7 @@ CASES = {
             "early_stopping": ("", (0, 0)),
             "averaging": ("averaging", (9, 9)),
             "flow_descent": ("FLOW", (-12, 4)),
-            "oracle": ("best for both", (-12, -13)),
+            "joint_optimum": ("best for both", (-12, -13)),
         },
     ),
     "loss": (
@@ -37,7 +37,7 @@ CASES = {
             "early_stopping": ("stopped", (12, 8)),
             "averaging": ("averaging", (10, 5)),
             "flow_descent": (r"FLOW, $K=1$:", (11, 6)),
-            "oracle": ("best for both", (-12, -11)),
+            "joint_optimum": ("best for both", (-12, -11)),
         },
     ),
 }
@@ -71,9 +71,9 @@ def draw(dataset: Any) -> Figure:
 def _frontier(ax: Axes, dataset: Any, case: str) -> None:
     window, labels = CASES[case]
     panel = dataset.frontier.sel(case=case)
-    for path in ("oracle", "early_stopping", "averaging", "flow"):
+    for path in ("joint_optimum", "early_stopping", "averaging", "flow"):
         curve = panel.sel(path=path)
-        style = {"lw": 1.4, "ls": (0, (4, 2))} if path == "oracle" else {}
+        style = {"lw": 1.4, "ls": (0, (4, 2))} if path == "joint_optimum" else {}
         ax.plot(*curve.transpose("task", "point").values, color=COLOUR[path], **style)
     dots = panel.sel(path="flow_descent").values
     ax.plot(dots[:, 0], dots[:, 1], "o", ms=5, color=COLOUR["flow"], mfc="white", mew=1.4)
@@ -82,10 +82,12 @@ def _frontier(ax: Axes, dataset: Any, case: str) -> None:
         x, y = points[np.nanargmin(points.sum(axis=1))]
         value = float(points.sum(axis=1).min())
         filled = COLOUR[path]
-        ax.plot(x, y, "D" if path == "oracle" else "o", ms=8, color=filled, mec="white", mew=1.0, zorder=6)
+        ax.plot(
+            x, y, "D" if path == "joint_optimum" else "o", ms=8, color=filled, mec="white", mew=1.0, zorder=6
+        )
         if text:
             label_line(ax, x, y, f"{text} {value:.3f}", filled, dx=dx, dy=dy, fontsize=12)
-    best = float(panel.sel(path="oracle").sum("task").min())
+    best = float(panel.sel(path="joint_optimum").sum("task").min())
     ax.plot([0, best], [best, 0], color=COLOURS["uniform"], lw=1.0, zorder=1)
     ax.set(
         xlim=window[0],
@@ -99,7 +101,7 @@ def _frontier(ax: Axes, dataset: Any, case: str) -> None:
 def _excess(ax: Axes, dataset: Any) -> None:
     """For each method, the share of random problems whose best is within so much of the oracle."""
     error = dataset.search_error
-    oracle = error.sel(approach="oracle")
+    oracle = error.sel(approach="joint_optimum")
     for name, (label, dashes, (x, y)) in CURVES.items():
         excess = np.sort(np.maximum(error.sel(approach=name).values / oracle.values - 1, 1e-12))
         share = np.arange(1, excess.size + 1) / excess.size

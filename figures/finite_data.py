@@ -12,7 +12,7 @@ from figures.style import COLOURS, figure, label_line, spread_apart, styled, tit
 
 # Colour, mark and label of each quantity: the methods in their colours, what they share in greys.
 LOOK = {
-    "vanilla": (COLOURS["vanilla"], "D", "standard iterate"),
+    "standard": (COLOURS["standard"], "D", "standard iterate"),
     "covariance": (COLOURS["theory"], "s", "weighted covariance"),
     "recipe": (COLOURS["flow"], "v", "FLOW iterate, own temperature"),
     "flow": (COLOURS["flow"], "o", "FLOW iterate"),

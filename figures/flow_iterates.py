@@ -17,7 +17,7 @@ def draw(dataset: Any) -> Figure:
     finite = [ratio for ratio in dataset.ratio.values if np.isfinite(ratio)]
     for ax, noise in zip(axes, dataset.noise.values, strict=True):
         for ratio, colour in zip(
-            dataset.ratio.values, [*beta_colours(finite), COLOURS["vanilla"]], strict=True
+            dataset.ratio.values, [*beta_colours(finite), COLOURS["standard"]], strict=True
         ):
             here = dataset.sel(noise=noise, ratio=ratio).isel(axis=0)
             ax.plot(dataset.step, here.exact, color=colour, lw=1.8)
@@ -32,7 +32,7 @@ def draw(dataset: Any) -> Figure:
                 lw=1.4,
             )
             if noise > 0 or ratio in (0.2, 1.0):
-                name = "vanilla" if np.isinf(ratio) else rf"$\tau = {ratio:g}\times$ default"
+                name = "standard" if np.isinf(ratio) else rf"$\tau = {ratio:g}\times$ default"
                 at, dy = (5, 10) if noise == 0 else (34, {0.2: 10, 1.0: 10, 5.0: 10}.get(ratio, -11))
                 name = name if noise > 0 else rf"$\tau = {ratio:g}\times$"
                 label_line(ax, at, here.exact[at], name, colour, dx=4 if noise == 0 else 0, dy=dy,

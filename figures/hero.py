@@ -25,11 +25,11 @@ def draw(dataset: Any) -> Figure:
     _ground(ax, dataset)
     steps = int(dataset.attrs["steps"])
     standard, flow = (dataset.path.sel(run=run).values[: steps + 1] for run in ("standard", "flow"))
-    ax.plot(*standard[:5].T, "-o", color=COLOURS["vanilla"], lw=2.4, ms=7, zorder=4)
+    ax.plot(*standard[:5].T, "-o", color=COLOURS["standard"], lw=2.4, ms=7, zorder=4)
     ax.plot(*flow.T, "-o", color=COLOURS["flow"], lw=2.4, ms=7, zorder=5)
     write = lambda point, *said, **where: label_line(ax, point[0], point[1], *said, fontsize=SIZE, **where)
-    write(standard[1], "standard fine-tuning\nafter 1 step", COLOURS["vanilla"], dx=14, dy=-6)
-    write(standard[2], "2 steps", COLOURS["vanilla"], dx=2, dy=16, ha="left")
+    write(standard[1], "standard fine-tuning\nafter 1 step", COLOURS["standard"], dx=14, dy=-6)
+    write(standard[2], "2 steps", COLOURS["standard"], dx=2, dy=16, ha="left")
     write(flow[-1], f"FLOW after\n{steps} steps", COLOURS["flow"], dx=-10, dy=-30, ha="right")
     ax.plot(*flow[-1], "o", ms=27, mfc="none", mec=COLOURS["flow"], mew=2, zorder=7)
     title(fig, "FLOW is slow in one direction: time to stop between old and new")
@@ -58,7 +58,7 @@ def _ground(ax: Axes, dataset: Any) -> None:
         ("pretrained", "the old model", "s", 13, BLUE, (14, 14), "left"),
         ("target", "what the new\ntask asks for", "s", 13, COLOURS["target"], (-6, 38), "center"),
         ("average", "best average\nof the two", "D", 11, COLOURS["averaging"], (-26, 44), "center"),
-        ("best_for_both", "best for both", "*", 22, COLOURS["oracle"], (12, 24), "left"),
+        ("best_for_both", "best for both", "*", 22, COLOURS["joint_optimum"], (12, 24), "left"),
     ):
         ax.plot(*at[name], marker, color=colour, ms=size, mec="white", mew=1.4, zorder=6)
         label_line(ax, at[name][0], at[name][1], text, colour, dx=dx, dy=dy, ha=side, fontsize=SIZE)
@@ -79,7 +79,7 @@ def _animate(dataset: Any, path: Path) -> None:
     fig, ax = figure(width=10, height=5.4)
     _ground(ax, dataset)
     title(fig, "Both arrive in the end: the weights only make the way along the shift long")
-    lines = {"standard": ("standard", COLOURS["vanilla"], -0.57), "flow": ("FLOW", COLOURS["flow"], -0.49)}
+    lines = {"standard": ("standard", COLOURS["standard"], -0.57), "flow": ("FLOW", COLOURS["flow"], -0.49)}
     drawn = {}
     for run, (_, colour, y) in lines.items():
         (path_drawn,) = ax.plot([], [], "-o", color=colour, lw=2, ms=5, zorder=7)

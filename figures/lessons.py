@@ -4,7 +4,7 @@ For a lesson (``paper_reproduction/notebooks``)::
 
     fig, ax = figure(width=8, height=4.2)
     plane(ax, x, y, lt.total_error(problem, grid), levels=(0.6, 0.8, 1, 2))
-    path(ax, lt.iterate(problem, np.arange(20)), COLOURS["vanilla"])
+    path(ax, lt.iterate(problem, np.arange(20)), COLOURS["standard"])
     place(ax, problem.pretrained, "pretrained", r"$\\theta^*$")
     Picture(fig, "Contours around a square at the right, and an orange path that zigzags to the left.")
 """
@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from figures.stall import GROUND
 from figures.style import COLOURS, label_line
 
-MARKERS = {"pretrained": "s", "target": "s", "oracle": "*", "averaging": "D"}
+MARKERS = {"pretrained": "s", "target": "s", "joint_optimum": "*", "averaging": "D"}
 INK = {"pretrained": "#2377AB"}  # the same hue, dark enough for letters
 
 RESULTS = Path(__file__).resolve().parents[1] / "paper_reproduction" / "mlp" / "results" / "cpu"

@@ -24,7 +24,7 @@ def _paths(ax: Axes, d: Any) -> None:
     data, theory = d.path_data, d.path_theory
     ax.plot(*d.average.transpose("task", "omega").values, color=COLOURS["averaging"], lw=1.6)
     for run, colour, mark, face in (
-        ("vanilla", COLOURS["vanilla"], "o", COLOURS["vanilla"]),
+        ("standard", COLOURS["standard"], "o", COLOURS["standard"]),
         ("flow", COLOURS["flow"], "s", "white"),
         ("flow_matched", COLOURS["flow"], "o", COLOURS["flow"]),
     ):
@@ -32,23 +32,23 @@ def _paths(ax: Axes, d: Any) -> None:
         ax.plot(
             *data.sel(run=run).transpose("task", "step").values, mark, color=colour, ms=4, mfc=face, zorder=4
         )
-    ax.plot(*d.oracle.values, "D", color=COLOURS["oracle"], ms=8, mec="white", zorder=6)
-    best = float(d.oracle.sum("task"))
+    ax.plot(*d.joint_optimum.values, "D", color=COLOURS["joint_optimum"], ms=8, mec="white", zorder=6)
+    best = float(d.joint_optimum.sum("task"))
     ax.plot([0, best], [best, 0], color=COLOURS["uniform"], lw=1.0, zorder=1)
     top = 1.08 * float(max(data.max(), d.average.max()))
     ax.set(xlim=(0, top), ylim=(0, top))
     ax.set_aspect("equal")
     ax.set(xlabel="forgetting  err$_1$", ylabel="target  err$_2$")
     ax.set_title("Points: rows. Lines: theory")
-    start, end = data.sel(run="vanilla").isel(step=0).values, data.sel(run="vanilla").isel(step=-1).values
+    start, end = data.sel(run="standard").isel(step=0).values, data.sel(run="standard").isel(step=-1).values
     _write(ax, start, r"$\theta_*$", COLOURS["theory"], dx=8, dy=2)
-    _write(ax, end, "standard", COLOURS["vanilla"], dx=-4, dy=14, ha="right")
+    _write(ax, end, "standard", COLOURS["standard"], dx=-4, dy=14, ha="right")
     limit = data.sel(run="flow_matched").isel(step=-1).values
     ring = theory.sel(run="flow_matched").isel(step=-1).values
     ax.plot(*ring, "o", ms=13, mfc="none", mec=COLOURS["flow"], mew=1.8, zorder=7)
     text = "FLOW (open: standard's step;\nring: end of the theory)"
     _write(ax, limit, text, COLOURS["flow"], dx=10, dy=34)
-    _write(ax, d.oracle.values, "best for both", COLOURS["oracle"], dx=-8, dy=-12)
+    _write(ax, d.joint_optimum.values, "best for both", COLOURS["joint_optimum"], dx=-8, dy=-12)
     middle = d.average.isel(omega=d.sizes["omega"] // 4).values
     _write(ax, middle, "averaging", COLOURS["averaging"], dx=8, dy=10)
 

@@ -24,7 +24,7 @@ def draw(dataset: Any) -> Figure:
             left.plot(here.beta, here.closed.sel(eigenvalue=which), color=colour)
             left.plot(here.beta[every], here.literal.sel(eigenvalue=which)[every], "o", color=colour, ms=5)
         end = float(here.beta[-1])
-        left.plot([end, end], [rho, -rho], "s", color=COLOURS["vanilla"], ms=9, zorder=5)
+        left.plot([end, end], [rho, -rho], "s", color=COLOURS["standard"], ms=9, zorder=5)
         label_line(left, end, rho, rf"$\rho = {rho:g}$", colour, dx=9)
         slow, fast = (abs(here.closed.sel(eigenvalue=which)) for which in (1, 2))
         right.plot(here.share, fast / slow, color=colour)
@@ -34,7 +34,7 @@ def draw(dataset: Any) -> Figure:
     left.text(0.92, -0.93, "the paper's range ends here", ha="right", color=COLOURS["uniform"], fontsize=12)
     left.text(1.3e-3, 0.965, r"$\lambda_1$, stalled", fontsize=14, va="top")
     left.text(1.3e-3, 0.52, r"$\lambda_2$, fast", fontsize=14)
-    left.text(6.0, -0.72, "standard:\n$\\pm\\rho$", color=ink(COLOURS["vanilla"]), fontsize=14, ha="center")
+    left.text(6.0, -0.72, "standard:\n$\\pm\\rho$", color=ink(COLOURS["standard"]), fontsize=14, ha="center")
     left.set(
         xscale="log",
         xlim=(1e-3, 12),

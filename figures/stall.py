@@ -49,7 +49,7 @@ def _plane(ax: Axes, ds: Any, colours: dict[float, str]) -> None:
         ax.plot(*path[steps], "o", ms=12, mfc="none", mec=colour, mew=2.4, zorder=7)
         label_line(ax, far, far * across / along, _temperature(ds, beta), colour, dx=5)
     vanilla = ds.path.isel(path_beta=-1).values
-    ax.plot(vanilla[:, 0], vanilla[:, 1], "-o", color=COLOURS["vanilla"], lw=2.0, ms=5, zorder=3)
+    ax.plot(vanilla[:, 0], vanilla[:, 1], "-o", color=COLOURS["standard"], lw=2.0, ms=5, zorder=3)
     for k, text, dx, dy in (
         (1, "standard, 1 step", 13, 2),
         (2, "2 steps", -42, 15),
@@ -60,7 +60,7 @@ def _plane(ax: Axes, ds: Any, colours: dict[float, str]) -> None:
             vanilla[k, 0],
             vanilla[k, 1],
             text,
-            COLOURS["vanilla"],
+            COLOURS["standard"],
             dx=dx,
             dy=dy,
             ha="left" if k < 3 else "right",
@@ -85,7 +85,7 @@ def _landmarks(ax: Axes, ds: Any) -> None:
     for name, text, marker, size, offset in (
         ("pretrained", "pre-trained\nmodel " + r"$\theta^*$", "s", 12, (6, 34)),
         ("target", "optimum of the\nnew task " + r"$\tilde{\theta}^*$", "s", 12, (-60, 36)),
-        ("oracle", "best for both", "*", 20, (10, -42)),
+        ("joint_optimum", "best for both", "*", 20, (10, -42)),
         ("average", "best average", "D", 9, (-46, 36)),
     ):
         colour = COLOURS["averaging" if name == "average" else name]
@@ -97,12 +97,12 @@ def _landmarks(ax: Axes, ds: Any) -> None:
 
 def _progress(ax: Axes, ds: Any, colours: dict[float, str]) -> None:
     """Solid: with the same mean step; dashed: the step that the small weights have shrunk."""
-    main, vanilla = colours[ds.attrs["main_beta"]], COLOURS["vanilla"]
+    main, vanilla = colours[ds.attrs["main_beta"]], COLOURS["standard"]
     lines = {f"flow {beta:g}": (colour, "-") for beta, colour in colours.items() if beta < 0.5}
-    lines |= {"flow fixed": (main, "--"), "vanilla": (vanilla, "-"), "vanilla matched": (vanilla, "--")}
+    lines |= {"flow fixed": (main, "--"), "standard": (vanilla, "-"), "standard matched": (vanilla, "--")}
     for run, (colour, dash) in lines.items():
         ax.plot(ds["count"], ds.left.sel(run=run), dash, color=colour, lw=2.2)
-        if run != "vanilla":
+        if run != "standard":
             ax.plot(ds.few, ds.left_loop.sel(run=run), "o", color=colour, ms=4.5, mec="white", mew=0.7)
     ax.axhline(0.5, color=COLOURS["uniform"], lw=1, ls=":")
     arrow = lambda colour: {"arrowprops": {"arrowstyle": "-", "color": colour, "lw": 0.9}}
@@ -110,7 +110,7 @@ def _progress(ax: Axes, ds: Any, colours: dict[float, str]) -> None:
         ("flow 0.02", 25, _temperature(ds, 0.02), (-4, 42), arrow(main)),
         ("flow 0.1", 30, "0.13", (8, 0), {}),
         ("flow fixed", 650, "0.026,\n" + r"$\eta=1/2$", (10, 10), {}),
-        ("vanilla", 2, "standard", (-22, 11), {"ha": "left"}),
+        ("standard", 2, "standard", (-22, 11), {"ha": "left"}),
     ):
         place = ds.left.sel(run=run).sel(count=at, method="nearest")
         label_line(ax, place["count"], place, text, lines[run][0], dx=dx, dy=dy, **more)

@@ -46,11 +46,11 @@ HOUSE = Path(__file__).with_name("house.mplstyle")
 # stays apart (CIELAB distance above 12) for normal, deuteranopic, protanopic and tritanopic eyes. Their yellow is left
 # out: it does not show on a projector.
 COLOURS: dict[str, str] = {
-    "vanilla": "#D55E00",  # standard fine-tuning
+    "standard": "#D55E00",  # standard fine-tuning
     "flow": "#0072B2",  # FLOW
     "averaging": "#009E73",  # model averaging
     "early_stopping": "#CC79A7",
-    "oracle": "#000000",  # the joint optimum
+    "joint_optimum": "#000000",  # the joint optimum
     "kl_dro": "#5B2A86",  # hard samples up
     "uniform": "#5C6068",  # all weights equal, as a reference
     "simulation": "#E69F00",  # only where no method is being compared

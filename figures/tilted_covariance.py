@@ -20,7 +20,7 @@ def draw(dataset: Any) -> Figure:
         rasterized=True,
     )  # fmt: skip
     for which, colour, name in (
-        ("before", COLOURS["vanilla"], "before"), ("after", COLOURS["flow"], "after"),
+        ("before", COLOURS["standard"], "before"), ("after", COLOURS["flow"], "after"),
     ):  # fmt: skip
         curve = dataset.ellipse.sel(which=which)
         for scale in (1, 2):

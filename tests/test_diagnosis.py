@@ -189,7 +189,7 @@ def test_learning_rates_say_when_they_are_curtailed():
         assert near(control, 0.5 if max(L, weighted) < 2 else 0.5 / max(L, weighted), 10)
         assert near(standard, flow if flow * L < 1 else max(control, 0.5 / L), 10)
     with pytest.raises(lt.InvalidValueError, match="must be one of 'standard'"):
-        d.paths.best("vanilla")
+        d.paths.best("standard")
 
 
 def test_half_lives():

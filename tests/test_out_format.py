@@ -33,7 +33,7 @@ ATTRIBUTES, FIELDS = first_column("A dataset"), first_column("`claims.json`")
 def out(tmp_path_factory):
     """The quickest claim, run by the command."""
     folder = tmp_path_factory.mktemp("run") / "out"
-    done = CliRunner().invoke(app, ["run", "vanilla-iterates", "--quick", "--out", str(folder)])
+    done = CliRunner().invoke(app, ["run", "standard-iterates", "--quick", "--out", str(folder)])
     assert done.exit_code == 0, done.output
     return folder
 
@@ -46,7 +46,7 @@ def general(attributes: dict) -> set[str]:
 def test_every_file_is_on_the_page(out):
     described = first_column("Files")
     for path in out.iterdir():
-        general_name = path.name.replace("vanilla-iterates", "NAME")
+        general_name = path.name.replace("standard-iterates", "NAME")
         assert general_name in described, path.name
     assert {"NAME.nc", "NAME.png", "NAME.pdf", "claims.json", "report.html"} <= described
 
@@ -54,7 +54,7 @@ def test_every_file_is_on_the_page(out):
 def test_every_attribute_of_a_dataset_is_on_the_page_and_there(out):
     """Attributes that all datasets share are those of the page; a claim's own are its business."""
     stored = [shipped.read(entry, "cpu") for entry in registry.experiments()]
-    with xr.open_dataset(out / "vanilla-iterates.nc", engine="h5netcdf") as dataset:
+    with xr.open_dataset(out / "standard-iterates.nc", engine="h5netcdf") as dataset:
         found = [general(one.attrs) for one in [dataset, *stored] if one is not None]
     assert len(found) == 1 + len(stored)
     assert set.intersection(*found) == ATTRIBUTES - {"seeds", "origin"}

@@ -20,7 +20,7 @@ TO_BE_DRAWN_ANEW = {"digits-label-noise"}  # eleven methods in four panels
 def good():
     fig, ax = figure(width=8, height=4.5)
     ax.plot([0, 1, 2], [0, 1, 4], color=COLOURS["flow"])
-    ax.plot([0, 1, 2], [4, 2, 0], color=COLOURS["vanilla"])
+    ax.plot([0, 1, 2], [4, 2, 0], color=COLOURS["standard"])
     label_line(ax, 1, 1, "FLOW", COLOURS["flow"], dx=12, dy=-14)
     ax.set(xlabel="step", ylabel="error")
     return fig, ax

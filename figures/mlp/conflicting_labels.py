@@ -12,7 +12,7 @@ from figures.mlp._seeds import chosen, chosen_place, error, mean
 from figures.style import COLOURS, figure, ink, label_line, spread_apart, styled, title
 
 EQUAL, EVERY = 0.1, 5
-ORANGE, BLUE, GREEN, GREY = (COLOURS[name] for name in ("vanilla", "flow", "averaging", "uniform"))
+ORANGE, BLUE, GREEN, GREY = (COLOURS[name] for name in ("standard", "flow", "averaging", "uniform"))
 INK = COLOURS["theory"]
 # Colour of the edge and of the face of each run.
 LOOK = {"standard": (ORANGE, ORANGE), "matched": (ORANGE, "white"), "flow": (BLUE, BLUE)}

@@ -12,7 +12,7 @@ from figures.mlp._seeds import error, mean
 from figures.style import COLOURS, figure, label_line, styled, title
 
 EQUAL = 0.1
-ORANGE, BLUE, GREEN = COLOURS["vanilla"], COLOURS["flow"], COLOURS["averaging"]
+ORANGE, BLUE, GREEN = COLOURS["standard"], COLOURS["flow"], COLOURS["averaging"]
 VIOLET, START = COLOURS["penalty"], COLOURS["pretrained"]
 # Colour, mark, face and second half of the face. Open marks: controls.
 LOOK: dict[str, tuple[str, str, str, str | None]] = {

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from figures.mlp._seeds import error, mean
 from figures.style import COLOURS, figure, label_line, spread_apart, styled, title
 
-ORANGE, BLUE, GREY = COLOURS["vanilla"], COLOURS["flow"], COLOURS["uniform"]
+ORANGE, BLUE, GREY = COLOURS["standard"], COLOURS["flow"], COLOURS["uniform"]
 DASHES = (0, (4, 2))
 EQUAL = 0.1
 FIRST = 6  # tenth from which the methods differ on digits

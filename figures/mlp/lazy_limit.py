@@ -13,7 +13,7 @@ from figures.style import COLOURS, figure, label_line, styled, title
 
 # Colour, face of the mark and label of each run.
 LOOK = {
-    "standard": (COLOURS["vanilla"], COLOURS["vanilla"], "standard"),
+    "standard": (COLOURS["standard"], COLOURS["standard"], "standard"),
     "flow-matched": (COLOURS["flow"], "white", "FLOW,\nstandard's step"),
 }
 GREY = COLOURS["uniform"]

@@ -13,8 +13,8 @@ from figures.style import COLOURS, figure, label_line, spread_apart, styled, tit
 
 # Colour, face of the mark (open: with the other method's effective step) and label of each run.
 LOOK = {
-    "standard": (COLOURS["vanilla"], COLOURS["vanilla"], "standard"),
-    "standard-matched": (COLOURS["vanilla"], "white", "standard,\nFLOW's step"),
+    "standard": (COLOURS["standard"], COLOURS["standard"], "standard"),
+    "standard-matched": (COLOURS["standard"], "white", "standard,\nFLOW's step"),
     "flow-matched": (COLOURS["flow"], "white", "FLOW,\nstandard's step"),
     "flow": (COLOURS["flow"], COLOURS["flow"], "FLOW"),
 }

@@ -13,8 +13,8 @@ from figures.style import COLOURS, figure, ink, label_line, styled, title
 
 # Colour, face of the mark (open: with the other method's effective step) and label of each run.
 LOOK = {
-    "standard": (COLOURS["vanilla"], COLOURS["vanilla"], "standard"),
-    "standard-matched": (COLOURS["vanilla"], "white", "standard, same mean step"),
+    "standard": (COLOURS["standard"], COLOURS["standard"], "standard"),
+    "standard-matched": (COLOURS["standard"], "white", "standard, same mean step"),
     "flow-matched": (COLOURS["flow"], "white", "FLOW, same mean step"),
     "flow": (COLOURS["flow"], COLOURS["flow"], "FLOW"),
 }

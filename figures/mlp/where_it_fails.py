@@ -14,7 +14,7 @@ from figures.style import COLOURS, figure, ink, label_line, styled, title
 
 EQUAL = 0.1
 GAUSSIAN = 0.185  # the stall factor s of squared loss and Gaussian residuals
-ORANGE, BLUE, GREEN, INK = (COLOURS[name] for name in ("vanilla", "flow", "averaging", "theory"))
+ORANGE, BLUE, GREEN, INK = (COLOURS[name] for name in ("standard", "flow", "averaging", "theory"))
 # Colour, mark and name of each method.
 LOOK = {
     "standard": (ORANGE, "o", "standard"),

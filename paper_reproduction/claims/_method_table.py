@@ -27,7 +27,7 @@ PRINTED_INFIMA = {(2, "flow_descent"), (2, "flow"), (3, "flow")}
 WIN, LOSS, PARALLEL = 4, 5, 6  # rows of PROBLEMS
 HALF_DIGIT = 0.5e-4
 
-METHODS = ("early_stopping", "descent", "averaging", "flow_descent", "flow", "oracle", "flow_default")
+METHODS = ("early_stopping", "descent", "averaging", "flow_descent", "flow", "joint_optimum", "flow_default")
 SEARCHES = {
     "early_stopping": search.best_early_stop,
     "descent": search.best_descent,
@@ -54,7 +54,7 @@ def _package_point(method: str, plane: Plane, problem: lt.FineTuningProblem, bes
     """The same parameters handed to the package: its θ, by its own route."""
     if method == "averaging":
         return lt.best_model_average(problem)
-    if method == "oracle":
+    if method == "joint_optimum":
         return lt.joint_optimum(problem)
     if method == "descent":
         return lt.iterate(problem, int(best.steps), best.rate / 2)
@@ -73,8 +73,8 @@ def measure(planes: list[Plane], along: str) -> xr.Dataset:
     for i, plane in enumerate(planes):
         problem = _problem(plane)
         for j, method in enumerate(METHODS):
-            if method == "oracle":
-                best = Best(float(plane.total(plane.oracle())), plane.oracle())
+            if method == "joint_optimum":
+                best = Best(float(plane.total(plane.joint_optimum())), plane.joint_optimum())
             else:
                 best = SEARCHES[method](plane)
             theta = _package_point(method, plane, problem, best)
@@ -138,7 +138,7 @@ def _flipped(plane: Plane) -> list[float]:
     """The same optimal points judged with ē⊥ turned round: what a wrong sign in (9) would print."""
     values = []
     for method in METHODS:
-        point = plane.oracle() if method == "oracle" else SEARCHES[method](plane).point
+        point = plane.joint_optimum() if method == "joint_optimum" else SEARCHES[method](plane).point
         values.append(float(plane.total((point[0], -point[1]))))
     return values
 
@@ -228,7 +228,7 @@ def frontiers() -> xr.Dataset:
     """Pre-training and target error along each family, on the problem FLOW wins and on the one it loses."""
     points = 481
     out = np.full((2, 5, points, 2), np.nan)
-    families = ["early_stopping", "averaging", "flow", "flow_descent", "oracle"]
+    families = ["early_stopping", "averaging", "flow", "flow_descent", "joint_optimum"]
     for i, row in enumerate((WIN, LOSS)):
         plane = Plane(*PROBLEMS[row][:4])
         problem = _problem(plane)

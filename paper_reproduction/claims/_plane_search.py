@@ -81,7 +81,7 @@ class Plane:
         """Vanilla gradient descent with 2η = ``rate``."""
         return self.move(1.0, lambda a: _power(rate * a, steps))
 
-    def oracle(self) -> tuple[float, float]:
+    def joint_optimum(self) -> tuple[float, float]:
         """The joint optimum: (Σ+Σ̃)x = Σē by Cramer's rule."""
         p, q, r = self.a + 1, self.c + self.rho, self.b + 1
         determinant = p * r - q * q

@@ -125,9 +125,9 @@ def paths(groups: Groups) -> xr.Dataset:
         {name: (dims, np.array(errors(paths)), {"units": "label variance"}) for name, paths in steps.items()}
         | {
             "average": (("omega", "task"), errors([average])[0]),
-            "oracle": ("task", errors([lt.joint_optimum(problem)])[0]),
+            "joint_optimum": ("task", errors([lt.joint_optimum(problem)])[0]),
         },
-        {"run": ["vanilla", "flow", "flow_matched"], "task": ["pretrain", "target"]},
+        {"run": ["standard", "flow", "flow_matched"], "task": ["pretrain", "target"]},
     ).rename({"data": "path_data", "theory": "path_theory"})
 
 

@@ -105,7 +105,7 @@ def _infimum(d: xr.Dataset) -> xr.DataArray:
 
 def _ensemble_checks(d: xr.Dataset) -> tuple[Check, ...]:
     error = d.search_error
-    average, oracle = error.sel(approach="averaging"), d.package_error.sel(approach="oracle")
+    average, oracle = error.sel(approach="averaging"), d.package_error.sel(approach="joint_optimum")
     rounding = d["bound"].max()
     flow = error.sel(approach=["flow", "flow_descent"])
     formula = abs(d.package_error.sel(approach="averaging") * (1 + d.a) / d.a - 1).max()
@@ -171,7 +171,7 @@ def _ensemble_findings(d: xr.Dataset) -> tuple[str, ...]:
     one = d.steps.sel(approach="flow_descent") == 1
     wins = flow < early * (1 - 1e-9)
     worst = (flow / early - 1).max()
-    met = error.sel(approach="flow") < error.sel(approach="oracle") * (1 + 1e-9)
+    met = error.sel(approach="flow") < error.sel(approach="joint_optimum") * (1 + 1e-9)
     return (
         f"Over {d.sizes['draw']} random problems FLOW (best τ and K, η = 1/(2μ)) beats early stopping in "
         f"{_percent(wins)}, and loses by up to {100 * float(worst):.1f} % of the total error; of its wins "

@@ -44,7 +44,7 @@ CLAIM = Claim(
 )
 
 RHO, NOISE, DIM, STEPS = 0.5, 0.25, 3, 8
-QUANTITIES = ("mass", "covariance", "flow", "recipe", "vanilla", "error", "temperature")
+QUANTITIES = ("mass", "covariance", "flow", "recipe", "standard", "error", "temperature")
 LONG_NAMES = (
     "weight mass, fixed temperature",
     "weighted covariance, Frobenius norm",
@@ -109,7 +109,7 @@ def _population(problem: lt.FineTuningProblem) -> dict[str, np.ndarray]:
         "covariance": lt.weighted_covariance(problem, temperature),
         "flow": theta,
         "recipe": theta,
-        "vanilla": lt.iterate(problem, STEPS),
+        "standard": lt.iterate(problem, STEPS),
         "error": np.asarray(lt.total_error(problem, theta)),
     }
 
@@ -147,7 +147,7 @@ def _sampled(
         "covariance": gram,
         "flow": flow,
         "recipe": descend(own, 1 / (2 * own.mean()))[0],
-        "vanilla": descend(np.ones(n), 0.5)[0],
+        "standard": descend(np.ones(n), 0.5)[0],
         "error": error,
         "edge": np.linalg.norm(x.T @ x / n, ord=2),
     }

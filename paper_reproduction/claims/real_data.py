@@ -204,8 +204,8 @@ def _misfit_findings(d: xr.Dataset) -> tuple[str, ...]:
     ]
     at = {name: d.sel(quantity=name) for name in NORMS}
     level = lambda name: (float(at[name].surrogate_level.mean()), float(at[name].surrogate_level.std()))
-    final = {m: d.path_data.sel(run=m).isel(step=-1).sum("task") for m in ("vanilla", "flow_matched")}
-    best = {m: float(d.path_data.sel(run=m).sum("task").min()) for m in ("vanilla", "flow", "flow_matched")}
+    final = {m: d.path_data.sel(run=m).isel(step=-1).sum("task") for m in ("standard", "flow_matched")}
+    best = {m: float(d.path_data.sel(run=m).sum("task").min()) for m in ("standard", "flow", "flow_matched")}
     return (
         f"Against {d.attrs['rows']} Gaussian rows, the furthest first. "
         + "; ".join(lines[:4])
@@ -224,14 +224,14 @@ def _misfit_findings(d: xr.Dataset) -> tuple[str, ...]:
         f"the line "
         f"from θ* to the new optimum by {float(at['aside'].sampled):.2f} of its length (Gaussian rows "
         f"{level('aside')[0]:.2f} ± {level('aside')[1]:.2f}).",
-        f"After {d.attrs['steps']} steps the total error is {float(final['vanilla']):.4f} for vanilla and "
+        f"After {d.attrs['steps']} steps the total error is {float(final['standard']):.4f} for vanilla and "
         f"{float(final['flow_matched']):.4f} for FLOW with matched step; stopped at its best moment vanilla has "
-        f"{best['vanilla']:.4f}, FLOW {best['flow']:.4f}, FLOW with matched step {best['flow_matched']:.4f}, the "
-        f"best average {float(d.average.sum('task').min()):.4f}, the oracle {float(d.oracle.sum('task')):.4f} "
+        f"{best['standard']:.4f}, FLOW {best['flow']:.4f}, FLOW with matched step {best['flow_matched']:.4f}, the "
+        f"best average {float(d.average.sum('task').min()):.4f}, the oracle {float(d.joint_optimum.sum('task')):.4f} "
         "(share of the label variance). "
         + (
             "Early stopping beats FLOW here."
-            if best["vanilla"] < best["flow_matched"]
+            if best["standard"] < best["flow_matched"]
             else "FLOW beats early stopping here."
         ),
     )

@@ -113,7 +113,7 @@ def _paths() -> xr.Dataset:
             "path_temperature": ("path_beta", tau / SHIFT**2, {"long_name": "τ", "units": "‖e‖²"}),
             "step": steps,
             "axis": ["along", "across"],
-            "landmark": ["pretrained", "target", "average", "oracle"],
+            "landmark": ["pretrained", "target", "average", "joint_optimum"],
             "x": ("x", x, {"units": "‖e‖"}),
             "y": ("y", y, {"units": "‖e‖"}),
         },
@@ -135,8 +135,8 @@ def _progress() -> xr.Dataset:
         runs = {f"flow {beta:g}": (tau, 1 / (2 * mass), covariance[0] / quadrature_mass[0])}
         if beta == MAIN:
             runs["flow fixed"] = (tau, 0.5, covariance[0])
-            runs["vanilla"] = (math.inf, 0.5, plain)
-            runs["vanilla matched"] = (math.inf, mass / 2, plain * quadrature_mass[0])
+            runs["standard"] = (math.inf, 0.5, plain)
+            runs["standard matched"] = (math.inf, mass / 2, plain * quadrature_mass[0])
         direction = np.array(lt.stall_direction(beta, RHO))
         for name, (temperature, rate, covariance_step) in runs.items():
             names.append(name)
@@ -241,13 +241,13 @@ def _findings(d: xr.Dataset) -> tuple[str, ...]:
     half = lambda run: int(d.halved_at.sel(run=run))
     vanilla = d.path_beta[-1]
     best = float(d.path_error.sel(path_beta=d.path_beta[:-1]).min())
-    average, oracle = (float(d.corner_error.sel(landmark=name)) for name in ("average", "oracle"))
+    average, oracle = (float(d.corner_error.sel(landmark=name)) for name in ("average", "joint_optimum"))
     plain, small = float(d.path_error.sel(path_beta=vanilla).min()), float(d.small_step_error.min())
     return (
         f"Part of the stall is only a smaller step. At $\\beta = {main:g}$ half of the way along the stalled "
         f"direction takes FLOW {half(f'flow {main:g}')} steps at $\\eta = 1/(2\\mu)$ and {half('flow fixed')} at "
-        f"$\\eta = 1/2$; standard fine-tuning takes {half('vanilla')} and, with its step shrunk by the same $\\mu$, "
-        f"{half('vanilla matched')}. The weights' direction accounts for the rest.",
+        f"$\\eta = 1/2$; standard fine-tuning takes {half('standard')} and, with its step shrunk by the same $\\mu$, "
+        f"{half('standard matched')}. The weights' direction accounts for the rest.",
         f"What the stall is worth depends on the comparison. With $\\Sigma = I$ the best iterate of the four FLOW "
         f"paths has {best:.4f} of total error, averaging {average:.4f}, vanilla's best iterate {plain:.4f}; but "
         f"vanilla with small steps, $\\eta = \\mu/2$, and stopped at the right moment already reaches {small:.4f}, "

@@ -5,8 +5,8 @@ const plots = (() => {
   const DAY = { ...COLOURS, ink: "#1d2733", quiet: "#6b7686", grid: "#e6eaef", paper: "#ffffff", rings: "#cdd4dc",
     veil: "rgba(255,255,255,0.75)", beyond: "#f3d9d2" };
   const NIGHT = { ...DAY, ink: "#e4e9f0", quiet: "#9aa5b4", grid: "#2b3441", paper: "#141a22", rings: "#3d4857",
-    veil: "rgba(20,26,34,0.75)", beyond: "#4a2a24", vanilla: "#f2843c", flow: "#4fb0ea", averaging: "#2fc79b",
-    early_stopping: "#e5a3cb", oracle: "#f4f6f9", pretrained: "#8dd0f7", target: "#d0ad78" };
+    veil: "rgba(20,26,34,0.75)", beyond: "#4a2a24", standard: "#f2843c", flow: "#4fb0ea", averaging: "#2fc79b",
+    early_stopping: "#e5a3cb", joint_optimum: "#f4f6f9", pretrained: "#8dd0f7", target: "#d0ad78" };
   const night = matchMedia("(prefers-color-scheme: dark)");
   let tone = night.matches ? NIGHT : DAY; // what everything is drawn in
   night.addEventListener("change", () => { tone = night.matches ? NIGHT : DAY; });
@@ -31,7 +31,7 @@ const plots = (() => {
   // The ways of training to show, in the colours of the figures. With η = 1/(2μ) standard has the same mean step.
   function methods(state) {
     const same = state.eta === null;
-    const standard = { key: "standard", colour: tone.vanilla, dash: "solid" };
+    const standard = { key: "standard", colour: tone.standard, dash: "solid" };
     return [
       { ...standard, label: same ? "standard, same mean step" : "standard, same η" },
       ...(same ? [] : [{ ...standard, key: "sameMeanStep", label: "standard, same mean step", dash: "dash" }]),
@@ -41,7 +41,7 @@ const plots = (() => {
   const references = () => [
     { key: "early", label: "early stopping", colour: tone.early_stopping, symbol: "triangle-up", dash: "dash" },
     { key: "average", label: "best average", colour: tone.averaging, symbol: "diamond", dash: "dot" },
-    { key: "joint", label: "best for both", colour: tone.oracle, symbol: "star", dash: "dashdot" },
+    { key: "joint", label: "best for both", colour: tone.joint_optimum, symbol: "star", dash: "dashdot" },
   ];
 
   // --------------------------------------------------------------------------------------------------- the plane

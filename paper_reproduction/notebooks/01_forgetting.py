@@ -158,8 +158,8 @@ for error, dash, name, at, dy in (
     (to_learn, ":", "still to learn", 36, 10),
     (total, "-", "total", 70, 14),
 ):
-    ax.plot(steps, error, dash, color=COLOURS["vanilla"])
-    label_line(ax, at, error[at], name, COLOURS["vanilla"], dx=6, dy=dy)
+    ax.plot(steps, error, dash, color=COLOURS["standard"])
+    label_line(ax, at, error[at], name, COLOURS["standard"], dx=6, dy=dy)
 ax.plot(
     best,
     total[best],
@@ -212,10 +212,10 @@ for k in (0, 1, 2, 3, 4, 5):
 levels = (0.7, 0.8, 1, 1.5, 2, 3)
 fig, ax = figure(width=8, height=4.6)
 plane(ax, x_axis, y_axis, lt.total_error(problem, everywhere), levels)
-path(ax, fast, COLOURS["vanilla"])
-path(ax, slow, COLOURS["vanilla"], marker=".", lw=0.8)
-label(ax, fast[1], r"$\eta=0.5$, after 1 step", COLOURS["vanilla"], dx=10, dy=-4)
-label(ax, slow[20], r"$\eta=0.02$", COLOURS["vanilla"], dx=4, dy=-16)
+path(ax, fast, COLOURS["standard"])
+path(ax, slow, COLOURS["standard"], marker=".", lw=0.8)
+label(ax, fast[1], r"$\eta=0.5$, after 1 step", COLOURS["standard"], dx=10, dy=-4)
+label(ax, slow[20], r"$\eta=0.02$", COLOURS["standard"], dx=4, dy=-16)
 landmarks(ax)
 title(fig, "Zigzag or smooth curve, both end at the new optimum")
 Picture(
@@ -260,7 +260,7 @@ path(ax, flow, COLOURS["early_stopping"], marker="")
 path(ax, averages, COLOURS["averaging"], marker="", lw=4, alpha=0.5)
 place(ax, stopped, "early_stopping", "best stop", dx=8, dy=-13)
 place(ax, averaged, "averaging", "best average", dx=-4, dy=16)
-place(ax, joint, "oracle", "best for both", dx=-13, dy=-12)
+place(ax, joint, "joint_optimum", "best for both", dx=-13, dy=-12)
 landmarks(ax)
 title(fig, "The best model lies between the curve and the line")
 Picture(
@@ -307,14 +307,14 @@ for rate, dash in rates.items():
     count = np.arange(401)
     run = lt.iterate(problem, count, learning_rate=rate)
     left.plot(
-        count[1:], lt.pretrain_error(problem, run)[1:], dash, color=COLOURS["vanilla"]
+        count[1:], lt.pretrain_error(problem, run)[1:], dash, color=COLOURS["standard"]
     )
     dots = "o" if rate == 0.1 else ""  # where its single steps can be told apart
     right.plot(
         lt.target_error(problem, run),
         lt.pretrain_error(problem, run),
         dots + dash,
-        color=COLOURS["vanilla"],
+        color=COLOURS["standard"],
         ms=5,
     )
     at = int(0.4 / rate)
@@ -323,7 +323,7 @@ for rate, dash in rates.items():
         count[at],
         lt.pretrain_error(problem, run[at]),
         rf"$\eta={rate}$",
-        COLOURS["vanilla"],
+        COLOURS["standard"],
         dx=-6,
         dy=8,
     )
@@ -453,7 +453,7 @@ assert error_after(0.99 * colleague, 200) > 1e100, (
 # %% [markdown]
 # ## Where to go on
 #
-# Next, lesson 2: weights that know which samples the old model already fits. The claims `vanilla-iterates` and
+# Next, lesson 2: weights that know which samples the old model already fits. The claims `standard-iterates` and
 # `model-averaging` check (6), (12) and (16), (17) by a second route. Functions used here: `lt.paper_problem`,
 # `lt.iterate`, `lt.gradient_flow`, `lt.stable_learning_rate`, `lt.pretrain_error`, `lt.target_error`,
 # `lt.total_error`, `lt.model_average`, `lt.best_model_average`, `lt.joint_optimum`.

@@ -341,10 +341,10 @@ def runs(problem, steps):
 
 
 looks = {
-    "standard": ("vanilla", "-", 12, 14),
-    "same mean step": ("vanilla", "--", 13, -13),
+    "standard": ("standard", "-", 12, 14),
+    "same mean step": ("standard", "--", 13, -13),
     "FLOW": ("flow", "-", 17, -13),
-    "tiny steps": ("vanilla", ":", None, None),
+    "tiny steps": ("standard", ":", None, None),
 }
 errors = runs(problem, np.arange(200))
 fig, (left, right) = figure(1, 2, width=10, height=4.4)

@@ -78,7 +78,7 @@ fig, (left, right) = figure(1, 2, width=9, height=4.6, sharey=True)
 cloud(
     left,
     np.full(len(X), 10),
-    COLOURS["vanilla"],
+    COLOURS["standard"],
     problem.target_covariance,
     r"all alike: $\tilde{\Sigma}$",
 )
@@ -118,7 +118,7 @@ for ax, values, text, symbol in (
     (left, residuals, "the residual", "$r$"),
     (right, rest, "the rest, across the shift", "$z$"),
 ):
-    for weights, colour, width in ((None, "vanilla", 5), (w, "flow", 2)):
+    for weights, colour, width in ((None, "standard", 5), (w, "flow", 2)):
         ax.hist(
             values,
             np.linspace(-3, 3, 61),
@@ -130,7 +130,7 @@ for ax, values, text, symbol in (
         )
     ax.set(title=text, yticks=[], xlabel=symbol)
 left.set_ylabel("density")
-label_line(left, -1.1, 0.25, "before", COLOURS["vanilla"], dx=-6, dy=8)
+label_line(left, -1.1, 0.25, "before", COLOURS["standard"], dx=-6, dy=8)
 label_line(left, 0.35, 0.75, "weighted", COLOURS["flow"])
 label_line(right, 0.9, 0.3, "the same\nbefore and after", COLOURS["flow"])
 title(fig, "The weights narrow the residual and leave the rest alone")
@@ -194,7 +194,7 @@ fig, ax = figure(width=8, height=3.9)
 places = np.arange(3)
 looks = {
     "Lemma F.1": ("flow", 0.0, 2, 16),
-    "same mean step": ("vanilla", 0.22, 0, 0),
+    "same mean step": ("standard", 0.22, 0, 0),
     "the 2 forgotten": ("uniform", -0.22, 0, 0),
 }
 for name, (colour, aside, at, dy) in looks.items():

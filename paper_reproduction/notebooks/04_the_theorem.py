@@ -187,13 +187,13 @@ for sign in (1, -1):
         1 / rho,
         sign * rho,
         "o",
-        color=COLOURS["vanilla"],
+        color=COLOURS["standard"],
         ms=9,
         mec="white",
         clip_on=False,
         zorder=5,
     )
-label_line(ax, 1 / rho, rho, "standard", COLOURS["vanilla"], dx=8, dy=0)
+label_line(ax, 1 / rho, rho, "standard", COLOURS["standard"], dx=8, dy=0)
 ax.axvline(1, color=COLOURS["theory"], lw=1.3, ls=":")
 label_line(ax, 1, -0.5, "the paper: left of here", COLOURS["theory"], dx=-6)
 ax.set(
@@ -350,8 +350,8 @@ fig, ax = figure(width=9, height=5)
 plane(
     ax, x_axis, y_axis, lt.total_error(old_task, everywhere), (0.7, 0.8, 1, 1.5, 2, 3)
 )
-path(ax, lt.iterate(old_task, np.arange(20)), COLOURS["vanilla"])
-label(ax, lt.iterate(old_task, 1), "standard", COLOURS["vanilla"], dx=12)
+path(ax, lt.iterate(old_task, np.arange(20)), COLOURS["standard"])
+label(ax, lt.iterate(old_task, 1), "standard", COLOURS["standard"], dx=12)
 for b, colour in zip(shown, beta_colours(shown), strict=True):
     run = lt.iterate(old_task, np.arange(400), temperature=lt.stall_temperature(b, rho))
     path(ax, run, colour)
@@ -359,7 +359,7 @@ for b, colour in zip(shown, beta_colours(shown), strict=True):
     label(ax, run[at], rf"$\beta={b}$", colour, dx=4, dy=12 if b == 0.02 else -11)
 place(ax, old_task.pretrained, "pretrained", r"$\theta^*$")
 place(ax, old_task.target, "target", r"$\tilde{\theta}^*$", dx=-10)
-place(ax, lt.joint_optimum(old_task), "oracle", "best for both", dx=11, dy=-1)
+place(ax, lt.joint_optimum(old_task), "joint_optimum", "best for both", dx=11, dy=-1)
 title(fig, "Between standard fine-tuning and averaging: a family of paths")
 Picture(
     fig,

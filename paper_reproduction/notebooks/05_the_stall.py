@@ -50,7 +50,7 @@ everywhere = np.stack(np.meshgrid(x_axis, y_axis), axis=-1)
 
 fig, ax = figure(width=9, height=5)
 plane(ax, x_axis, y_axis, lt.total_error(problem, everywhere), (0.7, 0.8, 1, 1.5, 2, 3))
-path(ax, lt.iterate(problem, np.arange(20)), COLOURS["vanilla"])
+path(ax, lt.iterate(problem, np.arange(20)), COLOURS["standard"])
 warm = lt.iterate(problem, np.arange(61), temperature=1.0)
 rays = (
     lt.stall_direction(beta, rho),
@@ -71,13 +71,13 @@ label(
     dy=-16,
 )
 label(ax, warm[2], r"FLOW, $\tau=1$", beta_colours([1, 2])[1], dx=-14, dy=-14)
-label(ax, lt.iterate(problem, 1), "standard", COLOURS["vanilla"], dx=12)
+label(ax, lt.iterate(problem, 1), "standard", COLOURS["standard"], dx=12)
 label(
     ax, flow[40], r"FLOW, $\tau=0.05$, 60 steps", beta_colours([1, 2])[0], dx=1, dy=14
 )
 place(ax, problem.pretrained, "pretrained", r"$\theta^*$")
 place(ax, problem.target, "target", r"$\tilde{\theta}^*$", dx=-10)
-place(ax, lt.joint_optimum(problem), "oracle", "best for both", dx=4, dy=-26)
+place(ax, lt.joint_optimum(problem), "joint_optimum", "best for both", dx=4, dy=-26)
 title(fig, "FLOW turns into one direction, and its steps get short")
 Picture(
     fig,
@@ -109,14 +109,14 @@ assert np.allclose(runs["same first step"][0], runs["FLOW"][0]), (
 
 fig, (one, other) = figure(1, 2, width=10, height=4.4)
 looks = (
-    ("same mean step", "-", "vanilla"),
-    ("same first step", "--", "vanilla"),
+    ("same mean step", "-", "standard"),
+    ("same first step", "--", "standard"),
     ("FLOW", "-", "flow"),
 )
 for name, dashes, colour in looks:
     one.plot(steps, size(runs[name] - problem.target), dashes, color=COLOURS[colour])
-label_line(one, 1.0, 0.012, "same\nmean step", COLOURS["vanilla"], dx=2)
-label_line(one, 330, 0.1, "same\nfirst step", COLOURS["vanilla"], dx=8, dy=4)
+label_line(one, 1.0, 0.012, "same\nmean step", COLOURS["standard"], dx=2)
+label_line(one, 330, 0.1, "same\nfirst step", COLOURS["standard"], dx=8, dy=4)
 label_line(one, 60, 0.04, "FLOW", COLOURS["flow"], dx=-16)
 one.set(
     xscale="log", yscale="log", xlim=(0.8, 4e3), ylim=(1e-3, 1.4), xlabel="step $K$"
@@ -135,7 +135,7 @@ label_line(
     dx=-60,
     dy=13,
 )
-label_line(other, 60, -0.6, "same first step", COLOURS["vanilla"], dx=8)
+label_line(other, 60, -0.6, "same first step", COLOURS["standard"], dx=8)
 other.set(
     xscale="log",
     ylim=(-1.1, 0.35),
@@ -364,7 +364,7 @@ price = lambda theta: np.array(
 fig, ax = figure(width=8, height=4.2)
 for theta, dashes, colour in (
     (flow[-1], "-", "flow"),
-    (same_first_step, "--", "vanilla"),
+    (same_first_step, "--", "standard"),
 ):
     ax.plot(shares, price(theta), dashes, color=COLOURS[colour])
 label_line(ax, shares[12], price(flow[-1])[12], "FLOW", COLOURS["flow"], dx=4, dy=14)
@@ -373,7 +373,7 @@ label_line(
     shares[8],
     price(same_first_step)[8],
     "same first step,\nas much learned",
-    COLOURS["vanilla"],
+    COLOURS["standard"],
     dx=4,
     dy=-46,
 )

@@ -99,25 +99,27 @@ both = lambda theta: (
 fig, (wide, near) = figure(1, 2, width=10, height=4.8)
 for ax in (wide, near):
     ax.fill_between(*both(frontier), color="#e4e4e8", lw=0)
-    ax.plot(*both(frontier), color=COLOURS["oracle"], lw=1.2)
+    ax.plot(*both(frontier), color=COLOURS["joint_optimum"], lw=1.2)
     ax.plot(*both(standard), color=COLOURS["early_stopping"])
     ax.plot(*both(averages), color=COLOURS["averaging"])
     ax.plot(*both(flows[1]), color=COLOURS["flow"])
-    ax.plot(*both(same_mean_step), ".", color=COLOURS["vanilla"], ms=9)
-    ax.plot(*both(joint), "*", color=COLOURS["oracle"], ms=17, mec="white", zorder=8)
+    ax.plot(*both(same_mean_step), ".", color=COLOURS["standard"], ms=9)
+    ax.plot(
+        *both(joint), "*", color=COLOURS["joint_optimum"], ms=17, mec="white", zorder=8
+    )
     ax.set(xlabel="forgotten")
 wide.set(xlim=(0, 1.6), ylim=(0, 1.02), ylabel="still to learn")
 near.set(xlim=(0.13, 0.42), ylim=(0.3, 0.6), title="closer")
 label_line(wide, 0.03, 0.06, "nothing gets here", COLOURS["uniform"], dx=1)
 label_line(
-    wide, 0.55, 0.52, "dots: standard,\nsame mean step", COLOURS["vanilla"], dx=0.1
+    wide, 0.55, 0.52, "dots: standard,\nsame mean step", COLOURS["standard"], dx=0.1
 )
 label_line(near, 0.21, 0.52, "early stopping", COLOURS["early_stopping"], dx=12, dy=14)
 label_line(near, 0.32, 0.36, "averaging", COLOURS["averaging"], dx=14, dy=20)
 label_line(
     near, 0.15, 0.4, r"FLOW, $\beta=0.1$", COLOURS["flow"], dx=-2, dy=-60, ha="left"
 )
-label(near, both(joint), "best for both", COLOURS["oracle"], dx=-10, dy=-12)
+label(near, both(joint), "best for both", COLOURS["joint_optimum"], dx=-10, dy=-12)
 title(fig, "One temperature of FLOW runs along the frontier where it matters")
 Picture(
     fig,
@@ -172,7 +174,7 @@ place(
     dy=-10,
 )
 place(ax, lt.best_model_average(problem), "averaging", "averaging", dx=2, dy=15)
-place(ax, joint, "oracle")
+place(ax, joint, "joint_optimum")
 place(ax, problem.pretrained, "pretrained", r"$\theta^*$")
 place(ax, problem.target, "target", r"$\tilde{\theta}^*$", dx=-10)
 title(fig, "FLOW's paths fill the space between early stopping and averaging")
@@ -313,7 +315,7 @@ def closed(values, name):
 
 looks = {
     "early stop": ("early_stopping", "o", "early stopping"),
-    "standard": ("vanilla", "X", "standard, in steps"),
+    "standard": ("standard", "X", "standard, in steps"),
     "FLOW steps": ("flow", "s", "FLOW, in steps"),
     "FLOW": ("flow", "*", "FLOW, continuous"),
 }
@@ -326,9 +328,9 @@ for k, (name, (colour, marker, text)) in enumerate(looks.items()):
     ax.plot(5.7, 0.8 - 0.2 * k, marker, **look)
     label_line(ax, 5.75, 0.8 - 0.2 * k, text, COLOURS[colour])
 ax.axhline(0, color=COLOURS["averaging"], lw=1.5)
-ax.axhline(1, color=COLOURS["oracle"], lw=1.5)
+ax.axhline(1, color=COLOURS["joint_optimum"], lw=1.5)
 label_line(ax, 6.3, 0, "averaging", COLOURS["averaging"], dy=-10)
-label_line(ax, 6.0, 1, "best for both", COLOURS["oracle"], dy=-10)
+label_line(ax, 6.0, 1, "best for both", COLOURS["joint_optimum"], dy=-10)
 ax.set(xlim=(-0.5, 7.2), ylim=(-0.75, 1.15), ylabel="share of the gap closed")
 ax.set_xticks(places, [f"ρ = {row[0]}\n{row[1:]}" for row in problems], fontsize=9.5)
 title(fig, "What FLOW gains over averaging depends on the old task")
@@ -375,15 +377,17 @@ for ax, row in zip(axes, (problems[4], problems[3]), strict=True):
     p = in_the_plane(*row)
     per_step = by_descent(p, row[0])[1].min(axis=0)[: len(few)]
     standard_steps = by_standard_descent(p).min(axis=0)[: len(few)]
-    ax.axhline(lt.total_error(p, lt.joint_optimum(p)), color=COLOURS["oracle"], lw=1.2)
-    ax.plot(few, standard_steps, "o-", color=COLOURS["vanilla"])
+    ax.axhline(
+        lt.total_error(p, lt.joint_optimum(p)), color=COLOURS["joint_optimum"], lw=1.2
+    )
+    ax.plot(few, standard_steps, "o-", color=COLOURS["standard"])
     ax.plot(few, per_step, "o-", color=COLOURS["flow"])
     label_line(
         ax,
         few[-1],
         standard_steps[-1],
         "standard, best rate",
-        COLOURS["vanilla"],
+        COLOURS["standard"],
         dx=-4,
         dy=14,
     )
@@ -402,7 +406,7 @@ for ax, row in zip(axes, (problems[4], problems[3]), strict=True):
         5.3,
         lt.total_error(p, lt.joint_optimum(p)),
         "best for both",
-        COLOURS["oracle"],
+        COLOURS["joint_optimum"],
         dx=-4,
         dy=9,
     )
@@ -453,7 +457,7 @@ for ax, row, values in zip(
     for name, colour, text, dy in (
         ("early stop", "early_stopping", "early stopping", 9),
         ("average", "averaging", "averaging", 9),
-        ("joint", "oracle", "best for both", -9),
+        ("joint", "joint_optimum", "best for both", -9),
     ):
         ax.axhline(values[name], color=COLOURS[colour], lw=1.5)
         label_line(ax, 1e-4, values[name], text, COLOURS[colour], dx=2, dy=dy)

@@ -66,16 +66,18 @@ same_first_step = lt.weight_mass(problem, taus[0]) ** 2 / 2
 
 fig, ax = figure(width=8, height=4.5)
 plane(ax, x_axis, y_axis, lt.total_error(problem, everywhere), (0.7, 0.8, 1, 1.5, 2, 3))
-path(ax, lt.iterate(problem, np.arange(40)), COLOURS["vanilla"])
+path(ax, lt.iterate(problem, np.arange(40)), COLOURS["standard"])
 slow = lt.iterate(problem, np.arange(200), learning_rate=same_first_step)
-path(ax, slow, COLOURS["vanilla"], ls="--", marker="")
+path(ax, slow, COLOURS["standard"], ls="--", marker="")
 for tau, colour in zip(taus, beta_colours(taus), strict=True):
     path(ax, lt.iterate(problem, np.arange(40), temperature=tau), colour)
     end = lt.fixed_point(problem, tau)
     ax.plot(*end, "D", color=COLOURS["averaging"], ms=9, mec="white", zorder=8)
     label(ax, end, rf"$\tau={tau:g}$", colour, dx=-6, dy=16)
-label(ax, lt.iterate(problem, 1), "standard, same mean step", COLOURS["vanilla"], dx=12)
-label(ax, (0.66, -0.29), "dashed: same first step", COLOURS["vanilla"], dx=10)
+label(
+    ax, lt.iterate(problem, 1), "standard, same mean step", COLOURS["standard"], dx=12
+)
+label(ax, (0.66, -0.29), "dashed: same first step", COLOURS["standard"], dx=10)
 label(ax, (0.72, 0.0), "diamonds: averages", COLOURS["averaging"], dx=-20, dy=34)
 place(ax, problem.pretrained, "pretrained", r"$\theta^*$")
 place(ax, problem.target, "target", r"$\tilde{\theta}^*$", dx=-10)
@@ -166,7 +168,7 @@ cases = {
     "Gaussian x": ("theory", "o"),
     "heavy-tailed x": ("flow", "s"),
     "coins, not centred": ("averaging", "^"),
-    "Laplace noise": ("vanilla", "D"),
+    "Laplace noise": ("standard", "D"),
     "noise grows with x": ("early_stopping", "v"),
 }
 predicted = dial / (dial + 2 * noise)
@@ -288,7 +290,7 @@ def simulated(rate, temperature):
     return np.array(found)
 
 
-settings = {"standard": (eta, np.inf, "vanilla"), "FLOW": (eta / mu, tau, "flow")}
+settings = {"standard": (eta, np.inf, "standard"), "FLOW": (eta / mu, tau, "flow")}
 every = np.arange(1, length + 1)
 end = lt.target_error(noisy, lt.fixed_point(noisy, tau))
 average = lt.model_average(noisy, 1 - tau / (tau + 2 * noisy.noise_variance))
@@ -360,7 +362,7 @@ rates = np.geomspace(0.003, 1, 200)
 dims = (2, 8, 32)
 
 fig, ax = figure(width=8, height=4)
-for d, colour in zip(dims, ("flow", "averaging", "vanilla"), strict=True):
+for d, colour in zip(dims, ("flow", "averaging", "standard"), strict=True):
     isotropic = lt.FineTuningProblem(np.eye(d)[0], np.zeros(d), np.eye(d))
     one_step = np.array([lt.sgd_error(isotropic, 1, rate) for rate in rates])
     ax.plot(rates, one_step, color=COLOURS[colour])
@@ -442,7 +444,7 @@ rms = np.array([values.mean(axis=0) ** 0.5 for values in squares])
 bars = np.array([v.std(axis=0, ddof=1) / len(v) ** 0.5 for v in squares]) / (2 * rms)
 
 fig, ax = figure(width=8, height=4.4)
-for k, (name, colour) in enumerate((("FLOW", "flow"), ("standard", "vanilla"))):
+for k, (name, colour) in enumerate((("FLOW", "flow"), ("standard", "standard"))):
     ax.errorbar(
         sizes,
         rms[:, k],
@@ -728,10 +730,10 @@ curve = run(None, rate / 10, np.unique(np.geomspace(1, 1e6, 600).astype(int)))
 nearest = np.array([length(curve - theta).min() for theta in weighted])
 
 fig, ax = figure(width=8, height=4)
-ax.plot(counts, length(standard), color=COLOURS["vanilla"])
+ax.plot(counts, length(standard), color=COLOURS["standard"])
 ax.plot(counts, length(weighted), color=COLOURS["flow"])
 ax.plot(counts, nearest, "--", color=COLOURS["flow"], lw=1.6)
-label_line(ax, 30, 0.1, "standard,\nsame mean step", COLOURS["vanilla"], dx=8)
+label_line(ax, 30, 0.1, "standard,\nsame mean step", COLOURS["standard"], dx=8)
 label_line(
     ax, 40, np.interp(40, counts, length(weighted)), "FLOW", COLOURS["flow"], dx=8, dy=8
 )

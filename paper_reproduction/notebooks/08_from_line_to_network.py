@@ -276,8 +276,8 @@ for delta, line in tasks.items():
 
 # %%
 looks = {
-    "standard": ("vanilla", COLOURS["vanilla"], "-"),
-    "same mean step": ("vanilla", "white", "--"),
+    "standard": ("standard", COLOURS["standard"], "-"),
+    "same mean step": ("standard", "white", "--"),
     "FLOW": ("flow", COLOURS["flow"], "-"),
 }
 
@@ -301,7 +301,7 @@ label_line(
     steps[18],
     straight[0.1, "standard"][18],
     "standard",
-    COLOURS["vanilla"],
+    COLOURS["standard"],
     dx=-8,
     dy=12,
 )
@@ -310,7 +310,7 @@ label_line(
     steps[16],
     straight[0.1, "same mean step"][16],
     "same\nmean step",
-    COLOURS["vanilla"],
+    COLOURS["standard"],
     dx=10,
     dy=-14,
 )
@@ -449,7 +449,7 @@ for ax, ladder_of, along_what, power in (
 ):
     x = ladder_of[along_what].values
     worst = ladder_of.gap.max("step")
-    for run, colour in (("standard", "vanilla"), ("flow-matched", "flow")):
+    for run, colour in (("standard", "standard"), ("flow-matched", "flow")):
         one = worst.sel(run=run)
         ax.errorbar(
             x, one.mean("seed"), error(one), color=COLOURS[colour], fmt="o", ms=7
@@ -476,7 +476,7 @@ label_line(
     64,
     float(at.sel(run="standard", width=64)),
     "standard",
-    COLOURS["vanilla"],
+    COLOURS["standard"],
     dx=9,
     dy=5,
 )

@@ -63,7 +63,7 @@ MUTANTS = [
     ("stall", "iterate"),
     ("stall", "half_life"),
     ("stall", "stall_direction"),
-    ("vanilla-iterates", "iterate"),
+    ("standard-iterates", "iterate"),
     ("model-averaging", "best_average_weight"),
     ("model-averaging", "iterate"),
     ("model-averaging", "fixed_point"),
@@ -79,7 +79,7 @@ def test_fails_where_a_formula_is_off(name, function, monkeypatch):
 ARRAYS = {
     "entropic-weights": ("closed", "newton", "bfgs", "fact_exact", "fact_simulated", "default_exact"),
     "stall": ("path", "loop", "left", "half_life", "counted", "sampled", "exponent", "slope"),
-    "vanilla-iterates": ("exact", "loop", "printed", "general_loop", "sampled", "huge_power"),
+    "standard-iterates": ("exact", "loop", "printed", "general_loop", "sampled", "huge_power"),
 }
 """What a verdict reads of its arrays, each of them by itself."""
 

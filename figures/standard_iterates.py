@@ -17,7 +17,7 @@ def draw(dataset: Any) -> Figure:
     norm = dataset.attrs["shift_norm"]
     here = dataset.sel(rho=0.6)
     for axis, colour, name, at, (dx, dy) in (
-        (0, COLOURS["vanilla"], r"along $\bar e$: even steps", 2, (10, 12)),
+        (0, COLOURS["standard"], r"along $\bar e$: even steps", 2, (10, 12)),
         (1, COLOURS["theory"], r"along $\bar e_\perp$: odd steps", 3, (12, -10)),
     ):
         count = dataset.shown.size

@@ -14,7 +14,7 @@ from paper_reproduction.claim import Check, Claim, Settings, Verdict
 from paper_reproduction.standard_errors import in_standard_errors
 
 CLAIM = Claim(
-    name="vanilla-iterates",
+    name="standard-iterates",
     title="Standard fine-tuning leaves the pre-trained solution fast",
     statement=(
         r"With the step $\eta = 1/2$ the error of standard fine-tuning after $K$ steps is $\rho^K$ times the shift: "
