@@ -23,8 +23,8 @@ CLAIM = Claim(
         r"where $\tau$ is small: the path turns into it, and from then on the distance shrinks by "
         r"$\lambda_1$ in each step, the more slowly the lower the temperature. Its half-life grows like $1/\tau$ at "
         r"the step $\eta = 1/(2\mu)$, which makes up for the small weights, and like $\tau^{-3/2}$ at the fixed "
-        r"step $\eta = 1/2$, where the small weights also shrink the step. Standard fine-tuning with its step shrunk "
-        r"just as much does not stall."
+        r"step $\eta = 1/2$, where the small weights also shrink the step. Standard fine-tuning with the same "
+        r"mean step does not stall."
     ),
     equation="Remark 7.4",
     formula=(
