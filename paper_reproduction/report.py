@@ -37,6 +37,8 @@ def put(store: Store, text: str) -> Path:
 
 def render(store: Store) -> str:
     """The page as text."""
+    from paper_reproduction import hero  # loads the mathematics, which not every command needs
+
     return template("report.html.j2").render(
         **shared(store),
         seed=store.settings.seed,
@@ -44,6 +46,7 @@ def render(store: Store) -> str:
         versions=store.stamp.versions(),
         networks=_networks(store),
         opening=_opening(),
+        opening_alt=hero.ALT,
     )
 
 
@@ -109,6 +112,7 @@ def _section(store: Store, entry: Entry) -> dict[str, Any]:
         "tightest": check_row(verdict.tightest) if verdict else None,
         "checks": [check_row(check) for check in verdict.checks] if verdict else [],
         "findings": [mathml.prose(sentence) for sentence in verdict.findings] if verdict else [],
+        "measured": [mathml.prose(sentence) for sentence in verdict.measured] if verdict else [],
         "error": outcome.error,
         "picture": _picture(store, entry, outcome),
         "raw_seconds": outcome.seconds if outcome.seconds == outcome.seconds else 0.0,

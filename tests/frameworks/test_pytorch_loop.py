@@ -132,7 +132,7 @@ def test_rows_of_a_smaller_last_batch_count_like_all_others(rows):
     assert apart(own_size) > 1e-2
 
 
-def test_the_example_shows_the_control(capsys):
+def test_the_example_shows_the_same_mean_step(capsys):
     table = loop.main()
     printed = told(capsys, table)
     assert list(table) == ["pre-trained", "standard", "same mean step", "FLOW"]
