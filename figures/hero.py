@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from figures.stall import GROUND
-from figures.style import COLOURS, figure, house, label_line, styled, title
+from figures.style import COLOURS, figure, house, ink, label_line, styled, title
 
 LEVELS = (0.7, 0.85, 1.2, 2.0, 3.2)
-BLUE = "#2377AB"  # the hue of the pre-trained point, dark enough for letters
 SIZE = 14
 
 
@@ -55,7 +54,7 @@ def _ground(ax: Axes, dataset: Any) -> None:
         fontsize=SIZE,
     )
     for name, text, marker, size, colour, (dx, dy), side in (
-        ("pretrained", "the old model", "s", 13, BLUE, (14, 14), "left"),
+        ("pretrained", "the old model", "s", 13, ink(COLOURS["pretrained"]), (14, 14), "left"),
         ("target", "what the new\ntask asks for", "s", 13, COLOURS["target"], (-6, 38), "center"),
         ("average", "best average\nof the two", "D", 11, COLOURS["averaging"], (-26, 44), "center"),
         ("best_for_both", "best for both", "*", 22, COLOURS["joint_optimum"], (12, 24), "left"),

@@ -109,6 +109,7 @@ def _section(store: Store, entry: Entry) -> dict[str, Any]:
         "tightest": check_row(verdict.tightest) if verdict else None,
         "checks": [check_row(check) for check in verdict.checks] if verdict else [],
         "findings": [mathml.prose(sentence) for sentence in verdict.findings] if verdict else [],
+        "measured": [mathml.prose(sentence) for sentence in verdict.measured] if verdict else [],
         "error": outcome.error,
         "picture": _picture(store, entry, outcome),
         "raw_seconds": outcome.seconds if outcome.seconds == outcome.seconds else 0.0,

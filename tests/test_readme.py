@@ -92,7 +92,7 @@ def numbers():
         "early": f"{lt.best_early_stop(problem).total_error:.3f}",
         "old": points(at("flow", "pretrain"), at("standard", "pretrain")),
         "new": points(at("standard", "target"), at("flow", "target")),
-        "control": points(at("matched", "pretrain"), at("flow", "pretrain")),
+        "same-mean-step": points(at("matched", "pretrain"), at("flow", "pretrain")),
         **{
             f"clean-{name}": accuracy(choice.both(clean, run, best))
             for name, run in {"flow": "flow", "standard": "standard", "average": "wise"}.items()

@@ -99,7 +99,7 @@ def law(settings: Settings) -> xr.Dataset:
             "exponent": ("rate", slope_of(ratio[cold], counted[:, cold]), {"long_name": "for τ → 0"}),
         },
         coords={
-            "rate": ["matched", "fixed"],
+            "rate": ["same mean step", "fixed"],
             "ratio": ("ratio", ratio, {"long_name": "τ/‖e‖²"}),
         },
         attrs={"asymptotic": ASYMPTOTIC},

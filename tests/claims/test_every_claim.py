@@ -26,7 +26,7 @@ def computed(name: str) -> xr.Dataset:
 def test_holds(name):
     verdict = ENTRIES[name].verdict(computed(name))
     assert [(c.name, c.figure, c.sense.value, c.bound) for c in verdict.checks if not c.holds] == []
-    assert all("nan" not in text for text in verdict.findings)
+    assert all("nan" not in text for text in (*verdict.findings, *verdict.measured))
     assert close(verdict) == []
 
 
@@ -103,7 +103,7 @@ def test_a_count_one_step_off_shows(steps):
     counted = dataset.counted + steps * (dataset.ratio == dataset.ratio[-1])
     checks = ENTRIES["stall"].verdict(dataset.assign(counted=counted)).checks
     assert [check.name for check in checks if not check.holds] == [
-        "counted first step past one half against the half-life rounded up, in rounding bounds"
+        "counted first step past one half against the half-life rounded up, in units of its rounding error"
     ]
 
 

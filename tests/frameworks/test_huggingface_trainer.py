@@ -14,7 +14,7 @@ pytest.importorskip("accelerate", reason="accelerate is the extra [huggingface]"
 hf = example("huggingface_trainer")
 
 ROUNDINGS = {"rtol": 1e-4, "atol": 1e-6}
-"""float32, summed in another order: some hundred roundings of 6e-8, and gradients of size 1."""
+"""float32, summed in another order: some hundred times 6e-8, and gradients of size 1."""
 
 WAYS = ("sequence", "token")
 
@@ -246,7 +246,7 @@ def test_a_loss_function_that_would_not_be_called_is_refused(model, plain):
 
 
 def test_the_mean_weight_is_the_step_that_is_left(trainer, weighted):
-    """Loss of the weights at token losses of 1: what multiplies the rate of a matched run."""
+    """Loss of the weights at token losses of 1: what multiplies the rate of the run with the same mean step."""
     of_sequence = [s["weights"].expand(len(s["labels"]))[2:].mean() for s in weighted]
     assert hf.mean_weight(weighted) == pytest.approx(float(sum(of_sequence)) / len(weighted), rel=1e-6)
     assert 0 < hf.mean_weight(weighted) < 1
@@ -369,6 +369,6 @@ def test_the_example_shows_the_controls(capsys):
     ]
     assert table["pre-trained"]["old"] < 0.1
     for by in WAYS:
-        flow, control = table[f"FLOW by {by}"], table[f"same mean step as by {by}"]
-        assert flow["old"] < control["old"] < table["standard"]["old"]
+        flow, same_mean_step = table[f"FLOW by {by}"], table[f"same mean step as by {by}"]
+        assert flow["old"] < same_mean_step["old"] < table["standard"]["old"]
         assert flow["new"] < 0.2 * table["pre-trained"]["new"]
