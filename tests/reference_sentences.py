@@ -400,9 +400,9 @@ def judged(finding, facts):
     wrong = []
     for sentence in re.split(r"(?<=[^A-Z])\. (?=Total error)", finding.removesuffix(".")):
         kinds = [(re.fullmatch(pattern, sentence), true) for pattern, true in SENTENCES.items()]
-        matched = [(found, true) for found, true in kinds if found]
-        if len(matched) != 1 or not matched[0][1](facts, matched[0][0]):
-            wrong.append((len(matched), sentence))
+        fitting = [(found, true) for found, true in kinds if found]
+        if len(fitting) != 1 or not fitting[0][1](facts, fitting[0][0]):
+            wrong.append((len(fitting), sentence))
         elif ends := re.search(
             rf"trained to the end, (FLOW|standard fine-tuning) has one {SHARE} below that of (FLOW|standard fine-tuning)",
             sentence,

@@ -118,7 +118,7 @@ def test_a_common_factor_of_the_weights_is_a_step_for_sgd_and_nothing_for_adam(l
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_the_example_shows_the_control(name, capsys):
+def test_the_example_shows_the_same_mean_step(name, capsys):
     table = example(name).main()
     assert "temperature" in told(capsys, table)
     assert list(table) == ROWS
