@@ -377,7 +377,7 @@ SENTENCES = {
     r"Along (\d+) of (\d+) directions? nothing moves at all: no row( with any weight)? reaches (?:it|them)": lambda f, m: (
         int(m[1]) == f.slowest[1][0] and (m[3] is None) == (f.slowest[0][0] == f.slowest[1][0])
     ),
-    rf"Under FLOW every direction(?: that moves)? halves its error within a step(?:, as it does without weights|; .* takes {NUMBER})": (
+    rf"Under FLOW every direction(?: that moves)? halves its error within a step(?:, as under standard fine-tuning at the same mean step|; .* takes {NUMBER})": (
         lambda f, m: (
             f.half_life(f.slowest[1][1][0]) < 1.01
             and (
@@ -387,8 +387,8 @@ SENTENCES = {
             )
         )
     ),
-    rf"The slowest direction(?: that moves)? halves its error in {NUMBER} steps? under FLOW; without weights, in steps of the same "
-    rf"size, (?:the slowest takes {NUMBER}|all do so within one): (.*)": slow,
+    rf"The slowest direction(?: that moves)? halves its error in {NUMBER} steps? under FLOW; under standard fine-tuning at the "
+    rf"same mean step (?:the slowest takes {NUMBER}|all do so within one): (.*)": slow,
     r"Beware: sampling noise alone makes a shift as large as this one with probability (?P<p>\S+) \(F\((\S+), (\S+)\) = (\S+)\)": (
         lambda f, m: 6e-5 < f.shift_test[3] <= 0.0501 and shown(m["p"], f.shift_test[3], 0.06)
     ),

@@ -32,7 +32,7 @@ def case(scale, seed, temperature=None, sigma=None):
 CASES = (
     case(1.0, 1),
     case(1.0, 2, 5.0, SIGMA),
-    case(3.5, 3, None, SIGMA),  # FLOW's step is ½, and diverges without weights
+    case(3.5, 3, None, SIGMA),  # FLOW's step is ½, and standard fine-tuning's diverges
     case(30.0, 4),  # ½ diverges
     case(0.01, 5, 0.3),
 )

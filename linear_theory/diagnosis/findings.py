@@ -50,6 +50,8 @@ SLOWED = 0.8
 ALONG = 0.7
 """A direction of this overlap with the shift is the shift's."""
 
+SAME_MEAN_STEP = "standard fine-tuning at the same mean step"
+
 CERTAIN = 2 * float(special.ndtr(-SIGMAS))
 """A shift that noise alone would make so rarely needs no word."""
 
@@ -298,9 +300,8 @@ def by_how_much(comparison: Comparison) -> str:
         return "The weights of all rows are equal: FLOW is standard fine-tuning here"
     known = m.pretrain_covariance is not None
     flow, same = (paths.best(name) if known else half_learned(paths, name) for name in METHODS[1:])
-    other = "standard fine-tuning at the same mean step"
     if math.isnan(flow.steps) or math.isnan(same.steps):
-        never = [name for name, one in (("FLOW", flow), (other, same)) if math.isnan(one.steps)]
+        never = [name for name, one in (("FLOW", flow), (SAME_MEAN_STEP, same)) if math.isnan(one.steps)]
         return f"Half of what there is to learn is never learned by {' nor by '.join(never)}"
     gain = float(m.target_errors[0])
     forgotten, learned = (
@@ -312,7 +313,7 @@ def by_how_much(comparison: Comparison) -> str:
     )
     if not (forgotten and learned):  # one of them is best not begun
         return ""
-    beside = f"{forgotten} {'as' if forgotten.endswith('as much') else 'than'} {other} and learns {learned}"
+    beside = f"{forgotten} {'as' if forgotten.endswith('as much') else 'than'} {SAME_MEAN_STEP} and learns {learned}"
     if known:
         return f"Each stopped at its best, FLOW forgets {beside}"
     return f"With half of it learned, FLOW moves its predictions (mean square) {beside}"
@@ -390,9 +391,9 @@ def _stall(m: Measured) -> list[str]:
     that = " that moves" * bool(unreached)
     steps, without = float(steps_to_halve(np.float64(x))), float(steps_to_halve(np.float64(slowest(m, 0)[2])))
     slow = f"the slowest takes {number(without)}" if without > 1 else "all do so within one"
-    beside = f"without weights, in steps of the same size, {slow}"
+    beside = f"under {SAME_MEAN_STEP} {slow}"
     if steps <= 1:
-        as_well = ", as it does without weights" if without <= 1 else f"; {beside}"
+        as_well = f", as under {SAME_MEAN_STEP}" if without <= 1 else f"; {beside}"
         return [
             *unreached_sentence,
             f"Under FLOW every direction{that} halves its error within a step{as_well}.",

@@ -150,7 +150,7 @@ def exponents(d: xr.Dataset, along: str, name: str = "gap") -> xr.DataArray:
 
 
 def verdict(dataset: xr.Dataset) -> Verdict:
-    """Both exponents within 4 standard errors of theory, far from the refused one; without weights nothing falls."""
+    """Both exponents within 4 standard errors of theory, far from the rejected one; without weights nothing falls."""
     d = dataset
     allowed = four_sigma(2 * len(RUNS), d.attrs["seeds"] - 1)
     slopes = {along: exponents(d, along) for along in EXPONENTS}
