@@ -43,8 +43,8 @@ CASES = {
 }
 # FLOW is one colour: continuous time solid, the paper's step dashed, the paper's temperature dotted.
 CURVES = {
-    "flow": ("FLOW, continuous time", "-", (1.5e-5, 0.475)),
-    "flow_descent": (r"FLOW, $\eta=1/2\mu$", (0, (5, 1.5)), (1.5e-5, 0.30)),
+    "flow": ("FLOW, continuous time", "-", (1.5e-5, 0.58)),
+    "flow_descent": (r"FLOW, $\eta=1/2\mu$", (0, (5, 1.5)), (1.5e-5, 0.36)),
     "descent": ("standard, best rate", "-", (0.1, 0.36)),
     "early_stopping": ("early stopping", "-", (0.1, 0.29)),
     "averaging": ("averaging", "-", (0.1, 0.22)),

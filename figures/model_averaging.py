@@ -28,7 +28,7 @@ def draw(dataset: Any) -> Figure:
                 path[deepest, 1],
                 rf"$\tau = {tau:.2g}\,\Vert e\Vert^2$",
                 colour,
-                dx=-44 if beta < 0.3 else 0,
+                dx={0.1: -44, 0.3: -28}.get(beta, 0),
                 dy=-12,
                 ha="center",
             )

@@ -43,7 +43,7 @@ def _paths(ax: Axes, d: Any) -> None:
     ax.set(xlabel="forgetting  err$_1$", ylabel="target  err$_2$")
     ax.set_title("Points: rows. Lines: theory")
     start, end = data.sel(run="standard").isel(step=0).values, data.sel(run="standard").isel(step=-1).values
-    _write(ax, start, r"$\theta_*$", COLOURS["theory"], dx=8, dy=2)
+    _write(ax, start, r"$\theta^{*}$", COLOURS["theory"], dx=8, dy=2)
     _write(ax, end, "standard", COLOURS["standard"], dx=-4, dy=14, ha="right")
     limit = data.sel(run=SAME_MEAN_STEP).isel(step=-1).values
     ring = theory.sel(run=SAME_MEAN_STEP).isel(step=-1).values

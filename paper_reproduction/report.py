@@ -37,6 +37,8 @@ def put(store: Store, text: str) -> Path:
 
 def render(store: Store) -> str:
     """The page as text."""
+    from paper_reproduction import hero  # loads the mathematics, which not every command needs
+
     return template("report.html.j2").render(
         **shared(store),
         seed=store.settings.seed,
@@ -44,6 +46,7 @@ def render(store: Store) -> str:
         versions=store.stamp.versions(),
         networks=_networks(store),
         opening=_opening(),
+        opening_alt=hero.ALT,
     )
 
 

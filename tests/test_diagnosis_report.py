@@ -115,7 +115,7 @@ def test_small_steps_are_named_where_it_takes_them():
 
 
 def test_the_papers_own_rows_break_nothing():
-    """Without noise, and the shift along an axis, one column less its part along r is all rounding."""
+    """Without noise, and the shift along an axis, one column without its part along r is all rounding."""
     for seed in range(10):
         d = lt.diagnose(*plane(seed, 0.0))
         assert [check.name for check in d.checks if check.verdict == "broken"] == []

@@ -40,6 +40,14 @@ def test_every_block_is_python_or_a_command_with_a_name():
     assert len(PYTHON) + len(COMMANDS) + len(outputs) == len(BLOCKS)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_opening_picture_is_told_in_the_same_words_everywhere(page):
+    told = re.findall(
+        r"!\[([^]]*)\]\([./]*figures/gallery/hero\.png\)", (ROOT / page).read_text(encoding="utf-8")
+    )
+    assert told == [hero.ALT]
+
+
 def test_python_blocks_run_and_print_what_is_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert README.count("```text") == len(PYTHON) + 1  # and what the first command says last

@@ -99,7 +99,7 @@ def measure(planes: list[Plane], along: str) -> xr.Dataset:
     dataset["mass2"].attrs = {"long_name": "squared weight mass at the best temperature"}
     dataset["rate"].attrs = {"long_name": "twice the best learning rate"}
     dataset["left"].attrs = {"long_name": "share of the slow direction left at the best time, or omega"}
-    dataset["gap_closed"].attrs = {"long_name": "share of the gap from averaging to the oracle closed"}
+    dataset["gap_closed"].attrs = {"long_name": "share of the gap from averaging to the best for both closed"}
     return dataset
 
 

@@ -1,4 +1,4 @@
-"""The best of each method in the plane (ē, ē⊥), found by plain numpy and scipy: the rival of the package.
+"""The best of each method in the plane (ē, ē⊥), found by numpy and scipy: the second route.
 
 Units of ‖e‖², no noise. A displacement θ − θ̃* is (x₁, x₂) in the basis (ē, ē⊥). With m = μ² the curvature
 FLOW sees at η = 1/(2μ) is I − Q = [[m, ρm], [ρm, 1 − ρ²(1−m)]], and m = 1 is standard fine-tuning. Every

@@ -108,7 +108,7 @@ def _bfgs(cost: np.ndarray, temperature: float) -> tuple[np.ndarray, float]:
     """The same minimum by a black box, and how far from it the black box can be at most, in 1-norm.
 
     SciPy's BFGS over π = softmax(z), which cannot get stuck on an edge of the simplex. The objective F is
-    convex, so F(π) − min F ≤ ⟨∇F(π), π⟩ − minᵢ ∇F(π)ᵢ, a number the optimiser cannot fake; and by Pinsker
+    convex, so F(π) − min F ≤ ⟨∇F(π), π⟩ − minᵢ ∇F(π)ᵢ, whatever the optimiser reports; and by Pinsker
     F(π) − min F ≥ (τ/2)‖π − π*‖₁².
     """
     slope = lambda p: cost + temperature * (1 + np.log(p))
@@ -161,7 +161,11 @@ def _on_the_simplex(settings: Settings) -> xr.Dataset:
             "half": (every, half, {"long_name": "π of a wrong formula: a ½ in the loss"}),
             "newton_steps": (every[:3], steps, {"long_name": "Newton steps"}),
             "bfgs": (("rule", "sample", "index"), bfgs, {"long_name": "π found by BFGS"}),
-            "radius": (("rule", "sample"), radius, {"long_name": "1-norm distance BFGS vouches for"}),
+            "radius": (
+                ("rule", "sample"),
+                radius,
+                {"long_name": "largest 1-norm distance, by the certificate"},
+            ),
             "curve": (("rule", "loss_grid"), np.stack(curve), {"long_name": "nπ as a function of the loss"}),
         },
         coords={

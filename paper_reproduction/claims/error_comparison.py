@@ -24,7 +24,7 @@ CLAIM = Claim(
     statement=(
         r"Remark 7.6 sets the best model average, eq. (17), against fine-tuning to convergence, eq. (18). "
         r"With $\bar e^\top\tilde\Sigma\bar e=1$ the average costs $\|e\|^2 A/(1+A)$, always less than "
-        r"$\|e\|^2$, while convergence costs $e^\top\Sigma e\geq\|e\|^2$. The stronger rival is fine-tuning "
+        r"$\|e\|^2$, while convergence costs $e^\top\Sigma e\geq\|e\|^2$. The stronger comparison is fine-tuning "
         r"stopped at its best moment. Each method is given its best parameters by a search that does not use "
         r"the package, and is measured by its excess over the best for both (the joint optimum), which nobody can "
         r"beat. In continuous time FLOW runs from early stopping ($\tau\to\infty$) to averaging ($\tau\to 0$) and is "

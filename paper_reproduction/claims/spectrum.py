@@ -12,7 +12,7 @@ from paper_reproduction.claim import IN_EPSILON, IN_EPSILON_TIMES_CONDITION, Che
 
 CLAIM = Claim(
     name="spectrum",
-    title="One parameter β in (0, 1/ρ] runs from the full stall to standard fine-tuning",
+    title="One number β, in place of the temperature, runs from the full stall (0) to standard fine-tuning (1/ρ)",
     statement=(
         r"With $\mu^2$ (not $\mu$) written as $\beta(1-\rho^2)/((1+\beta)(1-\beta\rho^2))$ the matrix "
         r"$Q = I - \Sigma'/\mu$, which carries the error from step to step, has two simple eigenvalues in the "

@@ -1,4 +1,4 @@
-"""Remark 7.4, the heart of the paper: FLOW turns into one direction and stalls there, and for how long."""
+"""Remark 7.4: FLOW turns into one direction and stalls there, and for how long."""
 
 from __future__ import annotations
 

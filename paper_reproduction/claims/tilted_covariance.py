@@ -23,7 +23,7 @@ CLAIM = Claim(
         r"$\tilde\Sigma e$, and with it most of the curvature of the loss in the direction of the shift. The "
         r"lemma is "
         "checked for every covariance and every noise variance, and so are its analogues for KL-DRO and for a hard "
-        "threshold: against sums over a fine grid of inputs and noise, which know nothing of Gaussian algebra, and "
+        "threshold: against sums over a fine grid of inputs and noise, which use no Gaussian algebra, and "
         "against sampled rows."
     ),
     equation="Lemma F.1",

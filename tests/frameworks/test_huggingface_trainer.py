@@ -356,7 +356,7 @@ def test_weights_that_the_trainer_drops_are_missed(model, weighted):
         hf.trained(model, weighted, 0.1, 1, remove_unused_columns=True)
 
 
-def test_the_example_shows_the_same_mean_steps(capsys):
+def test_the_example_shows_the_same_mean_step(capsys):
     table = hf.main()
     told(capsys, table)
     assert list(table) == [
