@@ -31,7 +31,7 @@ def trained(model, X, y, weights, fine_tune=None):
 
 
 def theory(model, X, y, weights):
-    """The same steps by the exact eigenbasis of the weighted rows, and how far their roundings may add up."""
+    """The same steps by the exact eigenbasis of the weighted rows, and how far their rounding errors may add up."""
     X, y, weights = (np.asarray(value) for value in (X, y, weights))
     start = model.weight.detach().squeeze(0).numpy()
     path = lt.descend(X, y, start, weights, lt.descent.GradientDescent(RATE), steps=[STEPS])
