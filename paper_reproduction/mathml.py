@@ -56,7 +56,9 @@ def formula(latex: str, display: str = "inline") -> Markup:
         _set_words(element)
     for element in list(root.iter()):
         _set_operators(element)
-        _set_functions(element, below=display == "block")
+        _set_functions(element)
+        if display == "block":
+            _set_below(element)
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
@@ -70,11 +72,9 @@ def _set_words(element: Element) -> None:
         else:
             children.append(child)
     element[:] = children
-    if (
-        element.tag == "mrow" and len(element) == 1 and _is_upright(element[0])
-    ):  # a word is the base of its index
-        element.tag, element.text, element.attrib = "mi", element[0].text, dict(element[0].attrib)
-        element[:] = []
+    if element.tag == "mrow" and len(element) == 1 and _is_upright(element[0]):
+        word = element[0]  # which is itself the base of an index, and not a row around it
+        element.tag, element.text, element.attrib, element[:] = "mi", word.text, dict(word.attrib), []
     if element.tag == "mo" and len(element.text or "") > 1 and (element.text or "").isalpha():
         element.tag, element.attrib = "mi", {}
 
@@ -125,20 +125,31 @@ _FUNCTIONS = {
 _OVER_A_SET = {"min", "max", "sup", "inf", "lim", "argmin", "argmax"}
 
 
-def _set_functions(element: Element, below: bool) -> None:
-    """A thin space after the name of a function, and what it runs over below it in a formula of its own line."""
-    if element.tag == "msub" and below and element[0].text in _OVER_A_SET:
+def _set_below(element: Element) -> None:
+    """What a minimum runs over stands below it in a formula on a line of its own."""
+    if element.tag == "msub" and element[0].text in _OVER_A_SET:
         element.tag = "munder"
+
+
+def _set_functions(element: Element) -> None:
+    """Thin spaces around the name of a function, except beside brackets, signs and commas."""
     if element.tag not in {"math", "mrow", "mtd", "mstyle"}:  # elsewhere the number of children has a meaning
         return
     children = list(element)
     spaced: list[Element] = []
     for child, after in itertools.zip_longest(children, children[1:]):
         spaced.append(child)
-        name = child[0].text if child.tag in {"msub", "msup", "msubsup", "munder"} else child.text
-        if name in _FUNCTIONS and after is not None and after.text not in {"(", "[", ")", "]", ","}:
+        if after is not None and (
+            (_is_function(child) and after.text not in {"(", "[", ")", "]", ","})
+            or (_is_function(after) and (child.tag not in {"mo", "mspace"} or child.text in {")", "]"}))
+        ):
             spaced.append(Element("mspace", width="0.167em"))
     element[:] = spaced
+
+
+def _is_function(element: Element) -> bool:
+    indexed = element.tag in {"msub", "msup", "msubsup", "munder"}
+    return (element[0].text if indexed else element.text) in _FUNCTIONS
 
 
 # where a line is too short ----------------------------------------------------------------------------------

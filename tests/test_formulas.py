@@ -61,6 +61,18 @@ def test_a_word_is_one_word_and_an_asterisk_has_one_height():
     assert "*" not in "".join(tree(r"\theta^* \theta_* \tilde\theta^\ast").itertext())
 
 
+@pytest.mark.parametrize(
+    ("latex", "spaced"),
+    [
+        (r"2\ln 2", "2_ln_2"), (r"-\ln\lambda", "−ln_λ"), (r"\exp(x)", "exp(x)"), (r"f(x)\ln y", "f(x)_ln_y"),
+        (r"\pi_i\ln\pi_i", "πi_ln_πi"), (r"a = \max_K b", "a=maxK_b"), (r"\ln", "ln"), (r"a, \ln", "a,ln"),
+    ],
+)  # fmt: skip
+def test_a_function_has_thin_spaces_where_tex_has_them(latex, spaced):
+    words = ("_" if one.tag == "mspace" else one.text or "" for one in tree(latex).iter())
+    assert "".join(words) == spaced
+
+
 @pytest.mark.parametrize("latex", FORMULAS)
 def test_cut_where_a_line_may_break_it_is_the_same_formula(latex):
     """Nothing is lost or doubled, and each part can be set by itself."""
