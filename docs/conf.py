@@ -16,10 +16,7 @@ from lessons import copied  # noqa: E402
 
 import linear_theory  # noqa: E402
 from figures.style import COLOURS  # noqa: E402
-from paper_reproduction import explorer  # noqa: E402
-
-FONTS = 'system-ui, "Noto Sans", "DejaVu Sans", "Liberation Sans", sans-serif'  # what a bare machine has, too
-MONOSPACE = 'ui-monospace, "Noto Sans Mono", "DejaVu Sans Mono", "Liberation Mono", monospace'
+from paper_reproduction import explorer, fonts  # noqa: E402
 
 LESSONS = ROOT / "paper_reproduction" / "notebooks"
 
@@ -64,8 +61,9 @@ html_theme_options = {
     "light_css_variables": {
         "color-brand-primary": COLOURS["flow"],
         "color-brand-content": COLOURS["flow"],
-        "font-stack": FONTS,
-        "font-stack--monospace": MONOSPACE,
+        "font-stack": fonts.SANS,
+        "font-stack--monospace": fonts.MONOSPACE,
+        "font-stack--math": fonts.MATH,
     },
     "dark_css_variables": {
         "color-brand-primary": COLOURS["pretrained"],

@@ -8,6 +8,7 @@ underscore are helpers, not claims.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import pkgutil
@@ -54,6 +55,20 @@ class Entry:
     def draw(self, dataset: xr.Dataset) -> Figure:
         """The picture. The figure is imported here, so that a broken one fails its claim and no other."""
         return importlib.import_module(self.figure_module).draw(dataset)
+
+    @property
+    def seen(self) -> str:
+        """What is seen in the picture: the first sentences of the module that draws it, or else the claim's title.
+
+        Read and not imported, so that a broken figure fails its claim and no page.
+        """
+        figure = importlib.util.find_spec(self.figure_module)
+        try:
+            source = Path(str(figure and figure.origin)).read_text(encoding="utf-8")
+            told = ast.get_docstring(ast.parse(source)) or self.claim.title
+        except (OSError, SyntaxError):
+            told = self.claim.title
+        return " ".join(told.partition("\n\n")[0].split())
 
 
 def discover(claims: str = CLAIMS, figures: str = FIGURES) -> tuple[Entry, ...]:

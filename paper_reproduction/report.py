@@ -6,6 +6,7 @@ What the page of the network experiments shares with it is public here: sections
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from functools import cache
 from pathlib import Path
@@ -15,11 +16,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 import figures
-from paper_reproduction import mathml, numbers, provenance
+from paper_reproduction import fonts, mathml, numbers, provenance
 from paper_reproduction.claim import Check, Table
 from paper_reproduction.outcome import Outcome
 from paper_reproduction.registry import Entry
 from paper_reproduction.store import Store, atomic
+
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write(store: Store) -> Path:
@@ -37,16 +40,12 @@ def put(store: Store, text: str) -> Path:
 
 def render(store: Store) -> str:
     """The page as text."""
-    from paper_reproduction import hero  # loads the mathematics, which not every command needs
-
     return template("report.html.j2").render(
         **shared(store),
         seed=store.settings.seed,
         quick=store.settings.quick,
         versions=store.stamp.versions(),
         networks=_networks(store),
-        opening=_opening(),
-        opening_alt=hero.ALT,
     )
 
 
@@ -58,6 +57,8 @@ def _opening() -> str | None:
 
 def shared(store: Store) -> dict[str, Any]:
     """What every page says: its sections, how many hold, what is missing or of another run."""
+    from paper_reproduction import hero  # loads the mathematics, which not every command needs
+
     commit, dirty = provenance.commit()
     sections = [_section(store, entry) for entry in store.entries if entry.name in store.records]
     own = [section for section in sections if not section["stale"]]
@@ -71,13 +72,25 @@ def shared(store: Store) -> dict[str, Any]:
         "seconds": numbers.seconds(sum(section["raw_seconds"] for section in own)),
         "commit": commit[:12],
         "dirty": dirty,
+        "opening": _opening(),
+        "opening_alt": hero.ALT,
+        "fonts": fonts,
+        **_script(),
     }
+
+
+@cache
+def _script() -> dict[str, str]:
+    """The one script of a page, and its hash: the page's policy lets run nothing else."""
+    text = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return {"script": Markup(text), "script_hash": f"sha256-{digest}"}
 
 
 @cache
 def template(name: str) -> Template:
     """A page's template."""
-    loader = FileSystemLoader(Path(__file__).with_name("templates"))
+    loader = FileSystemLoader(TEMPLATES)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -102,10 +115,10 @@ def _section(store: Store, entry: Entry) -> dict[str, Any]:
     return {
         "id": claim.name,
         "title": mathml.prose(claim.title),
-        "alt": f"Figure: {claim.title}".replace("$", ""),
+        "alt": entry.seen,
         "equation": claim.equation,
         "statement": mathml.prose(claim.statement),
-        "formula": mathml.formula_or_source(claim.formula, "block"),
+        "formula": mathml.displayed_or_source(claim.formula),
         "functions": claim.functions,
         "state": outcome.state,
         "holds": outcome.holds,

@@ -8,40 +8,30 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import sync_playwright
 from typer.testing import CliRunner
 
 import linear_theory as lt
 from figures.style import COLOURS
 from paper_reproduction import explorer
 from paper_reproduction.command import app
+from tests.browser import needs_browser, one_at_a_time, started
 from tests.explorer_page import Seen, computed, random_settings, stated, worst
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-BROWSER = next((path for name in NAMES if (path := shutil.which(name))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 NEAR = 1e-10
 SLIDERS = ("rho", "tau", "K", "eta", "a", "b", "lean", "noise")
 
-pytestmark = [
-    pytest.mark.skipif(BROWSER is None and "CI" not in os.environ, reason="no Chromium here"),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = [needs_browser, one_at_a_time]
 
 
 @pytest.fixture(scope="module")
 def browser():
-    assert BROWSER is not None, "continuous integration must have Chromium"
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+    with started() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from sphinx.ext.napoleon.docstring import NumpyDocstring
 
 import linear_theory as lt
 from paper_reproduction import registry
+from tests.browser import needs_browser, one_at_a_time, started
+from tests.formulas_on_pages import CUT_OFF, unset
 
 ROOT = Path(__file__).parent.parent
 CLAIMS = [entry.claim for entry in registry.discover()]
@@ -191,6 +193,36 @@ def test_every_picture_says_what_is_seen(site):
         assert len(alt.split()) > 4, alt
         assert not re.search(r"\.png|\$|\\\\|``", alt), alt
         assert alt not in titles
+
+
+HAND_WRITTEN = ("api", "project", "_modules", "explorer", "notebooks")
+"""Rooms where numbers and names stand as the code writes them."""
+
+
+def test_no_latex_is_left_on_the_pages_of_the_theory(site):
+    found = {
+        page.name: left
+        for page in site.rglob("*.html")
+        if page.relative_to(site).parts[0] not in HAND_WRITTEN
+        and (
+            left := [
+                one for one in unset(page.read_text(encoding="utf-8")) if re.search(r"[\\$^{]|e\+|\[\[", one)
+            ]
+        )
+    }
+    assert found == {}
+
+
+@needs_browser
+@one_at_a_time
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_formula_is_cut_off(site, width):
+    with started() as browser:
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        for path in [site / "theory.html", *sorted((site / "theorems").glob("*.html"))]:
+            page.goto(path.as_uri())
+            assert page.evaluate(CUT_OFF) == [], path.name
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_code_can_be_copied_on_every_page(site):

@@ -44,7 +44,8 @@ def compute(settings):
 def verdict(dataset):
     return {verdict}
 """
-FIGURE = """
+FIGURE = """\"\"\"One line.\"\"\"
+
 import os
 from figures.style import COLOURS, figure, styled, title
 

@@ -7,8 +7,6 @@ results.
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -19,7 +17,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 import linear_theory as lt
-from paper_reproduction import registry, shipped
+from paper_reproduction import numbers, registry, shipped
 from paper_reproduction.registry import Entry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,13 +51,6 @@ def picture(name: str, alt: str, target: str = "") -> str:
     return f":::{{image}} {GALLERY}/{name}.png\n:alt: {alt}\n{link}:::\n"
 
 
-def seen(entry: Entry) -> str:
-    """What is seen in the picture of an entry, for its alt text: the first sentence of the module that draws it."""
-    room = "figures.mlp" if entry in registry.experiments() else "figures"
-    drawn = importlib.import_module(f"{room}.{entry.name.replace('-', '_')}")
-    return (inspect.getdoc(drawn) or "").partition("\n\n")[0].replace("\n", " ")
-
-
 def link_text(title: str) -> str:
     """A title as the text of a link: its brackets, which a link would take for its own, escaped outside formulas."""
     parts = title.split("$")
@@ -84,8 +75,8 @@ class ClaimDirective(SphinxDirective):
         own = sorted(path.name for path in (ROOT / "tests" / "claims").glob(f"test_{claim.module}.py"))
         tested = [tests()[claim.module], *(f"tests/claims/{path}" for path in own)]
         text = (
-            f"**{claim.equation}.** {claim.statement}\n\n$$\n{claim.formula}\n$$\n\n"
-            f"{picture(name, seen(entries()[name]))}\n"
+            f"**{claim.equation}.** {numbers.spelled(claim.statement)}\n\n$$\n{claim.formula}\n$$\n\n"
+            f"{picture(name, entries()[name].seen)}\n"
             f"Computed by\n: {', '.join(reference(function) for function in claim.functions)}\n\n"
             f"Checked by\n: `paper_reproduction/claims/{claim.module}.py` (two routes and their verdict), "
             f"{', '.join(f'`{path}`' for path in tested)}\n\n"
@@ -106,7 +97,7 @@ class ClaimsDirective(SphinxDirective):
         for name, entry in entries().items():
             card = nodes.container(classes=["card"])
             text = (
-                f"{picture(name, seen(entry), f'{name}.html')}\n"
+                f"{picture(name, entry.seen, f'{name}.html')}\n"
                 f"**[{link_text(entry.claim.title)}]({name}.md)**\n\n{entry.claim.equation}\n"
             )
             card += self.parse_text_to_nodes(text)
@@ -132,7 +123,8 @@ class NetworksDirective(SphinxDirective):
         lists = {"What does not fit": verdict.findings, "Also measured": verdict.measured}
         said = "".join(f"{name}:\n\n{_listed(sentences)}\n" for name, sentences in lists.items() if sentences)
         text = (
-            f"{claim.statement}\n\n{picture(entry.name, seen(entry))}\n**{verdict.headline}**\n\n"
+            f"{numbers.spelled(claim.statement)}\n\n{picture(entry.name, entry.seen)}\n"
+            f"**{numbers.spelled(verdict.headline)}**\n\n"
             f"{holds} of {len(verdict.checks)} checks hold on the stored results.\n\n{said}"
             f"To compute it again: `python -m paper_reproduction mlp {entry.name}`.\n"
         )
@@ -145,7 +137,7 @@ class NetworksDirective(SphinxDirective):
 
 
 def _listed(sentences: Iterable[str]) -> str:
-    return "".join(f"- {sentence}\n" for sentence in sentences)
+    return "".join(f"- {numbers.spelled(sentence)}\n" for sentence in sentences)
 
 
 def setup(app) -> dict[str, bool]:

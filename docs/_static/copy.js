@@ -20,4 +20,4 @@ for (const block of document.querySelectorAll("div.highlight")) {
   block.append(button);
 }
 // What scrolls can be reached by the keyboard.
-for (const wide of document.querySelectorAll(".formula")) if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
+for (const wide of document.querySelectorAll(".formula, p:has(> math)")) if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
