@@ -26,11 +26,8 @@ ROOTS = (
     "tests",
 )
 KINDS = {".md", ".py", ".ipynb", ".js", ".j2", ".css"}
-ELSEWHERE = (  # written by other hands of the same project, or copied when the site is built
+ELSEWHERE = (  # copied when the site is built, or made of old words
     "docs/project", "docs/notebooks/0", "tests/test_vocabulary.py",
-    "paper_reproduction/mlp", "figures/mlp", "tests/mlp",
-    "linear_theory/diagnosis", "linear_theory/command", "tests/test_diagnos", "tests/reference_diagnosis.py",
-    "tests/reference_sentences.py",
 )  # fmt: skip
 
 OLD = {  # the old word: the better one
@@ -55,7 +52,6 @@ OLD = {  # the old word: the better one
     r"what it exercises|functions? exercised|<dt>exercises": "the functions that it uses",
 }
 RIGHT = (
-    r"[\"'](standard-|flow-)?matched[\"']",  # a run of the networks' stored results
     r"The first run is the control:",  # of a mutation test, where it is the usual word
 )
 
