@@ -235,7 +235,9 @@ def verdict(dataset: xr.Dataset) -> Verdict:
             four_sigma(points.size, dof),
         ),
         Check(
-            "their exponents against the law's, in standard errors", slope.max(), four_sigma(slope.size, dof)
+            "exponents of the half-life in τ against the law's, in standard errors",
+            slope.max(),
+            four_sigma(slope.size, dof),
         ),
         Check.at_least(
             "an exponent off by a quarter would show, in standard errors",
