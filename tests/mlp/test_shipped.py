@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 
 import numpy as np
@@ -10,7 +11,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from paper_reproduction import registry, shipped
-from paper_reproduction.mlp import statistics
+from paper_reproduction.mlp import comparison, statistics
 from tests.verdicts import answered, close
 
 ENTRIES = {entry.name: entry for entry in registry.experiments()}
@@ -47,6 +48,18 @@ def stored(name: str) -> xr.Dataset:
     dataset = shipped.read(ENTRIES[name], "cpu")
     assert dataset is not None
     return dataset
+
+
+@each
+def test_the_runs_are_called_as_a_run_of_today_would_call_them(name):
+    """They were renamed where they are stored: names and labels are those of the sources, in their order."""
+    dataset = stored(name)
+    module = importlib.import_module(f"paper_reproduction.mlp.experiments.{ENTRIES[name].claim.module}")
+    known = comparison.METHODS if "wise" in dataset.run.values else module.RUNS
+    labels = dict(zip(dataset.run.values.tolist(), dataset.label.values.tolist(), strict=True))
+    assert list(labels.items()) == list(known.items())
+    if "path" in dataset.coords:
+        assert tuple(dataset.path.values) == module.RUNS
 
 
 def answer(name: str, dataset: xr.Dataset) -> str:
