@@ -281,8 +281,8 @@ def gap_closed(problem: FineTuningProblem, theta: Array) -> Array:
 
     1 is the joint optimum (the best for both), 0 the best average, negative is worse than averaging. With the pull
     p(θ) = Σ(θ−θ*) + Σ̃(θ−θ̃*), half the gradient of err_tot, the gap is ⟨p, (Σ+Σ̃)⁻¹p⟩ at p = p(θ_avg), and
-    what θ closes of it ⟨p + p(θ), θ_avg − θ⟩: no two errors are subtracted. NaN where there is no gap (Σe ∥ Σ̃e: averaging *is* the
-    joint optimum there), that is where p is not more than the rounding of its two terms. Errors as
+    what θ closes of it ⟨p + p(θ), θ_avg − θ⟩: no two errors are subtracted. NaN where there is no gap (Σe ∥ Σ̃e:
+    averaging *is* the joint optimum there), that is where p is not more than the rounding of its two terms. Errors as
     in :func:`pretrain_error` and :func:`joint_optimum`.
 
     Examples
