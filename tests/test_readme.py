@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import linear_theory as lt
@@ -91,18 +90,10 @@ def numbers():
     hardest = lambda run: choice.at(hard.by_decile, run).sel(decile=10)
     problem = hero.PROBLEM
     total = lambda steps: lt.total_error(problem, lt.iterate(problem, steps, temperature=0.1))
-    least = lt.total_error(problem, lt.joint_optimum(problem))
-    small = lt.weight_mass(problem, 0.1) ** 2 / 2
-    paths = {
-        "window": lt.iterate(problem, range(100), temperature=0.1),
-        "same-window": lt.iterate(problem, range(100), learning_rate=small),
-    }
-    windows = {
-        name: np.flatnonzero(lt.total_error(problem, path) <= 1.05 * least) for name, path in paths.items()
-    }
+    at_default = lt.iterate(problem, range(1000), temperature=lt.population_median_temperature(problem))
     return {
-        **{name: f"{good[0]} to step {good[-1]}" for name, good in windows.items()},
         "flow": f"{total(8):.3f}",
+        "default": f"{lt.total_error(problem, at_default).min():.3f}",
         "average": f"{lt.total_error(problem, lt.best_model_average(problem)):.3f}",
         "early": f"{lt.best_early_stop(problem).total_error:.3f}",
         "old": points(at("flow", "pretrain"), at("standard", "pretrain")),
@@ -131,6 +122,11 @@ def test_what_is_said_of_these_numbers_is_so():
     )
     assert mean("flow", "target") < mean("standard", "target")
     assert mean("flow", "target") <= mean("standard-same-mean-step", "target")
+
+
+def test_the_default_temperature_is_behind_averaging_and_tiny_steps():
+    said = numbers()
+    assert said["flow"] < said["average"] < said["early"] < said["default"]
 
 
 def test_the_least_there_is_is_that_of_the_joint_optimum():
