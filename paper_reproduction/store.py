@@ -24,9 +24,14 @@ if TYPE_CHECKING:
 _IDENTITY = ("name", "seed", "quick", "fingerprint", "command", "device", "origin")
 # No dates and no program versions: the same arrays give the same bytes.
 _PICTURES: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
-    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    "png": {
+        "metadata": {"Software": None},
+        "pil_kwargs": {"compress_level": 3},
+    },  # half the time, a tenth larger
+    "pdf": {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}},
 }
+PIXELS = 1920
+"""Across a picture for the screen: sharp where it fills a slide."""
 
 
 @contextmanager
@@ -120,9 +125,10 @@ class Store:
 
     def save_picture(self, entry: Entry, figure: Figure) -> None:
         """Write the picture for the screen and for the press."""
-        for suffix, metadata in _PICTURES.items():
+        sharp = PIXELS / figure.get_size_inches()[0]
+        for suffix, options in _PICTURES.items():
             with atomic(self.path(entry, suffix)) as draft:
-                figure.savefig(draft, format=suffix, metadata=metadata)
+                figure.savefig(draft, format=suffix, dpi=sharp, **options)
 
     def has_picture(self, entry: Entry) -> bool:
         """Whether the pictures on disk are what the present figure would draw."""

@@ -223,7 +223,7 @@ OUTSIDE = """() => [...document.querySelectorAll(".now *, #place")].filter(one =
 PICTURE = """() => {
   const image = document.querySelector(".now img"), { width, height } = image.getBoundingClientRect();
   const aspect = image.naturalWidth / image.naturalHeight;
-  return [Math.min(width, aspect * height), aspect];
+  return [Math.min(width, aspect * height), aspect, image.naturalWidth];
 }"""
 
 
@@ -240,7 +240,8 @@ def test_the_last_row_can_read_every_slide(opened, name, width, height):
         size, text = page.evaluate(SMALLEST)
         assert size >= pictures.SMALLEST_LETTER * height, (identity, text, size / height)
         assert page.evaluate(OUTSIDE) == []
-        shown, aspect = page.evaluate(PICTURE)
+        shown, aspect, pixels = page.evaluate(PICTURE)
+        assert pixels >= 1500  # else its letters are a blur
         assert shown >= min(width, pictures.FOR_PICTURE * height * aspect) - 1, identity
         assert page.locator(".now").get_by_text("✓").count() == (identity != "opening")
         page.keyboard.press("ArrowRight")
