@@ -99,12 +99,12 @@ def _digits(ax: Axes, d: Any) -> None:
     ax.set(xlabel="tenth by loss of the probed model", ylabel="right on test digits, %")
     ax.set_title("Digits, clean labels (learning rate)")
     told = (
-        f"tenths 1 to {FIRST - 1}: always at least {np.floor(floor):.0f} % right\n"
+        f"tenths 1 to {FIRST - 1}: always\nat least {np.floor(floor):.0f} % right\n"
         "same mean step: standard, at FLOW's\nfilled: equal rate, open: own best"
     )
     ax.text(
         0.03,
-        0.04,
+        0.16,
         told,
         transform=ax.transAxes,
         color=COLOURS["theory"],
