@@ -1,4 +1,4 @@
-"""Time and peak memory of every package against n and d, on logarithmic axes."""
+"""How many times as long as ours every package takes, and its peak memory, against rows and columns."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from figures.style import COLOURS, figure, label_line, spread_apart, styled, title
 
@@ -27,31 +28,34 @@ LOOK = {
 """Colour, mark and width of each package."""
 
 
+SIZE = 13.5
+"""Of the letters, in points."""
+
+
 @styled
 def draw(results: dict[str, Any]) -> Figure:
-    """Above: time, in products of the limit. Below: memory beyond the inputs. Against n, and against d."""
-    sweep = results["sweep"]
-    fig, axes = figure(2, 2, width=14, height=10.6, sharey="row")
-    side, count = results["machine"]["side"], results["machine"]["cores"]
-    for column, (axis, one) in enumerate(sweep.items()):
-        sizes, fixed = np.array(one["sizes"]), one["fixed"]
-        n, d = (sizes, fixed) if axis == "n" else (fixed, sizes)
-        letter = "rows $n$" if axis == "n" else "columns $d$"
-        beside = f"$d = {fixed}$" if axis == "n" else f"$n = {fixed}$"
-        above, below = axes[:, column]
-        floor = np.asarray(n * d**2 / (2.0 * side**3 * count))
-        _panel(above, sizes, {name: [v[1] for v in of] for name, of in one["time"].items()})
-        _reference(above, sizes, floor, r"limit: $n\,d^2$ flops")
-        _panel(below, sizes, {name: np.array(of) / MIB for name, of in one["memory"].items()})
-        _reference(below, sizes, np.asarray(8.0 * n * d / MIB), "the rows themselves")
-        above.set_title(f"Time, {beside}")
-        below.set_title(f"Memory, {beside}")
-        below.set_xlabel(letter)
-    for low_left in axes[:, 0]:  # room for the words under the lowest line
-        low, high = low_left.get_ylim()
-        low_left.set_ylim(low / 3, high)
-    axes[0, 0].set_ylabel(f"time, in {side}³ products on each core")
-    axes[1, 0].set_ylabel("peak beyond the inputs, MiB")
+    """Above: time over ours. Below: memory beyond the inputs. Against the rows, and against the columns."""
+    fig, axes = figure(2, 2, width=14.4, height=7.6, sharey="row")
+    times, memory = axes
+    drawn = []
+    for column, (axis, one) in enumerate(results["sweep"].items()):
+        along, other = ("rows", "columns") if axis == "n" else ("columns", "rows")
+        ours = np.array([v[1] for v in one["time"][OURS]])
+        ratios = {name: np.array([v[1] for v in of]) / ours for name, of in one["time"].items()}
+        # A resident set is counted in pages: less is nothing, which a logarithmic axis cannot show.
+        mebibytes = {name: np.maximum(np.array(of) / MIB, 0.25) for name, of in one["memory"].items()}
+        for ax, what, lines in ((times[column], "Time", ratios), (memory[column], "Memory", mebibytes)):
+            _lines(ax, one["sizes"], lines)
+            ax.set_title(f"{what}, {_whole(one['fixed'])} {other}", fontsize=15)
+            drawn.append((ax, one["sizes"], lines))
+        memory[column].set_xlabel(along)
+    for ax, sizes, lines in drawn:  # when all have their limits
+        _names(ax, sizes[-1], lines)
+    times[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    times[0].yaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}×" if ratio >= 1 else f"1/{1 / ratio:g}×")
+    memory[0].yaxis.set_major_formatter(lambda size, _: f"{size:g} MiB")
+    times[0].set_ylabel("times as long\nas linear_theory")
+    memory[0].set_ylabel("memory beyond\nthe inputs")
     title(fig, _claim(results))
     return fig
 
@@ -59,39 +63,35 @@ def draw(results: dict[str, Any]) -> Figure:
 def _claim(results: dict[str, Any]) -> str:
     others = {name: one["slower"][1] for name, one in results["packages"].items() if name != OURS}
     best, worst = min(others, key=others.__getitem__), max(others, key=others.__getitem__)
-    n, d = results["sizes"]["solve"]
+    n, d = (_whole(size) for size in results["sizes"]["solve"])
     if others[best] <= 1:
-        return f"At n = {n}, d = {d}, {best} takes {short(others[best])} of our time"
+        return f"With {n} rows and {d} columns {best} takes {short(others[best])} of our time"
     return (
-        f"The same weighted solve (n = {n}, d = {d}) takes {short(others[best])} times as long in {best}, "
+        f"A weighted solve with {n} rows and {d} columns takes {short(others[best])} times as long as ours in {best}, "
         f"{short(others[worst])} times in {worst}"
     )
 
 
-def _panel(ax: Axes, sizes: np.ndarray, lines: dict[str, Any]) -> None:
-    """A line a package, and its name beside its end, at a distance from the next one."""
-    lowest = 0.25  # a resident set is counted in pages: less is "nothing"
-    lines = {name: np.maximum(np.asarray(of, dtype=float), _floor(of, lowest)) for name, of in lines.items()}
+def _whole(size: float) -> str:
+    """A whole number, its thousands apart."""
+    return f"{size:,.0f}".replace(",", " ")
+
+
+def _lines(ax: Axes, sizes: list[int], lines: dict[str, np.ndarray]) -> None:
+    """A line a package."""
     ax.set(xscale="log", yscale="log")
+    ax.xaxis.set_major_formatter(lambda size, _: _whole(size))
+    ax.tick_params(labelsize=SIZE)
     for name, values in lines.items():
         colour, mark, width = LOOK[name]
-        top = 5 if name == OURS else 3
-        ax.plot(sizes, values, color=colour, marker=mark, lw=width, ms=5.5, zorder=top)
+        ax.plot(sizes, values, color=colour, marker=mark, lw=width, ms=5.5, zorder=5 if name == OURS else 3)
+
+
+def _names(ax: Axes, size: int, lines: dict[str, np.ndarray]) -> None:
+    """The name of each line beside its end, at a distance from the next one."""
     names = sorted(lines, key=lambda name: lines[name][-1])
-    ends = np.log10([lines[name][-1] for name in names])
-    low, high = np.log10(min(v.min() for v in lines.values())), np.log10(max(v.max() for v in lines.values()))
-    places = spread_apart(ends, (high - low) / 15)
+    low, high = np.log10(ax.get_ylim())
+    places = spread_apart(np.log10([lines[name][-1] for name in names]), (high - low) / 10.5)
     for name, place in zip(names, places, strict=True):
         weight = "bold" if name == OURS else "normal"
-        label_line(ax, sizes[-1], 10**place, name, LOOK[name][0], dx=9, fontsize=11.5, fontweight=weight)
-
-
-def _floor(values: Any, lowest: float) -> float:
-    """Memory can be nothing, which a logarithmic axis cannot show; times never are."""
-    return lowest if min(values) <= 0 else 0.0
-
-
-def _reference(ax: Axes, sizes: np.ndarray, values: np.ndarray, text: str) -> None:
-    """What one would compare with: dashed and grey, its name at its beginning."""
-    ax.plot(sizes, values, color=COLOURS["uniform"], lw=1.6, ls=(0, (4, 3)), zorder=1)
-    label_line(ax, sizes[0], values[0], text, COLOURS["uniform"], dx=0, dy=-13, ha="left", fontsize=11.5)
+        label_line(ax, size, 10**place, name, LOOK[name][0], dx=9, fontsize=SIZE, fontweight=weight)

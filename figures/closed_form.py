@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from figures.style import COLOURS, beta_colours, figure, label_line, styled, title
 
 EARLY = 0.5
-"""Of the largest β: beyond it both eigenvalues approach the same size."""
+"""Of the largest β, that of standard fine-tuning: beyond it both eigenvalues approach the same size."""
 
 
 @styled
@@ -23,7 +23,7 @@ def draw(dataset: Any) -> Figure:
         left.plot(dataset.shown, curve, "o-", color=colour, ms=5, lw=1.6)
         last = int(np.flatnonzero(np.isfinite(curve.values))[-1])
         last = min(last, 36)
-        label_line(left, last, float(curve[last]), rf"$\beta = {beta:g}$", colour, dx=6, dy=8)
+        label_line(left, last, float(curve[last]), _temperature(dataset, beta), colour, dx=6, dy=8)
     left.axhline(dataset.attrs["tolerance"], color=COLOURS["uniform"], lw=1.4, ls="--")
     left.text(40, 1.25 * dataset.attrs["tolerance"], "1 %", color=COLOURS["uniform"], ha="right", fontsize=13)
     left.set(
@@ -31,7 +31,7 @@ def draw(dataset: Any) -> Figure:
         ylim=(1e-7, 2),
         xlim=(0, 40),
         xlabel="step $K$",
-        ylabel="relative distance of (15) from (14)",
+        ylabel="relative distance, (15) from (14)",
     )
     left.set_title(rf"$\rho = {dataset.attrs['drawn_rho']:g}$: only the stalled direction is left")
     rhos = dataset.rho.values
@@ -49,6 +49,12 @@ def draw(dataset: Any) -> Figure:
     right.set_xticks([1, 10, 100], ["1", "10", "100"])
     right.minorticks_off()
     right.set_xlabel("step from which (15) is good to 1 %, latest")
-    right.set_title(rf"filled: $\beta \leq {EARLY:g}/\rho$;  open: all up to $1/\rho$")
+    # β = s/ρ is τ = 2s(1−ρ²)‖e‖²/(ρ(1−s²)), and s = EARLY = 1/2 makes that 4(1−ρ²)‖e‖²/(3ρ).
+    right.set_title(r"open: at any $\tau$;  filled: $\tau\leq 4(1-\rho^2)\Vert e\Vert^2/3\rho$", fontsize=13)
     title(fig, "Two eigenvalues give every iterate, and soon one of them is enough")
     return fig
+
+
+def _temperature(dataset: Any, beta: float) -> str:
+    """τ in units of ‖e‖²."""
+    return rf"$\tau = {float(dataset.temperature.sel(beta=beta)):.2g}\,\Vert e\Vert^2$"

@@ -41,7 +41,7 @@ def _weights(ax: Axes, ds: Any) -> None:
     label_line(ax, ds.loss_grid[-1], 1.0, "uniform", COLOURS["uniform"], dx=-2, dy=10)
     ax.set_yscale("log")
     ax.set(
-        xlabel=r"loss $f_i(\theta^*)$ under the pre-trained model",
+        xlabel=r"loss $f_i(\theta^{*})$ under the pre-trained model",
         ylabel=r"weight $n\,\pi_i$, log scale",
         title=r"line: $\pi \propto e^{\mp f/\tau}$;  points: Newton on the simplex",
     )

@@ -34,7 +34,6 @@ def draw(dataset: Any) -> Figure:
             if noise > 0 or ratio in (0.2, 1.0):
                 name = "standard" if np.isinf(ratio) else rf"$\tau = {ratio:g}\times$ default"
                 at, dy = (5, 10) if noise == 0 else (34, {0.2: 10, 1.0: 10, 5.0: 10}.get(ratio, -11))
-                name = name if noise > 0 else rf"$\tau = {ratio:g}\times$"
                 label_line(ax, at, here.exact[at], name, colour, dx=4 if noise == 0 else 0, dy=dy,
                            ha="left" if noise == 0 else "center")  # fmt: skip
         ax.axhline(0, color=COLOURS["uniform"], lw=1, zorder=1)

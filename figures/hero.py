@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from figures.stall import GROUND
-from figures.style import COLOURS, figure, house, label_line, styled, title
+from figures.style import COLOURS, figure, house, ink, label_line, styled, title
 
 LEVELS = (0.7, 0.85, 1.2, 2.0, 3.2)
-BLUE = "#2377AB"  # the hue of the pre-trained point, dark enough for letters
 SIZE = 14
 
 
@@ -26,12 +25,13 @@ def draw(dataset: Any) -> Figure:
     steps = int(dataset.attrs["steps"])
     standard, flow = (dataset.path.sel(run=run).values[: steps + 1] for run in ("standard", "flow"))
     ax.plot(*standard[:5].T, "-o", color=COLOURS["standard"], lw=2.4, ms=7, zorder=4)
-    ax.plot(*flow.T, "-o", color=COLOURS["flow"], lw=2.4, ms=7, zorder=5)
+    # Above the star of the best for both, in which the last step ends: it would not be seen below.
+    ax.plot(*flow.T, "-o", color=COLOURS["flow"], lw=2.4, ms=7, mec="white", mew=0.7, zorder=7)
     write = lambda point, *said, **where: label_line(ax, point[0], point[1], *said, fontsize=SIZE, **where)
     write(standard[1], "standard fine-tuning\nafter 1 step", COLOURS["standard"], dx=14, dy=-6)
     write(standard[2], "2 steps", COLOURS["standard"], dx=2, dy=16, ha="left")
     write(flow[-1], f"FLOW after\n{steps} steps", COLOURS["flow"], dx=-10, dy=-30, ha="right")
-    ax.plot(*flow[-1], "o", ms=27, mfc="none", mec=COLOURS["flow"], mew=2, zorder=7)
+    ax.plot(*flow[-1], "o", ms=27, mfc="none", mec=COLOURS["flow"], mew=2, zorder=8)
     title(fig, "FLOW is slow in one direction: time to stop between old and new")
     return fig
 
@@ -55,10 +55,10 @@ def _ground(ax: Axes, dataset: Any) -> None:
         fontsize=SIZE,
     )
     for name, text, marker, size, colour, (dx, dy), side in (
-        ("pretrained", "the old model", "s", 13, BLUE, (14, 14), "left"),
+        ("pretrained", "the old model", "s", 13, ink(COLOURS["pretrained"]), (14, 14), "left"),
         ("target", "what the new\ntask asks for", "s", 13, COLOURS["target"], (-6, 38), "center"),
         ("average", "best average\nof the two", "D", 11, COLOURS["averaging"], (-26, 44), "center"),
-        ("best_for_both", "best for both", "*", 22, COLOURS["joint_optimum"], (12, 24), "left"),
+        ("best_for_both", "best for both", "*", 26, COLOURS["joint_optimum"], (12, 24), "left"),
     ):
         ax.plot(*at[name], marker, color=colour, ms=size, mec="white", mew=1.4, zorder=6)
         label_line(ax, at[name][0], at[name][1], text, colour, dx=dx, dy=dy, ha=side, fontsize=SIZE)

@@ -25,7 +25,6 @@ from figures.stall import GROUND
 from figures.style import COLOURS, label_line
 
 MARKERS = {"pretrained": "s", "target": "s", "joint_optimum": "*", "averaging": "D"}
-INK = {"pretrained": "#2377AB"}  # the same hue, dark enough for letters
 
 RESULTS = Path(__file__).resolve().parents[1] / "paper_reproduction" / "mlp" / "results" / "cpu"
 
@@ -71,7 +70,7 @@ def place(
     marker = MARKERS.get(name, "o")
     size = 18 if marker == "*" else 10
     ax.plot(*theta, marker, color=COLOURS[name], ms=size, mec="white", mew=1.3, zorder=8)
-    label(ax, theta, text, (COLOURS | INK)[name], dx=dx, dy=dy, **options)
+    label(ax, theta, text, COLOURS[name], dx=dx, dy=dy, **options)
 
 
 def label(ax: Axes, theta: Any, text: str, colour: str, **options: Any) -> None:

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from figures.style import COLOURS, figure, label_line, styled, title
 
+SAME_MEAN_STEP = "FLOW, same mean step"
+
 
 @styled
 def draw(dataset: Any) -> Figure:
@@ -26,7 +28,7 @@ def _paths(ax: Axes, d: Any) -> None:
     for run, colour, mark, face in (
         ("standard", COLOURS["standard"], "o", COLOURS["standard"]),
         ("flow", COLOURS["flow"], "s", "white"),
-        ("flow_matched", COLOURS["flow"], "o", COLOURS["flow"]),
+        (SAME_MEAN_STEP, COLOURS["flow"], "o", COLOURS["flow"]),
     ):
         ax.plot(*theory.sel(run=run).transpose("task", "step").values, color=colour, lw=1.8)
         ax.plot(
@@ -41,12 +43,12 @@ def _paths(ax: Axes, d: Any) -> None:
     ax.set(xlabel="forgetting  err$_1$", ylabel="target  err$_2$")
     ax.set_title("Points: rows. Lines: theory")
     start, end = data.sel(run="standard").isel(step=0).values, data.sel(run="standard").isel(step=-1).values
-    _write(ax, start, r"$\theta_*$", COLOURS["theory"], dx=8, dy=2)
+    _write(ax, start, r"$\theta^{*}$", COLOURS["theory"], dx=8, dy=2)
     _write(ax, end, "standard", COLOURS["standard"], dx=-4, dy=14, ha="right")
-    limit = data.sel(run="flow_matched").isel(step=-1).values
-    ring = theory.sel(run="flow_matched").isel(step=-1).values
+    limit = data.sel(run=SAME_MEAN_STEP).isel(step=-1).values
+    ring = theory.sel(run=SAME_MEAN_STEP).isel(step=-1).values
     ax.plot(*ring, "o", ms=13, mfc="none", mec=COLOURS["flow"], mew=1.8, zorder=7)
-    text = "FLOW (open: standard's step;\nring: end of the theory)"
+    text = "FLOW, same mean step\n(open: same rate;\nring: end of the theory)"
     _write(ax, limit, text, COLOURS["flow"], dx=10, dy=34)
     _write(ax, d.joint_optimum.values, "best for both", COLOURS["joint_optimum"], dx=-8, dy=-12)
     middle = d.average.isel(omega=d.sizes["omega"] // 4).values
@@ -62,8 +64,8 @@ def _misfits(ax: Axes, d: Any) -> None:
     kept = [q for q in d.quantity.values if q not in ("aside", "overlap", "spread")]
     for k, name in enumerate(kept):
         one = d.sel(quantity=name)
-        control = float(d.off_large.sel(quantity=name))
-        ax.plot(control, k, "o", color=COLOURS["theory"], mfc="white", ms=7, mew=1.6, zorder=4)
+        many = float(d.off_large.sel(quantity=name))
+        ax.plot(many, k, "o", color=COLOURS["theory"], mfc="white", ms=7, mew=1.6, zorder=4)
         ax.plot(float(one.off_surrogate), k, "D", color=COLOURS["simulation"], ms=8, zorder=5)
         text = f"{one.label.values!s}: {float(one.sampled):.2g}, theory {float(one.theory):.2g}"
         text = text.replace("-", "−")

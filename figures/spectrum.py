@@ -39,7 +39,7 @@ def draw(dataset: Any) -> Figure:
         xscale="log",
         xlim=(1e-3, 12),
         ylim=(-1, 1.05),
-        xlabel=r"$\beta$, log scale",
+        xlabel=r"$\beta$,  where $\tau=2\beta(1-\rho^2)\Vert e\Vert^2/(1-\beta^2\rho^2)$",
         ylabel="eigenvalue of $Q$",
     )
     left.set_title("lines: Lemma F.3;  points: eigvalsh")
@@ -47,5 +47,5 @@ def draw(dataset: Any) -> Figure:
     right.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     right.set_ylabel(r"$|\lambda_2|\,/\,\lambda_1$")
     right.set_title("at the end both are equally slow")
-    title(fig, "One parameter runs from the full stall (β → 0) to standard fine-tuning (β = 1/ρ)")
+    title(fig, "β, in place of τ, runs from the full stall (0) to standard fine-tuning (1/ρ)")
     return fig

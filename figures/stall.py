@@ -13,6 +13,7 @@ from figures.style import COLOURS, beta_colours, label_line, styled, title
 from figures.style import figure as new_figure
 
 GROUND = LinearSegmentedColormap.from_list("ground", ["#fffdf5", "#f1eee2", "#dfdfe0", "#c9ccd3"])
+SAME_MEAN_STEP = "standard, same mean step"
 LEVELS = (0.47, 0.55, 0.7, 1.0, 1.4, 2.0, 2.8)
 
 
@@ -48,8 +49,8 @@ def _plane(ax: Axes, ds: Any, colours: dict[float, str]) -> None:
         ax.plot(path[:, 0], path[:, 1], "-o", color=colour, lw=1.9, ms=3.8, zorder=4, rasterized=True)
         ax.plot(*path[steps], "o", ms=12, mfc="none", mec=colour, mew=2.4, zorder=7)
         label_line(ax, far, far * across / along, _temperature(ds, beta), colour, dx=5)
-    vanilla = ds.path.isel(path_beta=-1).values
-    ax.plot(vanilla[:, 0], vanilla[:, 1], "-o", color=COLOURS["standard"], lw=2.0, ms=5, zorder=3)
+    standard = ds.path.isel(path_beta=-1).values
+    ax.plot(standard[:, 0], standard[:, 1], "-o", color=COLOURS["standard"], lw=2.0, ms=5, zorder=3)
     for k, text, dx, dy in (
         (1, "standard, 1 step", 13, 2),
         (2, "2 steps", -42, 15),
@@ -57,8 +58,8 @@ def _plane(ax: Axes, ds: Any, colours: dict[float, str]) -> None:
     ):
         label_line(
             ax,
-            vanilla[k, 0],
-            vanilla[k, 1],
+            standard[k, 0],
+            standard[k, 1],
             text,
             COLOURS["standard"],
             dx=dx,
@@ -83,23 +84,22 @@ def _temperature(ds: Any, beta: float) -> str:
 
 def _landmarks(ax: Axes, ds: Any) -> None:
     for name, text, marker, size, offset in (
-        ("pretrained", "pre-trained\nmodel " + r"$\theta^*$", "s", 12, (6, 34)),
-        ("target", "optimum of the\nnew task " + r"$\tilde{\theta}^*$", "s", 12, (-60, 36)),
+        ("pretrained", "pre-trained\nmodel " + r"$\theta^{*}$", "s", 12, (6, 34)),
+        ("target", "optimum of the\nnew task " + r"$\tilde{\theta}^{*}$", "s", 12, (-60, 36)),
         ("joint_optimum", "best for both", "*", 20, (10, -42)),
         ("average", "best average", "D", 9, (-46, 36)),
     ):
         colour = COLOURS["averaging" if name == "average" else name]
-        colour = "#2377AB" if name == "pretrained" else colour  # the same hue, dark enough for letters
         x, y = ds.corner.sel(landmark=name).values
         ax.plot(x, y, marker, color=COLOURS.get(name, colour), ms=size, mec="white", mew=1.3, zorder=8)
         label_line(ax, x, y, text, colour, dx=offset[0], dy=offset[1], ha="left")
 
 
 def _progress(ax: Axes, ds: Any, colours: dict[float, str]) -> None:
-    """Solid: with the same mean step; dashed: the step that the small weights have shrunk."""
-    main, vanilla = colours[ds.attrs["main_beta"]], COLOURS["standard"]
+    """Solid: η = 1/(2μ) for FLOW, 1/2 for standard; dashed: μ times as much, the small weights' mean step."""
+    main, standard = colours[ds.attrs["main_beta"]], COLOURS["standard"]
     lines = {f"flow {beta:g}": (colour, "-") for beta, colour in colours.items() if beta < 0.5}
-    lines |= {"flow fixed": (main, "--"), "standard": (vanilla, "-"), "standard matched": (vanilla, "--")}
+    lines |= {"flow fixed": (main, "--"), "standard": (standard, "-"), SAME_MEAN_STEP: (standard, "--")}
     for run, (colour, dash) in lines.items():
         ax.plot(ds["count"], ds.left.sel(run=run), dash, color=colour, lw=2.2)
         if run != "standard":
@@ -114,14 +114,23 @@ def _progress(ax: Axes, ds: Any, colours: dict[float, str]) -> None:
     ):
         place = ds.left.sel(run=run).sel(count=at, method="nearest")
         label_line(ax, place["count"], place, text, lines[run][0], dx=dx, dy=dy, **more)
-    label_line(ax, 9e3, 0.86, "orange dashes:\nstandard, rate × $\\mu$", vanilla, dx=-1, fontsize=12)
-    ax.set(xscale="log", xlim=(1, 1e4), ylim=(-0.04, 1.04), xlabel="step $K$")
+    label_line(
+        ax,
+        9e3,
+        0.86,
+        "orange dashes:\nstandard, same\nmean step",
+        standard,
+        dx=-1,
+        fontsize=12,
+    )
+    ax.set(xscale="log", xlim=(1, 1e4), ylim=(-0.05, 1.3), xlabel="step $K$")
+    ax.set_yticks([0, 0.5, 1])
     ax.set_title("share left along the stalled direction")
 
 
 def _law(ax: Axes, ds: Any) -> None:
     for rate, dash, name, dy in (
-        ("matched", "-", r"$1/(2\mu)$", -22),
+        ("same mean step", "-", r"$1/(2\mu)$", -22),
         ("fixed", "--", r"$\eta=1/2$", 22),
     ):
         ax.plot(ds.ratio, ds.limit.sel(rate=rate), ":", color=COLOURS["uniform"], lw=1.4)

@@ -33,7 +33,9 @@ def draw(dataset: Any) -> Figure:
         label_line(left, at, float(here.exact[at, axis]) / norm, name, colour, dx=dx, dy=dy)
     left.axhline(0, color=COLOURS["uniform"], lw=1)
     left.set(
-        xlabel="step $K$", ylabel=r"error $\theta_K - \tilde\theta^*$, over $\Vert e\Vert$", ylim=(-0.7, 1.08)
+        xlabel="step $K$",
+        ylabel=r"error $\theta_K - \tilde\theta^{*}$, over $\Vert e\Vert$",
+        ylim=(-0.7, 1.08),
     )
     left.set_title(rf"$\rho = 0.6$;  points: {dataset.attrs['rows']:,} sampled rows, ± 4 s.e.")
     shown = [rho for rho in dataset.rho.values if rho > 0]

@@ -62,7 +62,7 @@ COLOURS: dict[str, str] = {
     "probe": "#6A1B24",  # only the head is trained
 }
 
-#: Colour map for β (small: stalls long, dark; large: near vanilla, light). Every tone shows on white.
+#: Colour map for β (small: stalls long, dark; large: near standard fine-tuning, light). Every tone shows on white.
 beta_map = LinearSegmentedColormap.from_list("beta", ["#08213F", "#0072B2", "#2F97C1", "#6BBBD3"])
 
 

@@ -233,7 +233,7 @@ def best_model_average(problem: FineTuningProblem) -> Array:
 
 
 def joint_optimum(problem: FineTuningProblem) -> Array:
-    """θ_joint = (Σ+Σ̃)⁻¹(Σθ* + Σ̃θ̃*), shape (d,): the oracle that no method beats on err_tot (T7).
+    """θ_joint = (Σ+Σ̃)⁻¹(Σθ* + Σ̃θ̃*), shape (d,): the best for both tasks, which no method beats on err_tot (T7).
 
     Raises
     ------
@@ -248,7 +248,7 @@ def joint_optimum(problem: FineTuningProblem) -> Array:
     >>> problem = lt.paper_problem(0.6, pretrain_covariance=np.diag([3.0, 1.0]))
     >>> print(f"{lt.total_error(problem, lt.best_model_average(problem)):.4f}")
     0.7500
-    >>> print(f"{lt.total_error(problem, lt.joint_optimum(problem)):.4f}")  # the oracle
+    >>> print(f"{lt.total_error(problem, lt.joint_optimum(problem)):.4f}")  # best for both
     0.6440
     """
     space = namespace(problem)
@@ -277,13 +277,13 @@ def _solved(space: Namespace, problem: FineTuningProblem, pull: Array) -> Array:
 
 
 def gap_closed(problem: FineTuningProblem, theta: Array) -> Array:
-    """The share of the gap between the best average and the oracle that θ closes; (…, d) → (…).
+    """The share of the gap between the best average and the joint optimum that θ closes; (…, d) → (…).
 
-    1 is the oracle, 0 the best average, negative is worse than averaging. With the pull p(θ) = Σ(θ−θ*) + Σ̃(θ−θ̃*),
-    half the gradient of err_tot, the gap is ⟨p, (Σ+Σ̃)⁻¹p⟩ at p = p(θ_avg), and what θ closes of it
-    ⟨p + p(θ), θ_avg − θ⟩: no two errors are subtracted. NaN where there is no gap (Σe ∥ Σ̃e: averaging *is* the
-    oracle there), that is where p is not more than the rounding of its two terms. Errors as
-    in :func:`pretrain_error` and :func:`joint_optimum`.
+    1 is the joint optimum (the best for both), 0 the best average, negative is worse than averaging. With the pull
+    p(θ) = Σ(θ−θ*) + Σ̃(θ−θ̃*), half the gradient of err_tot, the gap is ⟨p, (Σ+Σ̃)⁻¹p⟩ at p = p(θ_avg), and
+    what θ closes of it ⟨p + p(θ), θ_avg − θ⟩: no two errors are subtracted. NaN where there is no gap (Σe ∥ Σ̃e:
+    averaging *is* the joint optimum there), that is where p is not more than the rounding of its two terms. Errors
+    as in :func:`pretrain_error` and :func:`joint_optimum`.
 
     Examples
     --------

@@ -4,7 +4,7 @@ Everything here is a function of ρ and of β, the re-parametrisation **of μ²*
 
     μ² = β(1−ρ²) / ((1+β)(1−βρ²)),      τ = 2β(1−ρ²)‖e‖² / (1−β²ρ²),      0 < β ≤ 1/ρ,
 
-and is written in homogeneous coordinates, β = p/q with max(p, q) = 1: vanilla fine-tuning (τ = ∞, q = ρp) and
+and is written in homogeneous coordinates, β = p/q with max(p, q) = 1: standard fine-tuning (τ = ∞, q = ρp) and
 β → 0 are ordinary points. No noise (σ = 0) and η = 1/(2μ), with which θ_K − θ̃* = Q^K e, Q = I − Σ'/μ. All raise
 InvalidValueError or InvalidTypeError for ρ outside [0, 1) or β outside (0, 1/ρ] (NaN under JAX tracing).
 """
@@ -197,7 +197,7 @@ def stall_spectrum(beta: float | Array, rho: float | Array) -> tuple[Array, Arra
     """(λ₁, λ₂), the eigenvalues of Q = I − Σ'/μ in the plane (Lemma F.3).
 
     λ₁ = (1+βρ²)/(1+β) belongs to the stalled direction ē − βρē⊥, λ₂ = ρ²(1−β)/(1−βρ²) to βρē + ē⊥;
-    λ₂ < ρ²λ₁ for every β < 1/ρ when ρ > 0. At β = 1/ρ they are ±ρ, vanilla fine-tuning. Broadcasts.
+    λ₂ < ρ²λ₁ for every β < 1/ρ when ρ > 0. At β = 1/ρ they are ±ρ, standard fine-tuning. Broadcasts.
 
     Raises
     ------

@@ -22,23 +22,27 @@ from enum import Enum
 
 import numpy as np
 
+IN_EPSILON = "in units of rounding error (ε)"
+IN_EPSILON_TIMES_CONDITION = f"{IN_EPSILON} times the condition number"
+"""How the checks of what is exact say how exact it is."""
+
 _KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of the paper: what it says, where it stands, what it exercises and what it may cost."""
+    """One statement of the paper: what it says, where it stands, what it uses and what it may cost."""
 
     name: str  # kebab-case; the module of the same name in snake_case
     title: str  # the claim itself, in one short sentence
     statement: str  # plain prose, one paragraph; may hold $inline latex$
     equation: str  # where it stands in the paper: "Lemma F.1", "(14), (15)"
     formula: str  # LaTeX, set on a line of its own
-    functions: tuple[str, ...]  # public names of linear_theory that it exercises
+    functions: tuple[str, ...]  # public names of linear_theory that it uses
     seconds: float  # time budget of a full run
     quick_seconds: float  # time budget under --quick
     order: int  # position in every table
-    question: str = ""  # short, for the summary of the networks page: "Does the stall survive?"
+    question: str = ""  # short, answered by the verdict's headline: "Does the stall survive?"
 
     def __post_init__(self) -> None:
         if not _KEBAB.fullmatch(self.name):
@@ -141,17 +145,20 @@ def _share(figure: float, bound: float) -> float:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a dataset says: checks that hold or not, and findings, the honest remarks on what does not fit."""
+    """What a dataset says: checks that hold or not, what does not fit, and what else was measured."""
 
     checks: tuple[Check, ...]
-    findings: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()  # sentences on what does not fit, and on nothing else
     headline: str = ""  # one sentence with numbers that answers the claim's question; may hold $latex$
+    measured: tuple[str, ...] = ()  # sentences on what was also measured
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "checks", tuple(self.checks))
-        if isinstance(self.findings, str):
-            raise TypeError("findings is a tuple of sentences; a lone string needs a comma after it")
-        object.__setattr__(self, "findings", tuple(self.findings))
+        for name in ("findings", "measured"):
+            sentences = getattr(self, name)
+            if isinstance(sentences, str):
+                raise TypeError(f"{name} is a tuple of sentences; a lone string needs a comma after it")
+            object.__setattr__(self, name, tuple(sentences))
         if not self.checks:
             raise ValueError("a verdict needs at least one check: a claim that checks nothing cannot hold")
 

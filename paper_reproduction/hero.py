@@ -11,7 +11,12 @@ STEPS = 8
 TEMPERATURE = 0.1
 LAST = 120
 """Steps of the animation, after which both have arrived."""
-
+ALT = (
+    "Standard fine-tuning jumps away from the old model and zigzags to what the new task asks for; FLOW turns into the "
+    "stalled direction, close to the straight line from old to new, and after eight small steps is near the best place "
+    "for both"
+)
+"""What the picture shows, for who cannot see it, wherever it stands."""
 
 PROBLEM = lt.paper_problem(0.6, pretrain_covariance=np.array([[2.0, 0.9], [0.9, 2.0]]))
 

@@ -29,7 +29,12 @@ class FormulaError(ValueError):
 def prose(text: str) -> Markup:
     """Escaped text in which every ``$…$`` is set as a formula, and so is what Python wrote: 1e+12, [[1, 2], [3, 4]]."""
     parts = _INLINE.split(numbers.spelled(text))
-    return Markup("").join(inline_or_source(p) if i % 2 else escape(p) for i, p in enumerate(parts))
+    return Markup("").join(inline_or_source(p) if i % 2 else escape(_held(p)) for i, p in enumerate(parts))
+
+
+def _held(text: str) -> str:
+    """The same text, no line of which ends before or after a ±, or before a %."""
+    return re.sub(r" (?=[±%])|(?<=±) ", "\N{NO-BREAK SPACE}", text)
 
 
 def formulas_in(text: str) -> list[str]:

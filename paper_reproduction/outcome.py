@@ -110,6 +110,7 @@ class Outcome:
             "bound": _number(verdict.bound) if verdict else None,
             "checks": [_check_json(check) for check in verdict.checks] if verdict else [],
             "findings": list(verdict.findings) if verdict else [],
+            "measured": list(verdict.measured) if verdict else [],
             "headline": verdict.headline if verdict else "",
             "tables": [asdict(table) for table in self.tables],
             "error": self.error,
@@ -138,7 +139,8 @@ def from_json(data: dict[str, Any]) -> Outcome:
     verdict = None
     if data["checks"]:
         checks = tuple(_check(item) for item in data["checks"])
-        verdict = Verdict(checks, tuple(data["findings"]), str(data["headline"]))
+        sentences = {name: tuple(data[name]) for name in ("findings", "measured")}
+        verdict = Verdict(checks, headline=str(data["headline"]), **sentences)
     return Outcome(
         name=str(data["name"]),
         seed=int(data["seed"]),

@@ -57,6 +57,8 @@ def _opening() -> str | None:
 
 def shared(store: Store) -> dict[str, Any]:
     """What every page says: its sections, how many hold, what is missing or of another run."""
+    from paper_reproduction import hero  # loads the mathematics, which not every command needs
+
     commit, dirty = provenance.commit()
     sections = [_section(store, entry) for entry in store.entries if entry.name in store.records]
     own = [section for section in sections if not section["stale"]]
@@ -71,6 +73,7 @@ def shared(store: Store) -> dict[str, Any]:
         "commit": commit[:12],
         "dirty": dirty,
         "opening": _opening(),
+        "opening_alt": hero.ALT,
         "fonts": fonts,
         **_script(),
     }
@@ -122,6 +125,7 @@ def _section(store: Store, entry: Entry) -> dict[str, Any]:
         "tightest": check_row(verdict.tightest) if verdict else None,
         "checks": [check_row(check) for check in verdict.checks] if verdict else [],
         "findings": [mathml.prose(sentence) for sentence in verdict.findings] if verdict else [],
+        "measured": [mathml.prose(sentence) for sentence in verdict.measured] if verdict else [],
         "error": outcome.error,
         "picture": _picture(store, entry, outcome),
         "raw_seconds": outcome.seconds if outcome.seconds == outcome.seconds else 0.0,

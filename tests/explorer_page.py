@@ -59,7 +59,7 @@ class Seen:
         return json.loads(self.page.evaluate(f"JSON.stringify(explorer.state, {WORDS})"), object_hook=spoken)
 
     def drawn(self) -> str:
-        """What stands on the page: plots and table, without the controls."""
+        """What stands on the page: plots and table, without the sliders."""
         parts = "['#plane svg', '#errors svg', '#spectrum svg', 'table']"
         return self.page.evaluate(f"{parts}.map(part => document.querySelector(part).innerHTML).join()")
 

@@ -24,7 +24,7 @@ def diagnosis(X, y, start, temperature=None, sigma=None, steps=()):
     tau = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2 if temperature is None else mp.mpf(temperature)
     w = [mp.exp(-loss / tau) for loss in losses]
     mass = mp.fsum(w) / n
-    plain, slope = A.T * A / n, A.T * residual / n
+    unweighted, slope = A.T * A / n, A.T * residual / n
     heavy, pull = mp.zeros(d, d), mp.zeros(d, 1)
     for i in range(n):
         heavy += w[i] * A[i, :].T * A[i, :] / n
@@ -32,22 +32,24 @@ def diagnosis(X, y, start, temperature=None, sigma=None, steps=()):
     weighted = heavy / mass
     values, vectors = mp.eigsy(weighted)
     order = sorted(range(d), key=lambda k: values[k])
-    target = mp.lu_solve(plain, slope)  # displacements from the start
+    target = mp.lu_solve(unweighted, slope)  # displacements from the start
     limit = mp.lu_solve(heavy, pull)
-    Sigma = plain if sigma is None else rows.exact_matrix(sigma)
-    both = lambda delta: (quadratic(Sigma, delta), quadratic(plain, delta - target))
-    plain_values = sorted(mp.eigsy(plain, eigvals_only=True))
-    steepest = max(plain_values[-1], values[order[-1]])
+    Sigma = unweighted if sigma is None else rows.exact_matrix(sigma)
+    both = lambda delta: (quadratic(Sigma, delta), quadratic(unweighted, delta - target))
+    unweighted_values = sorted(mp.eigsy(unweighted, eigvals_only=True))
+    steepest = max(unweighted_values[-1], values[order[-1]])
     step = mp.mpf(1) / 2 if steepest < 2 else 1 / (2 * steepest)
     slowest = max(order, key=lambda k: abs(1 - 2 * step * values[k]))
     slow, direction = values[slowest], vectors[:, slowest]
     flow_rate = step / mass
-    standard = flow_rate if flow_rate * plain_values[-1] < 1 else max(step, 1 / (2 * plain_values[-1]))
+    standard = (
+        flow_rate if flow_rate * unweighted_values[-1] < 1 else max(step, 1 / (2 * unweighted_values[-1]))
+    )
     paths = {}
     for name, matrix, end, rate in (
-        ("standard", plain, target, standard),
+        ("standard", unweighted, target, standard),
         ("FLOW", heavy, limit, flow_rate),
-        ("step-matched control", plain, target, step),
+        ("same mean step", unweighted, target, step),
     ):
         once = mp.eye(d) - 2 * rate * matrix
         paths[name] = [both(end - power_action(once, end, k)) for k in steps]
@@ -56,9 +58,9 @@ def diagnosis(X, y, start, temperature=None, sigma=None, steps=()):
         "temperature": tau,
         "mean_weight": mass,
         "effective_samples": mp.fsum(w) ** 2 / mp.fsum(v**2 for v in w),
-        "gram": plain,
+        "gram": unweighted,
         "weighted": weighted,
-        "spectrum": mp.matrix([[*plain_values], [values[k] for k in order]]),
+        "spectrum": mp.matrix([[*unweighted_values], [values[k] for k in order]]),
         "shift": -target,
         "weighted_shift": -limit,
         "stalled_direction": direction,

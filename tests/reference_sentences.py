@@ -41,6 +41,7 @@ class Facts:
     temperature: float
     sigma: np.ndarray | None
     old: np.ndarray | None
+    steps: np.ndarray | None = None  # that are recorded of the paths
 
     @cached_property
     def residual(self):
@@ -57,9 +58,9 @@ class Facts:
 
     @cached_property
     def moments(self):
-        plain = sum(np.outer(x, x) for x in self.X) / len(self.X)
+        unweighted = sum(np.outer(x, x) for x in self.X) / len(self.X)
         weighted = sum(w * np.outer(x, x) for w, x in zip(self.w, self.X, strict=True)) / self.w.sum()
-        return plain, weighted
+        return unweighted, weighted
 
     @cached_property
     def ends(self):
@@ -127,6 +128,25 @@ class Facts:
     def half_life(self, curvature):
         kept = abs(1 - self.step * curvature)
         return math.inf if kept >= 1 else 0.0 if kept == 0 else math.log(2) / -math.log(kept)
+
+    @cached_property
+    def stops(self):
+        """Of FLOW and of the same mean step: (forgetting, learned) where each may stop; none where it never may."""
+        gain, found = self.errors(0 * self.start)[1], []
+        for A, end in zip(self.moments[::-1], self.ends[::-1], strict=True):
+            once = np.eye(len(end)) - self.step * A
+            left = [np.linalg.matrix_power(once, int(k)) @ end for k in self.steps]
+            errors = [self.errors(end - one) for one in left]
+            totals = np.array([sum(one) for one in errors])
+            first = []
+            for slack in (1 - 1e-6, 1 + 1e-6):  # where rounding decides, either
+                if self.known is None:
+                    enough = np.array([target for _, target in errors]) <= gain / 2 * slack
+                else:
+                    enough = totals <= totals.min() * (1 + 1e-3 * slack)
+                first += [int(np.argmax(enough))] if enough.any() else []
+            found.append([(errors[k][0], gain - errors[k][1]) for k in first])
+        return found
 
     @cached_property
     def best(self):
@@ -217,20 +237,20 @@ def slow(f, m):
         if atleast
         else shown(steps, f.half_life(curvature), 0.02)
     )
-    plain = float(v @ f.moments[0] @ v)
+    unweighted = float(v @ f.moments[0] @ v)
     if why.startswith("the step overshoots"):
         return (
             good and f.step * curvature > 1 and curvature >= 0.999999 * np.linalg.eigvalsh(f.moments[1])[-1]
         )
     if why.startswith("it is not the weights"):
-        return good and (f.equal or curvature > 0.799 * plain)
+        return good and (f.equal or curvature > 0.799 * unweighted)
     lapped = abs(v @ f.ends[0]) / np.linalg.norm(f.ends[0]) if f.ends[0].any() else 0.0
     side = lapped < 0.701 if "but it is not" in why else lapped > 0.699
     return (
         good
         and side
         and not f.equal
-        and curvature < 0.801 * plain
+        and curvature < 0.801 * unweighted
         and shown(why.split("overlap ")[1][:-1], lapped, 0.06)
     )
 
@@ -288,6 +308,27 @@ def at_the_ends(f, m):
     return f.below(m[2], totals[m[1]], totals[m[4]], 0.011) and not f.equal
 
 
+def amount(text, one, other):
+    """Whether that much is the one beside the other, neither of them nothing."""
+    if min(one, other) <= 0:
+        return False
+    if less := re.fullmatch(rf"{NUMBER} % (less|more)", text):
+        want = (1 - one / other) * (1 if less[2] == "less" else -1)
+        return abs(value(less[1]) / 100 - want) <= min(0.006, 0.06 * abs(want))
+    if times := re.fullmatch(rf"{NUMBER} times as much", text):
+        return shown(times[1], one / other)
+    return text == "as much" and abs(one / other - 1) < 0.0101
+
+
+def how_much(f, m):
+    (flow, same), pairs = f.stops, (m[1], m[2])
+    return any(
+        all(amount(text, *both) for text, both in zip(pairs, zip(one, other, strict=True), strict=True))
+        for one in flow
+        for other in same
+    )
+
+
 def chance(f, m, share):
     F, k, rest, p = f.shift_test
     return (value(m[1]), value(m[2])) == (k, rest) and shown(m[3], F, 0.02) and share(p)
@@ -323,10 +364,20 @@ SENTENCES = {
     ),
     rf"Trained to the end, FLOW (?:forgets|moves its predictions on these rows by a mean square of) {NUMBER}, (.*) standard "
     rf"fine-tuning \({NUMBER}\), and ((leaves|ends) .*)": to_the_end,
+    r"Each stopped at its best, FLOW forgets (.*) (?:than|as) standard fine-tuning at the same mean step and learns (.*)": (
+        lambda f, m: f.known is not None and how_much(f, m)
+    ),
+    r"With half of it learned, FLOW moves its predictions \(mean square\) (.*) (?:than|as) standard fine-tuning at the same mean "
+    r"step and learns (.*)": lambda f, m: f.known is None and how_much(f, m),
+    r"Half of what there is to learn is never learned by (?:FLOW)?(?: nor by )?(?:standard fine-tuning at the same mean step)?": (
+        lambda f, m: (
+            f.known is None and [not stops for stops in f.stops] == ["FLOW" in m[0], "standard" in m[0]]
+        )
+    ),
     r"Along (\d+) of (\d+) directions? nothing moves at all: no row( with any weight)? reaches (?:it|them)": lambda f, m: (
         int(m[1]) == f.slowest[1][0] and (m[3] is None) == (f.slowest[0][0] == f.slowest[1][0])
     ),
-    rf"Under FLOW every direction(?: that moves)? halves its error within a step(?:, as it does without weights|; .* takes {NUMBER})": (
+    rf"Under FLOW every direction(?: that moves)? halves its error within a step(?:, as under standard fine-tuning at the same mean step|; .* takes {NUMBER})": (
         lambda f, m: (
             f.half_life(f.slowest[1][1][0]) < 1.01
             and (
@@ -336,8 +387,8 @@ SENTENCES = {
             )
         )
     ),
-    rf"The slowest direction(?: that moves)? halves its error in {NUMBER} steps? under FLOW; without weights, in steps of the same "
-    rf"size, (?:the slowest takes {NUMBER}|all do so within one): (.*)": slow,
+    rf"The slowest direction(?: that moves)? halves its error in {NUMBER} steps? under FLOW; under standard fine-tuning at the "
+    rf"same mean step (?:the slowest takes {NUMBER}|all do so within one): (.*)": slow,
     r"Beware: sampling noise alone makes a shift as large as this one with probability (?P<p>\S+) \(F\((\S+), (\S+)\) = (\S+)\)": (
         lambda f, m: 6e-5 < f.shift_test[3] <= 0.0501 and shown(m["p"], f.shift_test[3], 0.06)
     ),
@@ -349,9 +400,9 @@ def judged(finding, facts):
     wrong = []
     for sentence in re.split(r"(?<=[^A-Z])\. (?=Total error)", finding.removesuffix(".")):
         kinds = [(re.fullmatch(pattern, sentence), true) for pattern, true in SENTENCES.items()]
-        matched = [(found, true) for found, true in kinds if found]
-        if len(matched) != 1 or not matched[0][1](facts, matched[0][0]):
-            wrong.append((len(matched), sentence))
+        fitting = [(found, true) for found, true in kinds if found]
+        if len(fitting) != 1 or not fitting[0][1](facts, fitting[0][0]):
+            wrong.append((len(fitting), sentence))
         elif ends := re.search(
             rf"trained to the end, (FLOW|standard fine-tuning) has one {SHARE} below that of (FLOW|standard fine-tuning)",
             sentence,

@@ -130,7 +130,7 @@ MUTANTS = {
     "fixed point is the target": ("fixed_point", lambda p, t: p.target),
     "fixed point mirrored": ("fixed_point", lambda p, t: p.pretrained + p.target - lt.fixed_point(p, t)),
     "stable step for a loss with ½": ("stable_learning_rate", lambda p, t: 2 * lt.stable_learning_rate(p, t)),
-    "stable step of vanilla": ("stable_learning_rate", lambda p, t: lt.stable_learning_rate(p)),
+    "stable step of standard fine-tuning": ("stable_learning_rate", lambda p, t: lt.stable_learning_rate(p)),
 }
 
 

@@ -204,8 +204,8 @@ OPTIMUM_MUTANTS = {
         ),
     ),
     "average from the wrong end": ("average", lambda p: lt.model_average(p, 1 - lt.best_average_weight(p))),
-    "oracle is the best average": ("joint", lt.best_model_average),
-    "oracle with the tasks swapped": (
+    "joint optimum is the best average": ("joint", lt.best_model_average),
+    "joint optimum with the tasks swapped": (
         "joint",
         lambda p: p.pretrained + p.target - lt.joint_optimum(p),
     ),

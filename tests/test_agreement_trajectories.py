@@ -210,7 +210,7 @@ def test_iterate_rejects(mutant):
 
 @pytest.mark.parametrize("odd", [1, 3, 101])
 def test_iterate_rejects_a_lost_sign(odd):
-    """Vanilla iterates alternate (12): for odd K the error lies along −ē⊥."""
+    """Standard iterates alternate (12): for odd K the error lies along −ē⊥."""
     case = paper_case(0.6)
     want = ref.iterate(case, flow(ref.INF), odd)
     assert_rejects([disagreement("|λ|^K", -lt.iterate(numpy_problem(case), odd), want)])

@@ -24,7 +24,7 @@ CONDITION = 3.0
 
 
 def centred(constant, n, rng):
-    """A constant less its mean, each as far off as n roundings may take it."""
+    """A constant minus its mean, each as far off as the rounding of n terms may take it."""
     whole = np.full(n, constant) + rng.integers(-n // 3, n // 3 + 1, n) * np.spacing(constant)
     return whole - constant - (np.full(n, constant).mean() - constant)
 

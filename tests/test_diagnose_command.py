@@ -139,7 +139,7 @@ def test_a_column_of_prior_weights(here):
     both = command("counted.csv", *AT, "--sample-weight", "many", "--pretrain-rows", "old.csv")
     second = (OLD.T * COUNTS[:40]) @ OLD / COUNTS[:40].sum()
     want = lt.diagnose(X, Y, START, None, second, sample_weight=COUNTS)
-    line = next(line for line in want.report(80, NAMES).splitlines() if line.startswith("joint_optimum"))
+    line = next(line for line in want.report(80, NAMES).splitlines() if line.startswith("best for both"))
     assert line in both.stdout
 
 

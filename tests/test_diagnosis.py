@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
-from linear_theory.diagnosis.findings import findings, headline
+from linear_theory.diagnosis.findings import by_how_much, findings, headline
 from linear_theory.diagnosis.paths import METHODS
 from linear_theory.diagnosis.report import number
 from linear_theory.propagator.powers import steps_to_halve
@@ -43,14 +43,14 @@ def test_it_is_made_of_the_public_parts(problem, warmth):
     log_weights = rule.log_weights(losses_of(problem))
     w = np.exp(log_weights - log_weights.max())
     kappa = loss(problem, 0) * w.max() / w.min()
-    plain, weighted = lt.solve(X, y, start).theta, lt.solve(X, y, start, w).theta
+    unweighted, weighted = lt.solve(X, y, start).theta, lt.solve(X, y, start, w).theta
     assert d.temperature == tau
     assert near(d.effective_samples, lt.effective_sample_size(w))
-    assert near(d.shift, start - plain, kappa, extent(problem))
-    excess = [np.mean((X @ (theta - plain)) ** 2) for theta in (start, weighted, plain)]
+    assert near(d.shift, start - unweighted, kappa, extent(problem))
+    excess = [np.mean((X @ (theta - unweighted)) ** 2) for theta in (start, weighted, unweighted)]
     scale = np.linalg.norm(X) ** 2 * extent(problem) ** 2
     assert near(d.target_errors, excess, kappa, scale)
-    moved = [np.mean((X @ (theta - start)) ** 2) for theta in (start, weighted, plain)]
+    moved = [np.mean((X @ (theta - start)) ** 2) for theta in (start, weighted, unweighted)]
     assert near(d.forgetting, moved, kappa, scale)
     assert d.forgetting_measure == "(θ − θ*)ᵀG(θ − θ*)"
 
@@ -178,18 +178,18 @@ def test_paths_begin_at_the_start_and_end_at_the_optima(problem, warmth):
 
 
 def test_learning_rates_say_when_they_are_curtailed():
-    """½/mean w where FLOW, and the control at ½, converge with it; FLOW's for all where that does."""
+    """½/mean w where FLOW, and the same mean step ½, converge with it; FLOW's for all where that does."""
     rows = random_data(30, 3, 3, condition=2.0, seed=2)
     for scale, curtailed in ((0.1, (False, False)), (6.0, (True, False)), (60.0, (True, True))):
         d = lt.diagnose(scale * rows.X, rows.y, rows.start)
-        standard, flow, control = d.paths.learning_rates
+        standard, flow, same = d.paths.learning_rates
         L, weighted = d.spectrum[:, -1]
         assert tuple(d.paths.curtailed[:2]) == curtailed, (L, weighted)
-        assert near(control, flow * d.mean_weight, 10)
-        assert near(control, 0.5 if max(L, weighted) < 2 else 0.5 / max(L, weighted), 10)
-        assert near(standard, flow if flow * L < 1 else max(control, 0.5 / L), 10)
+        assert near(same, flow * d.mean_weight, 10)
+        assert near(same, 0.5 if max(L, weighted) < 2 else 0.5 / max(L, weighted), 10)
+        assert near(standard, flow if flow * L < 1 else max(same, 0.5 / L), 10)
     with pytest.raises(lt.InvalidValueError, match="must be one of 'standard'"):
-        d.paths.best("standard")
+        d.paths.best("averaging")
 
 
 def test_half_lives():
@@ -282,6 +282,7 @@ def test_what_a_session_echoes_fits_a_screen(d, scale):
     for said in (repr(found), repr(found.paths), *map(repr, found.checks), *traced):
         assert len(said.splitlines()) <= 24
         assert max(map(len, said.splitlines())) <= 80
+    assert len(repr(found).splitlines()) <= 9
     for name in ("temperature", "effective_samples", "half_life"):
         assert f"{name:<20}{number(float(getattr(found, name)), 4)}\n" in repr(found)
     assert all(check.name in repr(check) and check.verdict in repr(check) for check in found.checks)
@@ -321,7 +322,8 @@ def test_the_picture_states_the_finding(name):
     rows = HARD[name] if name in HARD else random_data(60, 3, 3, seed=4)
     d = lt.diagnose(rows.X, rows.y, rows.start)
     figure = d.picture()
-    assert figure.get_suptitle().replace("\n", " ") == headline(d._comparison)
+    sentences = [f"{said}." for said in (by_how_much(d._comparison), headline(d._comparison)) if said]
+    assert figure.get_suptitle().replace("\n", " ") == " ".join(sentences)
     top, _, plane, judged = figure.axes
     shown = {text.get_text() for text in judged.texts}
     assert {check.name for check in d.checks} <= shown

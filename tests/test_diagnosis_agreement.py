@@ -32,7 +32,7 @@ def case(scale, seed, temperature=None, sigma=None):
 CASES = (
     case(1.0, 1),
     case(1.0, 2, 5.0, SIGMA),
-    case(3.5, 3, None, SIGMA),  # FLOW's step is ½, and diverges without weights
+    case(3.5, 3, None, SIGMA),  # FLOW's step is ½, and standard fine-tuning's diverges
     case(30.0, 4),  # ½ diverges
     case(0.01, 5, 0.3),
 )
@@ -133,7 +133,7 @@ MUTANTS = {
             axis=-1,
         )
     ),
-    "control in standard's steps": changed(
+    "the same mean step in standard's steps": changed(
         learning_rates=lambda r: r["learning_rates"][[0, 1, 0]],
         paths=lambda r: np.concatenate([r["paths"][: 2 * EARLY + 4], r["paths"][: EARLY + 2]]),
     ),
@@ -146,11 +146,11 @@ def test_the_comparison_rejects_wrong_numbers(mutant):
     assert_rejects(comparison(mutant))
 
 
-# ------------------------------------------------------------------------------------- averaging, the oracle
+# ------------------------------------------------------------------------------------- averaging, the best for both
 
 
 @pytest.mark.parametrize("arguments", CASES)
-def test_average_oracle_and_theory_are_the_public_functions_fed_with_the_rows(arguments):
+def test_average_joint_optimum_and_theory_are_the_public_functions_fed_with_the_rows(arguments):
     X, y, start, _, sigma = arguments
     d = lt.diagnose(*arguments)
     optimum = np.linalg.lstsq(X, y, rcond=None)[0]
@@ -160,8 +160,11 @@ def test_average_oracle_and_theory_are_the_public_functions_fed_with_the_rows(ar
     loss = 100 * np.linalg.cond(gram) * max(1.0, np.linalg.norm(start) / np.linalg.norm(start - optimum))
     omega, average = package.best_average(d)
     assert near(omega, lt.best_average_weight(problem), loss)
-    oracle = package.oracle_point(d)
-    for point, theta in ((average, lt.best_model_average(problem)), (oracle, lt.joint_optimum(problem))):
+    optimum_point = package.joint_optimum_point(d)
+    for point, theta in (
+        (average, lt.best_model_average(problem)),
+        (optimum_point, lt.joint_optimum(problem)),
+    ):
         assert near(point.forgetting, lt.pretrain_error(problem, theta), loss, float(d.forgetting[2]))
         assert near(point.target_error, lt.target_error(problem, theta), loss, float(d.target_errors[0]))
     tau, told = float(d.temperature), {row.what: row for row in compare_with_theory(d)}
@@ -191,47 +194,49 @@ def test_average_oracle_and_theory_are_the_public_functions_fed_with_the_rows(ar
 
 
 def by_raw_least_squares(d):
-    """The oracle's total error by (Σ + G)⁺Ge in the columns' own units, however far apart."""
+    """The lowest total error by (Σ + G)⁺Ge in the columns' own units, however far apart."""
     gram, sigma = d.covariances[0], d.pretrain_covariance.dense()
     moved = -np.linalg.lstsq(gram + sigma, gram @ d.shift, rcond=None)[0]
     left = moved + d.shift
     return float(moved @ sigma @ moved + left @ gram @ left)
 
 
-def oracle_holds(oracle, seed, spread):
+def lowest_holds(lowest_total, seed, spread):
     """Whether units of the columns, powers of two, change the lowest total error, or anything is below it."""
     rows = random_data(40, 3, 3, condition=3.0, seed=seed)
     units = 2.0 ** np.random.default_rng(seed).integers(-spread, spread + 1, 3)
-    plain = lt.diagnose(rows.X, rows.y, rows.start, None, SIGMA)
+    same = lt.diagnose(rows.X, rows.y, rows.start, None, SIGMA)
     other = lt.diagnose(rows.X * units, rows.y, rows.start / units, None, SIGMA * units * units[:, None])
     c = other._comparison
-    lowest = all(not_above(oracle(other), one.total, 1e4) for one in (c.start, c.flow, c.early, c.average))
-    return lowest and near(oracle(other), oracle(plain), 1e4)
+    lowest = all(
+        not_above(lowest_total(other), one.total, 1e4) for one in (c.start, c.flow, c.early, c.average)
+    )
+    return lowest and near(lowest_total(other), lowest_total(same), 1e4)
 
 
 @given(SEEDS, st.integers(0, 40))
-def test_the_oracle_is_the_lowest_in_any_units(seed, spread):
-    assert oracle_holds(lambda d: package.oracle_point(d).total, seed, spread)
+def test_the_joint_optimum_is_the_lowest_in_any_units(seed, spread):
+    assert lowest_holds(lambda d: package.joint_optimum_point(d).total, seed, spread)
 
 
-def test_the_law_rejects_an_oracle_of_raw_columns():
-    assert oracle_holds(by_raw_least_squares, 1, 0)
-    assert not all(oracle_holds(by_raw_least_squares, seed, 40) for seed in range(5))
+def test_the_law_rejects_a_joint_optimum_of_raw_columns():
+    assert lowest_holds(by_raw_least_squares, 1, 0)
+    assert not all(lowest_holds(by_raw_least_squares, seed, 40) for seed in range(5))
 
 
-def test_the_oracle_where_a_direction_is_reached_by_no_row():
-    """Two equal columns: what matters is their sum, so that three columns have the same oracle."""
+def test_the_joint_optimum_where_a_direction_is_reached_by_no_row():
+    """Two equal columns: what matters is their sum, so that three columns have the same joint optimum."""
     rng = np.random.default_rng(3)
     X, old = rng.standard_normal((30, 3)), rng.standard_normal((20, 3))
     turn = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
     y, start = rng.standard_normal(30), np.array([1.0, -1.0, 0.5])
-    known = package.oracle_point(lt.diagnose(X, y, start, pretrain_rows=old))
+    known = package.joint_optimum_point(lt.diagnose(X, y, start, pretrain_rows=old))
     wide = lt.diagnose(X @ turn, y, np.array([1.0, -1.0, 0.25, 0.25]), pretrain_rows=old @ turn)
-    found = package.oracle_point(wide)
+    found = package.joint_optimum_point(wide)
     assert near(found.forgetting, known.forgetting, 1e4)
     assert near(found.target_error, known.target_error, 1e4)
     zeros = lt.diagnose(0 * X, y, start, pretrain_rows=0 * old)
-    assert package.oracle_point(zeros).total == 0
+    assert package.joint_optimum_point(zeros).total == 0
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -86,7 +86,7 @@ def test_where_to_stop_is_where_the_total_is_lowest(name):
     total = lambda moved: float(moved @ moved + np.mean((X @ (moved - best)) ** 2))
     w = np.exp(-((y - X @ start) ** 2) / d.temperature)
     flow, rates = None, d.paths.learning_rates
-    for row, (weights, method) in enumerate(((1.0, "standard"), (w, "FLOW"), (1.0, "step-matched control"))):
+    for row, (weights, method) in enumerate(((1.0, "standard"), (w, "FLOW"), (1.0, "same mean step"))):
         moved, totals = np.zeros(len(start)), []
         for _ in range(31):  # every step is recorded up to here
             totals.append(total(moved))
@@ -104,7 +104,7 @@ def test_where_to_stop_is_where_the_total_is_lowest(name):
 def test_small_steps_are_named_where_it_takes_them():
     clean = lt.diagnose(*ROWS["clean"], None, np.eye(2))
     assert "early stopping in small steps" in headline(clean._comparison)
-    large = min(clean.paths.best(name).total for name in ("standard", "step-matched control"))
+    large = min(clean.paths.best(name).total for name in ("standard", "same mean step"))
     assert large * (1 - MIN_GAIN) > clean._comparison.early.total
     X, y, start = ROWS["clean"]
     gentle = lt.diagnose(0.1 * X, y, start, None, 0.01 * np.eye(2))
@@ -115,7 +115,7 @@ def test_small_steps_are_named_where_it_takes_them():
 
 
 def test_the_papers_own_rows_break_nothing():
-    """Without noise, and the shift along an axis, one column less its part along r is all rounding."""
+    """Without noise, and the shift along an axis, one column without its part along r is all rounding."""
     for seed in range(10):
         d = lt.diagnose(*plane(seed, 0.0))
         assert [check.name for check in d.checks if check.verdict == "broken"] == []
@@ -212,6 +212,9 @@ def test_nothing_is_cut_off_and_no_words_overlap(name, monkeypatch):
     end = "trained to the end, FLOW has one 12.34 ± 0.12 % below that of standard fine-tuning"
     longest = f"{same}: {who} at the learning rate 1.234e−12, within the noise of so few rows; {end}"
     monkeypatch.setattr("linear_theory.diagnosis.picture.headline", lambda *_: longest)
+    beside = "1.234e−12 times as much as standard fine-tuning at the same mean step and learns 99.9999 % less"
+    moves = f"With half of it learned, FLOW moves its predictions (mean square) {beside}"
+    monkeypatch.setattr("linear_theory.diagnosis.picture.by_how_much", lambda *_: moves)
     figure = d.picture()
     figure.draw_without_rendering()
     frame, judged = figure.bbox, figure.axes[-1]

@@ -123,15 +123,15 @@ def test_weights_and_old_rows_in_jax():
     X, y, start = rows(3)
     v, old = np.arange(40.0), rows(4)[0]
     inside = jax.jit(lambda X, v, old: lt.diagnose(X, y, start, pretrain_rows=old, sample_weight=v))
-    traced, plain = (
+    traced, eager = (
         inside(jnp.asarray(X), jnp.asarray(v), jnp.asarray(old)),
         lt.diagnose(X, y, start, pretrain_rows=old, sample_weight=v),
     )
     for name in NUMBERS:
-        assert near(getattr(traced, name), getattr(plain, name), 1e5, np.max(np.abs(getattr(plain, name)))), (
+        assert near(getattr(traced, name), getattr(eager, name), 1e5, np.max(np.abs(getattr(eager, name)))), (
             name
         )
-    assert traced.report() == plain.report()
+    assert traced.report() == eager.report()
 
 
 def test_a_column_named_like_weights_is_a_feature_and_that_is_said():

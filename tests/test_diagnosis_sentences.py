@@ -10,8 +10,8 @@ from hypothesis import example, given
 
 import linear_theory as lt
 from linear_theory.diagnosis import findings as package
-from linear_theory.diagnosis.findings import findings
-from linear_theory.diagnosis.paths import safe_step
+from linear_theory.diagnosis.findings import by_how_much, findings
+from linear_theory.diagnosis.paths import METHODS, Paths, Point, safe_step
 from tests.reference_sentences import Facts, judged
 from tests.strategies import SEEDS
 
@@ -65,6 +65,65 @@ def said(X, y, start, tau, options, counts):
         lt.diagnose(X, y, start, tau, **options, sample_weight=weights)._comparison,
         [f"c{k}" for k in range(len(start))],
     )
+
+
+def title(X, y, start, tau, options, counts):
+    """The first sentence above the picture, if any, and the recorded steps."""
+    weights = None if (counts == 1).all() else counts.astype(float)
+    d = lt.diagnose(X, y, start, tau, **options, sample_weight=weights)
+    return by_how_much(d._comparison), d.paths.steps
+
+
+def false_title(seed, tell=title):
+    """What is wrong with the title above the picture of these rows."""
+    sentence, steps = tell(*drawn(seed))
+    f = facts(*drawn(seed))
+    f.steps = steps
+    if sentence:
+        return judged(sentence, f)
+    # Silent: nothing to learn, or one of the two is best not begun.
+    moved = [min(errors) for stops in f.stops for errors in stops]
+    silent = f.shift_test[3] > 0.0499 or min(moved) <= 1e-9 * f.best["start"]
+    return [] if silent else ["silent"]
+
+
+@given(SEEDS)
+def test_the_title_says_by_how_much(seed):
+    assert false_title(seed) == []
+
+
+best = Paths.best
+
+
+def in_the_rates_of_standard(paths, method):
+    """A wrong variant: beside standard fine-tuning at FLOW's rate, not at the same mean step."""
+    return best(paths, METHODS[0] if method == METHODS[2] else method)
+
+
+def at_the_same_step(paths, method):
+    """A wrong variant: the other where FLOW stops."""
+    k = int(np.searchsorted(paths.steps, best(paths, METHODS[1]).steps))
+    row = METHODS.index(method)
+    return Point(float(paths.steps[k]), float(paths.forgetting[row, k]), float(paths.target_errors[row, k]))
+
+
+@pytest.mark.parametrize("wrong", [in_the_rates_of_standard, at_the_same_step])
+def test_the_law_rejects_a_title_of_another_comparison(monkeypatch, wrong):
+    monkeypatch.setattr(Paths, "best", wrong)
+    assert sum(bool(false_title(seed)) for seed in range(60)) >= 3
+
+
+def test_titles_of_every_kind_are_met():
+    told = " ".join(title(*drawn(seed))[0] for seed in range(200))
+    for kind in (
+        "Each stopped",
+        "With half",
+        " less than",
+        " more than",
+        "times as much as",
+        "all rows are equal",
+    ):
+        assert kind in told, kind
 
 
 @example(1307)  # a row of weight 1e-19 decides where FLOW ends, and no number of steps gets there

@@ -346,7 +346,7 @@ def test_no_label_lies_on_a_line(opened, width):
 
 
 def test_everything_has_a_name_for_those_who_listen(opened):
-    """Each control has a label, each plot a title, and no identifier stands twice."""
+    """Each slider, choice and button has a label, each plot a title, and no identifier stands twice."""
     nameless = """[...document.querySelectorAll('input, select, button, [role=img]')].filter(one =>
         !(one.labels?.length || one.textContent.trim() && one.tagName === 'BUTTON' ||
           document.getElementById(one.getAttribute('aria-labelledby')))).map(one => one.outerHTML)"""

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
-from paper_reproduction import registry, shipped
+from paper_reproduction import mathml, outcome, registry, shipped
 from paper_reproduction.claim import Table
 from paper_reproduction.command import app
 
@@ -49,6 +49,19 @@ def test_every_file_is_on_the_page(out):
         general_name = path.name.replace("standard-iterates", "NAME")
         assert general_name in described, path.name
     assert {"NAME.nc", "NAME.png", "NAME.pdf", "claims.json", "report.html"} <= described
+
+
+def test_what_fits_not_and_what_was_also_measured_are_told_apart_and_read_back(out):
+    (record,) = json.loads((out / "claims.json").read_text(encoding="utf-8"))["claims"]
+    verdict = outcome.from_json(record).verdict
+    assert verdict is not None
+    assert verdict.findings
+    assert verdict.measured
+    assert (verdict.findings, verdict.measured) == (tuple(record["findings"]), tuple(record["measured"]))
+    page = (out / "report.html").read_text(encoding="utf-8")
+    sentence = lambda text: page.index(str(mathml.prose(text)))
+    misfits, measured = (page.index(f">{name}<") for name in ("What does not fit", "Also measured"))
+    assert misfits < sentence(verdict.findings[-1]) < measured < sentence(verdict.measured[0])
 
 
 def test_every_attribute_of_a_dataset_is_on_the_page_and_there(out):

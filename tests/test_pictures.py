@@ -1,5 +1,6 @@
 """The measurements of a picture see what they are there to see, and the colours of the methods stay apart."""
 
+import json
 from itertools import combinations
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 import xarray as xr
 from matplotlib.colors import to_rgb
 
+from benchmarks import picture as benchmarks_picture
+from benchmarks.report import RESULTS
 from figures import hero as hero_figure
 from figures.style import COLOURS, figure, ink, label_line, luminance
 from paper_reproduction import hero, registry
@@ -59,6 +62,13 @@ def test_stored_results_are_drawn_for_the_last_row(path):
 
 def test_the_opening_picture_is_for_the_last_row():
     assert faults(hero_figure.draw(hero.compute())) == []
+
+
+def test_the_picture_of_the_benchmarks_is_for_the_last_row():
+    assert (
+        faults(benchmarks_picture.draw(json.loads((RESULTS / "table.json").read_text(encoding="utf-8"))))
+        == []
+    )
 
 
 # Machado, Oliveira and Fernandes 2009, complete dichromacy, in linear RGB.

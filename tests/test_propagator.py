@@ -33,7 +33,7 @@ def agrees(got, want, loss):
 
 
 def power_law(function, x, steps):
-    """(1 − x)^K to relative accuracy: x is exact, so 745 roundings of the exponent are the worst case."""
+    """(1 − x)^K to relative accuracy: x is exact, so an exponent of 745, known to ε, is the worst case."""
     want = (1 - mp.mpf(x)) ** steps
     return agrees(function(np.float64(x), count_steps(NUMPY, steps)), want, 745 if want else 0)
 

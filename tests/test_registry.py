@@ -31,7 +31,7 @@ def test_every_formula_of_a_claim_can_be_set(entry: Entry) -> None:
 
 
 @each
-def test_a_claim_says_what_it_exercises(entry: Entry) -> None:
+def test_a_claim_says_which_functions_it_uses(entry: Entry) -> None:
     assert entry.claim.functions
     for name in entry.claim.functions:
         owner = linear_theory.Linearization if hasattr(linear_theory.Linearization, name) else linear_theory

@@ -1,4 +1,4 @@
-"""Laws of the errors, of averaging, of the oracle and of the hard samples (sections 5, 7 and 8)."""
+"""Laws of the errors, of averaging, of the joint optimum and of the hard samples (sections 5, 7 and 8)."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_averages_of_a_vector_of_weights():
     assert near(path[1], EXAMPLE.pretrained)
 
 
-# ---------------------------------------------------------------------------------------------------- oracle
+# --------------------------------------------------------------------------------------------- joint optimum
 
 
 def gradient_vanishes(theta, problem):
@@ -172,10 +172,10 @@ def gradient_vanishes(theta, problem):
 
 
 @given(problems(), RELATIVE_TEMPERATURES, STEPS, log_uniform(1e-3, 1e6), st.floats(-1, 2), SEEDS)
-def test_nobody_beats_the_oracle(problem, t, steps, time, omega, seed):
-    tau, oracle = t * squared(problem), lt.joint_optimum(problem)
-    assert gradient_vanishes(oracle, problem)
-    best = lt.total_error(problem, oracle)
+def test_nobody_beats_the_joint_optimum(problem, t, steps, time, omega, seed):
+    tau, optimum = t * squared(problem), lt.joint_optimum(problem)
+    assert gradient_vanishes(optimum, problem)
+    best = lt.total_error(problem, optimum)
     for theta in (
         problem.pretrained,
         problem.target,
@@ -187,7 +187,7 @@ def test_nobody_beats_the_oracle(problem, t, steps, time, omega, seed):
         assert not_above(best, lt.total_error(problem, theta), rounding(problem), scale(problem))
 
 
-def test_oracle_rejects():
+def test_a_joint_optimum_that_is_none_is_rejected():
     assert gradient_vanishes(lt.joint_optimum(EXAMPLE), EXAMPLE)
     assert not gradient_vanishes(lt.best_model_average(EXAMPLE), EXAMPLE)
     exchanged = EXAMPLE.pretrained + EXAMPLE.target - lt.joint_optimum(EXAMPLE)
@@ -195,7 +195,7 @@ def test_oracle_rejects():
 
 
 def test_gap_closed():
-    """1 at the oracle, 0 at the best average, NaN where averaging is the oracle."""
+    """1 at the joint optimum, 0 at the best average, NaN where averaging is the joint optimum."""
     assert near(lt.gap_closed(EXAMPLE, lt.joint_optimum(EXAMPLE)), 1.0, 100)
     assert near(lt.gap_closed(EXAMPLE, lt.best_model_average(EXAMPLE)), 0.0, 100, 1.0)
     assert (lt.gap_closed(EXAMPLE, np.stack([EXAMPLE.pretrained, EXAMPLE.target])) < 0).all()

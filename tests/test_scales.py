@@ -71,7 +71,7 @@ class Exact:
         return mp.lu_solve(self.S + self.C, self.S * self.e)
 
     def gap(self):
-        """(what optimal averaging has above the oracle, its error)."""
+        """(what optimal averaging has above the joint optimum, its error)."""
         average = self.total(self.a / (self.a + self.v) * self.e)
         return average - self.total(self.joint()), average
 
@@ -200,8 +200,10 @@ def null_problem(rng, dim, noise=0.0):
 
 def closed_by_differences(problem, theta):
     """The share as a quotient of differences: what it must not be."""
-    average, oracle = (lt.total_error(problem, f(problem)) for f in (lt.best_model_average, lt.joint_optimum))
-    return (average - lt.total_error(problem, theta)) / (average - oracle)
+    average, optimum = (
+        lt.total_error(problem, f(problem)) for f in (lt.best_model_average, lt.joint_optimum)
+    )
+    return (average - lt.total_error(problem, theta)) / (average - optimum)
 
 
 @given(SEEDS, st.integers(2, 8), st.integers(-300, 300).map(lambda k: 2.0**k))
@@ -653,7 +655,7 @@ def test_the_naive_pole_is_rejected():
 
 
 @pytest.mark.parametrize("rho", [1e-155, 1e-200, 1e-300])
-def test_at_vanilla_a_tiny_correlation_is_the_spectrum(rho):
+def test_at_standard_fine_tuning_a_tiny_correlation_is_the_spectrum(rho):
     """β = 1/ρ: λ = ±ρ, also where ρ² is no float."""
     beta = 1 / rho
     for got, want in zip(lt.stall_spectrum(beta, rho), (rho, -rho), strict=True):

@@ -1,6 +1,6 @@
 """`solve` against exact rational arithmetic: which minimiser, for every shape, rank and range of scales.
 
-A family draws small problems from a seed. The oracle (`reference_rational`) knows the answer without a rounding
+A family draws small problems from a seed. The reference (`reference_rational`) knows the answer without a rounding
 and how far one rounding of the rows may move it, in the coordinates given and in the fit of every row; what is
 checked is SAFETY such units. Where the rank is deficient it is so exactly: rows are products of small integers,
 or repeated, and units are powers of two.
@@ -409,7 +409,7 @@ def test_rows_parallel_to_rounding_and_far_apart_in_weight(light, lightest):
 
 @pytest.mark.parametrize("family", [wide, deficient, everything, ridges], ids=lambda family: family.__name__)
 def test_several_right_hand_sides_are_as_exact_as_one(family):
-    """(n, 3) labels, (d, 3) starts: each column against its own oracle, sizes 1e-9 to 1e9 beside one another."""
+    """(n, 3) labels, (d, 3) starts: each column against its own exact solution, sizes 1e-9 to 1e9 side by side."""
     for seed, (problem, *_) in enumerate(drawn(family)[:15]):
         rng = np.random.default_rng([seed, 7])
         y = np.stack([problem.y, 1e-9 * problem.y[::-1], 1e9 * rng.standard_normal(len(problem.y))], axis=1)

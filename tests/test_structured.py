@@ -174,7 +174,7 @@ def test_the_weighted_covariance_is_of_the_kind_it_was(problem, tau):
 @pytest.mark.parametrize("name", [*THETA, *NO_SPECTRUM_NEEDED])
 @given(structured(dims=st.integers(1, 40)), st.sampled_from(TEMPERATURES))
 def test_an_operator_says_the_same(name, problem, tau):
-    """Lanczos settles to 64 roundings, of which the iterates' condition may make more."""
+    """Lanczos settles to 64 ε, of which the iterates' condition may make more."""
     if defined(problem, name) and leaving(problem) > 1e-6:
         function = (THETA | NUMBERS)[name]
         assert same(function, as_operator(problem), as_matrix(problem), tau, slack=16)
@@ -273,7 +273,7 @@ def test_every_population_function_in_many_dimensions():
 
 
 def test_sgd_in_many_dimensions_is_unstable_beyond_its_step():
-    """Vanilla, Σ̃ = I: stable in mean square up to η = 1/(d + 2), which the plane alone cannot know."""
+    """Standard fine-tuning, Σ̃ = I: stable in mean square up to η = 1/(d + 2), which the plane alone cannot know."""
     dim, steps = 10**4, 40_000
     problem = lt.paper_problem(0.0, dim=dim)
     for factor in (0.9, 1.1):

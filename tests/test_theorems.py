@@ -28,7 +28,7 @@ def betas(draw, largest=1.0):
     return beta, rho
 
 
-def vanilla_distance(beta, rho):
+def conditioning(beta, rho):
     """Conditioning of 1 − βρ, 1 − βρ² and 1 − ρ² in β and ρ."""
     tangent = beta * rho if rho else 0.0
     return 8 + 8 / (1 - min(tangent, 1 - EPS)) + 8 / (1 - rho)
@@ -62,14 +62,14 @@ def test_beta_solves_its_equation(rho, t, norm):
 def test_temperature_inverts_beta(rho, t, norm):
     tau = t * norm**2
     beta = lt.stall_parameter(tau, rho, norm)
-    assert near(lt.stall_temperature(beta, rho, norm), tau, vanilla_distance(beta, rho) ** 2)
+    assert near(lt.stall_temperature(beta, rho, norm), tau, conditioning(beta, rho) ** 2)
 
 
 @given(betas(), NORMS)
 def test_beta_inverts_temperature(pair, norm):
     beta, rho = pair
     tau = lt.stall_temperature(beta, rho, norm)
-    assert near(lt.stall_parameter(tau, rho, norm), beta, vanilla_distance(beta, rho))
+    assert near(lt.stall_parameter(tau, rho, norm), beta, conditioning(beta, rho))
     assert near(lt.stall_temperature(beta, rho, 2 * norm), 4 * tau)
 
 
@@ -84,7 +84,7 @@ def mass_law(squared_mass, tau, rho, norm):
     """μ² = τ/(τ + 2‖e‖²) is β(1−ρ²)/((1+β)(1−βρ²)): of μ², which one text copy of the paper drops."""
     beta = lt.stall_parameter(tau, rho, norm)
     problem = lt.paper_problem(rho, norm)
-    return near(squared_mass(beta, rho), lt.weight_mass(problem, tau) ** 2, vanilla_distance(beta, rho))
+    return near(squared_mass(beta, rho), lt.weight_mass(problem, tau) ** 2, conditioning(beta, rho))
 
 
 @given(RHOS, RELATIVE_TEMPERATURES, NORMS)
@@ -111,7 +111,7 @@ def Q(beta, rho):
 def spectrum_law(spectrum, beta, rho):
     slow, fast = spectrum(beta, rho)
     want = np.linalg.eigvalsh(Q(beta, rho))
-    return near(np.sort([fast, slow]), want, vanilla_distance(beta, rho), 1.0)
+    return near(np.sort([fast, slow]), want, conditioning(beta, rho), 1.0)
 
 
 @given(betas())
@@ -138,7 +138,7 @@ def test_order_of_the_eigenvalues(pair):
     beta, rho = pair
     slow, fast = lt.stall_spectrum(beta, rho)
     assert 0 < slow < 1
-    assert not_above(fast, rho**2 * slow, vanilla_distance(beta, rho))
+    assert not_above(fast, rho**2 * slow, conditioning(beta, rho))
     if rho > 1e-3 and beta * (1 - rho) > 1e-3:
         assert fast < rho**2 * slow
     edge = math.sqrt(2 / (1 + rho**4))
@@ -147,7 +147,7 @@ def test_order_of_the_eigenvalues(pair):
 
 
 @given(RHOS.filter(lambda rho: rho > 1e-6))
-def test_the_end_point_is_vanilla(rho):
+def test_the_end_point_is_standard_fine_tuning(rho):
     slow, fast = lt.stall_spectrum(1 / rho, rho)
     assert near(slow, rho, 1 / (1 - rho))
     assert near(fast, -rho, 1 / (1 - rho))
@@ -168,7 +168,7 @@ def direction_law(direction, beta, rho):
     vector = np.array(direction(beta, rho))
     slow, _ = lt.stall_spectrum(beta, rho)
     residual = Q(beta, rho) @ vector - slow * vector
-    return near(residual, np.zeros(2), vanilla_distance(beta, rho), 1.0) and near(vector @ vector, 1.0)
+    return near(residual, np.zeros(2), conditioning(beta, rho), 1.0) and near(vector @ vector, 1.0)
 
 
 @given(betas())
@@ -190,7 +190,7 @@ def closed_form_law(form, beta, rho, steps):
     tau = lt.stall_temperature(beta, rho)
     theta = lt.iterate(lt.paper_problem(rho), steps, temperature=tau)
     # λ^K: K(1−λ₁)·λ₁^K ≤ 1/e of a relative error in 1 − λ₁, and K|λ₂|^K ≤ 1/(e(1−|λ₂|)).
-    return near(np.array(form(beta, rho, steps)), theta, vanilla_distance(beta, rho) ** 2, 1.0)
+    return near(np.array(form(beta, rho, steps)), theta, conditioning(beta, rho) ** 2, 1.0)
 
 
 @given(betas(), STEPS)
@@ -219,7 +219,7 @@ def test_approximation_error_is_the_second_eigenvalue(pair, steps):
     gap = np.subtract(lt.closed_form(beta, rho, steps), lt.stall_approximation(beta, rho, steps))
     t = beta * rho
     limit = abs(float(lt.stall_spectrum(beta, rho)[1])) ** float(steps) * t / math.hypot(1, t)
-    assert not_above(np.linalg.norm(gap), limit, vanilla_distance(beta, rho) ** 2, 1.0)
+    assert not_above(np.linalg.norm(gap), limit, conditioning(beta, rho) ** 2, 1.0)
 
 
 @given(betas(), STEPS)

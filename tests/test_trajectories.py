@@ -83,27 +83,27 @@ def test_the_default_step_is_one_over_twice_the_mass(problem, t):
     assert lt.stable_learning_rate(problem, tau) > eta
 
 
-def one_step_is_a_smaller_step(problem, tau, eta):
-    """θ₁ of FLOW at η = 1/(2μ) is θ₁ of vanilla at `eta`."""
+def one_step_is_a_standard_one(problem, tau, eta):
+    """θ₁ of FLOW at η = 1/(2μ) is θ₁ of standard fine-tuning at `eta`."""
     flow = lt.iterate(problem, 1, temperature=tau)
     return near(flow, lt.iterate(problem, 1, learning_rate=eta), 10 * condition(problem), size(problem))
 
 
 @given(problems(noise=NOISELESS), RELATIVE_TEMPERATURES)
-def test_one_step_of_flow_is_one_smaller_step_of_vanilla(problem, t):
+def test_one_step_of_flow_is_one_smaller_step_of_standard_fine_tuning(problem, t):
     tau = t * squared(problem)
-    assert one_step_is_a_smaller_step(problem, tau, lt.weight_mass(problem, tau) ** 2 / 2)
+    assert one_step_is_a_standard_one(problem, tau, lt.weight_mass(problem, tau) ** 2 / 2)
 
 
 @pytest.mark.parametrize("power", [0, 1, 3])
 def test_one_step_rejects_another_power_of_the_mass(power):
     tau = squared(QUIET)
-    assert one_step_is_a_smaller_step(QUIET, tau, lt.weight_mass(QUIET, tau) ** 2 / 2)
-    assert not one_step_is_a_smaller_step(QUIET, tau, lt.weight_mass(QUIET, tau) ** power / 2)
+    assert one_step_is_a_standard_one(QUIET, tau, lt.weight_mass(QUIET, tau) ** 2 / 2)
+    assert not one_step_is_a_standard_one(QUIET, tau, lt.weight_mass(QUIET, tau) ** power / 2)
 
 
 @given(paper_problems(noise=NOISELESS), STEPS)
-def test_vanilla_alternates(problem, steps):
+def test_standard_iterates_alternate(problem, steps):
     """(12): ρ^K e for even K, −ρ^K‖e‖ē⊥ for odd K."""
     rho, norm = problem.target_covariance[0, 1], problem.shift[0]
     want = np.zeros(problem.dim)

@@ -31,7 +31,7 @@ VACUOUS = 1e-2
 """A bound wider than this would let wrong formulas pass: such a point has no place in a grid."""
 
 SAFETY = 16
-"""How many roundings in a row a short formula may make: the small constant in front of κ·ε."""
+"""The rounding error of a short formula, in units of ε: the small constant in front of its condition number κ."""
 
 SIGMAS = 4.0
 """A simulation may be this many standard errors off (two-sided probability 6e-5)."""

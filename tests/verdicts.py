@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import xarray as xr
 
@@ -33,3 +35,17 @@ def close(verdict: Verdict) -> list[tuple[str, float, float]]:
     """The checks that hold, if at all, by a hair. Of a count nothing lies between the bound and broken."""
     counts = lambda check: check.figure.is_integer() and check.bound.is_integer() and check.holds
     return [(c.name, c.figure, c.bound) for c in verdict.checks if c.margin > CLOSE and not counts(c)]
+
+
+YES_OR_NO = re.compile(
+    r"(do|does|did|is|are|was|were|can|could|will|would|has|have|may|must|should)\b", re.IGNORECASE
+)
+ANSWER = re.compile(r"(yes|no|partly)\b", re.IGNORECASE)
+
+
+def answered(question: str, headline: str) -> bool:
+    """Whether a question is one of yes or no, and its answer begins with *yes*, *no* or *partly*.
+
+    Where there is no question, the headline may say what it likes.
+    """
+    return not question or bool(YES_OR_NO.match(question) and ANSWER.match(headline))

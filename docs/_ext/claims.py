@@ -120,11 +120,12 @@ class NetworksDirective(SphinxDirective):
             raise self.error(f"no stored result of {entry.name}")
         verdict = entry.verdict(stored)
         holds = sum(check.holds for check in verdict.checks)
-        findings = "".join(f"- {numbers.spelled(finding)}\n" for finding in verdict.findings)
+        lists = {"What does not fit": verdict.findings, "Also measured": verdict.measured}
+        said = "".join(f"{name}:\n\n{_listed(sentences)}\n" for name, sentences in lists.items() if sentences)
         text = (
             f"{numbers.spelled(claim.statement)}\n\n{picture(entry.name, entry.seen)}\n"
             f"**{numbers.spelled(verdict.headline)}**\n\n"
-            f"{holds} of {len(verdict.checks)} checks hold on the stored results. What else they say:\n\n{findings}\n"
+            f"{holds} of {len(verdict.checks)} checks hold on the stored results.\n\n{said}"
             f"To compute it again: `python -m paper_reproduction mlp {entry.name}`.\n"
         )
         section = nodes.section(ids=[entry.name])
@@ -133,6 +134,10 @@ class NetworksDirective(SphinxDirective):
         section += heading
         section += self.parse_text_to_nodes(text)
         return [section]
+
+
+def _listed(sentences: Iterable[str]) -> str:
+    return "".join(f"- {numbers.spelled(sentence)}\n" for sentence in sentences)
 
 
 def setup(app) -> dict[str, bool]:

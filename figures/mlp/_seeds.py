@@ -1,4 +1,4 @@
-"""What a figure of networks may work out for itself: means and standard errors over seeds, and an oracle's place."""
+"""What a figure of networks may work out for itself: means, standard errors, and what both tasks choose."""
 
 from __future__ import annotations
 

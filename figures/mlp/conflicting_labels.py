@@ -13,10 +13,10 @@ from figures.style import COLOURS, figure, ink, label_line, spread_apart, styled
 
 EQUAL, EVERY = 0.1, 5
 ORANGE, BLUE, GREEN, GREY = (COLOURS[name] for name in ("standard", "flow", "averaging", "uniform"))
-INK = COLOURS["theory"]
+INK, START = COLOURS["theory"], COLOURS["pretrained"]
 # Colour of the edge and of the face of each run.
-LOOK = {"standard": (ORANGE, ORANGE), "matched": (ORANGE, "white"), "flow": (BLUE, BLUE)}
-NAMES = {"standard": "standard", "matched": "same mean step", "flow": "FLOW"}
+LOOK = {"standard": (ORANGE, ORANGE), "standard-same-mean-step": (ORANGE, "white"), "flow": (BLUE, BLUE)}
+NAMES = {"standard": "standard", "standard-same-mean-step": "same mean step", "flow": "FLOW"}
 STAR, DIAMOND = 14, 8.5
 LIMITS = (15, 103)
 FINE = 11.5
@@ -57,16 +57,16 @@ def _plane(ax: Axes, d: Any, equal: Any) -> None:
         ends.append((float(new[-1]), float(old[-1]), NAMES[run], colour))
         _best(ax, chosen(equal.sel(run=run), "epoch"), "*", colour, face)
         wise = 100 * d.wise.sel(run=run).isel(rate=rate)
-        other = {"standard": GREEN, "matched": "white", "flow": BLUE}[run]
+        other = {"standard": GREEN, "standard-same-mean-step": "white", "flow": BLUE}[run]
         _best(ax, chosen(wise, "share"), "D", GREEN, other)
-        if run == "matched":
+        if run == "standard-same-mean-step":
             continue  # its band lies on standard's
         new, old = (mean(one) for one in _pair(wise))
         _band(ax, new, old, other)
         ends.append((float(new[0]), float(old[0]), f"{NAMES[run]} + WiSE", other))
     new, old = (float(mean(one)) for one in _pair(equal.sel(run="standard").isel(epoch=0)))
-    ax.plot(new, old, "s", color=COLOURS["pretrained"], ms=10, mec="#2377AB", mew=1.4, zorder=5)
-    label_line(ax, new, old, r"$\theta_*$", "#2377AB", dx=0.1, dy=-15, ha="center")
+    ax.plot(new, old, "s", color=START, ms=10, mec=ink(START), mew=1.4, zorder=5)
+    label_line(ax, new, old, r"$\theta_*$", START, dx=0.1, dy=-15, ha="center")
     ends.sort(key=lambda end: end[1])
     heights = spread_apart(np.array([end[1] for end in ends]), 4.5)
     for height, (x, _, text, colour) in zip(heights, ends, strict=True):
@@ -103,7 +103,7 @@ def _key(ax: Axes, rate: float) -> None:
         ("D", GREEN, "best share"),
         ("", INK, "best: on validation rows of both"),
         ("", INK, "tasks, seed by seed; bars ± s.e."),
-        ("", INK, "control, open: loss × mean weight"),
+        ("", INK, "open: standard, same mean step"),
     )
     for k, (mark, colour, text) in enumerate(rows):
         y = 0.40 - 0.05 * k

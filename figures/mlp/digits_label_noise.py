@@ -9,17 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.mlp._seeds import error, mean
-from figures.style import COLOURS, figure, label_line, styled, title
+from figures.style import COLOURS, figure, ink, label_line, styled, title
 
 EQUAL = 0.1
 ORANGE, BLUE, GREEN = COLOURS["standard"], COLOURS["flow"], COLOURS["averaging"]
 VIOLET, START = COLOURS["penalty"], COLOURS["pretrained"]
-# Colour, mark, face and second half of the face. Open marks: controls.
+# Colour, mark, face and second half of the face. Open marks: what the paper does not compare with.
 LOOK: dict[str, tuple[str, str, str, str | None]] = {
     "standard": (ORANGE, "o", ORANGE, None),
-    "matched": (ORANGE, "o", "white", None),
+    "standard-same-mean-step": (ORANGE, "o", "white", None),
     "flow": (BLUE, "o", BLUE, None),
-    "normalised": (BLUE, "s", "white", None),
+    "flow-same-mean-step": (BLUE, "s", "white", None),
     "permuted": (BLUE, "^", "white", None),
     "wise": (GREEN, "D", GREEN, None),
     "flow-wise": (BLUE, "D", BLUE, GREEN),
@@ -30,10 +30,10 @@ LOOK: dict[str, tuple[str, str, str, str | None]] = {
 }
 NAMES = {
     "standard": "standard",
-    "matched": "loss × mean weight",
+    "standard-same-mean-step": "standard, same mean step",
     "flow": "FLOW",
-    "normalised": "weights / mean weight",
-    "permuted": "permuted weights",
+    "flow-same-mean-step": "FLOW, same mean step",
+    "permuted": "FLOW, weights shuffled",
     "wise": "WiSE-FT, α = 1/2",
     "flow-wise": "FLOW + WiSE",
     "l2": r"$\ell_2$ to $\theta_*$, $\lambda=0.01$",
@@ -78,7 +78,7 @@ def draw(dataset: Any) -> Figure:
         ax.set_ylabel("accuracy on the old task, %" if k % 2 == 0 else "")
         ax.set_xlabel("accuracy on the new task, %" if k + 2 >= count else "")
     _strip(strip, rows, float(cells[0].rate[_equal(cells[0])]))
-    title(fig, "On digits FLOW forgets and learns less; by the mean of both a smaller step does as well")
+    title(fig, "On digits FLOW forgets and learns less; standard at the same mean step does as well")
     return fig
 
 
@@ -132,7 +132,7 @@ def _panel(ax: Axes, cell: Any, edges: tuple[float, float]) -> None:
         ax.plot(x, LOW + 2.5, zorder=6, **_marker(colour, mark, face, other, True))
         label_line(ax, x, LOW + 2.5, f"{y:.0f} % ↓", colour, dx=-9, fontsize=11)
     x, y = (100 * float(mean(cell.before.sel(place=place))) for place in ("target", "pretrain"))
-    ax.plot(x, y, "s", color=START, ms=11, mec="#2377AB", mew=1.4, zorder=4)
+    ax.plot(x, y, "s", color=START, ms=11, mec=ink(START), mew=1.4, zorder=4)
     ax.set_yscale("function", functions=(_forward, _backward))
     ax.set(xlim=edges, ylim=(LOW, HIGH))
     ax.set_xticks([x for x in range(0, 101, 5) if edges[0] <= x <= edges[1]])
@@ -171,10 +171,13 @@ def _strip(ax: Axes, rows: int, equal: float) -> None:
     ax.axis("off")
     step = 0.047 if rows > 1 else 0.044
     y = 0.985
-    ink = COLOURS["theory"]
-    lines: list[tuple[str, str, str]] = [("title", ink, "methods"), *((r, *_ink(r)) for r in (
+    dark = COLOURS["theory"]
+    lines: list[tuple[str, str, str]] = [("title", dark, "methods"), *((r, *_ink(r)) for r in (
         "standard", "flow", "wise", "flow-wise", "l2", "l2-strong", "lora", "probe"))]  # fmt: skip
-    lines += [("title", ink, "controls"), *((r, *_ink(r)) for r in ("matched", "normalised", "permuted"))]
+    lines += [
+        ("title", dark, "beside the paper's"),
+        *((r, *_ink(r)) for r in ("standard-same-mean-step", "flow-same-mean-step", "permuted")),
+    ]
     for name, colour, text in lines:
         if name == "title":
             y -= 0.35 * step
@@ -184,26 +187,26 @@ def _strip(ax: Axes, rows: int, equal: float) -> None:
             ax.text(0.12, y, text, color=colour, va="center", fontsize=12)
         y -= step
     y -= 0.35 * step
-    ax.text(0.0, y, "points and lines", color=ink, va="center", fontsize=12.5, fontweight="bold")
+    ax.text(0.0, y, "points and lines", color=dark, va="center", fontsize=12.5, fontweight="bold")
     y -= step
-    ax.plot(0.05, y, "s", color=START, ms=11, mec="#2377AB", mew=1.4)
-    ax.text(0.12, y, "start: head probed", color=ink, va="center", fontsize=12)
+    ax.plot(0.05, y, "s", color=START, ms=11, mec=ink(START), mew=1.4)
+    ax.text(0.12, y, "start: head probed", color=dark, va="center", fontsize=12)
     y -= step
-    ax.plot(0.05, y, "o", color=ink, ms=5.5)
-    ax.text(0.12, y, f"equal rate, {equal:.2g}", color=ink, va="center", fontsize=12)
+    ax.plot(0.05, y, "o", color=dark, ms=5.5)
+    ax.text(0.12, y, f"equal rate, {equal:.2g}", color=dark, va="center", fontsize=12)
     y -= step
-    ax.plot(0.05, y, "o", color=ink, ms=7)
-    ax.plot(0.05, y, "o", ms=RING, mfc="none", mec=ink, mew=1.5)
-    ax.text(0.12, y, "own best (alone: both)", color=ink, va="center", fontsize=12)
+    ax.plot(0.05, y, "o", color=dark, ms=7)
+    ax.plot(0.05, y, "o", ms=RING, mfc="none", mec=dark, mew=1.5)
+    ax.text(0.12, y, "own best (alone: both)", color=dark, va="center", fontsize=12)
     y -= step
-    ax.plot([0.01, 0.09], [y, y], color=ink, lw=1.0, alpha=0.7)
-    ax.text(0.12, y, "over learning rates", color=ink, va="center", fontsize=12)
+    ax.plot([0.01, 0.09], [y, y], color=dark, lw=1.0, alpha=0.7)
+    ax.text(0.12, y, "over learning rates", color=dark, va="center", fontsize=12)
     y -= step
     ax.plot([0.01, 0.09], [y, y], color=GREEN, lw=7, alpha=0.25, solid_capstyle="round")
     ax.text(0.12, y, "WiSE, α from 0 to 1", color=GREEN, va="center", fontsize=12)
     y -= 0.7 * step
     note = "bars: ± s.e. over seeds\nold task: error on log scale"
-    ax.text(0.0, y, note, color=ink, va="top", fontsize=11)
+    ax.text(0.0, y, note, color=dark, va="top", fontsize=11)
 
 
 def _ink(run: str) -> tuple[str, str]:

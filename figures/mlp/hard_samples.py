@@ -24,7 +24,7 @@ def draw(dataset: Any) -> Figure:
     _teacher(left, dataset.isel(distance=-1))
     _digits(right, dataset)
     fig.set_layout_engine("constrained", w_pad=0.1)
-    title(fig, "FLOW pays on the samples that were hard, as the closed form says")
+    title(fig, "FLOW costs accuracy on the samples that were hard, as the closed form says")
     return fig
 
 
@@ -37,7 +37,7 @@ def _teacher(ax: Axes, d: Any) -> None:
     label_line(ax, x[2], mean(start)[2], r"start, $\theta_*$", GREY, dx=-8, dy=16)
     for run, colour, face, text, (at, offset) in (
         ("standard", ORANGE, ORANGE, "standard", (7, (5, -18))),
-        ("flow-matched", BLUE, "white", "FLOW, standard's step", (3, (2, -22))),
+        ("flow-same-mean-step", BLUE, "white", "FLOW, same mean step", (3, (2, -22))),
     ):
         ways = d.sel(path=run)
         network, linear, gaussian = (ways[name] / whole for name in ("network", "linear", "gaussian"))
@@ -75,7 +75,7 @@ def _digits(ax: Axes, d: Any) -> None:
     x, labels, floor = hard.decile.values, [], 100.0
     for run, colour, mark, text in (
         ("standard", ORANGE, "o", "standard"),
-        ("matched", ORANGE, "D", "control"),
+        ("standard-same-mean-step", ORANGE, "D", "same mean step"),
         ("flow", BLUE, "o", "FLOW"),
     ):
         chosen = int(best.sel(run=run))
@@ -100,7 +100,7 @@ def _digits(ax: Axes, d: Any) -> None:
     ax.set_title("Digits, clean labels (learning rate)")
     told = (
         f"tenths 1 to {FIRST - 1}: always at least {np.floor(floor):.0f} % right\n"
-        "control: standard, loss × mean weight\nfilled: equal rate, open: own best"
+        "same mean step: standard, at FLOW's\nfilled: equal rate, open: own best"
     )
     ax.text(
         0.03,

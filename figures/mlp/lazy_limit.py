@@ -14,7 +14,7 @@ from figures.style import COLOURS, figure, label_line, styled, title
 # Colour, face of the mark and label of each run.
 LOOK = {
     "standard": (COLOURS["standard"], COLOURS["standard"], "standard"),
-    "flow-matched": (COLOURS["flow"], "white", "FLOW,\nstandard's step"),
+    "flow-same-mean-step": (COLOURS["flow"], "white", "FLOW, same\nmean step"),
 }
 GREY = COLOURS["uniform"]
 DOTS = (0, (2, 2))

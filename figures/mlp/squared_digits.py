@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from figures.mlp._seeds import error, mean
 from figures.style import COLOURS, figure, label_line, spread_apart, styled, title
 
-# Colour, face of the mark (open: with the other method's effective step) and label of each run.
+# Colour, face of the mark (open: at the other's mean step) and label of each run.
 LOOK = {
     "standard": (COLOURS["standard"], COLOURS["standard"], "standard"),
-    "standard-matched": (COLOURS["standard"], "white", "standard,\nFLOW's step"),
-    "flow-matched": (COLOURS["flow"], "white", "FLOW,\nstandard's step"),
+    "standard-same-mean-step": (COLOURS["standard"], "white", "standard,\nsame mean step"),
+    "flow-same-mean-step": (COLOURS["flow"], "white", "FLOW,\nsame mean step"),
     "flow": (COLOURS["flow"], COLOURS["flow"], "FLOW"),
 }
 TOLD = 30.0  # degrees: where the wrong prediction is pointed at
@@ -72,7 +72,7 @@ def _key(ax: Axes) -> None:
 def _wrong(ax: Axes, d: Any) -> None:
     """A closed form that did not know the weights has the open blue marks on standard's line."""
     d = d.isel(step=int(np.argmin(abs(d.step.values - MARKED))))
-    low, high = (float(mean(d.linear.sel(run=run))) for run in ("flow-matched", "standard"))
+    low, high = (float(mean(d.linear.sel(run=run))) for run in ("flow-same-mean-step", "standard"))
     ink = COLOURS["theory"]
     arrow = {"arrowstyle": "->", "color": ink, "lw": 1.5, "shrinkA": 4, "shrinkB": 1}
     ax.annotate("", (float(d.step), high), (float(d.step), low), arrowprops=arrow, zorder=6)
@@ -84,6 +84,6 @@ def _names(ax: Axes, d: Any) -> None:
     """The runs, beside the ends of their lines."""
     runs = sorted(LOOK, key=lambda run: float(mean(d.network.sel(run=run))))
     ends = np.array([float(mean(d.network.sel(run=run))) for run in runs])
-    for run, height in zip(runs, spread_apart(ends, 0.118), strict=True):
+    for run, height in zip(runs, spread_apart(ends, 0.125), strict=True):
         colour, _, text = LOOK[run]
         label_line(ax, float(d.step), height, text, colour, dx=13, fontsize=12)

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from figures.mlp._seeds import error, mean
 from figures.style import COLOURS, figure, ink, label_line, styled, title
 
-# Colour, face of the mark (open: with the other method's effective step) and label of each run.
+# Colour, face of the mark (open: at the other's mean step) and label of each run.
 LOOK = {
     "standard": (COLOURS["standard"], COLOURS["standard"], "standard"),
-    "standard-matched": (COLOURS["standard"], "white", "standard, same mean step"),
-    "flow-matched": (COLOURS["flow"], "white", "FLOW, same mean step"),
+    "standard-same-mean-step": (COLOURS["standard"], "white", "standard, same mean step"),
+    "flow-same-mean-step": (COLOURS["flow"], "white", "FLOW, same mean step"),
     "flow": (COLOURS["flow"], COLOURS["flow"], "FLOW"),
 }
 NEAR, FAR = 0.1, 1.0
@@ -85,11 +85,11 @@ def name_the_runs(ax: Axes, x: float = 0.42) -> None:
 
 
 def _noise(ax: Axes, d: Any) -> None:
-    """Where the matched runs end, at the last step, against the noise ratio k."""
+    """Where the runs at the other's mean step end, at the last step, against the noise ratio k."""
     d = d.swap_dims(cell="noise").sortby("noise")
     says = mean(d.limit)
     ax.plot(d.noise, says, ls=DASHES, lw=1.3, color=COLOURS["flow"], marker="_", ms=16, mew=2)
-    for name in ("flow-matched", "standard-matched"):
+    for name in ("flow-same-mean-step", "standard-same-mean-step"):
         colour, face, _ = LOOK[name]
         one = d.sel(run=name).isel(step=-1)
         ax.plot(d.noise, mean(one.linear), color=colour, lw=1.9)

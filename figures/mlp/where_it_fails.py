@@ -25,8 +25,8 @@ LOOK = {
     "flow-wise": (GREEN, "o", "FLOW + WiSE"),
     "lora": (COLOURS["lora"], "o", "LoRA, rank 4"),
     "probe": (COLOURS["probe"], "o", "linear probe"),
-    "matched": (ORANGE, "D", "standard,\nsame mean step"),
-    "normalised": (BLUE, "D", "FLOW, weights\nover their mean"),
+    "standard-same-mean-step": (ORANGE, "D", "standard,\nsame mean step"),
+    "flow-same-mean-step": (BLUE, "D", "FLOW,\nsame mean step"),
     "permuted": (BLUE, "D", "FLOW, weights\nshuffled"),
 }
 SETTINGS = {"inverted": "Inverted digits, same head", "clean": "Clean labels"}
@@ -51,7 +51,7 @@ def draw(dataset: Any) -> Figure:
     fig.set_layout_engine("constrained", w_pad=0.08)
     title(
         fig,
-        "Where all samples are equally hard the weights are a smaller step, and with clean labels they cost",
+        "Where all samples are equally hard weights only shorten the steps; with clean labels they cost",
     )
     return fig
 
@@ -92,7 +92,7 @@ def _before(ax: Axes, value: float) -> None:
     ax.axvline(value, color=COLOURS["pretrained"], lw=2, zorder=1)
     high = value > sum(ax.get_xlim()) / 2
     y = ax.get_ylim()[1] - 1.0 if high else 1.75
-    label_line(ax, value, y, "before\nfine-tuning", "#2377AB", dx=-7 if high else 7, fontsize=12)
+    label_line(ax, value, y, "before\nfine-tuning", COLOURS["pretrained"], dx=-7 if high else 7, fontsize=12)
 
 
 def _key(ax: Axes, rate: float) -> None:
@@ -119,7 +119,7 @@ def _ratios(ax: Axes, ratio: Any) -> None:
             ha="left" if mean(one) > 1 else "center",
         )
     for x, y, text in (
-        (1.0, 2, "only the\nsmaller step\n(left: slower)"),
+        (1.0, 2, "only the\nshorter step\n(left: slower)"),
         (GAUSSIAN, 2.6, f"Gaussian\ntheory,\n$s={GAUSSIAN:g}$"),
     ):
         ax.axvline(x, color=INK, lw=1.6, ls=(0, (4, 2)), zorder=1)

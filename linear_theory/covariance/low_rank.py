@@ -247,7 +247,7 @@ class WeightedLowRank(IdentityPlusLowRank):
 
 
 def _without(vector: Array, basis: Array) -> Array:
-    """``vector`` less its parts along the orthonormal rows of ``basis``; itself where it has none."""
+    """``vector`` minus its parts along the orthonormal rows of ``basis``; itself where it has none."""
     inside = basis @ vector
     if is_concrete(inside) and not bool(inside.any()):
         return vector

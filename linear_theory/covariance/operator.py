@@ -33,7 +33,7 @@ class Operator:
     """A symmetric positive semi-definite (d, d) matrix A given as the function v → A v, in NumPy.
 
     Whatever the package computes of it lies in the Krylov space of (A, e), which grows (Lanczos, every vector
-    kept orthogonal to all before) until the answer has settled to 64 roundings: m products and m vectors. No
+    kept orthogonal to all before) until the answer has settled to 64 ε: m products and m vectors. No
     derivatives, and nothing that needs the whole spectrum.
 
     Parameters

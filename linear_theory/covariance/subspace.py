@@ -117,4 +117,4 @@ def converged(result: Callable[[InvariantSubspace], tuple[Array, Array | float]]
 
 
 CONVERGED_RTOL = 2.0**-46
-"""64 roundings: relative change beside which a growing space has converged."""
+"""64 ε: relative change beside which a growing space has converged."""

@@ -237,7 +237,7 @@ def _along(m: Measured, r: Array, w: Array, counts: Array) -> tuple[Any, ...]:
 
 
 def _along_error(m: Measured, s2: float) -> float:
-    """√n times the standard error of h less its prediction, for Gaussian residuals of variance s².
+    """√n times the standard error of h − its prediction, for Gaussian residuals of variance s².
 
     Both see the same residuals: through the weights, through s², and through τ where that is their median.
     The standard deviation of the sum of these influences is an integral over the normal law.

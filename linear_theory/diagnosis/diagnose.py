@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import warnings
@@ -84,7 +83,7 @@ class Diagnosis(Measured):
 
     @cached_property
     def paths(self) -> Paths:
-        """Both errors step by step, of standard fine-tuning, FLOW and the step-matched control.
+        """Both errors step by step, of standard fine-tuning, FLOW and standard fine-tuning with the same mean step.
 
         Examples
         --------
@@ -92,7 +91,7 @@ class Diagnosis(Measured):
         >>> import linear_theory as lt
         >>> X = np.random.default_rng(0).standard_normal((500, 2))
         >>> paths = lt.diagnose(X, X @ np.array([3.0, 1.0]), np.zeros(2)).paths
-        >>> print(paths.forgetting[:, 1].round(2))  # after one step: standard, FLOW, step-matched control
+        >>> print(paths.forgetting[:, 1].round(2))  # after one step: standard, FLOW, same mean step
         [9.75 0.41 9.32]
         """
         return compute_paths(self) if self._host is self else self._host.paths
@@ -134,10 +133,14 @@ class Diagnosis(Measured):
 
     def __repr__(self) -> str:
         n, d = self.rows.X.shape[-2:]
-        names = [field.name for field in dataclasses.fields(self) if field.name not in ("rows", "rule")]
-        lines = [f"  {name:<20}{_brief(getattr(self, name))}" for name in names]
-        head = f"Diagnosis of {plural(n, 'row')} and {plural(d, 'column')}; print it for the report"
-        return "\n".join([head, *(line if len(line) <= 80 else f"{line[:77]}..." for line in lines)])
+        line = lambda name: f"  {name:<20}{_brief(getattr(self, name))}"
+        lines = [
+            f"Diagnosis of {plural(n, 'row')} and {plural(d, 'column')}; print it for the report",
+            *map(line, ("temperature", "mean_weight", "effective_samples", "half_life", "overlap")),
+            "  of the start, of FLOW trained to the end, and of standard fine-tuning:",
+            *map(line, ("target_errors", "forgetting")),
+        ]
+        return "\n".join(line if len(line) <= 80 else f"{line[:77]}..." for line in lines)
 
     def picture(self, names: Sequence[str] | None = None) -> Figure:
         """Both errors against the step and against each other, as a matplotlib figure (extra ``[cli]``).
@@ -273,16 +276,16 @@ def diagnose(
     old, sigma = _remembered(space, start.shape[0], pretrain_covariance, pretrain_rows, column_scale)
     still, no_ridge, both = xp.zeros_like(start), space.array(0.0), counts * weights
     displaced = rows.labelled(rows.residual, still)  # From zero on, so that the start's size costs no digits.
-    plain = minimise(space, displaced.weighted(None if sample_weight is None else counts), no_ridge)
+    free = minimise(space, displaced.weighted(None if sample_weight is None else counts), no_ridge)
     flow = minimise(space, displaced.weighted(both), no_ridge)
-    shift, weighted_shift = -plain.theta, -flow.theta
+    shift, weighted_shift = -free.theta, -flow.theta
     unweighted, weighted = gram(rows.X, counts / counts.sum()), gram(rows.X, both / both.sum())
     values, vectors = xp.linalg.eigh(weighted)
-    spectrum = xp.stack([_reached(xp.linalg.eigvalsh(unweighted), plain), _reached(values, flow)])
+    spectrum = xp.stack([_reached(xp.linalg.eigvalsh(unweighted), free), _reached(values, flow)])
     slow = xp.argmax(contraction_factors(spectrum))
     target_covariance = Dense(unweighted)
     problem = displacement_problem(target_covariance, shift, target_covariance if sigma is None else sigma)
-    ends = xp.stack([still, flow.theta, plain.theta])
+    ends = xp.stack([still, flow.theta, free.theta])
     with np.errstate(over="ignore"):  # KL-DRO's may be larger than any float
         mass = xp.exp(largest) * mean(counts, weights)
     return Diagnosis(

@@ -14,7 +14,7 @@ from ..significance import SIGMAS
 from .checks import equal_weights
 from .comparison import MIN_GAIN, ROUNDING_SHARE, Candidate, Comparison, Gain
 from .measured import Measured, mean
-from .paths import Paths, best_average, overlap, shift_ratio, slowest
+from .paths import METHODS, Paths, best_average, half_learned, overlap, shift_ratio, slowest
 from .report import (
     eigenvalue_rounding,
     number,
@@ -24,7 +24,7 @@ from .report import (
     steps_of_the_slowest,
 )
 
-__all__ = ["doubts", "findings", "headline"]
+__all__ = ["by_how_much", "doubts", "findings", "headline"]
 
 FAR_FROM_ZERO, FAR_ERRORS = 0.5, 4.0
 """A mean this many standard deviations from 0 is far, if it is beyond so many standard errors."""
@@ -49,6 +49,8 @@ SLOWED = 0.8
 
 ALONG = 0.7
 """A direction of this overlap with the shift is the shift's."""
+
+SAME_MEAN_STEP = "standard fine-tuning at the same mean step"
 
 CERTAIN = 2 * float(special.ndtr(-SIGMAS))
 """A shift that noise alone would make so rarely needs no word."""
@@ -283,6 +285,52 @@ def _chance_of_shift(ratio: float, above: float, below: float) -> float:
     return float(special.fdtrc(above, below, ratio)) if math.isfinite(ratio) else 0.0
 
 
+# ------------------------------------------------------------------------------------ FLOW at the same mean step
+
+
+def by_how_much(comparison: Comparison) -> str:
+    """What the weights alone do, beside standard fine-tuning with the same mean step; "" where there is no telling.
+
+    Both where they stop: at the lowest total error, or where Σ is unknown with half of the way to learn behind them.
+    """
+    m, paths = comparison.measured, comparison.paths
+    if _nothing_to_learn(m):
+        return ""
+    if equal_weights(m):
+        return "The weights of all rows are equal: FLOW is standard fine-tuning here"
+    known = m.pretrain_covariance is not None
+    flow, same = (paths.best(name) if known else half_learned(paths, name) for name in METHODS[1:])
+    if math.isnan(flow.steps) or math.isnan(same.steps):
+        never = [name for name, one in (("FLOW", flow), (SAME_MEAN_STEP, same)) if math.isnan(one.steps)]
+        return f"Half of what there is to learn is never learned by {' nor by '.join(never)}"
+    gain = float(m.target_errors[0])
+    forgotten, learned = (
+        _amounts(one, by, ROUNDING_SHARE * comparison.start.total)
+        for one, by in (
+            (flow.forgetting, same.forgetting),
+            (gain - flow.target_error, gain - same.target_error),
+        )
+    )
+    if not (forgotten and learned):  # one of them is best not begun
+        return ""
+    beside = f"{forgotten} {'as' if forgotten.endswith('as much') else 'than'} {SAME_MEAN_STEP} and learns {learned}"
+    if known:
+        return f"Each stopped at its best, FLOW forgets {beside}"
+    return f"With half of it learned, FLOW moves its predictions (mean square) {beside}"
+
+
+def _amounts(one: float, other: float, floor: float) -> str:
+    """How much the first is beside the second; "" where either is nothing."""
+    if min(one, other) <= floor:
+        return ""
+    ratio = one / other
+    if abs(ratio - 1) < MIN_GAIN:
+        return "as much"
+    if ratio >= 2:
+        return f"{number(ratio)} times as much"
+    return f"{percent(abs(ratio - 1))} {'less' if ratio < 1 else 'more'}"
+
+
 # ---------------------------------------------------------------------------------------------- other findings
 
 
@@ -323,7 +371,7 @@ def _trained_to_the_end(m: Measured, paths: Paths) -> list[str]:
 
 
 def _another_way(m: Measured, paths: Paths) -> bool:
-    """Whether FLOW and the control, in the same steps, are ever a hundredth of the start's target error apart."""
+    """Whether FLOW and the same mean step are ever a hundredth of the start's target error apart."""
     apart = abs(paths.target_errors[1] - paths.target_errors[2]).max()
     return not equal_weights(m) and bool(apart > MIN_GAIN * m.target_errors[0])
 
@@ -343,9 +391,9 @@ def _stall(m: Measured) -> list[str]:
     that = " that moves" * bool(unreached)
     steps, without = float(steps_to_halve(np.float64(x))), float(steps_to_halve(np.float64(slowest(m, 0)[2])))
     slow = f"the slowest takes {number(without)}" if without > 1 else "all do so within one"
-    beside = f"without weights, in steps of the same size, {slow}"
+    beside = f"under {SAME_MEAN_STEP} {slow}"
     if steps <= 1:
-        as_well = ", as it does without weights" if without <= 1 else f"; {beside}"
+        as_well = f", as under {SAME_MEAN_STEP}" if without <= 1 else f"; {beside}"
         return [
             *unreached_sentence,
             f"Under FLOW every direction{that} halves its error within a step{as_well}.",
@@ -361,14 +409,15 @@ def _why_slow(m: Measured, v: Array, x: float) -> str:
     """Whether it is the step, the weights or the features that make the slowest direction v slow."""
     if x > 1:
         return "the step overshoots it, the steepest of all, so that a smaller learning rate would be faster"
-    plain, weighted = float(v @ m.covariances[0] @ v), max(float(v @ m.covariances[1] @ v), 0.0)
+    unweighted, weighted = float(v @ m.covariances[0] @ v), max(float(v @ m.covariances[1] @ v), 0.0)
     rounding = eigenvalue_rounding(m)
     curvature = f"below {number(rounding)}" if weighted <= rounding else number(weighted)
-    if equal_weights(m) or weighted > SLOWED * plain:
-        return f"it is not the weights that make it slow (curvature {curvature} with them, {number(plain)} without)"
+    if equal_weights(m) or weighted > SLOWED * unweighted:
+        without = number(unweighted)
+        return f"it is not the weights that make it slow (curvature {curvature} with them, {without} without)"
     along_shift = float(overlap(v, m.shift))
     stalled = "the shift" if along_shift >= ALONG else "it, but it is not the direction of the shift"
-    lowered = f"the weights lower its curvature from {number(plain)} to {curvature}"
+    lowered = f"the weights lower its curvature from {number(unweighted)} to {curvature}"
     return f"{lowered} and so stall {stalled} (overlap {number(along_shift, 2)})"
 
 

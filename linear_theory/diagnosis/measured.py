@@ -137,7 +137,7 @@ class Measured:
         return displacement_problem(self._curvatures[1], self.weighted_shift, self._sigma)
 
     def _training_problem(self, weighted: bool) -> FineTuningProblem:
-        """The population that a method trains on without weights."""
+        """The population on which a method is standard fine-tuning: these rows, or the weighted ones."""
         return self._weighted_problem if weighted else self._problem
 
     @cached_property

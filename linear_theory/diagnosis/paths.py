@@ -31,7 +31,8 @@ __all__ = [
     "contraction_factors",
     "first_near_best",
     "gradient_flow_path",
-    "oracle_point",
+    "half_learned",
+    "joint_optimum_point",
     "overlap",
     "point",
     "safe_step",
@@ -39,7 +40,8 @@ __all__ = [
     "slowest",
 ]
 
-METHODS = ("standard", "FLOW", "step-matched control")
+METHODS = ("standard", "FLOW", "same mean step")
+"""Standard fine-tuning, FLOW, and standard fine-tuning with the same mean step: its rate times the mean weight."""
 
 NEAR_BEST = 1e-3
 """Total errors this near to the smallest, in its units, are as good."""
@@ -116,13 +118,24 @@ def first_near_best(totals: Array) -> int:
     return int(np.argmax(totals <= totals.min() * (1 + NEAR_BEST)))
 
 
+def half_learned(paths: Paths, method: str) -> Point:
+    """The first recorded step that leaves half of the start's target error; NaN where none does."""
+    row = paths._row(method)
+    target = paths.target_errors[row]
+    enough = target <= target[0] / 2
+    k = int(np.argmax(enough))
+    if not enough.any():
+        return Point(math.nan, math.nan, math.nan)
+    return Point(float(paths.steps[k]), float(paths.forgetting[row, k]), float(target[k]))
+
+
 # ------------------------------------------------------------------------------------- points of the theory
 
 
 def gradient_flow_path(m: Measured, weighted: bool) -> tuple[Array, Array, Array]:
     """Times, forgetting and target errors of gradient flow: as of steps so small that no stop falls between.
 
-    Times in units of the control's step; (k,) each, from 0 until nothing moves any more.
+    Times in units of the same mean step; (k,) each, from 0 until nothing moves any more.
     """
     values, times = m.spectrum[int(weighted)], np.zeros(1)
     moving = values[values > rank_cutoff(namespace(), values)]
@@ -147,8 +160,8 @@ def best_average(m: Measured) -> tuple[float, Point]:
     return omega, point(m, model_average(m._problem, omega))
 
 
-def oracle_point(m: Measured) -> Point:
-    """The oracle: nobody is below its total error on these rows.
+def joint_optimum_point(m: Measured) -> Point:
+    """The best for both: no parameters have a lower total error on these rows.
 
     Of the problem projected onto the directions that old rows or new ones reach, in units in which these are as long.
     """
@@ -174,7 +187,7 @@ def oracle_point(m: Measured) -> Point:
 def safe_step(spectrum: Array) -> Array:
     """FLOW's learning rate times the mean weight: ½, or 1/(2λ_max) where that would diverge.
 
-    λ_max the larger of both covariances', so that the control with the same steps converges as well.
+    λ_max the larger of both covariances', so that standard fine-tuning with the same mean step converges as well.
     """
     space = namespace(spectrum)
     largest = spectrum[:, -1].max()
@@ -210,7 +223,7 @@ def slowest(m: Measured, row: int = 1) -> tuple[int, Array, float]:
 
 
 def compute_paths(m: Measured) -> Paths:
-    """Gradient descent on the rows: standard fine-tuning, FLOW, and the control with FLOW's own steps."""
+    """Gradient descent on the rows, by each of the ``METHODS``."""
     step, mass, steepest = float(safe_step(m.spectrum)), float(m.mean_weight), float(m.spectrum[0, -1])
     with np.errstate(divide="ignore", over="ignore"):
         flow_rate = float(np.float64(step) / mass)

@@ -19,15 +19,15 @@ from matplotlib.ticker import FuncFormatter
 from ..risk import model_average, pretrain_error, target_error
 from .checks import Check
 from .comparison import Comparison
-from .findings import doubts, headline
+from .findings import by_how_much, doubts, headline
 from .measured import Measured
-from .paths import METHODS, Paths, best_of_flow, gradient_flow_path, oracle_point
+from .paths import METHODS, Paths, best_of_flow, gradient_flow_path, joint_optimum_point
 from .report import number
 
 __all__ = ["Figure", "draw"]
 
-# Okabe and Ito's palette: one colour for each method; the control is standard fine-tuning in other steps.
-STANDARD, FLOW, AVERAGING, ORACLE, GREY = "#D55E00", "#0072B2", "#009E73", "#000000", "#5C6068"
+# Okabe and Ito's palette: one colour for each method; the same mean step is standard fine-tuning, too.
+STANDARD, FLOW, AVERAGING, BEST_FOR_BOTH, GREY = "#D55E00", "#0072B2", "#009E73", "#000000", "#5C6068"
 INK = "#2E3A4D"
 LINES = ((STANDARD, "-"), (FLOW, "-"), (STANDARD, (0, (4, 2))))
 DASHED = (0, (2, 2))  # averaging often lies on another line
@@ -47,7 +47,7 @@ STYLE = {
 
 MOVED = "How far predictions on these rows move"
 
-PLAIN = FuncFormatter(lambda value, _: number(value))
+NUMBERS = FuncFormatter(lambda value, _: number(value))
 
 
 def draw(comparison: Comparison, checks: Sequence[Check]) -> Figure:
@@ -65,11 +65,16 @@ def draw(comparison: Comparison, checks: Sequence[Check]) -> Figure:
         _plane(fig.add_subplot(grid[:, 1]), m, paths)
         _assumptions(fig.add_subplot(grid[:, 2]), checks)
         _legend(fig, m, paths, known)
-        title = headline(comparison)
-        lines = textwrap.wrap(title, math.ceil(len(title) / math.ceil(len(title) / 120)) + 8)
+        sentences = filter(None, (by_how_much(comparison), headline(comparison)))
+        lines = [line for sentence in sentences for line in _evenly_wrapped(f"{sentence}.")]
         size = min(20, 1800 / max(map(len, lines)))  # the longest must fit the width
         fig.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=size, fontweight="bold")
     return fig
+
+
+def _evenly_wrapped(sentence: str) -> list[str]:
+    """In as few lines of about the same length as a title may have."""
+    return textwrap.wrap(sentence, math.ceil(len(sentence) / math.ceil(len(sentence) / 130)) + 8)
 
 
 def _annotate(
@@ -86,8 +91,8 @@ def _annotate(
     ax.annotate(text, (x, y), xytext=(dx, dy), textcoords="offset points", color=colour, **options)
 
 
-def _control_is_standard(paths: Paths) -> bool:
-    """Whether the control is standard fine-tuning itself."""
+def _one_line_is_both(paths: Paths) -> bool:
+    """Whether standard fine-tuning is shown at the same mean step, so that one line is both."""
     return bool(np.isclose(paths.learning_rates[0], paths.learning_rates[2], rtol=1e-2))
 
 
@@ -104,7 +109,7 @@ def _steps(top: Any, below: Any, paths: Paths, known: bool) -> None:
     shown = _steps_shown(paths)
     steps = np.where(paths.steps == 0, 0.5, paths.steps)[:shown]  # the start, left of the first step
     for k in (2, 0, 1):
-        if k == 2 and _control_is_standard(paths):
+        if k == 2 and _one_line_is_both(paths):
             continue
         colour, dash = LINES[k]
         for ax, errors in ((top, paths.target_errors[k]), (below, paths.forgetting[k])):
@@ -116,7 +121,7 @@ def _steps(top: Any, below: Any, paths: Paths, known: bool) -> None:
     for ax in (top, below):
         ax.set_xscale("log")
         ax.set_ylim(bottom=-0.03 * ax.get_ylim()[1])
-        ax.yaxis.set_major_formatter(PLAIN)
+        ax.yaxis.set_major_formatter(NUMBERS)
         ax.set_xlim(0.45, steps[-1] * 1.02)
         ticks = [0.5, *(10.0**p for p in range(math.ceil(math.log10(steps[-1] * 1.01))))]
         ax.set_xticks(
@@ -132,14 +137,14 @@ def _steps(top: Any, below: Any, paths: Paths, known: bool) -> None:
 def _legend(fig: Figure, m: Measured, paths: Paths, known: bool) -> None:
     """The names in their colours, once for all panels, below whatever there is to doubt."""
     warnings = doubts(m)
-    control = "standard = step-matched control" if _control_is_standard(paths) else METHODS[0]
+    standard = f"standard fine-tuning{', at the same mean step' if _one_line_is_both(paths) else ''}"
     line = lambda colour, label, **how: Line2D([], [], color=colour, label=label, **how)
-    handles = [line(STANDARD, control), line(FLOW, METHODS[1])]
-    if not _control_is_standard(paths):
+    handles = [line(STANDARD, standard), line(FLOW, METHODS[1])]
+    if not _one_line_is_both(paths):
         handles.insert(1, line(STANDARD, METHODS[2], ls=LINES[2][1]))
     handles.append(line(AVERAGING, "averaging with the start", ls=DASHED))
     if known:
-        handles.append(line(ORACLE, "the lowest total possible", marker="D", ls=""))
+        handles.append(line(BEST_FOR_BOTH, "best for both (the joint optimum)", marker="D", ls=""))
     fig.legend(
         handles=handles, loc="outside lower left", ncols=len(handles), labelcolor="linecolor", frameon=False,
         title=textwrap.fill(" ".join(warnings), 130) or None, alignment="left",
@@ -148,7 +153,7 @@ def _legend(fig: Figure, m: Measured, paths: Paths, known: bool) -> None:
 
 
 def _plane(ax: Any, m: Measured, paths: Paths) -> None:
-    """Lines: small steps. Dots: the steps of FLOW and of the control; the largest: where to stop."""
+    """Lines: small steps. Dots: the steps of FLOW and the same mean step; the largest: where to stop."""
     known = m.pretrain_covariance is not None
     averages = model_average(m._problem, np.linspace(1, 0, 101))
     ax.plot(
@@ -169,8 +174,8 @@ def _plane(ax: Any, m: Measured, paths: Paths) -> None:
                 best.forgetting, best.target_error, "o", color=colour, ms=13, mec="white", mew=1.5, zorder=5
             )
     if known:
-        oracle = oracle_point(m)
-        ax.plot(oracle.forgetting, oracle.target_error, "D", color=ORACLE, ms=7, mec="white", zorder=6)
+        lowest = joint_optimum_point(m)
+        ax.plot(lowest.forgetting, lowest.target_error, "D", color=BEST_FOR_BOTH, ms=7, mec="white", zorder=6)
     right = float(max(paths.forgetting.max(), m.forgetting.max())) or 1.0
     high = float(max(paths.target_errors.max(), m.target_errors.max())) or 1.0
     ax.set(xlim=(-0.03 * right, 1.1 * right), ylim=(-0.04 * high, 1.1 * high))
@@ -182,8 +187,8 @@ def _plane(ax: Any, m: Measured, paths: Paths) -> None:
     how = (mark("small steps"), mark("steps", marker="o", ls="", ms=5))
     stop = [mark("where to stop", marker="o", ls="", ms=13)] if known else []
     ax.legend(handles=[*how, *stop], loc="best", labelcolor=GREY)
-    ax.xaxis.set_major_formatter(PLAIN)
-    ax.yaxis.set_major_formatter(PLAIN)
+    ax.xaxis.set_major_formatter(NUMBERS)
+    ax.yaxis.set_major_formatter(NUMBERS)
     ax.set_title("What is gained, what is lost")
     _annotate(ax, 0, float(m.target_errors[0]), "start", GREY, 8, 8)
 

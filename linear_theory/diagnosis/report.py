@@ -22,7 +22,8 @@ from .paths import (
     best_average,
     best_of_flow,
     compare_with_theory,
-    oracle_point,
+    half_learned,
+    joint_optimum_point,
     overlap,
     safe_step,
     slowest,
@@ -164,7 +165,7 @@ def _errors(comparison: Comparison, fill: Fill) -> tuple[str, str]:
         f"Learning rates: {'; '.join(f'{name} {number(rate)} ({why})' for name, rate, why in rates)}."
     )
     if m.pretrain_covariance is None:
-        points = ends | {f"{name}, half learned": _half_learned(paths, k) for k, name in enumerate(SHORT)}
+        points = ends | {f"{name}, half learned": half_learned(paths, name) for name in METHODS}
         table_ = _points(m, points, ("", "step", "moved", "target"))
         notes = (
             learning_rates,
@@ -178,21 +179,22 @@ def _errors(comparison: Comparison, fill: Fill) -> tuple[str, str]:
     tuned = comparison.tuned
     points = {
         **ends,
-        **{f"{short}, stopped": paths.best(name) for name, short in zip(METHODS, SHORT, strict=True)},
+        **{f"{name}, stopped": paths.best(name) for name in METHODS},
         "standard, small steps": best_of_flow(m, weighted=False),
         "FLOW, small steps": best_of_flow(m, weighted=True),
         "standard, best rate": tuned[1].point,
         "FLOW, best rate": tuned[0].point,
         f"average, {number(omega)} of start": average,
-        "oracle, the lowest": oracle_point(m),
+        "best for both": joint_optimum_point(m),
     }
     notes = (
         f"{learning_rates[:-1]}; best, for at most 40 steps and within 95 % of where they diverge: standard "
         f"{number(tuned[1].rate)}, FLOW {number(tuned[0].rate)}.",
         f"Forgetting is {m.forgetting_measure}{_source(m)}, target the mean squared error on these rows above their "
         "best fit, total their sum. Stopped: at the first step whose total is within a thousandth of the smallest. "
-        "Small steps: too small to jump over the best place; their number is given in steps of the control. The "
-        "control takes FLOW's steps without its weights: only beside it is a difference due to the weights alone.",
+        "Small steps: too small to jump over the best place; their number is given in units of the same mean step. "
+        "Same mean step: standard fine-tuning with its rate times the mean weight, beside which alone a difference is "
+        "due to the weights and not to the smaller step. Best for both: the joint optimum, whose total nothing beats.",
         "± is one standard error, from sampling new rows like these; a difference is a tie where noise alone exceeds "
         f"it one time in twenty, or below {percent(MIN_GAIN)}.",
     )
@@ -200,27 +202,14 @@ def _errors(comparison: Comparison, fill: Fill) -> tuple[str, str]:
     return "What you gain, what you lose, when to stop", "\n".join([table_, "", *map(fill, notes)])
 
 
-SHORT = ("standard", "FLOW", "control")
-
-
 def _points(m: Measured, points: dict[str, Point], header: Sequence[str]) -> str:
     rounding = 1e-20 * float(m.target_errors[0])
-    plain = lambda value: number(0.0 if value <= rounding else value)
+    shown = lambda value: number(0.0 if value <= rounding else value)
     rows = [
-        (name, number(p.steps, absent=""), *map(plain, (*p[1:], p.total)))[: len(header)]
+        (name, number(p.steps, absent=""), *map(shown, (*p[1:], p.total)))[: len(header)]
         for name, p in points.items()
     ]
     return table([header, *rows], "<" + ">" * (len(header) - 1))
-
-
-def _half_learned(paths: Paths, row: int) -> Point:
-    """Where half of the start's target error is learned, if it ever is."""
-    target = paths.target_errors[row]
-    enough = target <= target[0] / 2
-    k = int(np.argmax(enough))
-    if not enough.any():
-        return Point(math.nan, math.nan, math.nan)
-    return Point(float(paths.steps[k]), float(paths.forgetting[row, k]), float(target[k]))
 
 
 def _source(m: Measured) -> str:
@@ -231,7 +220,7 @@ def _reasons(paths: Paths) -> tuple[str, str, str]:
     """How each learning rate was chosen."""
     standard, flow, _ = paths.curtailed
     return (
-        "a safe one: FLOW's diverges without weights" if standard else "as FLOW",
+        "a safe one: at FLOW's it would diverge" if standard else "as FLOW",
         "a safe one: 1/(2 mean w) diverges, with these weights or without" if flow else "1/(2 mean w)",
         "FLOW's times the mean weight",
     )

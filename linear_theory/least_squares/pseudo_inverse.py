@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 NULL_ROUNDINGS = 8.0
-"""An entry of a null vector counts as 0 up to so many roundings."""
+"""An entry of a null vector counts as 0 up to so many units of rounding error (ε)."""
 
 MAX_NULL_ROUNDING = 1e-3
 """However many roundings there may be, a larger entry of a null vector counts."""

@@ -16,7 +16,7 @@ __all__ = ["Method", "Solution", "far_from", "from_start", "unrefined_error"]
 EPS = float(np.finfo(float).eps)
 
 ROUNDINGS = 32.0
-"""How many roundings in a row ``error_bound`` allows for."""
+"""The rounding error, in units of ε, that ``error_bound`` allows for."""
 
 TINY_COLUMN_RATIO = 1e-12
 """A column so small beside the largest may be what rounding has left of one."""

@@ -27,7 +27,7 @@ def moments_of_rows(residual: np.ndarray, other: np.ndarray, share: np.ndarray, 
 
 
 def moments_by_quadrature(tau: np.ndarray) -> Moments:
-    """The same over the nodes of a trapezoidal rule instead of sampled rows: exact beyond every power."""
+    """The same over the nodes of a trapezoidal rule instead of sampled rows: it converges beyond every power."""
     pairs = []
     for one in np.atleast_1d(tau):
         # In r the integrand is as narrow as exp(−r²(½ + ‖e‖²/τ)).
@@ -99,7 +99,7 @@ def law(settings: Settings) -> xr.Dataset:
             "exponent": ("rate", slope_of(ratio[cold], counted[:, cold]), {"long_name": "for τ → 0"}),
         },
         coords={
-            "rate": ["matched", "fixed"],
+            "rate": ["same mean step", "fixed"],
             "ratio": ("ratio", ratio, {"long_name": "τ/‖e‖²"}),
         },
         attrs={"asymptotic": ASYMPTOTIC},

@@ -1,4 +1,4 @@
-"""The best of each method in the plane (ē, ē⊥), found by plain numpy and scipy: the rival of the package.
+"""The best of each method in the plane (ē, ē⊥), found by numpy and scipy: the second route.
 
 Units of ‖e‖², no noise. A displacement θ − θ̃* is (x₁, x₂) in the basis (ē, ē⊥). With m = μ² the curvature
 FLOW sees at η = 1/(2μ) is I − Q = [[m, ρm], [ρm, 1 − ρ²(1−m)]], and m = 1 is standard fine-tuning. Every
@@ -19,7 +19,7 @@ Values = Any  # a float or an array of floats
 
 SMALLEST = 1e-12  # of m = μ²: averaging is reached as τ → 0 only
 LARGEST_STEPS = 10**9
-GD_STEPS = 40  # vanilla gradient descent may take any η and up to this many steps
+DESCENT_STEPS = 40  # standard fine-tuning by gradient descent may take any η and up to this many steps
 MEDIAN_MASS2 = 0.18531488  # μ² at the paper's default temperature, whatever the shift
 
 _MASSES2 = np.geomspace(SMALLEST, 1.0, 150)
@@ -78,11 +78,11 @@ class Plane:
         return self.move(mass2, lambda a: _power(a, steps))
 
     def descent(self, rate: Values, steps: Values) -> tuple[Values, Values]:
-        """Vanilla gradient descent with 2η = ``rate``."""
+        """Standard fine-tuning by gradient descent with 2η = ``rate``."""
         return self.move(1.0, lambda a: _power(rate * a, steps))
 
     def joint_optimum(self) -> tuple[float, float]:
-        """The joint optimum: (Σ+Σ̃)x = Σē by Cramer's rule."""
+        """The best for both: (Σ+Σ̃)x = Σē by Cramer's rule."""
         p, q, r = self.a + 1, self.c + self.rho, self.b + 1
         determinant = p * r - q * q
         return (self.a * r - self.c * q) / determinant, (self.c * p - self.a * q) / determinant
@@ -109,7 +109,7 @@ class Best:
 
 
 def best_early_stop(plane: Plane) -> Best:
-    """Vanilla flow, stopped at its best time."""
+    """Standard fine-tuning in continuous time, stopped at its best moment."""
     return _best_left(plane, 1.0)
 
 
@@ -121,9 +121,9 @@ def _best_left(plane: Plane, mass2: float) -> Best:
 
 
 def best_descent(plane: Plane) -> Best:
-    """Vanilla gradient descent: every η, every K ≤ 40."""
+    """Standard fine-tuning by gradient descent: every η, every K ≤ 40."""
     rates = np.geomspace(1e-3, 2 / (1 - plane.rho), 160)
-    steps = np.arange(1, GD_STEPS + 1)
+    steps = np.arange(1, DESCENT_STEPS + 1)
     return _best_steps(plane, rates, steps, plane.descent, "rate", (1e-4, 4 / (1 - plane.rho)))
 
 

@@ -20,7 +20,7 @@ CLAIM = Claim(
         r"Theorem 7.2 gives FLOW's iterate as a matrix power applied to the shift, $\theta_K - \tilde\theta^\ast = "
         r"(I - 2\eta\Sigma')^K e$. Here the weights are computed from the losses of sampled rows under the "
         r"pre-trained model, once, and gradient descent is run on the weighted rows. Standard fine-tuning at "
-        r"$\eta = 1/2$ has the same mean step and stands beside it as the control. With label noise FLOW does not "
+        r"$\eta = 1/2$ has the same mean step and stands beside it. With label noise FLOW does not "
         r"end at the new optimum but at $\theta^\ast - \kappa e$ with $\kappa = \tau/(\tau + 2\sigma^2)$."
     ),
     equation="Theorem 7.2, (8), (11)",
@@ -43,7 +43,7 @@ CLAIM = Claim(
 
 RHO, NORM, DIM, STEPS = 0.6, 1.0, 3, 40
 NOISES = (0.0, 1.0)
-RATIOS = (0.2, 1.0, 5.0, math.inf)  # τ over its default; the last is vanilla
+RATIOS = (0.2, 1.0, 5.0, math.inf)  # τ over its default; the last is standard fine-tuning
 
 
 def _blocks(
@@ -133,11 +133,11 @@ def verdict(dataset: xr.Dataset) -> Verdict:
                 "steps over the rows against steps from their sums", ds.row_by_row, 10 * 2000**0.5 * 2.3e-16
             ),
         ),
-        findings=(
+        measured=(
             f"At the default temperature half of the shift is gone after a few steps ({left(1.0, 5):.2f} of it is "
             f"left at step 5, {left(1.0, 20):.3f} at step 20): the median temperature stalls only briefly in this "
             f"plane. At a fifth of it {left(0.2, 20):.2f} is left at step 20.",
             f"Under label noise of variance {float(ds.noise[1]):g} FLOW at the default temperature keeps "
-            f"{100 * float(ds.end.sel(ratio=1.0)[0]):.0f} % of the shift for ever; vanilla keeps none.",
+            f"{100 * float(ds.end.sel(ratio=1.0)[0]):.0f} % of the shift for ever; standard fine-tuning keeps none.",
         ),
     )

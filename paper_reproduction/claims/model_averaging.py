@@ -10,7 +10,7 @@ import xarray as xr
 from scipy import stats
 
 import linear_theory as lt
-from paper_reproduction.claim import Check, Claim, Settings, Verdict
+from paper_reproduction.claim import IN_EPSILON, IN_EPSILON_TIMES_CONDITION, Check, Claim, Settings, Verdict
 
 CLAIM = Claim(
     name="model-averaging",
@@ -18,7 +18,8 @@ CLAIM = Claim(
     statement=(
         r"A model average $\omega\theta^\ast + (1-\omega)\tilde\theta^\ast$ lies on the straight line between the "
         r"two solutions, and its best $\omega$ is $A/(A+B)$, with unit vectors inside $A$ and $B$. FLOW's iterate "
-        r"comes as close to every point of that line as one likes: let $\beta \to 0$ and stop when $\gamma(K, \beta) "
+        r"comes as close to every point of that line as one likes: let $\tau \to 0$, with it $\beta \approx "
+        r"\tau/(2(1-\rho^2)\lVert e\rVert^2) \to 0$, and stop when $\gamma(K, \beta) "
         r"= \omega$. What is left is $\beta\rho\gamma\lVert e\rVert$ across the line. At $\rho = 0$ FLOW is model "
         r"averaging exactly, with $\omega = (1-\mu^2)^K$, and so is FLOW trained to the end under label noise, with "
         r"$\omega = 2\sigma^2/(\tau + 2\sigma^2)$ at every $\rho$."
@@ -116,11 +117,11 @@ def compute(settings: Settings) -> xr.Dataset:
     betas = np.geomspace(1e-4, 0.1, 7 if settings.quick else 13)
     approach = np.array([[_approach(omega, beta) for beta in betas] for omega in OMEGAS])
     cells = list(itertools.product((0.01, 0.4549, 1.0, 30.0), (0, 1, 2, 7, 40)))
-    plain = lt.paper_problem(0.0, NORM, dim=3)
+    uncorrelated = lt.paper_problem(0.0, NORM, dim=3)
     orthogonal = np.array([
         np.abs(
-            lt.iterate(plain, steps, temperature=tau * NORM**2)
-            - lt.model_average(plain, (2 / (tau + 2)) ** steps)  # 1 − μ² = 2‖e‖²/(τ + 2‖e‖²), written out
+            lt.iterate(uncorrelated, steps, temperature=tau * NORM**2)
+            - lt.model_average(uncorrelated, (2 / (tau + 2)) ** steps)  # 1 − μ² = 2‖e‖²/(τ + 2‖e‖²), written out
         ).max() / NORM / (EPS * (1 + steps))
         for tau, steps in cells
     ])  # fmt: skip
@@ -148,12 +149,14 @@ def compute(settings: Settings) -> xr.Dataset:
             "predicted": (("omega", "beta"), approach[..., 1], {"long_name": "βργ‖e‖"}),
             "fast": (("omega", "beta"), approach[..., 2], {"long_name": "(λ₂/λ₁)^K, what (15) drops"}),
             "missed": (("omega", "beta"), approach[..., 3], {"long_name": "|γ/ω − 1| beyond half a step"}),
-            "orthogonal": ("cell", orthogonal, {"long_name": "ρ = 0: iterate against average, roundings × K"}),
+            "orthogonal": ("cell", orthogonal, {"long_name": "ρ = 0: iterate against average, in ε times 1 + K"}),
             "fixed": (("noisy", "route"), fixed, {"long_name": "fixed point against quadrature, over ‖e‖"}),
             "path": (("drawn", "step", "axis"), np.stack(paths), {"long_name": "θ_K − θ̃* over ‖e‖"}),
         },
         coords={
             "what": ["omega", "error"], "omega": list(OMEGAS), "beta": betas, "drawn": drawn, "step": steps,
+            "temperature": ("beta", lt.stall_temperature(betas, RHO), {"long_name": "τ", "units": "‖e‖²"}),
+            "drawn_temperature": ("drawn", lt.stall_temperature(drawn, RHO), {"long_name": "τ", "units": "‖e‖²"}),
             "axis": ["shift", "across"], "route": ["fixed_point", "average", "without the 2"],
         },
         attrs={"rho": RHO, "shift_norm": NORM},
@@ -168,37 +171,44 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     fits = np.array([stats.linregress(np.log(ds.beta), np.log(row)) for row in ds.distance.values])
     slopes, wide = fits[:, 0], fits[:, 4].max() * stats.t.ppf(0.975, ds.beta.size - 2)
     gap = np.abs(ds.distance / ds.predicted - (1 - ds.fast))
-    # λ₁^K with K ~ 1/β: an eigenvalue known to a rounding costs K roundings, K(1 − λ₁) ≤ ln 4.
+    # λ₁^K with K ~ 1/β: an eigenvalue known to ε costs K ε, K(1 − λ₁) ≤ ln 4.
     unit = EPS * (1 + math.log(4) / (1 - ds.attrs["rho"] ** 2) / ds.beta)
     # γ hits ω to half a step of the path; what bends the line is that half step, a share β of γ.
     bend = 2 * float(ds.beta.max())
     return Verdict(
         checks=(
-            Check("ω* and its error against a parabola through three points, in roundings", off.max(), 256),
+            Check(
+                f"ω* and its error against a parabola through three points, {IN_EPSILON}",
+                off.max(),
+                256,
+            ),
             Check.at_least(
                 "the same distance with one vector not of unit length (median)", float(raw.median()), 256e3
             ),
             Check(
-                "distance from the averaging line against βργ‖e‖(1 − (λ₂/λ₁)^K), in roundings × K",
+                f"distance from the averaging line against βργ‖e‖(1 − (λ₂/λ₁)^K), {IN_EPSILON_TIMES_CONDITION}",
                 (gap / unit).max(),
                 64,
             ),
             Check("slope of that distance in β, from 1", np.abs(slopes - 1).max(), bend),
             Check("half of its 95 % interval", wide, bend),
             Check(
-                "γ at the stopping step is off ω by more than half a step, in roundings × K",
+                f"γ at the stopping step is off ω by more than half a step, {IN_EPSILON_TIMES_CONDITION}",
                 (np.maximum(ds.missed, 0) / unit).max(),
                 64,
             ),
             Check(
-                "ρ = 0: iterates against averages with (1−μ²)^K, in roundings × K", ds.orthogonal.max(), 32
+                f"ρ = 0: iterates against averages with (1−μ²)^K, {IN_EPSILON} times 1 + K",
+                ds.orthogonal.max(),
+                32,
             ),
             Check("label noise: fixed point against quadrature, over ‖e‖", ds.fixed[:, :2].max(), 1e5 * EPS),
             Check.at_least("the same with ω = σ²/(τ+σ²), the 2 forgotten", ds.fixed[:, 2].min(), 1e9 * EPS),
         ),
-        findings=(
-            f"FLOW tends to the averaging line but is not on it: at β = {float(ds.drawn[0]):g} and ρ = "
-            f"{ds.attrs['rho']:g} it passes at {float(abs(ds.path[0, :, 1]).max()):.2f} of the shift, and whether "
-            "that helps depends on the pre-training covariance: averaging knows nothing of the direction across.",
+        measured=(
+            "FLOW tends to the averaging line but is not on it: at τ = "
+            f"{float(ds.drawn_temperature[0]):.3g} ‖e‖² and ρ = "
+            f"{ds.attrs['rho']:g} its path is up to {float(abs(ds.path[0, :, 1]).max()):.2f} ‖e‖ aside of it. Whether "
+            "that helps depends on the pre-training covariance; no average leaves the line.",
         ),
     )

@@ -1,4 +1,4 @@
-"""Lemma F.3: the two eigenvalues of Q = I − Σ'/μ, from the strongest weights to none at all."""
+"""Lemma F.3: the two eigenvalues of Q = I − Σ'/μ, from the strongest weights to equal ones."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 import xarray as xr
 
 import linear_theory as lt
-from paper_reproduction.claim import Check, Claim, Settings, Verdict
+from paper_reproduction.claim import IN_EPSILON, IN_EPSILON_TIMES_CONDITION, Check, Claim, Settings, Verdict
 
 CLAIM = Claim(
     name="spectrum",
-    title="One parameter β in (0, 1/ρ] runs from the full stall to standard fine-tuning",
+    title="One number β, in place of the temperature, runs from the full stall (0) to standard fine-tuning (1/ρ)",
     statement=(
         r"With $\mu^2$ (not $\mu$) written as $\beta(1-\rho^2)/((1+\beta)(1-\beta\rho^2))$ the matrix "
         r"$Q = I - \Sigma'/\mu$, which carries the error from step to step, has two simple eigenvalues in the "
@@ -109,7 +109,11 @@ def compute(settings: Settings) -> xr.Dataset:
         },
         coords={
             "rho": ("rho", list(RHOS), {"long_name": "ρ"}),
-            "share": ("share", share, {"long_name": "βρ, from full weights to vanilla at 1"}),
+            "share": (
+                "share",
+                share,
+                {"long_name": "βρ, from the strongest weights to standard fine-tuning at 1"},
+            ),
             "eigenvalue": [1, 2],
             "positive_rho": positive,
         },
@@ -118,7 +122,7 @@ def compute(settings: Settings) -> xr.Dataset:
 
 
 def verdict(dataset: xr.Dataset) -> Verdict:
-    """Eigenvalues to rounding, β back from τ, both orderings, and vanilla at the end."""
+    """Eigenvalues to rounding, β back from τ, both orderings, and standard fine-tuning at the end."""
     ds = dataset
     rho, finite = ds.rho.values, np.isfinite(ds.beta.values)
     beta = np.where(finite, ds.beta.values, 0.0)
@@ -137,24 +141,32 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     return Verdict(
         checks=(
             Check(
-                "Lemma F.3 against eigvalsh of Q written out, in roundings × condition",
+                f"Lemma F.3 against eigvalsh of Q written out, {IN_EPSILON_TIMES_CONDITION}",
                 apart("literal").max(),
                 32,
             ),
             Check(
-                "Lemma F.3 against eigvalsh of weighted_covariance, in roundings × condition",
+                f"Lemma F.3 against eigvalsh of weighted_covariance, {IN_EPSILON_TIMES_CONDITION}",
                 apart("package").max(),
                 32,
             ),
             Check.at_least(
                 "the same distance if μ stood for μ²", apart("wrong")[:, middle].max(axis=-1).min(), 32e3
             ),
-            Check("at β = 1/ρ: λ against ±ρ of vanilla, in roundings × condition", ends.max(), 8),
-            Check("β(τ(β)) against β, relative, in roundings", back.max(), 32),
+            Check(
+                f"at β = 1/ρ: λ against ±ρ of standard fine-tuning, {IN_EPSILON_TIMES_CONDITION}",
+                ends.max(),
+                8,
+            ),
+            Check(f"β(τ(β)) against β, relative, {IN_EPSILON}", back.max(), 32),
             Check.at_least(
                 "smallest ρ²λ₁ − λ₂ over β < 1/ρ (must be positive)", gap.min(), np.finfo(float).tiny
             ),
-            Check("|λ₂| = ρ²λ₁ at √(2/(1+ρ⁴)), relative, in roundings × condition", (off / slack).max(), 64),
+            Check(
+                f"|λ₂| = ρ²λ₁ at √(2/(1+ρ⁴)), relative, {IN_EPSILON_TIMES_CONDITION}",
+                (off / slack).max(),
+                64,
+            ),
         ),
         findings=(
             f"The paper's ordering of absolute values ends at β = {float(ds.crossing[1]):.4f} for ρ = "

@@ -1,4 +1,4 @@
-"""Remark 7.4, the heart of the paper: FLOW turns into one direction and stalls there, and for how long."""
+"""Remark 7.4: FLOW turns into one direction and stalls there, and for how long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import xarray as xr
 
 import linear_theory as lt
 from linear_theory.significance import four_sigma
-from paper_reproduction.claim import Check, Claim, Settings, Verdict
+from paper_reproduction.claim import IN_EPSILON_TIMES_CONDITION, Check, Claim, Settings, Verdict
 from paper_reproduction.claims._half_life import RHO, SHIFT, law, moments_by_quadrature, sampled
 
 CLAIM = Claim(
@@ -18,11 +18,13 @@ CLAIM = Claim(
     statement=(
         r"Standard fine-tuning runs from the pre-trained solution $\theta^*$ to the optimum "
         r"$\tilde{\theta}^*$ of the new task in a few steps. FLOW's weights flatten the loss in one direction, "
-        r"$\bar{e} - \beta\rho\bar{e}_\perp$: the path turns into it, and from then on the distance shrinks by "
+        r"$\bar{e} - \beta\rho\bar{e}_\perp$, where $\beta$ is the root in $(0, 1/\rho]$ of "
+        r"$\tau(1-\beta^2\rho^2) = 2\beta(1-\rho^2)\lVert e\rVert^2$, about $\tau/(2(1-\rho^2)\lVert e\rVert^2)$ "
+        r"where $\tau$ is small: the path turns into it, and from then on the distance shrinks by "
         r"$\lambda_1$ in each step, the more slowly the lower the temperature. Its half-life grows like $1/\tau$ at "
         r"the step $\eta = 1/(2\mu)$, which makes up for the small weights, and like $\tau^{-3/2}$ at the fixed "
-        r"step $\eta = 1/2$, where the small weights also shrink the step. Standard fine-tuning with its step shrunk "
-        r"just as much does not stall."
+        r"step $\eta = 1/2$, where the small weights also shrink the step. Standard fine-tuning with the same "
+        r"mean step does not stall."
     ),
     equation="Remark 7.4",
     formula=(
@@ -48,11 +50,12 @@ CLAIM = Claim(
 )
 
 EPS = float(np.finfo(float).eps)
-ROUNDINGS = 16  # how many roundings in a row one step of either route may make
+STEP_ERROR = 16  # rounding errors, in units of ε, that one step of either route may add
 POWER = 1000.0  # by how many bounds a wrong formula has to miss
 
 BETAS = (0.02, 0.1, 0.5, 1.0)
-MAIN = 0.02  # the β whose two step sizes and controls are shown
+MAIN = 0.02  # the β that is shown with both step sizes, beside standard fine-tuning
+SAME_MEAN_STEP = "standard, same mean step"
 LAST = 400  # steps of the paths
 RING = 10  # "after ten steps"
 
@@ -67,13 +70,13 @@ def descend(matrix: np.ndarray, steps: int) -> np.ndarray:
 
 
 def compute(settings: Settings) -> xr.Dataset:
-    """Paths, progress with its step-matched controls, and the half-life law, each by two routes."""
+    """Paths, progress beside standard fine-tuning with the same mean step, and the half-life law, by two routes."""
     return xr.merge([_paths(), _progress(), law(settings), sampled(settings)], combine_attrs="no_conflicts")
 
 
 def _paths() -> xr.Dataset:
     problem = lt.paper_problem(RHO, SHIFT)
-    beta = np.append(BETAS, 1 / RHO)  # the last is vanilla
+    beta = np.append(BETAS, 1 / RHO)  # the last is standard fine-tuning
     tau = lt.stall_temperature(beta, RHO, SHIFT)
     steps = np.arange(LAST + 1)
     paths = np.stack([lt.iterate(problem, steps, temperature=one) for one in tau])
@@ -86,8 +89,8 @@ def _paths() -> xr.Dataset:
         [problem.pretrained, problem.target, lt.best_model_average(problem), lt.joint_optimum(problem)]
     )
     error = lambda theta: lt.total_error(problem, theta) / SHIFT**2
-    # Small vanilla steps, η = μ/2 with the main temperature's μ: the step-matched control of early stopping.
-    small = lt.iterate(problem, steps, float(mass[0]) / 2)
+    # Standard fine-tuning with the same mean step, η = μ/2 with the main temperature's μ, to be stopped early.
+    same_mean_step = lt.iterate(problem, steps, float(mass[0]) / 2)
     place = ("path_beta", "step", "axis")
     return xr.Dataset(
         {
@@ -95,10 +98,10 @@ def _paths() -> xr.Dataset:
             "loop": (place, descend(np.eye(2) - unit, LAST), {"long_name": "the same, each step taken"}),
             "halved": (place, descend(np.eye(2) - unit / 2, LAST), {"long_name": "without the gradient's 2"}),
             "path_error": (("path_beta", "step"), error(paths), {"units": "‖e‖²", "long_name": "err_tot"}),
-            "small_step_error": (
+            "same_mean_step_error": (
                 "step",
-                error(small),
-                {"units": "‖e‖²", "long_name": "err_tot, vanilla, η = μ/2"},
+                error(same_mean_step),
+                {"units": "‖e‖²", "long_name": "err_tot, standard fine-tuning, η = μ/2"},
             ),
             "slow": ("path_beta", lt.stall_spectrum(beta, RHO)[0], {"long_name": "λ₁"}),
             "eigenvector": (("path_beta", "axis"), vectors[:, :, 0] * np.sign(vectors[:, :1, 0])),
@@ -122,7 +125,7 @@ def _paths() -> xr.Dataset:
 
 
 def _progress() -> xr.Dataset:
-    """What is left along the stalled direction: FLOW for each β; for the main β also η = 1/2 and controls."""
+    """What is left along the stalled direction: FLOW at each β, the main one also with η = 1/2; standard."""
     problem = lt.paper_problem(RHO, SHIFT)
     few = np.unique(np.geomspace(1, 3000, 18).astype(int))
     steps = np.union1d(np.geomspace(1, 1e4, 240).astype(int), few)
@@ -131,12 +134,12 @@ def _progress() -> xr.Dataset:
         tau = lt.stall_temperature(beta, RHO, SHIFT)
         mass = float(lt.weight_mass(problem, tau))
         covariance, quadrature_mass = moments_by_quadrature(tau)
-        plain = np.array([[1, RHO], [RHO, 1]])
+        unweighted = np.array([[1, RHO], [RHO, 1]])
         runs = {f"flow {beta:g}": (tau, 1 / (2 * mass), covariance[0] / quadrature_mass[0])}
         if beta == MAIN:
             runs["flow fixed"] = (tau, 0.5, covariance[0])
-            runs["standard"] = (math.inf, 0.5, plain)
-            runs["standard matched"] = (math.inf, mass / 2, plain * quadrature_mass[0])
+            runs["standard"] = (math.inf, 0.5, unweighted)
+            runs[SAME_MEAN_STEP] = (math.inf, mass / 2, unweighted * quadrature_mass[0])
         direction = np.array(lt.stall_direction(beta, RHO))
         for name, (temperature, rate, covariance_step) in runs.items():
             names.append(name)
@@ -163,7 +166,7 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     d = dataset
     size = np.sqrt((d.loop**2).sum("axis"))
     # Each literal step perturbs by ‖Σ̃‖ε while the path shrinks by no less than λ₁: relative loss K(1+ρ)ε/λ₁.
-    bound = ROUNDINGS * EPS * (1 + d.step * (1 + d.attrs["rho"]) / d.slow) * size
+    bound = STEP_ERROR * EPS * (1 + d.step * (1 + d.attrs["rho"]) / d.slow) * size
     bound = bound.where(size > 1e-290)  # beyond, the numbers leave the normal range
     apart = lambda other: np.sqrt(((d.path - d[other]) ** 2).sum("axis")) / bound
     left = np.abs(d.left.sel(count=d.few) - d.left_loop).max()
@@ -171,48 +174,55 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     # The slow gap is ln 2 over the half-life, and the matrix knows it to a rounding of ‖Σ̃‖ = 1 + ρ.
     gap_unit = EPS * (1 + (1 + d.attrs["rho"]) * d.half_life / math.log(2))
     # The first whole step past one half is the half-life rounded up; the matrix knows the slow gap only to rounding.
-    rounding = ROUNDINGS * EPS * np.maximum(d.half_life, 1) ** 2
+    rounding = STEP_ERROR * EPS * np.maximum(d.half_life, 1) ** 2
     beyond = lambda half_life: np.maximum(half_life - d.counted, d.counted - half_life - 1)
     off = (np.maximum(beyond(d.half_life), 0) / rounding).max()
-    unsquared = (beyond(d.unsquared) / rounding).sel(rate="matched").max()
+    unsquared = (beyond(d.unsquared) / rounding).sel(rate="same mean step").max()
     # −ln λ₁ = (τ/2)(1 + O(τ/(1−ρ²))) in units of ‖e‖², and a whole step is a share 1/K of the half-life.
     cold = d.ratio <= d.attrs["asymptotic"] * (1 + 1e-9)
     bend = d.attrs["asymptotic"] / (1 - d.attrs["rho"] ** 2) + 1 / float(d.counted.where(cold).min())
     law = dict(zip(d.rate.values, (-1.0, -1.5), strict=True))
+    steps = dict(zip(d.rate.values, ("1/(2μ)", "1/2"), strict=True))
     wrong_law = -1.25  # half-way: the sample has to tell the two exponents apart
     dof = d.attrs["replicates"] - 1
     points = np.abs(d.sampled - d.sampled_exact) / d.sampled_error
     slope = np.abs(d.slope - d.slope_exact) / d.slope_error
     checks = [
-        Check("exact paths against gradient descent really run, in rounding bounds", apart("loop").max(), 1),
+        Check(
+            "exact paths against gradient descent really run, in units of the bound on rounding errors",
+            apart("loop").max(),
+            1,
+        ),
         Check.at_least(
-            "forgetting the gradient's 2 would show, in rounding bounds",
+            "forgetting the gradient's 2 would show, in the same units",
             apart("halved").max("step").min(),
             POWER,
         ),
         Check(
-            "stalled direction against eigh, in roundings × condition",
+            f"stalled direction against eigh, {IN_EPSILON_TIMES_CONDITION}",
             (turned / (EPS * (1 + (1 + d.attrs["rho"]) / d.spectral_gap))).max(),
-            ROUNDINGS,
+            STEP_ERROR,
         ),
         Check(
             "share left along the stalled direction against steps really taken",
             left,
-            ROUNDINGS * EPS * (1 + float(d.few.max()) * math.log(2)),
+            STEP_ERROR * EPS * (1 + float(d.few.max()) * math.log(2)),
         ),
         Check(
-            "half-life against eigvalsh of the quadrature's matrix, in roundings × condition",
+            f"half-life against eigvalsh of the quadrature's matrix, {IN_EPSILON_TIMES_CONDITION}",
             (np.abs(d.half_life / d.from_eigenvalue - 1) / gap_unit).max(),
-            ROUNDINGS,
+            STEP_ERROR,
         ),
         Check(
-            "counted first step past one half against the half-life rounded up, in rounding bounds", off, 1
+            "counted first step past one half against the half-life rounded up, in units of its rounding error",
+            off,
+            1,
         ),
         Check.at_least("‖e‖ for ‖e‖² would show, in the same units", unsquared, POWER),
     ]
     checks += [
         Check(
-            f"exponent in τ as τ → 0, {name} step: distance from {law[name]:g}",
+            f"exponent in τ as τ → 0, step η = {steps[name]}: distance from {law[name]:g}".replace("-", "−"),
             abs(float(d.exponent.sel(rate=name)) - law[name]),
             bend,
         )
@@ -225,7 +235,9 @@ def verdict(dataset: xr.Dataset) -> Verdict:
             four_sigma(points.size, dof),
         ),
         Check(
-            "their exponents against the law's, in standard errors", slope.max(), four_sigma(slope.size, dof)
+            "exponents of the half-life in τ against the law's, in standard errors",
+            slope.max(),
+            four_sigma(slope.size, dof),
         ),
         Check.at_least(
             "an exponent off by a quarter would show, in standard errors",
@@ -233,26 +245,28 @@ def verdict(dataset: xr.Dataset) -> Verdict:
             4 + four_sigma(slope.size, dof),
         ),
     ]
-    return Verdict(tuple(checks), _findings(d))
+    return Verdict(tuple(checks), measured=_measured(d))
 
 
-def _findings(d: xr.Dataset) -> tuple[str, ...]:
+def _measured(d: xr.Dataset) -> tuple[str, ...]:
     main = d.attrs["main_beta"]
     half = lambda run: int(d.halved_at.sel(run=run))
-    vanilla = d.path_beta[-1]
-    best = float(d.path_error.sel(path_beta=d.path_beta[:-1]).min())
-    average, oracle = (float(d.corner_error.sel(landmark=name)) for name in ("average", "joint_optimum"))
-    plain, small = float(d.path_error.sel(path_beta=vanilla).min()), float(d.small_step_error.min())
+    tau = f"$\\tau = {float(d.path_temperature.sel(path_beta=main)):.3f}\\lVert e\\rVert^2$"
+    flow = float(d.path_error.isel(path_beta=slice(None, -1)).min())
+    average, optimum = (float(d.corner_error.sel(landmark=name)) for name in ("average", "joint_optimum"))
+    standard, same = float(d.path_error.isel(path_beta=-1).min()), float(d.same_mean_step_error.min())
     return (
-        f"Part of the stall is only a smaller step. At $\\beta = {main:g}$ half of the way along the stalled "
-        f"direction takes FLOW {half(f'flow {main:g}')} steps at $\\eta = 1/(2\\mu)$ and {half('flow fixed')} at "
-        f"$\\eta = 1/2$; standard fine-tuning takes {half('standard')} and, with its step shrunk by the same $\\mu$, "
-        f"{half('standard matched')}. The weights' direction accounts for the rest.",
-        f"What the stall is worth depends on the comparison. With $\\Sigma = I$ the best iterate of the four FLOW "
-        f"paths has {best:.4f} of total error, averaging {average:.4f}, vanilla's best iterate {plain:.4f}; but "
-        f"vanilla with small steps, $\\eta = \\mu/2$, and stopped at the right moment already reaches {small:.4f}, "
-        f"and nothing can be below {oracle:.4f}.",
-        f"A stall is not a stop: every path ends at the new optimum, where the total error is as large as at the "
-        f"start ({float(d.corner_error.sel(landmark='target')):.2f}). After {int(d.step[-1])} steps even "
-        f"$\\beta = {main:g}$ is back at {float(d.path_error.sel(path_beta=main).isel(step=-1)):.2f}.",
+        f"At {tau} half of the way along the stalled direction takes FLOW {half(f'flow {main:g}')} steps at "
+        f"$\\eta = 1/(2\\mu)$ and {half('flow fixed')} at $\\eta = 1/2$. Standard fine-tuning takes "
+        f"{half('standard')} at $\\eta = 1/2$ and {half(SAME_MEAN_STEP)} at $\\eta = \\mu/2$, where it has the same "
+        "mean step as FLOW at $\\eta = 1/2$, which takes "
+        f"{half('flow fixed') / half(SAME_MEAN_STEP):.0f} times as many: the smaller step accounts for only a part of "
+        "the stall, the weights for the rest.",
+        f"With $\\Sigma = I$ the best iterate of the four FLOW paths has a total error of {flow:.4f}, the best average "
+        f"has {average:.4f}, and standard fine-tuning at $\\eta = 1/2$ has {standard:.4f} at its best iterate. But "
+        f"standard fine-tuning at $\\eta = \\mu/2$, stopped at its best moment, has {same:.4f}, and the best for both "
+        f"(the joint optimum) {optimum:.4f}.",
+        f"Every path ends at the new optimum, where the total error is as large as at the start "
+        f"({float(d.corner_error.sel(landmark='target')):.2f}): after {int(d.step[-1])} steps even the path at {tau} "
+        f"is back at {float(d.path_error.sel(path_beta=main).isel(step=-1)):.2f}.",
     )

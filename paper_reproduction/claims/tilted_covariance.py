@@ -11,7 +11,7 @@ import xarray as xr
 
 import linear_theory as lt
 from linear_theory.significance import four_sigma
-from paper_reproduction.claim import Check, Claim, Settings, Verdict
+from paper_reproduction.claim import IN_EPSILON_TIMES_CONDITION, Check, Claim, Settings, Verdict
 from paper_reproduction.claims._rows import draw_rows
 from paper_reproduction.standard_errors import in_standard_errors
 
@@ -23,7 +23,7 @@ CLAIM = Claim(
         r"$\tilde\Sigma e$, and with it most of the curvature of the loss in the direction of the shift. The "
         r"lemma is "
         "checked for every covariance and every noise variance, and so are its analogues for KL-DRO and for a hard "
-        "threshold: against sums over a fine grid of inputs and noise, which know nothing of Gaussian algebra, and "
+        "threshold: against sums over a fine grid of inputs and noise, which use no Gaussian algebra, and "
         "against sampled rows."
     ),
     equation="Lemma F.1",
@@ -95,7 +95,7 @@ def _package(problem: lt.FineTuningProblem, temperature: Any) -> np.ndarray:
 
 
 def _quadrature(settings: Settings) -> np.ndarray:
-    """Cells of (ρ, τ, σ²), relative distance in roundings × condition: right, and with 1/τ for 2/τ."""
+    """Cells of (ρ, τ, σ²), relative distance in ε times the condition number: right, and with 1/τ for 2/τ."""
     cells = [(rho, t, noise) for rho, t, noise in itertools.product(RHOS, TAUS, NOISES)
              if noise == 0 or (t >= 0.4 and (not settings.quick or rho == 0.6))]  # fmt: skip
     rows = []
@@ -103,7 +103,7 @@ def _quadrature(settings: Settings) -> np.ndarray:
         problem = lt.paper_problem(rho, NORM, noise_variance=noise)
         tau = ratio * float(problem.residual_variance)
         exact = _grid(problem, tau, settings.quick)
-        # Summation of ~10⁶ terms: a rounding each time they double; and Cholesky's 1/(1 − ρ²).
+        # Summation of ~10⁶ terms: one ε each time they double; and Cholesky's 1/(1 − ρ²).
         unit = EPS * 20 / (1 - rho**2) * np.abs(exact).max()
         apart = [np.abs(_package(problem, t) - exact).max() / unit for t in (tau, 2 * tau)]
         rows.append((rho, ratio, noise, *apart))
@@ -171,7 +171,7 @@ def compute(settings: Settings) -> xr.Dataset:
             "grid_error": (
                 "cell_index",
                 cells[:, 3],
-                {"long_name": "against grid sums, roundings × condition"},
+                {"long_name": "against grid sums, in ε times the condition number"},
             ),
             "grid_wrong": ("cell_index", cells[:, 4], {"long_name": "the same with 1/τ in place of 2/τ"}),
             "deviation": (("rule", "entry"), right, {"long_name": "against sampled rows, standard errors"}),
@@ -193,7 +193,11 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     cold = ds.cell[int(ds.grid_error.values.argmax())]
     return Verdict(
         checks=(
-            Check("Lemma F.1 against sums over a grid, in roundings × condition", ds.grid_error.max(), 32),
+            Check(
+                f"Lemma F.1 against sums over a grid, {IN_EPSILON_TIMES_CONDITION}",
+                ds.grid_error.max(),
+                32,
+            ),
             Check.at_least(
                 "the same distance with 1/τ in place of 2/τ", ds.grid_wrong.values[weighted].min(), 32e3
             ),
@@ -206,9 +210,9 @@ def verdict(dataset: xr.Dataset) -> Verdict:
                 limit,
             ),
         ),
-        findings=(
+        measured=(
             f"{ds.sizes['cell_index']} cells were summed on grids; the largest deviation, "
-            f"{float(ds.grid_error.max()):.2g} roundings × condition, is at ρ = {float(cold[0]):g}, "
-            f"τ = {float(cold[1]):g} s²: the rounding of the sum, not of the lemma.",
+            f"{float(ds.grid_error.max()):.2g} units of rounding error (ε) times the condition number, is at "
+            f"ρ = {float(cold[0]):g}, τ = {float(cold[1]):g} s²: the rounding of the sum, not of the lemma.",
         ),
     )

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 import linear_theory
-from figures.style import COLOURS
+from figures.style import COLOURS, ink
 from paper_reproduction.store import atomic
 
 HERE = Path(__file__).parent
@@ -33,6 +33,7 @@ def build() -> str:
     )
     return environment.get_template("page.html.j2").render(
         colours=COLOURS,
+        letters={colour: ink(colour) for colour in COLOURS.values()},
         plotly=library(),
         style=part("style.css"),
         scripts=[part(name) for name in SCRIPTS],

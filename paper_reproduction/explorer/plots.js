@@ -2,6 +2,7 @@
 "use strict";
 const plots = (() => {
   const { STEPS, show } = settings;
+  // By day letters are darker than what they name: LETTERS has their colours.
   const DAY = { ...COLOURS, ink: "#1d2733", quiet: "#6b7686", grid: "#e6eaef", paper: "#ffffff", rings: "#cdd4dc",
     veil: "rgba(255,255,255,0.75)", beyond: "#f3d9d2" };
   const NIGHT = { ...DAY, ink: "#e4e9f0", quiet: "#9aa5b4", grid: "#2b3441", paper: "#141a22", rings: "#3d4857",
@@ -125,7 +126,7 @@ const plots = (() => {
       taken.push(own);
       return {
         x: theta[0], y: theta[1], xshift: shift[0], yshift: -shift[1], text: `<b>${label}</b>`, showarrow: false,
-        font: { color: colour, size }, bgcolor: tone.veil, borderpad: 0,
+        font: { color: LETTERS[colour] ?? colour, size }, bgcolor: tone.veil, borderpad: 0,
       };
     });
   }

@@ -57,7 +57,7 @@ def row(d: xr.Dataset, run: str, best: xr.DataArray | None = None) -> tuple[str,
     return percent(old), percent(new), percent((old + new) / 2)
 
 
-def plain(before: xr.DataArray) -> tuple[str, ...]:
+def row_before(before: xr.DataArray) -> tuple[str, ...]:
     """The same of the model before fine-tuning, (seed, place)."""
     old, new = before.sel(place="pretrain"), before.sel(place="target")
     return percent(old), percent(new), percent((old + new) / 2)

@@ -1,4 +1,4 @@
-"""Full-batch training of a network: plain gradient descent, recorded on the way, and Adam to pre-train with."""
+"""Full-batch training of a network: gradient descent, recorded on the way, and Adam to pre-train with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Means over seeds with their standard errors; differences between methods paired by seed.
+"""Means over seeds with their standard errors; differences between methods paired by seed; what answers a question.
 
 A seed that is NaN makes the mean NaN: what diverged is not averaged away.
 """
@@ -40,3 +40,31 @@ def difference(one: xr.DataArray, other: xr.DataArray) -> str:
     """The paired difference of two shares, in points."""
     mean, spread = paired(one, other)
     return f"{100 * mean:+.1f} ± {100 * spread:.1f} points".replace("-", "−")
+
+
+def points_more(one: xr.DataArray, other: xr.DataArray) -> str:
+    """The paired difference of two shares, in words: 1.7 ± 0.6 points more."""
+    mean, spread = paired(one, other)
+    return f"{abs(100 * mean):.1f} ± {100 * spread:.1f} points {'fewer' if mean < 0 else 'more'}"
+
+
+APART = 2.0
+"""Standard errors from which on a difference between two methods counts as one."""
+
+
+def ahead(one: xr.DataArray, other: xr.DataArray) -> bool:
+    """Whether one − other, paired by seed, is above 0 by :data:`APART` standard errors; not where a seed is NaN."""
+    return float(sigmas(one - other)) >= APART
+
+
+def answer(*parts: bool) -> str:
+    """How a result begins: Yes where all parts of the question are so, No where none is, Partly between."""
+    return "Yes" if all(parts) else "Partly" if any(parts) else "No"
+
+
+def sorted_out(*sentences: tuple[bool, str]) -> dict[str, tuple[str, ...]]:
+    """The two lists of a verdict, from sentences that each say whether what they tell fits."""
+    return {
+        "findings": tuple(text for fits, text in sentences if not fits),
+        "measured": tuple(text for fits, text in sentences if fits),
+    }

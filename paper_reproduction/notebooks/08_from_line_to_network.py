@@ -368,9 +368,9 @@ last = clean.network.isel(step=-1)
 print(f"share of the shift that remains after {int(last.step)} steps:")
 for delta in clean.distance.values:
     one = last.sel(distance=delta)
-    behind = one.sel(run="flow") - one.sel(run="standard-matched")
+    behind = one.sel(run="flow") - one.sel(run="standard-same-mean-step")
     print(f"δ = {delta:4}: FLOW {told(one.sel(run='flow'))}, same mean step", end=" ")
-    print(f"{told(one.sel(run='standard-matched'))}, difference {told(behind)}")
+    print(f"{told(one.sel(run='standard-same-mean-step'))}, difference {told(behind)}")
     if delta <= 0.1:
         assert float(behind.mean()) > 4 * float(error(behind)), (
             "the stall of the network is beyond its errors"
@@ -424,7 +424,7 @@ for ladder_of, along_what, theory, refused in (
     for run in lazy.run.values:
         slope = exponent(ladder_of, along_what).sel(run=run)
         off = abs(float(slope.mean()) - theory) / float(error(slope))
-        name = {"standard": "standard", "flow-matched": "FLOW"}[run]
+        name = {"standard": "standard", "flow-same-mean-step": "FLOW"}[run]
         print(f"exponent in the {along_what:8}, {name:8}: {told(slope)},", end=" ")
         print(f"{off:.1f} standard errors from {theory:+.0f}")
         assert off < 4, "as said"
@@ -449,7 +449,7 @@ for ax, ladder_of, along_what, power in (
 ):
     x = ladder_of[along_what].values
     worst = ladder_of.gap.max("step")
-    for run, colour in (("standard", "standard"), ("flow-matched", "flow")):
+    for run, colour in (("standard", "standard"), ("flow-same-mean-step", "flow")):
         one = worst.sel(run=run)
         ax.errorbar(
             x, one.mean("seed"), error(one), color=COLOURS[colour], fmt="o", ms=7
@@ -483,7 +483,7 @@ label_line(
 label_line(
     axes[0],
     64,
-    float(at.sel(run="flow-matched", width=64)),
+    float(at.sel(run="flow-same-mean-step", width=64)),
     "FLOW",
     COLOURS["flow"],
     dx=-4,
@@ -559,8 +559,10 @@ def points(gap):
 
 
 levels = [digits.isel(noise=k) for k in range(digits.sizes["noise"])]
-for other in ("standard", "matched"):
-    name = {"standard": "standard", "matched": "the same mean step"}[other]
+for other in ("standard", "standard-same-mean-step"):
+    name = {"standard": "standard", "standard-same-mean-step": "the same mean step"}[
+        other
+    ]
     print(f"FLOW minus {name}, points")
     for cell in levels:
         all_told = [f"{at} {points(against(cell, other, places[at]))}" for at in places]
@@ -574,7 +576,7 @@ for shift_x, (name, at), (colour, mark) in zip(
     (("pretrained", "s"), ("target", "s"), ("flow", "o")),
     strict=True,
 ):
-    gaps = [against(cell, "matched", at) for cell in levels]
+    gaps = [against(cell, "standard-same-mean-step", at) for cell in levels]
     x = np.arange(len(levels)) + shift_x
     ink = {"pretrained": "#2377AB"}.get(colour, COLOURS[colour])
     ax.errorbar(
@@ -652,12 +654,17 @@ def own_best(cell):
 
 for cell in levels:
     best = own_best(cell)
-    rates = [float(cell.rate[int(best.sel(run=run))]) for run in ("flow", "matched")]
+    rates = [
+        float(cell.rate[int(best.sel(run=run))])
+        for run in ("flow", "standard-same-mean-step")
+    ]
     equal, own = (
-        against(cell, "matched", places["mean of both"], rate) for rate in (None, best)
+        against(cell, "standard-same-mean-step", places["mean of both"], rate)
+        for rate in (None, best)
     )
     kept, kept_own = (
-        against(cell, "matched", places["old task"], rate) for rate in (None, best)
+        against(cell, "standard-same-mean-step", places["old task"], rate)
+        for rate in (None, best)
     )
     print(
         f"label noise {float(cell.noise):3.0%}, FLOW minus the same mean step, points"
@@ -679,7 +686,8 @@ for cell in levels:
             "and at it more is forgotten"
         )
 kept, learned = (
-    against(levels[0], "matched", places[name]) for name in ("old task", "new task")
+    against(levels[0], "standard-same-mean-step", places[name])
+    for name in ("old task", "new task")
 )
 assert float(kept.mean()) > 4 * float(error(kept)), "clean labels: it keeps more"
 assert float(-learned.mean()) > 4 * float(error(learned)), "and learns less"

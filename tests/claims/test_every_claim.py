@@ -11,7 +11,7 @@ from paper_reproduction import registry
 from paper_reproduction.claim import Settings
 from paper_reproduction.claims import model_averaging
 from tests.pictures import faults
-from tests.verdicts import as_stored, close
+from tests.verdicts import answered, as_stored, close
 
 QUICK = Settings(quick=True)
 ENTRIES = {entry.name: entry for entry in registry.discover()}
@@ -26,8 +26,24 @@ def computed(name: str) -> xr.Dataset:
 def test_holds(name):
     verdict = ENTRIES[name].verdict(computed(name))
     assert [(c.name, c.figure, c.sense.value, c.bound) for c in verdict.checks if not c.holds] == []
-    assert all("nan" not in text for text in verdict.findings)
+    assert all("nan" not in text for text in (*verdict.findings, *verdict.measured))
     assert close(verdict) == []
+    assert answered(ENTRIES[name].claim.question, verdict.headline)
+
+
+@pytest.mark.parametrize(
+    ("question", "headline"),
+    [
+        ("Where does it fail?", "Yes: on clean labels."),
+        ("How wide must a network be?", "Partly."),
+        ("Does the stall survive?", "After 300 steps 0.25 of the shift remains."),
+        ("Does the stall survive?", "Not at once."),
+        ("Does the stall survive?", ""),
+    ],
+)
+def test_what_is_no_answer_is_seen(question, headline):
+    assert not answered(question, headline)
+    assert answered("Does the stall survive?", f"Partly: {headline}")
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -103,7 +119,7 @@ def test_a_count_one_step_off_shows(steps):
     counted = dataset.counted + steps * (dataset.ratio == dataset.ratio[-1])
     checks = ENTRIES["stall"].verdict(dataset.assign(counted=counted)).checks
     assert [check.name for check in checks if not check.holds] == [
-        "counted first step past one half against the half-life rounded up, in rounding bounds"
+        "counted first step past one half against the half-life rounded up, in units of its rounding error"
     ]
 
 

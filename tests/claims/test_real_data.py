@@ -1,4 +1,4 @@
-"""The Gaussian control of the claim about real rows catches a wrong formula, and so do its checks of arrays."""
+"""The many Gaussian rows of the claim about real rows catch a wrong formula, and its checks wrong arrays."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def failures(dataset: xr.Dataset) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "factor", "part"),
     [
-        ("identity", 1e6, "vanilla descent"),
-        ("off_large", 30, "control"),
+        ("identity", 1e6, "standard fine-tuning on the rows"),
+        ("off_large", 30, "many Gaussian rows"),
         ("off_large_wrong", 0.01, "wrong μ"),
     ],
 )
@@ -36,7 +36,7 @@ def test_it_fails_on_wrong_arrays(dataset: xr.Dataset, name: str, factor: float,
     assert any(part in failed for failed in failures(dataset.assign({name: dataset[name] * factor})))
 
 
-def test_the_control_catches_a_wrong_fixed_point(
+def test_gaussian_rows_catch_a_wrong_fixed_point(
     dataset: xr.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """κ = τ/(τ + σ²) in the package, its 2 forgotten."""

@@ -13,8 +13,8 @@ transformers = pytest.importorskip("transformers", reason="transformers is the e
 pytest.importorskip("accelerate", reason="accelerate is the extra [huggingface]")
 hf = example("huggingface_trainer")
 
-ROUNDINGS = {"rtol": 1e-4, "atol": 1e-6}
-"""float32, summed in another order: some hundred roundings of 6e-8, and gradients of size 1."""
+ROUNDING = {"rtol": 1e-4, "atol": 1e-6}
+"""float32, summed in another order: some hundred times 6e-8, and gradients of size 1."""
 
 WAYS = ("sequence", "token")
 
@@ -71,7 +71,7 @@ def of_trainer(trainer, sequences, **other):
 
 
 def alike(found, expected):
-    return all(torch.allclose(a, b, **ROUNDINGS) for a, b in zip(found, expected, strict=True))
+    return all(torch.allclose(a, b, **ROUNDING) for a, b in zip(found, expected, strict=True))
 
 
 def hand(trainer, sequences):
@@ -147,12 +147,12 @@ def test_weights_are_those_of_the_definition(model, plain):
     means = torch.stack([loss.mean() for loss in losses])
     expected = torch.exp(-means / lt.median_temperature(means)).float()
     found = torch.cat([s["weights"] for s in hf.with_weights(model, plain, "sequence")])
-    torch.testing.assert_close(found, expected, **ROUNDINGS)
+    torch.testing.assert_close(found, expected, **ROUNDING)
 
     tau = lt.median_temperature(torch.cat(losses))
     for s, loss in zip(hf.with_weights(model, plain, "token"), losses, strict=True):
         assert (s["weights"][:2] == 0).all()
-        torch.testing.assert_close(s["weights"][2:], torch.exp(-loss / tau).float(), **ROUNDINGS)
+        torch.testing.assert_close(s["weights"][2:], torch.exp(-loss / tau).float(), **ROUNDING)
 
 
 @pytest.mark.parametrize("by", WAYS)
@@ -163,7 +163,7 @@ def test_padding_enters_neither_weights_nor_median(model, plain, by):
         strict=True,
     ):
         length = len(alone["weights"])
-        torch.testing.assert_close(s["weights"][:length], alone["weights"], **ROUNDINGS)
+        torch.testing.assert_close(s["weights"][:length], alone["weights"], **ROUNDING)
         assert (s["weights"][length:] == 0).all()
 
 
@@ -218,7 +218,7 @@ def test_weights_may_be_those_of_the_smoothed_losses(model, plain):
         means = torch.stack([smoothed_losses(model.eval(), s).mean() for s in plain]).double()
     expected = torch.exp(-means / lt.median_temperature(means)).float()
     found = torch.cat([s["weights"] for s in hf.with_weights(model, plain, "sequence", SMOOTHING)])
-    torch.testing.assert_close(found, expected, **ROUNDINGS)
+    torch.testing.assert_close(found, expected, **ROUNDING)
     assert not torch.allclose(
         torch.cat([s["weights"] for s in hf.with_weights(model, plain, "sequence")]), expected
     )
@@ -227,8 +227,8 @@ def test_weights_may_be_those_of_the_smoothed_losses(model, plain):
 def test_smoothed_and_unweighted_the_token_mean_is_the_trainers_own_loss(model, plain):
     how = {"label_smoothing_factor": SMOOTHING}
     own = one_step(model, plain, 5, 1, Unaware, **how)
-    torch.testing.assert_close(one_step(model, plain, 5, 1, hf.TokenMeanTrainer, **how), own, **ROUNDINGS)
-    assert not torch.allclose(one_step(model, plain, 5, 1, hf.TokenMeanTrainer), own, **ROUNDINGS)
+    torch.testing.assert_close(one_step(model, plain, 5, 1, hf.TokenMeanTrainer, **how), own, **ROUNDING)
+    assert not torch.allclose(one_step(model, plain, 5, 1, hf.TokenMeanTrainer), own, **ROUNDING)
     judged = [
         hf.trained(model, plain, 0.1, 0, kind, **how).evaluate(plain)
         for kind in (Unaware, hf.TokenMeanTrainer)
@@ -246,7 +246,7 @@ def test_a_loss_function_that_would_not_be_called_is_refused(model, plain):
 
 
 def test_the_mean_weight_is_the_step_that_is_left(trainer, weighted):
-    """Loss of the weights at token losses of 1: what multiplies the rate of a matched run."""
+    """Loss of the weights at token losses of 1: what multiplies the rate of the run with the same mean step."""
     of_sequence = [s["weights"].expand(len(s["labels"]))[2:].mean() for s in weighted]
     assert hf.mean_weight(weighted) == pytest.approx(float(sum(of_sequence)) / len(weighted), rel=1e-6)
     assert 0 < hf.mean_weight(weighted) < 1
@@ -278,13 +278,13 @@ class OwnMean(hf.FlowTrainer):
 def test_a_step_is_the_same_however_it_is_accumulated(model, weighted, kind):
     whole = one_step(model, weighted, 5, 1, kind)
     for batch, accumulated in ((2, 3), (1, 5)):  # two, two and one
-        torch.testing.assert_close(one_step(model, weighted, batch, accumulated, kind), whole, **ROUNDINGS)
+        torch.testing.assert_close(one_step(model, weighted, batch, accumulated, kind), whole, **ROUNDING)
 
 
 def test_comparison_of_accumulations_rejects_means_of_means(model, weighted):
     whole = one_step(model, weighted, 5, 1, OwnMean)
-    assert torch.allclose(whole, one_step(model, weighted, 5, 1), **ROUNDINGS)
-    assert not torch.allclose(one_step(model, weighted, 2, 3, OwnMean), whole, **ROUNDINGS)
+    assert torch.allclose(whole, one_step(model, weighted, 5, 1), **ROUNDING)
+    assert not torch.allclose(one_step(model, weighted, 2, 3, OwnMean), whole, **ROUNDING)
 
 
 HALF = """
@@ -318,12 +318,12 @@ def test_a_step_is_the_same_on_two_processes(model, tmp_path, kind, by):
     assert well, said
     weighted = hf.with_weights(model, hf.language([1, 2, 5], n=8, seed=0), by)
     whole = one_step(model, weighted, 8, 1, getattr(hf, kind))
-    torch.testing.assert_close(torch.load(tmp_path / "step.pt"), whole.detach(), **ROUNDINGS)
+    torch.testing.assert_close(torch.load(tmp_path / "step.pt"), whole.detach(), **ROUNDING)
 
 
 def test_a_step_of_the_trainer_is_the_gradient_by_hand(model, weighted, trainer):
     _, slope = hand(trainer, weighted)
-    torch.testing.assert_close(one_step(model, weighted, 2, 3), -slope, **ROUNDINGS)
+    torch.testing.assert_close(one_step(model, weighted, 2, 3), -slope, **ROUNDING)
 
 
 class Unaware(transformers.Trainer):
@@ -337,8 +337,8 @@ class Unaware(transformers.Trainer):
 
 def test_unweighted_the_token_mean_is_the_trainers_own_loss(model, plain):
     own = one_step(model, plain, 2, 3, Unaware)
-    torch.testing.assert_close(one_step(model, plain, 2, 3, hf.TokenMeanTrainer), own, **ROUNDINGS)
-    assert not torch.allclose(one_step(model, plain, 2, 3), own, **ROUNDINGS)
+    torch.testing.assert_close(one_step(model, plain, 2, 3, hf.TokenMeanTrainer), own, **ROUNDING)
+    assert not torch.allclose(one_step(model, plain, 2, 3), own, **ROUNDING)
 
 
 def test_evaluation_is_unweighted_and_a_mean_over_sequences(model, plain, weighted):
@@ -356,7 +356,7 @@ def test_weights_that_the_trainer_drops_are_missed(model, weighted):
         hf.trained(model, weighted, 0.1, 1, remove_unused_columns=True)
 
 
-def test_the_example_shows_the_controls(capsys):
+def test_the_example_shows_the_same_mean_step(capsys):
     table = hf.main()
     told(capsys, table)
     assert list(table) == [
@@ -369,6 +369,6 @@ def test_the_example_shows_the_controls(capsys):
     ]
     assert table["pre-trained"]["old"] < 0.1
     for by in WAYS:
-        flow, control = table[f"FLOW by {by}"], table[f"same mean step as by {by}"]
-        assert flow["old"] < control["old"] < table["standard"]["old"]
+        flow, same_mean_step = table[f"FLOW by {by}"], table[f"same mean step as by {by}"]
+        assert flow["old"] < same_mean_step["old"] < table["standard"]["old"]
         assert flow["new"] < 0.2 * table["pre-trained"]["new"]

@@ -105,7 +105,7 @@ def test_full_batches_are_gradient_descent_on_the_weighted_mean(loop):
 
 
 def test_a_common_factor_of_the_weights_is_a_step_for_sgd_and_nothing_for_adam(loop):
-    """Why a matched control under Adam is plain training at the same rate."""
+    """Why standard fine-tuning with the same mean step is, under Adam, the one at the same rate."""
     model, X, y = start(loop)
     ones = jnp.ones(len(y))
     exact = optax.adam(1e-3, eps=0.0, eps_root=1e-30)
@@ -118,7 +118,7 @@ def test_a_common_factor_of_the_weights_is_a_step_for_sgd_and_nothing_for_adam(l
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_the_example_shows_the_control(name, capsys):
+def test_the_example_shows_the_same_mean_step(name, capsys):
     table = example(name).main()
     assert "temperature" in told(capsys, table)
     assert list(table) == ROWS

@@ -31,7 +31,7 @@ def trained(model, X, y, weights, fine_tune=None):
 
 
 def theory(model, X, y, weights):
-    """The same steps by the exact eigenbasis of the weighted rows, and how far their roundings may add up."""
+    """The same steps by the exact eigenbasis of the weighted rows, and how far their rounding errors may add up."""
     X, y, weights = (np.asarray(value) for value in (X, y, weights))
     start = model.weight.detach().squeeze(0).numpy()
     path = lt.descend(X, y, start, weights, lt.descent.GradientDescent(RATE), steps=[STEPS])
@@ -132,7 +132,7 @@ def test_rows_of_a_smaller_last_batch_count_like_all_others(rows):
     assert apart(own_size) > 1e-2
 
 
-def test_the_example_shows_the_control(capsys):
+def test_the_example_shows_the_same_mean_step(capsys):
     table = loop.main()
     printed = told(capsys, table)
     assert list(table) == ["pre-trained", "standard", "same mean step", "FLOW"]

@@ -91,7 +91,7 @@ def test_data_and_batches_of_a_seed_do_not_depend_on_how_many_there_are(two, thr
     assert (two.orders[0] != two.orders[1]).any()
     assert jax.random.key_data(two.key).tolist() == jax.random.key_data(three.key).tolist()
     for mine, theirs in ((two.losses, three.losses), (two.weights, three.weights)):
-        # Computed by the float32 network: SAFETY roundings of the largest.
+        # Computed by the float32 network: SAFETY times the rounding error (ε of float32) of the largest.
         assert np.abs(mine - theirs[:2]).max() <= SAFETY * EPS32 * mine.max()
 
 
@@ -152,7 +152,7 @@ def test_the_weights_of_every_method(seen, two):
     w, n = two.weights, digits.SIZES["train"]
     mean = w.mean(axis=1, keepdims=True)
     want = dict.fromkeys(("standard", "l2", "l2-strong", "probe", "lora"), np.ones_like(w))
-    want |= {"flow": w, "matched": np.ones_like(w) * mean, "normalised": w / mean}
+    want |= {"flow": w, "standard-same-mean-step": np.ones_like(w) * mean, "flow-same-mean-step": w / mean}
     for name, weights in want.items():
         got = np.asarray(seen[name][-1].weights)
         assert got.shape == (2, len(GRID), n)
@@ -171,8 +171,11 @@ def test_the_weights_are_those_of_the_probed_losses(two):
         assert near(weights, np.exp(-losses / np.median(losses)), condition=1)
 
 
-@pytest.mark.parametrize(("one", "other", "power"), [("matched", "standard", 1), ("normalised", "flow", -1)])
-def test_a_control_is_the_other_at_another_rate(two, one, other, power):
+@pytest.mark.parametrize(
+    ("one", "other", "power"),
+    [("standard-same-mean-step", "standard", 1), ("flow-same-mean-step", "flow", -1)],
+)
+def test_the_same_mean_step_is_the_other_at_another_rate(two, one, other, power):
     for seed in range(2):
         factor = two.weights[seed].mean() ** power
         got = comparison.tune(SETTINGS, two, one, GRID)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import re
+
+import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.figure import Figure
 
 from paper_reproduction import registry, shipped
-from tests.verdicts import close
+from paper_reproduction.mlp import comparison, statistics
+from tests.verdicts import answered, close
 
 ENTRIES = {entry.name: entry for entry in registry.experiments()}
 each = pytest.mark.parametrize("name", ENTRIES)
@@ -23,6 +29,149 @@ def test_a_full_run_is_stored_and_holds(name):
     assert [check.name for check in verdict.checks if not check.holds] == []
     assert close(verdict) == []
     assert isinstance(ENTRIES[name].draw(dataset), Figure)
+
+
+# ------------------------------------------------------------------------------ what the question is answered with
+
+ANSWERED = {
+    "teacher-student-stall": "Partly",
+    "lazy-limit": "Yes",
+    "digits-label-noise": "No",
+    "conflicting-labels": "Partly",
+    "hard-samples": "Yes",
+    "squared-digits": "Partly",
+    "where-it-fails": "No",
+}
+
+
+def stored(name: str) -> xr.Dataset:
+    dataset = shipped.read(ENTRIES[name], "cpu")
+    assert dataset is not None
+    return dataset
+
+
+@each
+def test_the_runs_are_called_as_a_run_of_today_would_call_them(name):
+    """They were renamed where they are stored: names and labels are those of the sources, in their order."""
+    dataset = stored(name)
+    module = importlib.import_module(f"paper_reproduction.mlp.experiments.{ENTRIES[name].claim.module}")
+    known = comparison.METHODS if "wise" in dataset.run.values else module.RUNS
+    labels = dict(zip(dataset.run.values.tolist(), dataset.label.values.tolist(), strict=True))
+    assert list(labels.items()) == list(known.items())
+    if "path" in dataset.coords:
+        assert tuple(dataset.path.values) == module.RUNS
+
+
+def answer(name: str, dataset: xr.Dataset) -> str:
+    return re.split(r"\W", ENTRIES[name].verdict(dataset).headline)[0]
+
+
+@each
+def test_every_question_is_answered(name):
+    """With the first word of the result, as the stored numbers have it."""
+    question, dataset = ENTRIES[name].claim.question, stored(name)
+    assert question.endswith("?")
+    assert answered(question, ENTRIES[name].verdict(dataset).headline)
+    assert answer(name, dataset) == ANSWERED[name]
+
+
+def renamed(dataset: xr.Dataset, dim: str, names: dict[str, str]) -> xr.Dataset:
+    """Each run under another's name."""
+    both = names | {new: old for old, new in names.items()}
+    return dataset.assign_coords({dim: [both.get(str(name), str(name)) for name in dataset[dim].values]})
+
+
+def exchanged(dataset: xr.Dataset, one: str, other: str) -> xr.Dataset:
+    """The networks of two runs under each other's name; what is predicted of them stays."""
+    network = renamed(dataset[["network"]], "run", {one: other}).network
+    return dataset.assign(network=network.sel(run=dataset.run))
+
+
+def better(dataset: xr.Dataset, where: bool | xr.DataArray) -> xr.Dataset:
+    """FLOW with 20 points more."""
+    return dataset.assign(accuracy=dataset.accuracy + 0.2 * ((dataset.run == "flow") & where))
+
+
+FLOW, STANDARD = "flow-same-mean-step", "standard-same-mean-step"
+OTHERWISE = {
+    "the networks as the Gaussian theory has them": (
+        "teacher-student-stall",
+        lambda d: d.assign(measured=d.predicted.broadcast_like(d.measured), linearized=d.predicted),
+        "Yes",
+    ),
+    "networks of two runs exchanged": (
+        "teacher-student-stall",
+        lambda d: exchanged(d, FLOW, "standard"),
+        "No",
+    ),
+    "no narrower for its width": (
+        "lazy-limit",
+        lambda d: d.assign(gap=d.gap * d.width / 64),
+        "Partly",
+    ),
+    "neither law": ("lazy-limit", lambda d: d.assign(gap=d.gap * d.width / 64 / d.distance), "No"),
+    "FLOW ahead": ("digits-label-noise", lambda d: better(d, True), "Yes"),
+    "FLOW ahead on clean labels": ("digits-label-noise", lambda d: better(d, d.noise == 0), "Partly"),
+    "FLOW the worst": ("conflicting-labels", lambda d: renamed(d, "run", {"flow": "standard"}), "No"),
+    "FLOW the best": (
+        "conflicting-labels",
+        lambda d: d.assign({k: d[k] + 0.2 * (d.run == "flow") for k in ("curve", "accuracy", "wise")}),
+        "Yes",
+    ),
+    "FLOW as bad as one of the two": (
+        "hard-samples",
+        lambda d: renamed(d, "run", {"flow": STANDARD}),
+        "Partly",
+    ),
+    "FLOW gets all right": (
+        "hard-samples",
+        lambda d: d.assign(by_decile=xr.where(d.run == "flow", 1.0, d.by_decile)),
+        "No",
+    ),
+    "up to 30 degrees": ("squared-digits", lambda d: d.sel(angle=[10.0, 30.0]), "Yes"),
+    "networks exchanged": ("squared-digits", lambda d: exchanged(d, FLOW, "standard"), "No"),
+    "FLOW ahead in both": ("where-it-fails", lambda d: better(d, True), "Yes"),
+    "FLOW ahead in one": ("where-it-fails", lambda d: better(d, d.setting == "clean"), "Partly"),
+}
+
+
+@pytest.mark.parametrize(("name", "change", "says"), OTHERWISE.values(), ids=OTHERWISE)
+def test_another_outcome_has_another_answer(name, change, says):
+    changed = change(stored(name))
+    assert answer(name, changed.assign_attrs(stored(name).attrs)) == says
+
+
+def test_an_answer_is_yes_no_or_partly():
+    assert [
+        statistics.answer(*parts) for parts in ((True, True), (False, False), (True, False), (False, True))
+    ] == [
+        "Yes",
+        "No",
+        "Partly",
+        "Partly",
+    ]
+
+
+def test_points_are_more_or_fewer():
+    one = xr.DataArray([0.50, 0.52], dims="seed")
+    assert statistics.points_more(one, one - 0.1) == "10.0 ± 0.0 points more"
+    assert statistics.points_more(one - 0.1, one) == "10.0 ± 0.0 points fewer"
+
+
+def test_ahead_is_by_two_standard_errors_and_never_where_a_seed_diverged():
+    one, zero = xr.DataArray([0.0, 0.2, 0.1, 0.3], dims="seed"), xr.DataArray(np.zeros(4), dims="seed")
+    assert statistics.ahead(one, zero)
+    assert not statistics.ahead(zero, one)
+    assert not statistics.ahead(one - 0.1, zero)
+    assert not statistics.ahead(one.where(one < 0.3), zero)
+
+
+@each
+def test_what_fits_is_not_listed_with_what_does_not(name):
+    """Sorted by the numbers, no sentence in both lists."""
+    verdict = ENTRIES[name].verdict(stored(name))
+    assert not set(verdict.findings) & set(verdict.measured)
+    assert verdict.measured
 
 
 @each

@@ -1,4 +1,4 @@
-"""The moved teacher: length, noise and independence of its rows, and its descent against a plain loop."""
+"""The moved teacher: length, noise and independence of its rows, and its descent against a literal loop."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def literal(star, X, y, weights, rate: float, steps: tuple[int, ...], over: floa
     return np.stack(found)
 
 
-def test_paths_are_those_of_a_plain_loop():
+def test_paths_are_those_of_a_literal_loop():
     seeds, steps = 2, (0, 1, 3, 12)
     rows, from_ = moved(seeds, 0.5), stars(seeds)
     rng = np.random.default_rng(0)

@@ -23,7 +23,7 @@ ORDER = batches(np.random.default_rng(2), ROWS, BATCH, EPOCHS)
 FULL = np.arange(ROWS).reshape(1, 1, ROWS).repeat(8, axis=0)  # all rows, eight steps
 RATE = 0.3
 # Every step sums over a batch or a layer and rounds; at these rates a step amplifies nothing.
-ROUNDINGS = ORDER.shape[0] * ORDER.shape[1] * max(BATCH, INPUTS, WIDTH)
+ADDITIONS = ORDER.shape[0] * ORDER.shape[1] * max(BATCH, INPUTS, WIDTH)
 
 
 def curve_of_nothing(network, extra):
@@ -51,7 +51,7 @@ def leaves(tree) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
-def same(one, other, condition=ROUNDINGS) -> bool:
+def same(one, other, condition=ADDITIONS) -> bool:
     return all(near(a, b, condition) for a, b in zip(leaves(one), leaves(other), strict=True))
 
 
@@ -122,7 +122,7 @@ def test_measured_before_the_first_and_after_every_epoch():
     np.testing.assert_array_equal(biases[-1], network.head.bias)
     assert biases.shape == (EPOCHS + 1, CLASSES)
     assert extra.shape == (EPOCHS + 1, 2)
-    assert near(biases[1], run(ORDER[:1])[0].head.bias, ROUNDINGS)
+    assert near(biases[1], run(ORDER[:1])[0].head.bias, ADDITIONS)
 
 
 # ------------------------------------------------------------------------------------------- the weights
@@ -162,7 +162,7 @@ def test_the_pull_draws_to_the_start():
     other = NET.initial(jax.random.key(9), jnp.float64)
     got = trained(member(np.zeros(ROWS), RATE, 0.5), trainable=other)
     left = (1 - 2 * RATE * 0.5) ** (ORDER.shape[0] * ORDER.shape[1])
-    assert near(trunks(got), trunks(START) + left * (trunks(other) - trunks(START)), ROUNDINGS)
+    assert near(trunks(got), trunks(START) + left * (trunks(other) - trunks(START)), ADDITIONS)
     np.testing.assert_array_equal(got.head.weight, other.head.weight)  # the head is not drawn anywhere
 
 

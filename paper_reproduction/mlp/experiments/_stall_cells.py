@@ -10,11 +10,12 @@ from paper_reproduction.claim import Settings
 from paper_reproduction.mlp import teacher
 from paper_reproduction.mlp.hardware import quiet
 
+# The same mean step: each as long, on average, as the other's, by its rate times or over FLOW's mean weight.
 RUNS = {
     "standard": "standard",
     "flow": "FLOW",
-    "flow-matched": "FLOW, weights / mean weight",
-    "standard-matched": "standard, loss × mean weight",
+    "flow-same-mean-step": "FLOW, same mean step",
+    "standard-same-mean-step": "standard, same mean step",
 }
 NUMBERS = ("mean weight", "residual energy", "first step", "end under noise")
 
@@ -111,12 +112,12 @@ def _surrogate(
         ).theta
     )
     gone = lambda way: line.progress(line.start + way, shift)
-    matched, standard = gone(path(rate / w.mean(), w)), gone(path(rate, ones))
+    flow, standard = gone(path(rate / w.mean(), w)), gone(path(rate, ones))
     found = [
         w.mean(),
         (w * residual**2).mean() / (residual**2).mean(),
-        matched[0] / standard[0],
-        1 - matched[1],
+        flow[0] / standard[0],
+        1 - flow[1],
     ]
     silent = lt.FineTuningProblem(origin, shift, gram)  # a theory that forgets the noise
     tau = lt.population_median_temperature(silent)

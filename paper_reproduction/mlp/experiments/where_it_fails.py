@@ -13,25 +13,29 @@ from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import choice, comparison, digits
 from paper_reproduction.mlp.comparison import METHODS, NET, Task
 from paper_reproduction.mlp.hardware import quiet
-from paper_reproduction.mlp.statistics import difference, percent, sigmas, told
+from paper_reproduction.mlp.statistics import (
+    ahead,
+    answer,
+    difference,
+    percent,
+    points_more,
+    sigmas,
+    sorted_out,
+    told,
+)
 
 CLAIM = Claim(
     name="where-it-fails",
-    title="Where all samples are equally hard the weights are a smaller step, and with clean labels they cost",
-    question="Where does it fail?",
+    title="Where all samples are equally hard weights only shorten the steps; with clean labels they cost",
+    question="Does FLOW help where all samples are equally hard, or where the labels are clean?",
     statement=(
-        r"Three settings in which FLOW has no reason to win, kept in the report. The same digits inverted (ink "
-        r"for paper), "
-        r"with the same head: every sample is hard, the weights are near uniform, and what is left is a smaller "
-        r"step. "
-        r"Clean labels: hard samples are then the informative ones. And cross-entropy, where FLOW may be slow "
-        r"because the "
-        r"weighted curvature along the way is small, as in the theory, or because the gradient is: both are "
-        r"measured at "
-        r"$\theta_*$ along the way that standard fine-tuning takes, relative to the mean weight, with the "
-        r"curvature of "
-        r"cross-entropy, $H=\mathrm{diag}\,p-pp^\top$. Clean digits are those of the other two comparisons, not "
-        r"new data."
+        r"Three settings in which FLOW has no reason to win. The same digits inverted (ink for paper), with the same "
+        r"head: every sample is hard, the weights are nearly uniform, and what is left of them is a shorter step. "
+        r"Clean labels: hard samples are then the informative ones. And cross-entropy, where FLOW may be slow because "
+        r"the weighted curvature along the way is small, as in the theory, or because the gradient is: both are "
+        r"measured at $\theta_*$ along the way that standard fine-tuning takes, relative to the mean weight, "
+        r"with the curvature of cross-entropy, $H=\mathrm{diag}\,p-pp^\top$. Clean digits are those of "
+        r"the other two comparisons, not new data."
     ),
     equation="section 4; Lemma F.1, (T2)",
     formula=r"\frac{u^\top J^\top WHJu}{\bar w\,u^\top J^\top HJu},\qquad "
@@ -48,6 +52,8 @@ CLAIM = Claim(
     order=70,
 )
 
+SAME = "standard-same-mean-step"
+GAUSSIAN = 0.185  # s of squared loss and Gaussian residuals, at the median temperature
 SETTINGS = {"inverted": Task(change=digits.inverted, shared=True), "clean": Task()}
 
 
@@ -125,8 +131,8 @@ def _setting(d: xr.Dataset, name: str) -> xr.Dataset:
 
 
 def _apart(d: xr.Dataset, run: str) -> float:
-    """A run's distance from the control without weights, mean of both accuracies at equal rate, in standard errors."""
-    return abs(float(sigmas(choice.both(d, run) - choice.both(d, "matched"))))
+    """A run's distance from standard at the same mean step, mean of both at equal rate, in standard errors."""
+    return abs(float(sigmas(choice.both(d, run) - choice.both(d, SAME))))
 
 
 def _unevenness(effective: xr.DataArray) -> float:
@@ -142,18 +148,18 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     """Inverted digits weigh nearly alike; with clean labels the weights cost; both slow cross-entropy down."""
     d = dataset
     inverted, clean = _setting(d, "inverted"), _setting(d, "clean")
-    cost = choice.both(clean, "matched") - choice.both(clean, "flow")
+    cost = choice.both(clean, SAME) - choice.both(clean, "flow")
     ratio = lambda kind: d.ratio.sel(kind=kind)
     edge = min(choice.from_edge(cell) for cell in (clean, inverted))
     checks = (
         # Nearer to equal weights than to what the weights of the theory are.
         Check("inverted: variance of the weights over their squared mean, share of the Gaussian theory's",
               _unevenness(inverted.effective), 0.5),
-        Check("inverted: FLOW's distance from the control without weights, in standard errors",
+        Check("inverted: FLOW's distance from standard at the same mean step, in standard errors",
               _apart(inverted, "flow"), 4.0),
-        Check.at_least("inverted: standard's distance from the control without weights, in standard errors",
+        Check.at_least("inverted: standard's distance from standard at the same mean step, in standard errors",
                        _apart(inverted, "standard"), 2.0),
-        Check.at_least("clean, equal rate: the control without weights less FLOW, both accuracies, in standard errors",
+        Check.at_least("clean, equal rate: standard at the same mean step minus FLOW, mean of both, in standard errors",
                        float(sigmas(cost)), 2.0),
         Check.at_least("cross-entropy: the curvature along the way shrinks beyond the mean weight, in standard errors",
                        float(sigmas(1 - ratio("fisher"))), 4.0),
@@ -161,22 +167,24 @@ def verdict(dataset: xr.Dataset) -> Verdict:
                        float(sigmas(ratio("fisher") - ratio("along"))), 4.0),
         Check.at_least("places from the edge of the rate grid, the probe left out", edge, 1),
     )  # fmt: skip
-    return Verdict(checks, _findings(d), _headline(d))
+    return Verdict(checks, headline=_headline(d), **_also(d))
 
 
 def _headline(d: xr.Dataset) -> str:
-    clean, inverted = _setting(d, "clean"), _setting(d, "inverted")
-    both = lambda cell, run: f"{percent(choice.both(cell, run))} %"
+    of = lambda name, run: choice.both(_setting(d, name), run)
+    helps = [ahead(of(name, "flow"), of(name, SAME)) for name in SETTINGS]
+    say = lambda name: (
+        f"FLOW has {percent(of(name, 'flow'))} %, {points_more(of(name, 'flow'), of(name, SAME))} than standard "
+        f"fine-tuning at the same mean step (standard {percent(of(name, 'standard'))} %, WiSE-FT "
+        f"{percent(of(name, 'wise'))} %)"
+    )
     return (
-        f"Mean of both accuracies at equal rate: clean labels, FLOW {both(clean, 'flow')}, the control without "
-        f"weights "
-        f"{both(clean, 'matched')}, standard {both(clean, 'standard')}, WiSE {both(clean, 'wise')}; inverted "
-        f"digits, FLOW "
-        f"{both(inverted, 'flow')}, the control {both(inverted, 'matched')}, standard {both(inverted, 'standard')}."
+        f"{answer(*helps)}: by the mean of both accuracies at equal rate, on inverted digits {say('inverted')}; with "
+        f"clean labels {say('clean')}."
     )
 
 
-def _findings(d: xr.Dataset) -> tuple[str, ...]:
+def _also(d: xr.Dataset) -> dict[str, tuple[str, ...]]:
     lines = []
     for name in SETTINGS:
         cell = _setting(d, name)
@@ -188,39 +196,36 @@ def _findings(d: xr.Dataset) -> tuple[str, ...]:
         equal, own = order(None), order(best)
         lines.append(
             f"{name}, before fine-tuning {percent(before)} %: at equal rate {METHODS[equal[0]]} "
-            f"{percent(choice.both(cell, equal[0]))} %, FLOW number {equal.index('flow') + 1} of "
-            f"{len(METHODS)}; at own rates "
-            f"{METHODS[own[0]]} {percent(choice.both(cell, own[0], best))} %, FLOW number "
-            f"{own.index('flow') + 1} with "
-            f"{percent(choice.both(cell, 'flow', best))} %"
+            f"{percent(choice.both(cell, equal[0]))} %, FLOW number {equal.index('flow') + 1} of {len(METHODS)}; at "
+            f"own rates {METHODS[own[0]]} {percent(choice.both(cell, own[0], best))} %, FLOW number "
+            f"{own.index('flow') + 1} with {percent(choice.both(cell, 'flow', best))} %"
         )
     weights = "; ".join(
-        f"{name} τ {told(_setting(d, name).temperature, 2)}, effective share "
-        f"{told(_setting(d, name).effective, 2)}, below "
-        f"0.01 {told(_setting(d, name).idle, 2)}"
+        f"{name} τ {told(_setting(d, name).temperature, 2)}, effective share {told(_setting(d, name).effective, 2)}, "
+        f"below 0.01 {told(_setting(d, name).idle, 2)}"
         for name in SETTINGS
     )
     ratios = "; ".join(
         f"{d.kind_label.sel(kind=k).values!s} {told(d.ratio.sel(kind=k), 2)}" for k in d.kind.values
     )
+    gaussian = bool((abs(sigmas(d.ratio - GAUSSIAN)) <= 4).all())
     one, clean = _setting(d, "inverted"), _setting(d, "clean")
-    nothing = difference(choice.both(one, "normalised"), choice.both(one, "standard"))
+    nothing = difference(choice.both(one, "flow-same-mean-step"), choice.both(one, "standard"))
     pulled = difference(choice.both(one, "l2"), choice.both(one, "flow"))
     strong = difference(choice.both(one, "l2-strong"), choice.both(one, "flow"))
     best = choice.own_best(clean)
-    own = difference(choice.both(clean, "matched", best), choice.both(clean, "flow", best))
-    return (
-        "By the mean of both accuracies, " + "; ".join(lines) + ".",
-        f"Inverted digits at equal rate, mean of both accuracies: weights over their mean less standard "
-        f"{nothing}; ℓ2 with "
-        f"λ = {comparison.PULLS[0]:g} less FLOW {pulled}, with λ = {comparison.PULLS[1]:g} {strong} (the head "
-        f"is pulled, too).",
-        f"Clean labels at own rates: the control without weights less FLOW {own}.",
-        "The weights: " + weights + ".",
-        f"Cross-entropy at θ*, weighted over unweighted, over the mean weight: {ratios}. Below 1 is slower than "
-        f"the step "
-        "alone. In the Gaussian theory of squared loss both are s = 0.185 along the shift.",
-    )
+    own = difference(choice.both(clean, SAME, best), choice.both(clean, "flow", best))
+    return sorted_out(
+        (gaussian, f"Cross-entropy at θ*, weighted over unweighted, over the mean weight: {ratios}. Below 1 is "
+         f"slower than the shorter step alone. In the Gaussian theory of squared loss it is "
+         f"s = {GAUSSIAN:g} along the shift."),
+        (True, "By the mean of both accuracies, " + "; ".join(lines) + "."),
+        (True, "Inverted digits at equal rate, mean of both accuracies: FLOW at the mean step of standard, minus "
+         f"standard, {nothing}; ℓ2 with λ = {comparison.PULLS[0]:g} minus FLOW {pulled}, with "
+         f"λ = {comparison.PULLS[1]:g} {strong} (the head is pulled, too)."),
+        (True, f"Clean labels at own rates: standard at the same mean step minus FLOW {own}."),
+        (True, "The weights: " + weights + "."),
+    )  # fmt: skip
 
 
 def tables(dataset: xr.Dataset) -> tuple[Table, ...]:
@@ -229,7 +234,7 @@ def tables(dataset: xr.Dataset) -> tuple[Table, ...]:
     for name in SETTINGS:
         cell = _setting(dataset, name)
         best = choice.own_best(cell)
-        rows = [("before fine-tuning", *choice.plain(cell.before), "–", *choice.plain(cell.before))]
+        rows = [("before fine-tuning", *choice.row_before(cell.before), "–", *choice.row_before(cell.before))]
         for run, label in METHODS.items():
             rate = f"{float(cell.rate[int(best.sel(run=run))]):.2g}"
             mark = "*" if run == "flow" else ""
