@@ -163,7 +163,7 @@ _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
 _OPENING = {"{", "(", "[", r"\left", r"\begin", r"\{"}
 _CLOSING = {"}", ")", "]", r"\right", r"\end", r"\}"}
 _RELATIONS = {"=", "<", ">", r"\le", r"\leq", r"\ge", r"\geq", r"\approx", r"\propto", r"\equiv"}
-_LONG = 30
+_LONG = 45
 """Characters of LaTeX from which on a formula in a text may break."""
 
 

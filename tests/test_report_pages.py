@@ -252,7 +252,7 @@ def test_the_last_row_can_read_every_slide(opened, name, width, height):
 def test_slides_are_turned_by_keys(opened, name):
     page = opened(name)
     count = page.locator(".slide").count()
-    here = lambda: page.locator("#place").inner_text()
+    here = lambda: page.locator("#place span").inner_text()
     page.get_by_role("button", name="Slides").click()
     for key, number in (
         ("ArrowRight", 2), ("PageDown", 3), ("ArrowLeft", 2), ("PageUp", 1), ("PageUp", 1), ("End", count),
@@ -272,6 +272,9 @@ def test_slides_are_turned_by_keys(opened, name):
     assert here() == f"2 / {count}"
     page.locator(".now img").click()
     assert here() == f"3 / {count}"
+    page.get_by_role("button", name="Leave the slides").click()
+    assert not page.locator("#place").is_visible()
+    assert page.locator("#to-slides").is_visible()
 
 
 @needs_browser

@@ -10,7 +10,7 @@ for (const link of document.querySelectorAll("a.picture")) link.addEventListener
 });
 enlarged.addEventListener("click", () => enlarged.close());
 
-const slides = [...document.querySelectorAll(".slide")], place = document.getElementById("place"), button = document.getElementById("to-slides");
+const slides = [...document.querySelectorAll(".slide")], place = document.querySelector("#place span"), button = document.getElementById("to-slides");
 let now = -1; // the number of the slide that is shown; below 0: the page
 
 function show(number) {
@@ -63,6 +63,7 @@ addEventListener("hashchange", () => { // a link, or an address typed in
   const linked = slides.findIndex(slide => `#${slide.id}` === location.hash);
   if (now >= 0 && linked >= 0) show(linked);
 });
+document.querySelector("#place button").addEventListener("click", event => { event.stopPropagation(); leave(); });
 button.hidden = false;
 button.addEventListener("click", event => { event.stopPropagation(); enter(); });
 
