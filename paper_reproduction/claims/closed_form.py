@@ -160,7 +160,9 @@ def verdict(dataset: xr.Dataset) -> Verdict:
                 64,
             ),
             Check("step from which (15) holds to 1 %: seen minus predicted", off.max(), 0),
-            Check.at_least("number of cells in which that step is not 0", int((ds.onset > 0).sum()), 20),
+            Check.at_least(
+                "cells of (ρ, β) in which (15) is not good to 1 % at once", int((ds.onset > 0).sum()), 20
+            ),
         ),
         findings=(
             "One eigenvalue is not soon enough at every temperature. Near standard fine-tuning (τ → ∞) both "

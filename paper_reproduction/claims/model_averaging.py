@@ -190,8 +190,12 @@ def verdict(dataset: xr.Dataset) -> Verdict:
                 (gap / unit).max(),
                 64,
             ),
-            Check("slope of that distance in β, from 1", np.abs(slopes - 1).max(), bend),
-            Check("half of its 95 % interval", wide, bend),
+            Check(
+                "exponent in β of the distance from the averaging line, from 1",
+                np.abs(slopes - 1).max(),
+                bend,
+            ),
+            Check("exponent in β of that distance: half of its 95 % interval", wide, bend),
             Check(
                 f"γ at the stopping step is off ω by more than half a step, {IN_EPSILON_TIMES_CONDITION}",
                 (np.maximum(ds.missed, 0) / unit).max(),
