@@ -99,7 +99,8 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     checks = (
         Check(f"gap to the linearization at δ = {SMALL[0]:g}, over that at {SMALL[1]:g}",
               _gap(low) / _gap(high), order),
-        Check.at_least("gap to the linearization, small δ over large, if the step were η for 2η", _wrong_gap(low) / _wrong_gap(high), order),
+        Check.at_least("gap to the linearization, small δ over large, if the step were η for 2η",
+                       _wrong_gap(low) / _wrong_gap(high), order),
         Check(f"gap to the linearization at δ = {SMALL[0]:g}, share of the shift", _gap(low), 0.005),
         *(
             Check(f"{name} on Gaussian rows: distance from theory, in standard errors",
