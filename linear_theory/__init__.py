@@ -12,110 +12,30 @@ Examples
 0.5227, 1.0000 at the start
 """
 
-from . import covariance, descent, streaming, weights
-from .choice import EarlyStop, best_early_stop
-from .descent import Path, descend
-from .diagnosis import Diagnosis, diagnose
-from .errors import DivergenceError, InvalidTypeError, InvalidValueError, LinearTheoryError
-from .least_squares import NormalEquations, Solution, TemperaturePath, solve, temperature_path
-from .linearization import Linearization, linearize
-from .problem import FineTuningProblem, paper_problem
-from .risk import (
-    best_average_weight,
-    best_model_average,
-    gap_closed,
-    hard_sample_error,
-    joint_optimum,
-    model_average,
-    pretrain_error,
-    target_error,
-    total_error,
-)
-from .sgd import sgd_error, sgd_stability_limit
-from .stalling import Stall, stall
-from .theorems import (
-    closed_form,
-    half_life,
-    model_average_weight,
-    squared_mass,
-    stall_approximation,
-    stall_direction,
-    stall_parameter,
-    stall_spectrum,
-    stall_temperature,
-)
-from .tilting import (
-    ResidualTilt,
-    displacement,
-    population_effective_sample_size,
-    population_median_temperature,
-    residual_tilt,
-    weight_mass,
-    weighted_covariance,
-)
-from .trajectories import fixed_point, gradient_flow, iterate, stable_learning_rate
-from .weights import effective_sample_size, flow_weights, median_temperature
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Diagnosis",
-    "DivergenceError",
-    "EarlyStop",
-    "FineTuningProblem",
-    "InvalidTypeError",
-    "InvalidValueError",
-    "LinearTheoryError",
-    "Linearization",
-    "NormalEquations",
-    "Path",
-    "ResidualTilt",
-    "Solution",
-    "Stall",
-    "TemperaturePath",
-    "best_average_weight",
-    "best_early_stop",
-    "best_model_average",
-    "closed_form",
-    "covariance",
-    "descend",
-    "descent",
-    "diagnose",
-    "displacement",
-    "effective_sample_size",
-    "fixed_point",
-    "flow_weights",
-    "gap_closed",
-    "gradient_flow",
-    "half_life",
-    "hard_sample_error",
-    "iterate",
-    "joint_optimum",
-    "linearize",
-    "median_temperature",
-    "model_average",
-    "model_average_weight",
-    "paper_problem",
-    "population_effective_sample_size",
-    "population_median_temperature",
-    "pretrain_error",
-    "residual_tilt",
-    "sgd_error",
-    "sgd_stability_limit",
-    "solve",
-    "squared_mass",
-    "stable_learning_rate",
-    "stall",
-    "stall_approximation",
-    "stall_direction",
-    "stall_parameter",
-    "stall_spectrum",
-    "stall_temperature",
-    "streaming",
-    "target_error",
-    "temperature_path",
-    "total_error",
-    "weight_mass",
-    "weighted_covariance",
-    "weights",
-]
+if TYPE_CHECKING:
+    from .public import *  # noqa: F403
+    from .public import __all__ as __all__
+else:
+    # JAX takes half a second to import, and ``--help`` and ``--version`` need neither it nor SciPy: the names of
+    # ``public`` are imported, all together, when the first of them is used.
+
+    def __getattr__(name):
+        if name == "__all__" or not name.startswith("__"):
+            _import_public_names()
+        if name in globals():
+            return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+
+    def __dir__():
+        return sorted({*globals(), *__getattr__("__all__")} - {"TYPE_CHECKING"})
+
+    def _import_public_names():
+        from importlib import import_module
+
+        public = import_module(".public", __name__)
+        for name in ("__all__", *public.__all__):
+            globals().setdefault(name, getattr(public, name))  # never over what a test has put there

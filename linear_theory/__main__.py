@@ -2,12 +2,12 @@
 
 import sys
 
+from .command.installation import missing_package
+
 if __name__ == "__main__":
     try:
         from .command.app import run
     except ImportError as error:
-        missing = (error.name or str(error)).partition(".")[0]
-        remedy = 'the command needs: pip install "linear-theory[cli]"'
-        print(f"error: {missing} is not installed; {remedy}", file=sys.stderr)
+        print(f"error: {missing_package(error, 'cli')}", file=sys.stderr)
         raise SystemExit(2) from None
     run()

@@ -35,6 +35,11 @@ class RegistryError(Exception):
     """A claim is not in order: a name that does not match its file, a missing figure, a missing function."""
 
 
+def no_tables(dataset: xr.Dataset) -> tuple[Table, ...]:
+    """What a claim that has none shows below its picture."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Entry:
     """A claim with its functions, its figure, and the fingerprints of the sources behind them."""
@@ -45,7 +50,7 @@ class Entry:
     figure_module: str
     fingerprint: str  # of what decides the arrays
     figure_fingerprint: str  # of what decides the picture
-    tables: Callable[[xr.Dataset], tuple[Table, ...]] = lambda dataset: ()
+    tables: Callable[[xr.Dataset], tuple[Table, ...]] = no_tables
 
     @property
     def name(self) -> str:
@@ -71,23 +76,32 @@ class Entry:
         return " ".join(told.partition("\n\n")[0].split())
 
 
-def discover(claims: str = CLAIMS, figures: str = FIGURES) -> tuple[Entry, ...]:
+def discover(claims: str = "", figures: str = "") -> tuple[Entry, ...]:
     """All claims of a package, in order. Raises :class:`RegistryError` where one is not in order."""
-    return _entries(claims, figures)
+    return _entries(claims or CLAIMS, figures or FIGURES)
 
 
-def experiments(claims: str = EXPERIMENTS, figures: str = EXPERIMENT_FIGURES) -> tuple[Entry, ...]:
+def experiments(claims: str = "", figures: str = "") -> tuple[Entry, ...]:
     """The network experiments, in order; they are claims in every respect."""
-    return _entries(claims, figures)
+    return _entries(claims or EXPERIMENTS, figures or EXPERIMENT_FIGURES)
+
+
+def names(claims: str) -> list[str]:
+    """What the claims of a package are called, by their files alone: none of them is imported."""
+    return [module.replace("_", "-") for module in _modules(claims)]
+
+
+def _modules(claims: str) -> list[str]:
+    package = importlib.import_module(claims)
+    return [info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")]
 
 
 def _entries(claims: str, figures: str) -> tuple[Entry, ...]:
-    package = importlib.import_module(claims)
-    names = [info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")]
-    entries = [_entry(importlib.import_module(f"{claims}.{name}"), f"{figures}.{name}") for name in names]
-    entries.sort(key=lambda entry: entry.claim.order)
-    _distinct_order(entries)
-    return tuple(entries)
+    modules = _modules(claims)
+    found = [_entry(importlib.import_module(f"{claims}.{name}"), f"{figures}.{name}") for name in modules]
+    found.sort(key=lambda entry: entry.claim.order)
+    _distinct_order(found)
+    return tuple(found)
 
 
 def _entry(module: ModuleType, figure_module: str) -> Entry:

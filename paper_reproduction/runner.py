@@ -1,19 +1,19 @@
-"""Runs claims one after another and tells what happens as it happens.
+"""Runs claims and tells what happens as it happens.
 
 A claim that raises is recorded with its exception and the others still run. After every claim the records and
-the report are on disk, so an interruption costs the claim under way and nothing else.
+the report are on disk, so an interruption costs the claims under way and nothing else.
 """
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from paper_reproduction import provenance, report
+from paper_reproduction import provenance, report, sources
 from paper_reproduction.claim import Table, Verdict
 from paper_reproduction.outcome import Outcome
 from paper_reproduction.registry import Entry
@@ -21,18 +21,38 @@ from paper_reproduction.sources import Arrays, Source
 from paper_reproduction.store import Store
 
 
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A claim to settle in a store, its arrays from the first source that has them; and the page that shows it."""
+
+    entry: Entry
+    store: Store
+    sources: Sequence[Source]
+    page: Callable[[Store], object] = report.write
+
+    @property
+    def computes(self) -> bool:
+        """Whether arrays may be computed; else they are only read."""
+        return sources.computed in self.sources
+
+    @property
+    def seconds(self) -> float:
+        """What it is expected to take at most, for who wants to begin with the longest."""
+        return self.entry.claim.budget(self.store.settings.quick) if self.computes else 0.0
+
+
 @dataclass(frozen=True)
 class Started:
     """A claim begins."""
 
-    entry: Entry
+    task: Task
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A claim has its record, on disk."""
+    """A claim has its record."""
 
-    entry: Entry
+    task: Task
     outcome: Outcome
 
 
@@ -49,24 +69,27 @@ def prepare_process() -> None:
 
 
 def run(
-    entries: Iterable[Entry],
-    store: Store,
-    sources: Sequence[Source],
-    page: Callable[[Store], object] = report.write,
+    tasks: Sequence[Task], way: Callable[[Sequence[Task]], Iterator[Started | Finished]] | None = None
 ) -> Iterator[Started | Finished]:
-    """Settle each claim in turn, its arrays from the first source that has them.
+    """Settle each task, in this process one after another or in another way.
 
-    Records and page are written before :class:`Finished` is told.
+    Records and page are on disk before :class:`Finished` is told.
     """
-    for entry in entries:
-        yield Started(entry)
-        outcome = _settle(entry, store, sources)
-        store.record(outcome)
-        page(store)
-        yield Finished(entry, outcome)
+    for event in (way or one_after_another)(tasks):
+        if isinstance(event, Finished):
+            event.task.store.record(event.outcome)
+            event.task.page(event.task.store)
+        yield event
 
 
-def _settle(entry: Entry, store: Store, sources: Sequence[Source]) -> Outcome:
+def one_after_another(tasks: Sequence[Task]) -> Iterator[Started | Finished]:
+    """In the order given, in this process."""
+    for task in tasks:
+        yield Started(task)
+        yield Finished(task, settle(task.entry, task.store, task.sources))
+
+
+def settle(entry: Entry, store: Store, sources: Sequence[Source]) -> Outcome:
     """From nothing, or from stored arrays, to the record of one claim. Never raises what a claim raises."""
     outcome = _blank(entry, store)
     steps = ((_arrays_and_verdict, "compute_seconds"), (_picture, "draw_seconds"))
@@ -79,6 +102,13 @@ def _settle(entry: Entry, store: Store, sources: Sequence[Source]) -> Outcome:
             spent: dict[str, Any] = {cost: time.perf_counter() - clock}
             return replace(outcome, error=_explain(error), **spent)
     return outcome
+
+
+def lost(task: Task, reason: str) -> Outcome:
+    """The record of a claim whose process ended under it; what it left half done is taken away."""
+    task.store.drop_drafts(task.entry)
+    task.store.drop_picture(task.entry)
+    return replace(_blank(task.entry, task.store), error=reason)
 
 
 def _blank(entry: Entry, store: Store) -> Outcome:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -20,11 +20,14 @@ from paper_reproduction import (
     shipped,
     sources,
     terminal,
+    workers,
 )
 from paper_reproduction.claim import Settings
 from paper_reproduction.options import Options
 from paper_reproduction.outcome import Outcome
+from paper_reproduction.output import complain, refuse, say
 from paper_reproduction.registry import Entry
+from paper_reproduction.runner import Finished, Task
 from paper_reproduction.sources import Source
 from paper_reproduction.store import Store
 
@@ -38,8 +41,13 @@ class Work:
     sources: Sequence[Source]
     page: Callable[[Store], object] = report.write
     noun: str = "claims"
-    heading: str = ""
+    stored_of: int = 0  # of how many experiments these are the stored results, where they are such
     on_record: Callable[[Entry, Outcome], None] = lambda entry, outcome: None  # once a record is on disk
+
+    @property
+    def tasks(self) -> list[Task]:
+        """One for each claim."""
+        return [Task(entry, self.store, self.sources, self.page) for entry in self.chosen]
 
     @property
     def done(self) -> list[Entry]:
@@ -52,47 +60,60 @@ class Work:
         return self._holding == len(self.chosen)
 
     @property
+    def broken(self) -> bool:
+        """Whether a claim ended in an error, so that there is no verdict on it."""
+        return any(self.store.records[entry.name].error for entry in self.done)
+
+    @property
     def _holding(self) -> int:
         return sum(self.store.records[entry.name].holds for entry in self.done)
 
     @property
     def summary(self) -> str:
-        """How many of the chosen hold, as a phrase."""
-        return f"{self._holding} of {len(self.chosen)} {self.noun} hold"
+        """How many of the chosen hold, as a phrase; of stored results also how many there are."""
+        if not self.stored_of:
+            return f"{self._holding} of {len(self.chosen)} {self.noun} hold"
+        own = any(not self.store.records[entry.name].origin.startswith("stored") for entry in self.done)
+        there = f"{len(self.chosen)} of {self.stored_of} network results stored{' or computed earlier' if own else ''}"
+        return f"{there}, {'all' if self.holds else self._holding} of which hold"
 
 
-def run_everything(options: Options) -> NoReturn:
-    """All claims, then the stored network results."""
-    claims, experiments = _claims_work(_claims(), None, options), _experiments()
-    _perform(claims)
-    networks = _stored_networks(experiments, options)
+def run_everything(options: Options, again: str) -> NoReturn:
+    """All claims, and beside them the stored network results."""
+    with _side_by_side(options, workers.default_count) as way:
+        claims = _claims_work(_claims(), None, options)
+        networks = _stored_networks(_experiments(), options)
+        _perform([claims, networks], options, again, way)
     if networks.chosen:
-        _perform(networks)
         report.write(claims.store)  # now that there is a page to link to
-    _leave(claims, networks)
+    _leave([claims, networks], again)
 
 
-def run_claims(names: Sequence[str], options: Options) -> NoReturn:
+def run_claims(names: Sequence[str], options: Options, again: str) -> NoReturn:
     """The claims of these names."""
     work = _claims_work(_claims(), names, options)
-    _perform(work)
-    _leave(work)
+    with _side_by_side(options, lambda: 1) as way:
+        _perform([work], options, again, way)
+    _leave([work], again)
 
 
-def list_everything() -> None:
-    """Every claim and every network experiment."""
-    terminal.show_claims(_claims())
-    if experiments := _experiments():
-        terminal.show_claims(experiments, "network experiments, for the word mlp")
+def list_claims(options: Options) -> None:
+    """Every claim."""
+    terminal.show_claims(_claims(), options.budgets)
 
 
-def run_networks(names: Sequence[str] | None, options: Options, seeds: int | None, publish: bool) -> NoReturn:
-    """Train the networks of these experiments, or of all."""
-    if publish and options.quick:
-        _refuse("--publish is for full runs; leave out --quick")
-    entries = _experiments() or _refuse("there are no network experiments to run")
-    chosen = _named(entries, names, "experiment") if names else list(entries)
-    terminal.say(f"on {provenance.device()}, jax {provenance.versions()['jax']}")
+def list_experiments(options: Options) -> None:
+    """Every network experiment."""
+    terminal.show_claims(_experiments(), options.budgets)
+
+
+def run_networks(
+    names: Sequence[str] | None, options: Options, seeds: int | None, publish: bool, again: str
+) -> NoReturn:
+    """Train the networks of these experiments, or of all; one after another, because their time is measured."""
+    entries = _experiments() or refuse("there are no network experiments to run")
+    chosen = [entry for entry in entries if not names or entry.name in names]
+    say(f"on {provenance.device()}, jax {provenance.versions()['jax']}")
     store = Store(options.directory / "mlp", entries, _settings(options, seeds), provenance.network_stamp())
 
     def publish_stored(entry: Entry, outcome: Outcome) -> None:
@@ -101,13 +122,13 @@ def run_networks(names: Sequence[str] | None, options: Options, seeds: int | Non
         try:
             shipped.publish(entry, store, provenance.backend())
         except OSError as error:
-            _refuse(f"cannot publish {entry.name}: {error.strerror or error}")
+            refuse(f"cannot publish {entry.name}: {error.strerror or error}")
 
     work = Work(
         chosen, store, _sources(options), network_report.write, "experiments", on_record=publish_stored
     )
-    _perform(work)
-    _leave(work)
+    _perform([work], options, again)
+    _leave([work], again)
 
 
 def write_explorer(options: Options) -> None:
@@ -117,8 +138,8 @@ def write_explorer(options: Options) -> None:
         page.parent.mkdir(parents=True, exist_ok=True)
         explorer.write(page)
     except OSError as error:
-        _refuse(f"cannot write to --out {page.parent}: {error.strerror or error}")
-    terminal.say(f"open {page} in a browser")
+        refuse(f"cannot write to --out {page.parent}: {error.strerror or error}")
+    say(f"open {page} in a browser")
 
 
 def write_opening_picture(options: Options) -> None:
@@ -132,8 +153,8 @@ def write_opening_picture(options: Options) -> None:
         drawing.draw(dataset).savefig(still, dpi=150, metadata={"Software": None})
         drawing.animate(dataset, moving)
     except OSError as error:
-        _refuse(f"cannot write to --out {still.parent}: {error.strerror or error}")
-    terminal.say(f"open {still} and {moving}")
+        refuse(f"cannot write to --out {still.parent}: {error.strerror or error}")
+    say(f"open {still} and {moving}")
 
 
 def _settings(options: Options, seeds: int | None = None) -> Settings:
@@ -147,7 +168,7 @@ def _sources(options: Options) -> tuple[Source, ...]:
 
 
 def _claims() -> tuple[Entry, ...]:
-    return _discovered(registry.discover) or _refuse("there are no claims to run")
+    return _discovered(registry.discover) or refuse("there are no claims to run")
 
 
 def _experiments() -> tuple[Entry, ...]:
@@ -159,24 +180,12 @@ def _discovered(discover: Callable[[], tuple[Entry, ...]]) -> tuple[Entry, ...]:
     try:
         return discover()
     except registry.RegistryError as error:
-        _refuse(str(error))
-
-
-def _named(entries: Sequence[Entry], names: Sequence[str], noun: str) -> list[Entry]:
-    """The entries of these names, each once, in the order of the tables."""
-    known = [entry.name for entry in entries]
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name.replace("_", "-"), known, n=3, cutoff=0.5)
-            near += [other for other in known if name in other and other not in near]
-            hint = f"did you mean {' or '.join(near)}?" if near else f"the {noun}s are {', '.join(known)}"
-            _refuse(f"no {noun} is named {name!r}; {hint}")
-    return [entry for entry in entries if entry.name in names]
+        refuse(str(error))
 
 
 def _claims_work(entries: Sequence[Entry], names: Sequence[str] | None, options: Options) -> Work:
-    """The claims of these names, or all."""
-    chosen = entries if names is None else _named(entries, names, "claim")
+    """The claims of these names, or all, in the order of the tables."""
+    chosen = [entry for entry in entries if names is None or entry.name in names]
     store = Store(options.directory, entries, _settings(options))
     return Work(chosen, store, _sources(options))
 
@@ -186,48 +195,65 @@ def _stored_networks(entries: Sequence[Entry], options: Options) -> Work:
     store = Store(options.directory / "mlp", entries, _settings(options), provenance.network_stamp())
     there = [e for e in entries if sources.earlier(e, store) or shipped.path(e, "cpu").is_file()]
     known = (sources.earlier, sources.stored)
-    return Work(there, store, known, network_report.write, "stored network results", "stored network results")
+    return Work(there, store, known, network_report.write, stored_of=len(entries))
 
 
-def _perform(work: Work) -> None:
-    """Settle the work before the user's eyes; leave with 2 if it cannot start, 130 if interrupted."""
+Way = Callable[[Sequence[Task]], Iterator[runner.Started | Finished]]
+
+
+@contextlib.contextmanager
+def _side_by_side(options: Options, default: Callable[[], int]) -> Iterator[Way | None]:
+    """Processes for so many claims at once, if more than one is wanted; they start while this one imports."""
+    count = options.jobs or default()
+    if count == 1:
+        yield None
+    else:
+        with workers.Workers(count) as way:
+            yield way
+
+
+def _perform(works: Sequence[Work], options: Options, again: str, way: Way | None = None) -> None:
+    """Settle the works before the user's eyes; leave with 2 if that cannot be, 130 if interrupted."""
+    begun = False
     try:
-        work.store.open()
-        interrupted = _watch(work, terminal.Board(work.chosen, work.store, work.noun))
+        for work in works:
+            if work.chosen:
+                work.store.open()
+        begun = True
+        interrupted = _watch(works, options, way)
     except OSError as error:
-        _refuse(f"cannot write to --out {work.store.directory}: {error.strerror or error}")
-    done = work.done
-    terminal.show_result(done, work.store, work.heading)
-    terminal.show_troubles(done, work.store)
+        complain(f"error: cannot write to --out {options.directory}: {error.strerror or error}")
+        if begun:
+            complain(f"go on with:\n{again}")
+        raise typer.Exit(2) from None
+    for work in works:
+        terminal.show_troubles(work.done, work.store, options.budgets)
     if interrupted:
-        terminal.complain(
-            f"interrupted after {len(done)} of {len(work.chosen)} {work.noun}; --resume goes on from there"
-        )
+        done = sum(len(work.done) for work in works)
+        chosen = sum(len(work.chosen) for work in works)
+        complain(f"interrupted after {done} of {chosen}; what is finished is kept. Go on with:\n{again}")
         raise typer.Exit(130)
 
 
-def _watch(work: Work, board: terminal.Board) -> bool:
-    """Let the claims run before the board; True if the user stopped them."""
-    with board:
+def _watch(works: Sequence[Work], options: Options, way: Way | None) -> bool:
+    """Let the claims run before a board; True if the user stopped them."""
+    tasks = {task: work for work in works for task in work.tasks}
+    with terminal.Board(list(tasks), options.budgets) as board:
         try:
-            for event in runner.run(work.chosen, work.store, work.sources, work.page):
+            for event in runner.run(list(tasks), way):
                 board.update(event)
-                if isinstance(event, runner.Finished):
-                    work.on_record(event.entry, event.outcome)
+                if isinstance(event, Finished):
+                    tasks[event.task].on_record(event.task.entry, event.outcome)
         except KeyboardInterrupt:
             return True
     return False
 
 
-def _leave(*works: Work) -> NoReturn:
+def _leave(works: Sequence[Work], again: str) -> NoReturn:
     """Say how many hold and where the pages are; 0 if everything holds, 1 if not."""
     shown = [work for work in works if work.chosen]
     pages = [work.store.directory / "report.html" for work in shown]
     terminal.show_summary(", ".join(work.summary for work in shown), pages)
+    if any(work.broken for work in works):
+        complain(f"what ended in an error is tried once more, and nothing else, by:\n{again}")
     raise typer.Exit(0 if all(work.holds for work in works) else 1)
-
-
-def _refuse(reason: str) -> NoReturn:
-    """One clear sentence, no traceback, exit status 2."""
-    terminal.complain(f"error: {reason}")
-    raise typer.Exit(2)

@@ -6,9 +6,12 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h5netcdf  # noqa: F401
+import h5py  # noqa: F401 - xarray writes with both: missed now, not when a claim has been computed
 import xarray as xr
 
 from paper_reproduction import outcome, provenance
@@ -57,6 +60,13 @@ class Store:
         self.stamp = stamp or Stamp()
         self.records: dict[str, Outcome] = self._earlier()
         self.settled: set[str] = set()  # names of the claims recorded by this run
+
+    def of(self, entry: Entry) -> Store:
+        """The same as far as one claim is concerned: what another process needs, and no other claim's code."""
+        alone = copy(self)
+        alone.entries = (entry,)
+        alone.records = {name: record for name, record in self.records.items() if name == entry.name}
+        return alone
 
     def open(self) -> None:
         """Create the directory and make sure that it can be written to; OSError says why not."""
@@ -141,6 +151,11 @@ class Store:
         """Take away a picture that belongs to no result any more."""
         for suffix in _PICTURES:
             self.path(entry, suffix).unlink(missing_ok=True)
+
+    def drop_drafts(self, entry: Entry) -> None:
+        """Take away what a process that was ended has left half written."""
+        for draft in self.directory.glob(f".{entry.name}.*.part"):
+            draft.unlink(missing_ok=True)
 
     # records --------------------------------------------------------------------------------------
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +18,14 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
+from paper_reproduction import registry
 from paper_reproduction.claim import Check, Settings, Verdict
 from paper_reproduction.command import app
 from paper_reproduction.mathml import FormulaError, formula, prose
-from paper_reproduction.terminal import say
+from paper_reproduction.output import say
+from paper_reproduction.terminal import plain_text
 from tests.processes import LIMIT
-from tests.workshop import BREAKS, NAN, Page, Workshop, wait_for
+from tests.workshop import BREAKS, NAN, ROOT, Page, Workshop, wait_for
 
 
 @pytest.fixture
@@ -48,17 +53,24 @@ def pair(shop: Workshop) -> Workshop:
 def test_list_names_every_claim_in_order(pair: Workshop) -> None:
     result = CliRunner().invoke(app, ["list"])
     assert result.exit_code == 0
-    assert [line.split()[0] for line in result.stdout.splitlines()] == ["claim", "first", "second-one"]
+    assert [line.split(" ")[0] for line in result.stdout.splitlines()] == [
+        *("claims,", "claim", "first", "second-one"), *("", "network", "claim")
+    ]  # fmt: skip
+    assert "seconds" not in result.stdout  # what a claim may cost is for its developers
     assert not pair.computed()
+    assert "seconds" in CliRunner().invoke(app, ["list", "--budgets"]).stdout.splitlines()[1].split()
 
 
 def test_everything_runs_and_holds(pair: Workshop) -> None:
     result = pair("--quick")
     assert result.exit_code == 0
     assert pair.computed() == ["first", "draw", "second-one", "draw"]
-    *table, blank, summary, where = result.stdout.splitlines()
+    first, *table, blank, summary, where = result.stdout.splitlines()
+    assert first.startswith("computing and checking the paper's claims (")
+    assert first.endswith(f"results go to {pair.out}")
     assert [line.split()[0] for line in table] == ["claim", "first", "second-one"]
-    assert table[0].split() == ["claim", "equation", "holds", "figure", "bound"]
+    assert table[0].split("  ")[0] == "claim"
+    assert re.fullmatch(r"first +holds +\(1\) +size: \d\.\d+ ≤ 100", table[1])
     assert (blank, summary) == ("", "2 of 2 claims hold")
     assert where == f"open {pair.out / 'report.html'}"
     written = {path.name for path in pair.out.iterdir()}
@@ -78,7 +90,7 @@ def test_a_claim_that_does_not_hold_ends_in_1(shop: Workshop, verdict: str, stat
     }
     assert "1 of 2 claims hold" in result.stdout
     assert "bad:" in result.stderr
-    assert state in result.stdout.splitlines()[1].split()
+    assert result.stdout.splitlines()[2].split()[:2] == ["bad", state]
 
 
 def test_a_claim_that_raises_is_recorded_and_the_others_run(shop: Workshop) -> None:
@@ -137,20 +149,23 @@ def test_options_count_before_and_after_run(pair: Workshop) -> None:
 def test_a_blown_budget_is_told_and_recorded_but_no_failure(shop: Workshop) -> None:
     shop.claim("slow", budget=0.0)
     result = shop()
-    assert result.exit_code == 0
-    assert "over its time budget" in result.stderr
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "over its time budget" in shop("--budgets").stderr
     assert shop.records()["slow"]["over_budget"]
     assert "over budget" in (shop.out / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_pipe_gets_one_plain_table(pair: Workshop) -> None:
-    process = pair.start("--quick")
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_pipe_gets_plain_lines(pair: Workshop, jobs: str) -> None:
+    process = pair.start("--quick", "--jobs", jobs)
     out, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, err
     assert err == ""
     assert "\x1b" not in out
     assert "\r" not in out
-    assert len(out.splitlines()) == 3 + 3  # the table, an empty line, how many hold, the page
+    assert (
+        len(out.splitlines()) == 1 + 3 + 3
+    )  # what is done, the table, an empty line, how many hold, the page
 
 
 def test_a_stream_that_knows_no_unicode_is_served_too() -> None:
@@ -168,7 +183,8 @@ def test_resume_computes_nothing_again_and_says_the_same(pair: Workshop) -> None
     pair.computed()
     second = pair("--resume")
     assert pair.computed() == []
-    assert second.stdout == first.stdout
+    assert second.stdout.replace("holds, kept", "holds      ") == first.stdout
+    assert second.stdout.count("holds, kept") == 2
     assert pair.records() == before
 
 
@@ -217,7 +233,7 @@ def test_running_one_claim_keeps_the_others(pair: Workshop) -> None:
     pair()
     report = pair("run", "second-one")
     assert set(pair.records()) == {"first", "second-one"}
-    assert [line.split()[0] for line in report.stdout.splitlines()[:2]] == ["claim", "second-one"]
+    assert [line.split()[0] for line in report.stdout.splitlines()[1:3]] == ["claim", "second-one"]
     assert not any(record["stale"] for record in pair.records().values())
     told = pair("run", "second-one", "--seed", "3")
     assert pair.records()["first"]["stale"] == "seed 0, this run has 3"
@@ -227,18 +243,35 @@ def test_running_one_claim_keeps_the_others(pair: Workshop) -> None:
     assert "The one claim holds." in page
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a child is a POSIX matter")
-def test_an_interruption_loses_nothing_that_was_finished(shop: Workshop) -> None:
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a child is a POSIX matter")
+
+
+@POSIX
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_interruption_loses_nothing_that_was_finished(
+    shop: Workshop, jobs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever computes; the terminal sends it to all processes, and one of them speaks."""
     shop.claim("first", order=1)
-    shop.claim("second", order=2, body="time.sleep(60)")
-    process = shop.start()
-    wait_for(lambda: shop.log.exists() and "second" in shop.log.read_text())
-    process.send_signal(signal.SIGINT)
+    half = (
+        "import pathlib; (pathlib.Path(os.environ['FAKE_OUT']) / f'.second.nc.{os.getpid()}.part').touch(); "
+    )
+    shop.claim("second", order=2, body=f"{half if jobs == '2' else ''}time.sleep(60)")
+    monkeypatch.setenv("FAKE_OUT", str(shop.path / "a folder's"))
+    shop.out = shop.path / "a folder's"
+    process = shop.start("--jobs", jobs, start_new_session=True)
+    assert process.stdout is not None
+    assert any(re.match("first +holds ", line) for line in process.stdout)
+    wait_for(lambda: "second" in shop.log.read_text())
+    os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
-    assert "--resume" in err
     assert "Traceback" not in err
-    assert "holds" in out
+    *_, said, again = err.splitlines()
+    assert said == "interrupted after 1 of 2; what is finished is kept. Go on with:"
+    words = ["-m", "paper_reproduction", "--out", str(shop.out), "--jobs", jobs, "--resume"]
+    assert shlex.split(again) == [sys.executable, *words]
+    assert out == ""
     assert shop.records()["first"]["holds"]
     assert 'id="first"' in (shop.out / "report.html").read_text(encoding="utf-8")
     assert not list(shop.out.glob(".*"))
@@ -246,6 +279,70 @@ def test_an_interruption_loses_nothing_that_was_finished(shop: Workshop) -> None
     shop.computed()
     assert shop("--resume").exit_code == 0
     assert shop.computed() == ["second", "draw"]
+
+
+@POSIX
+def test_an_interruption_before_anything_is_there_says_how_to_begin_again(pair: Workshop) -> None:
+    slow = (
+        "import time\nclass Slow:\n    def find_spec(self, name, *more):\n"
+        "        if name == 'jax': time.sleep(60)\nsys.meta_path.insert(0, Slow())"
+    )
+    words = ["run", "first", "--quick"], ["--seed", "3"]
+    process = pair.start(*words[0], *words[1], first=slow)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("computing and checking first; results go to ")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=LIMIT)
+    assert (process.returncode, out) == (130, "")
+    said, again = err.splitlines()
+    assert said == "interrupted; go on with:"
+    given = [*words[0], "--out", str(pair.out), *words[1], "--resume"]
+    assert shlex.split(again) == [sys.executable, "-m", "paper_reproduction", *given]
+
+
+def test_a_claim_without_a_verdict_is_tried_again_by_what_is_printed(pair: Workshop) -> None:
+    pair.claim("second-one", order=2, body="raise ArithmeticError('no such number')")
+    told = pair("--quick").stderr.splitlines()
+    assert told[0].startswith("second-one: ArithmeticError: no such number")
+    assert shlex.split(told[-1]) == [
+        *(sys.orig_argv[0], "-m", "paper_reproduction"),
+        *("--quick", "--out", str(pair.out), "--jobs", "1", "--resume"),
+    ]
+    pair.claim("second-one", order=2)
+    pair.computed()
+    assert pair("--quick", "--resume").exit_code == 0
+    assert pair.computed() == ["second-one", "draw"]
+
+
+def test_a_claim_whose_process_is_killed_fails_and_the_others_run(pair: Workshop) -> None:
+    pair.claim("first", order=1, body="os.kill(os.getpid(), 9)", budget=90)
+    pair.claim("third", order=3)
+    process = pair.start("--jobs", "2")
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1
+    assert "first: its process ended with status -9" in err
+    assert {name: record["state"] for name, record in pair.records().items()} == {
+        "first": "error",
+        "second-one": "holds",
+        "third": "holds",
+    }
+    assert not list(pair.out.glob(".*"))
+
+
+def test_side_by_side_is_as_one_after_another(pair: Workshop) -> None:
+    """The same records and pictures, to the byte, but for what it cost."""
+    pair("--seed", "4")
+    alone, there = pair.records(), pair.out
+    pair.out = pair.path / "beside"
+    process = pair.start("--seed", "4", "--jobs", "3")
+    _, err = process.communicate(timeout=LIMIT)
+    assert (process.returncode, err) == (0, "")
+    costs = ("seconds", "compute_seconds", "draw_seconds", "dirty")  # and what is edited meanwhile
+    bare = lambda records: [{k: v for k, v in r.items() if k not in costs} for r in records.values()]
+    for beside, before in zip(bare(pair.records()), bare(alone), strict=True):
+        assert [(k, v, before[k]) for k, v in beside.items() if v != before[k]] == []
+    for name in ("first.png", "second-one.pdf"):
+        assert (there / name).read_bytes() == (pair.out / name).read_bytes()
 
 
 def test_a_write_that_fails_leaves_no_half_file(pair: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,12 +452,127 @@ def test_formulas_become_mathml_or_say_why_not() -> None:
     assert "<code>" in prose(r"see $\nonsense$")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["mlp", "--help"]])
-def test_help_does_not_wait_for_what_it_does_not_need(words: list[str]) -> None:
-    check = (
-        "import sys\nfrom typer.testing import CliRunner\nfrom paper_reproduction.command import app\n"
-        f"assert CliRunner().invoke(app, {words}).exit_code == 0\n"
-        "print([name for name in ('jax', 'scipy', 'matplotlib', 'xarray') if name in sys.modules])"
+HEAVY = ("jax", "scipy", "matplotlib", "xarray", "sklearn", "rich")
+
+
+def imported_at_first_line(words: list[str], before: str = "") -> tuple[str, str]:
+    """The first line that a process of its own prints, and which heavy modules it had imported by then."""
+    watch = (
+        "import builtins, runpy, sys\n"
+        "class Out:\n"
+        "    encoding = 'utf-8'\n"
+        "    def write(self, text):\n"
+        f"        heavy = [name for name in {HEAVY} if name in sys.modules]\n"
+        "        sys.__stdout__.write(text.splitlines()[0] + '\\n' + repr(heavy)); sys.__stdout__.flush()\n"
+        "        import os; os._exit(0)\n"
+        "    def flush(self): pass\n"
+        "    def isatty(self): return False\n"
+        f"sys.stdout = sys.stderr = Out(); sys.argv = ['x', *{words}]\n{before}\n"
+        "runpy.run_module('paper_reproduction', run_name='__main__')\n"
     )
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=LIMIT)
-    assert done.stdout.strip() == "[]", done.stderr
+    done = subprocess.run([sys.executable, "-c", watch], capture_output=True, text=True, timeout=LIMIT)
+    line, heavy = done.stdout.splitlines()
+    return line, heavy
+
+
+CHECKING = "computing and checking the paper's claims"
+FIRST_LINES = {
+    "--help": "Usage: ", "run --help": "Usage: ", "mlp --help": "Usage: ", "list --help": "Usage: ",
+    "--version": "linear-theory ",
+    "": f"{CHECKING} (some minutes; with --quick less than one); results go to out",
+    "--quick --out x": f"{CHECKING} (smaller problems, less than a minute); results go to x",
+    "run stall --out x": "computing and checking stall; results go to x",
+    "run frist": "error: no claim is named 'frist'; ",
+    "mlp stahl": "error: no experiment is named 'stahl'; ",
+    "mlp --quick": "training and checking networks (about a minute); results go to out/mlp",
+    "mlp --quick --publish": "error: --publish is for full runs; leave out --quick",
+    "list": "claims, for the word run",
+    "mlp list": "network experiments, for the word mlp",
+    "explorer": "writing the page of sliders",
+    "picture": "drawing the opening picture and the stall in motion",
+    "--quikc": "Usage: ",
+    "run": "error: which claims? They are closed-form, ",
+    "run list": "claims, for the word run",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "line"), FIRST_LINES.items(), ids=FIRST_LINES.keys())
+def test_the_first_line_waits_for_nothing(words: str, line: str) -> None:
+    """By what is imported when it is printed, not by a clock."""
+    said, heavy = imported_at_first_line(words.split())
+    assert said.startswith(line)
+    assert heavy == "[]"
+
+
+def test_a_program_that_imports_first_would_be_caught() -> None:
+    assert imported_at_first_line(["list"], "import jax, rich")[1] == "['jax', 'rich']"
+
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+    "optional-dependencies"
+]
+PAPER = [re.split(r"[><=\[]", need)[0].replace("scikit-learn", "sklearn") for need in EXTRAS["paper"]]
+
+
+@pytest.mark.parametrize("missing", ["jax", *(name for name in PAPER if name.lower() != "pillow")])
+def test_without_the_extra_one_sentence_says_what_to_install(missing: str, tmp_path: Path) -> None:
+    """Before any claim is computed, whatever of it is missing."""
+    run = (
+        f"import runpy, sys; sys.modules[{missing!r}] = None; "
+        "runpy.run_module('paper_reproduction', run_name='__main__')"
+    )
+    command, environment = [sys.executable, "-c", run], os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        cwd=ROOT,
+        env=environment,
+    )
+    assert done.returncode == 2, done.stderr
+    (said,) = done.stderr.splitlines()
+    pip = f"{sys.executable} -m pip install -c constraints.txt -e '.[paper]'"
+    assert said == f"error: {missing} is not installed; the command needs: {pip}"
+    assert list(tmp_path.iterdir()) == []
+
+
+@POSIX
+@pytest.mark.parametrize("words", [("list",), ("run", "first"), ()], ids=str)
+def test_a_reader_who_leaves_is_told_nothing_and_the_results_are_there(
+    pair: Workshop, words: tuple[str, ...]
+) -> None:
+    """As ``| head -1``, at its earliest."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "wb") as pipe:
+        process = pair.start(*words, stdout=pipe)
+    _, err = process.communicate(timeout=LIMIT)
+    assert (process.returncode, err) == (0, "")
+    assert words == ("list",) or pair.records()["first"]["holds"]
+
+
+@POSIX
+@pytest.mark.parametrize("words", [("list",), ("--help",), ("--version",)], ids=str)
+def test_a_full_disk_behind_standard_output_is_one_sentence(words: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "paper_reproduction", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            timeout=LIMIT,
+        )
+    said = b"error: cannot write to standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_formulas_are_said_in_letters() -> None:
+    said = {
+        r"grows like $\delta$": "grows like δ", r"a constant times $n^{-1/2}$ of": "a constant times n^(−1/2) of",
+        r"rows, $\rho > 0$, in": "rows, ρ > 0, in", r"$\Sigma_1$ and $x^2$": "Σ_1 and x^2", "no formula": "no formula",
+        r"$(d+1)/n$": "(d+1)/n",
+    }  # fmt: skip
+    assert {text: plain_text(text) for text in said} == said
+    for entry in (*registry.discover(), *registry.experiments()):
+        assert not set(plain_text(entry.claim.title)) & set("\\${}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 import linear_theory as lt
+from linear_theory.command import installation
 from linear_theory.command.app import app
 from tests.tolerances import near
 
@@ -320,7 +322,8 @@ def test_a_picture_that_cannot_be_written(here, monkeypatch, name):
     assert "In short" in result.stdout
 
 
-PIP = 'is not installed; the command needs: pip install "linear-theory[cli]"'
+PIP_INSTALL = [".venv/bin/python", "-m", "pip", "install"]
+PIP = f"-m pip install -c {ROOT / 'constraints.txt'} -e '{ROOT}[cli]'"
 
 
 @pytest.mark.parametrize("pair", ["pyarrow rows.csv", "pyarrow rows.parquet", "matplotlib rows.npz"])
@@ -330,15 +333,59 @@ def test_a_missing_extra_is_named_with_its_remedy(here, monkeypatch, pair):
     for name in [missing, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
         monkeypatch.setitem(sys.modules, name, None)
     said = refused(rows, *AT)
-    assert said.startswith(f"error: {missing} is")
-    assert said.endswith(f"{PIP}\n")
+    assert said.startswith(f"error: {missing} is not installed; the command needs: ")
+    assert said.endswith(f" {PIP}\n")
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 def test_a_missing_terminal_library_too(here, missing):
     done = process("diagnose", "rows.csv", *AT, first=f"sys.modules[{missing!r}] = None")
     assert done.returncode == 2
-    assert done.stderr.decode() == f"error: {missing} {PIP}\n"
+    needs = f"error: {missing} is not installed; the command needs: {sys.executable} {PIP}\n"
+    assert done.stderr.decode() == needs
+
+
+@pytest.mark.parametrize("clone", [True, False])
+def test_what_to_install_can_be_typed_where_one_is(tmp_path, monkeypatch, clone):
+    """In a clone as the README does it, with the interpreter that was called; from the index where there is none."""
+    module = tmp_path / "a folder" / "linear_theory" / "command" / "installation.py"
+    monkeypatch.setattr(installation, "__file__", str(module))
+    monkeypatch.setattr(sys, "orig_argv", [".venv/bin/python", "-m", "linear_theory"])
+    module.parent.mkdir(parents=True)
+    home = tmp_path / "a folder"
+    if clone:
+        (home / "pyproject.toml").touch()
+    where = f"{home}[cli]"
+    wanted = ["-e", where] if clone else ["linear-theory[cli]"]
+    assert shlex.split(installation.install_command("cli")) == [*PIP_INSTALL, *wanted]
+    if clone:
+        (home / "constraints.txt").touch()
+        monkeypatch.chdir(home)
+        assert shlex.split(installation.install_command("cli")) == [
+            *PIP_INSTALL, "-c", "constraints.txt", "-e", ".[cli]"
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("--version",), ("diagnose", "--help"), ("diagnose",), ()], ids=str
+)
+def test_what_needs_no_mathematics_does_not_wait_for_it(here, words):
+    """By what is imported when the command ends, not by a clock; a wrong command line is one of them."""
+    heavy = ("jax", "scipy", "numpy", "matplotlib", "pyarrow", "rich")
+    after = f"import atexit; atexit.register(lambda: print([m for m in {heavy} if m in sys.modules]))"
+    assert process(*words, first=after).stdout.decode().splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such terminals")
+def test_where_somebody_watches_the_first_line_comes_before_the_mathematics(here):
+    """A reader of a pipe gets the report alone; that nothing else is printed there is tested above."""
+    ours, theirs = os.openpty()
+    done = process(
+        "diagnose", "none.csv", *AT, streams={"stdout": theirs}, first="sys.modules['rich'] = None"
+    )
+    os.close(theirs)
+    assert os.read(ours, 100).startswith(b"reading 'none.csv'")
+    assert done.stderr.startswith(b"error: rich is not installed; ")
 
 
 def test_it_says_its_version(here):
@@ -409,7 +456,7 @@ def test_one_file_that_fails_does_not_cost_the_other(here, monkeypatch):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("linear_theory.command.app.write_weights", half)
+    monkeypatch.setattr("linear_theory.command.session.write_weights", half)
     before = sorted(Path().iterdir())
     result = command("rows.csv", *AT, "--weights-out", "w.npy")
     assert result.exit_code == 2

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xarray as xr
+from rich.console import Console
 from typer.testing import CliRunner
 
-from paper_reproduction import provenance, registry
+from paper_reproduction import provenance, registry, terminal
 from paper_reproduction.claim import Table
 from paper_reproduction.command import app
 from tests.workshop import Page, Workshop
@@ -86,11 +90,12 @@ def test_an_experiment_runs_and_says_on_what(lab: Workshop) -> None:
     result = lab("mlp", "--seeds", "3", "--seed", "2")
     assert result.exit_code == 0
     assert lab.computed() == ["first", "draw"]
-    first, header, row, _, summary, _ = result.stdout.splitlines()
+    first, device, header, row, _, summary, _ = result.stdout.splitlines()
+    assert first == f"training and checking networks (about ten minutes); results go to {lab.out / 'mlp'}"
     assert summary == "1 of 1 experiments hold"
-    assert re.fullmatch(r"on \w+ \(.+\), jax \d+\.\d+.*", first)
-    assert header.split() == ["claim", "equation", "holds", "figure", "bound"]
-    assert row.split()[:3] == ["first", "B", "holds"]
+    assert re.fullmatch(r"on \w+ \(.+\), jax \d+\.\d+.*", device)
+    assert header.split()[:2] == ["claim", "result"]
+    assert row.split()[:3] == ["first", "holds", "B"]
     written = {path.name for path in (lab.out / "mlp").iterdir()}
     assert written == {"claims.json", "report.html", "first.nc", "first.png", "first.pdf"}
     dataset = arrays(lab)
@@ -106,6 +111,10 @@ def test_an_unknown_experiment_is_one_clear_error(lab: Workshop) -> None:
     assert result.exit_code == 2
     assert result.stderr == "error: no experiment is named 'frist'; did you mean first?\n"
     assert lab("mlp", "--seeds", "1").exit_code == 2
+    other = lab("mlp", "a-claim").stderr
+    assert other == "error: 'a-claim' is a claim: the word for it is run, as in run a-claim\n"
+    other = lab("run", "first").stderr
+    assert other == "error: 'first' is a network experiment: the word for it is mlp, as in mlp first\n"
 
 
 def test_without_experiments_the_word_says_so(shop: Workshop) -> None:
@@ -113,9 +122,10 @@ def test_without_experiments_the_word_says_so(shop: Workshop) -> None:
     assert (result.exit_code, result.stderr) == (2, "error: there are no network experiments to run\n")
 
 
-def test_list_has_a_second_table(lab: Workshop) -> None:
+def test_list_has_a_second_table_which_mlp_list_shows_alone(lab: Workshop) -> None:
     lines = CliRunner().invoke(app, ["list"]).stdout.splitlines()
-    assert [line.split()[0] if line else "" for line in lines] == [
+    assert lines[0] == "claims, for the word run"
+    assert [line.split()[0] if line else "" for line in lines[1:]] == [
         "claim",
         "a-claim",
         "",
@@ -123,6 +133,19 @@ def test_list_has_a_second_table(lab: Workshop) -> None:
         "claim",
         "first",
     ]
+    assert CliRunner().invoke(app, ["mlp", "list"]).stdout.splitlines() == lines[-3:]
+    assert not lab.computed()
+
+
+def test_what_resumes_an_experiment_is_the_whole_command(lab: Workshop) -> None:
+    lab.source("pictures", "first").write_text("def draw(dataset):\n    raise KeyError('x')\n")
+    told = lab("mlp", "first", "--seeds", "3", "--seed", "2").stderr.splitlines()[-1]
+    words = ["-m", "paper_reproduction", "mlp", "first", "--seeds", "3", "--out", str(lab.out), "--seed", "2"]
+    assert shlex.split(told)[1:] == [*words, "--resume"]
+    lab.computed()
+    lab.experiment("first", EXPERIMENT.format(name="first", order=1, bound=100.0))
+    assert lab(*words[2:-4], "--seed", "2", "--resume").exit_code == 0
+    assert lab.computed() == ["draw"]
 
 
 def test_other_repetitions_are_computed_anew(lab: Workshop) -> None:
@@ -149,8 +172,9 @@ def test_publish_writes_what_the_plain_command_shows(lab: Workshop) -> None:
     assert result.exit_code == 0
     assert lab.computed() == ["a-claim", "draw", "draw"]
     lines = result.stdout.splitlines()
-    assert lines[3] == "stored network results"
-    assert lines[5].split()[:3] == ["first", "B", "holds"]
+    assert re.match("first +holds, stored +B ", lines[3])
+    assert lines[5] == "1 of 1 claims hold, 1 of 1 network results stored, all of which hold"
+    assert lines[6] == f"open {lab.out / 'report.html'} and {lab.out / 'mlp' / 'report.html'}"
     assert result.stderr == ""
     origin = lab.records("mlp")["first"]["origin"]
     assert origin == f"stored: {provenance.device()}, seed 0, python -m paper_reproduction mlp first --seed 0"
@@ -160,6 +184,33 @@ def test_publish_writes_what_the_plain_command_shows(lab: Workshop) -> None:
     linear = (lab.out / "report.html").read_text(encoding="utf-8")
     assert '<a href="mlp/report.html">From the line to the network</a>: 1 of 1' in linear
     assert '<a href="../report.html">' in page(lab)
+
+
+@pytest.mark.parametrize("budgets", [(), ("--budgets",)], ids=["", "budgets"])
+def test_a_live_table_marks_what_is_stored_and_gives_it_no_clock(
+    lab: Workshop, monkeypatch: pytest.MonkeyPatch, budgets: tuple[str, ...]
+) -> None:
+    publish(lab)
+    frames: list[list[str]] = []
+    update = terminal.Board.update
+
+    def watched(board: terminal.Board, event: Any) -> None:
+        update(board, event)
+        console = Console(width=100, file=io.StringIO(), color_system=None)
+        console.print(board.render())
+        frames.append([line.strip() for line in console.file.getvalue().splitlines() if line.strip()])  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(terminal.Board, "update", watched)
+    lab(*budgets)
+    claim, network = [[frame[row] for frame in frames] for row in (2, 3)]
+    clock = r"\d\.\d" + (" / 60" if budgets else "")
+    for line, state in zip(claim, ("running", "holds", "holds", "holds"), strict=True):
+        assert re.fullmatch(rf"a-claim +\(1\) +{state} +{clock}", line)
+    for line, state in zip(network, ("waiting", "waiting", "reading", "holds, stored"), strict=True):
+        assert re.fullmatch(rf"first +B +{state}", line)
+    assert frames[-1][-1] == "2 of 2 done"
+    lab("--resume", *budgets)
+    assert re.fullmatch(r"a-claim +\(1\) +holds, kept", frames[-1][2])
 
 
 def test_publish_refuses_quick(lab: Workshop) -> None:
@@ -183,6 +234,7 @@ def test_a_stored_result_that_does_not_hold_ends_in_1(lab: Workshop) -> None:
     result = lab()
     assert result.exit_code == 1
     assert "first: size:" in result.stderr
+    assert "1 of 1 network results stored, 0 of which hold" in result.stdout
     assert "The sources have changed since (commit " in page(lab)
     assert '"bad">0 of 1 experiments hold.' in page(lab)
 
@@ -200,7 +252,10 @@ def test_what_the_user_computed_comes_before_what_is_stored(lab: Workshop) -> No
     lab.computed()
     own = arrays(lab)
     for _ in range(2):
-        assert lab().exit_code == 0
+        result = lab()
+        assert result.exit_code == 0
+        assert "first    holds, computed earlier" in result.stdout
+        assert "1 of 1 network results stored or computed earlier, all of which hold" in result.stdout
         assert lab.records("mlp")["first"]["origin"].startswith("computed earlier: ")
         xr.testing.assert_identical(arrays(lab), own)
     assert lab.computed()[-2:] == ["a-claim", "draw"]  # the picture of the experiment is right already

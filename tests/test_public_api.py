@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import pickle
 import re
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 import jax
@@ -255,7 +257,9 @@ def test_importing_costs_nothing_but_the_mathematics():
         "distributed",
         "scipy.stats",  # as long to import as JAX
     )
-    check = f"import sys, linear_theory; print([m for m in {foreign!r} if m in sys.modules])"
+    check = (
+        f"import sys, linear_theory; linear_theory.solve; print([m for m in {foreign!r} if m in sys.modules])"
+    )
     assert in_a_fresh_interpreter(check) == "[]"
 
 
@@ -323,3 +327,43 @@ def test_an_echo_is_exact_for_numbers_and_does_not_fail():
         leaf.delete()
     assert "FineTuningProblem" in repr(problem)
     assert "FineTuningProblem" in repr(object.__new__(lt.FineTuningProblem))
+
+
+# the names are imported when the first of them is used ------------------------------------------------------------
+
+USES = {
+    "an attribute": "lt.solve",
+    "a namespace": "lt.weights.Flow",
+    "a module that is no public name": "lt.errors.LinearTheoryError",
+    "from": "from linear_theory import solve",
+    "from a namespace": "from linear_theory.weights import Flow",
+    "star": "from linear_theory import *; solve, weights",
+    "dir": "assert {'solve', 'weights', '__version__'} <= set(dir(lt))",
+    "all": "assert all(hasattr(lt, name) for name in lt.__all__)",
+    "help": "import pydoc; assert 'temperature_path' in pydoc.render_doc(lt)",
+    "inspect": "import inspect; assert 'solve' in dict(inspect.getmembers(lt, inspect.isfunction))",
+    "a pickle": "import pickle; pickle.loads(PICKLE).shift",
+    "reload": "import importlib; lt.solve; importlib.reload(lt).solve",
+    "threads": "from threading import Thread; found = []\n"
+    "ways = [Thread(target=lambda: found.append(lt.solve)) for _ in range(8)]\n"
+    "[way.start() for way in ways]; [way.join() for way in ways]; assert len(found) == 8 and len(set(found)) == 1",
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES.keys())
+def test_any_first_use_of_the_package_finds_its_names(use):
+    code = use.replace("PICKLE", repr(pickle.dumps(lt.paper_problem(0.5))))
+    before = "import sys, linear_theory as lt; assert not {'jax', 'numpy', 'scipy'} & set(sys.modules), 'too early'\n"
+    assert in_a_fresh_interpreter(before + code) == ""
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error_and_nothing_is_put_over_what_a_test_has_set(
+    monkeypatch,
+):
+    monkeypatch.setattr(lt, "solve", None)
+    with pytest.raises(AttributeError, match="module 'linear_theory' has no attribute 'sovle'"):
+        attrgetter("sovle")(lt)
+    with pytest.raises(ImportError, match="cannot import name 'sovle'"):
+        exec("from linear_theory import sovle")
+    assert lt.solve is None
+    assert not hasattr(lt, "__wrapped__")

@@ -181,7 +181,8 @@ def test_names_in_the_table_exist(row):
 
 def test_the_counts_of_the_first_command_are_those_of_the_claims():
     claims, experiments = len(registry.discover()), len(registry.experiments())
-    said = f"{claims} of {claims} claims hold, {experiments} of {experiments} stored network results hold\n"
+    networks = f"{experiments} of {experiments} network results stored, all of which hold"
+    said = f"{claims} of {claims} claims hold, {networks}\n"
     assert said in README
 
 

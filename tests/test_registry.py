@@ -72,6 +72,12 @@ def test_disorder_is_refused(
         registry.discover(*_package(tmp_path, claim, figure))
 
 
+def test_names_are_known_without_an_import() -> None:
+    """By the files: what the registry imports has the same ones."""
+    for package, entries in ((registry.CLAIMS, CLAIMS), (registry.EXPERIMENTS, EXPERIMENTS)):
+        assert sorted(registry.names(package)) == sorted(entry.name for entry in entries)
+
+
 def test_helpers_are_no_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     assert registry.discover(*_package(tmp_path, "_helper", "")) == ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import json
 import os
@@ -12,6 +11,7 @@ import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -93,11 +93,15 @@ class Workshop:
     def source(self, part: str, name: str) -> Path:
         return self.path / self.package / part / f"{name.replace('-', '_')}.py"
 
-    def names(self) -> tuple[str, str]:
-        return f"{self.package}.claims", f"{self.package}.figures"
-
-    def experiment_names(self) -> tuple[str, str]:
-        return f"{self.package}.experiments", f"{self.package}.pictures"
+    def packages(self) -> dict[str, str]:
+        """Where the registry finds the fakes."""
+        rooms = {
+            "CLAIMS": "claims",
+            "FIGURES": "figures",
+            "EXPERIMENTS": "experiments",
+            "EXPERIMENT_FIGURES": "pictures",
+        }
+        return {name: f"{self.package}.{room}" for name, room in rooms.items()}
 
     @property
     def shipped(self) -> Path:
@@ -108,36 +112,38 @@ class Workshop:
         """Put the fakes in the place of the real claims, experiments and results."""
         monkeypatch.syspath_prepend(str(self.path))
         monkeypatch.setenv("FAKE_LOG", str(self.log))
-        monkeypatch.setattr(registry, "discover", functools.partial(registry.discover, *self.names()))
-        experiments = functools.partial(registry.experiments, *self.experiment_names())
-        monkeypatch.setattr(registry, "experiments", experiments)
+        for name, package in self.packages().items():
+            monkeypatch.setattr(registry, name, package)
         monkeypatch.setattr(shipped, "RESULTS", self.shipped)
 
     def __call__(self, *arguments: str) -> Result:
+        """The command in this process, one claim after another."""
         for module in [name for name in sys.modules if name.startswith(self.package + ".")]:
             del sys.modules[module]
         importlib.invalidate_caches()
-        return CliRunner().invoke(app, [*arguments, "--out", str(self.out)], catch_exceptions=False)
+        one = () if {"mlp", "list", "--jobs"} & set(arguments) else ("--jobs", "1")
+        return CliRunner().invoke(app, [*one, *arguments, "--out", str(self.out)], catch_exceptions=False)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """The same in a process of its own."""
+    def start(self, *arguments: str, first: str = "", **options: Any) -> subprocess.Popen[str]:
+        """The same in a process of its own, which may have others; ``first`` is done in it before all else."""
         driver = self.path / "driver.py"
         driver.write_text(
-            "import functools, pathlib, signal\n"
-            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background job ignores
+            f"import pathlib, signal, sys\n{first}\n"
             "from paper_reproduction import registry, shipped\n"
-            f"registry.discover = functools.partial(registry.discover, *{self.names()!r})\n"
-            f"registry.experiments = functools.partial(registry.experiments, *{self.experiment_names()!r})\n"
+            f"vars(registry).update({self.packages()!r})\n"
             f"shipped.RESULTS = pathlib.Path({str(self.shipped)!r})\n"
-            "from paper_reproduction.command import app\napp(prog_name='paper')\n",
+            "if __name__ == '__main__':\n"
+            "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in a shell's background job
+            "    from paper_reproduction.command import app\n"
+            "    app(prog_name='paper')\n",
             encoding="utf-8",
         )
         environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{self.path}", "FORCE_COLOR": "1"}
-        command = [sys.executable, str(driver), *arguments, "--out", str(self.out)]
+        place = () if "list" in arguments else ("--out", str(self.out))
+        command = [sys.executable, str(driver), *arguments, *place]
         pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", env=environment
-        )
+        ways = {"stdout": pipe, "stderr": pipe, "text": True, "encoding": "utf-8", "env": environment}
+        return subprocess.Popen(command, **(ways | options))
 
     def computed(self) -> list[str]:
         """The names of the claims computed since last asked; pictures count as "draw"."""

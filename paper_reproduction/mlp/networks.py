@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -27,8 +28,7 @@ class Architecture:
         )
         head = lambda key: eqx.nn.Linear(width, outputs, key=key)
         self._make, self._head = make, head
-        self._static_trunk = eqx.partition(make(jax.random.key(0)), eqx.is_inexact_array)[1]
-        self._static_head = eqx.partition(head(jax.random.key(0)), eqx.is_inexact_array)[1]
+        self._static_trunk, self._static_head = _without_arrays(make), _without_arrays(head)
 
     def initial(self, key: Array, dtype: Any = jnp.float32) -> Network:
         """Equinox's own initialisation."""
@@ -45,6 +45,12 @@ class Architecture:
         """(n, pixels) → (n, outputs)."""
         head = eqx.combine(network.head, self._static_head)
         return jax.vmap(head)(self.features(network.trunk, images))
+
+
+def _without_arrays(make: Callable[[Array], Any]) -> Any:
+    """What a module holds besides its arrays; none of them is made, as that would compile."""
+    outline = eqx.filter_eval_shape(lambda: make(jax.random.key(0)))
+    return eqx.filter(outline, lambda leaf: not isinstance(leaf, jax.ShapeDtypeStruct))
 
 
 def blank_head(network: Network) -> Network:

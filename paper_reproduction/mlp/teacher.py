@@ -41,15 +41,29 @@ def keys(settings: Settings, name: str, seeds: int) -> Array:
     return jnp.stack([jax.random.key(int(settings.rng(f"{name} {s}").integers(2**31))) for s in range(seeds)])
 
 
+# Random numbers are drawn key by key, in functions of their own: these compile in half the time of a vmap.
+
+
+def pretrained(keys: Array) -> dict[str, Array]:
+    """θ*, one for each key: a network trained by Adam on a random network's labels."""
+    return _trained(*_teachers_students_and_rows(keys))
+
+
+@jax.jit
+def _teachers_students_and_rows(keys: Array) -> tuple[Any, Any, Array]:
+    def drawn(key: Array) -> tuple[Any, Any, Array]:
+        teacher, student, rows = jax.random.split(key, 3)
+        return initial(teacher), initial(student), jax.random.normal(rows, (ROWS, INPUTS))
+
+    return jax.lax.map(drawn, keys)
+
+
 @jax.jit
 @jax.vmap
-def pretrained(key: Array) -> dict[str, Array]:
-    """θ*, one for each key: a network trained by Adam on a random network's labels."""
-    teacher, student, rows = jax.random.split(key, 3)
-    X = jax.random.normal(rows, (ROWS, INPUTS))
-    y = predict(initial(teacher), X)
+def _trained(teacher: Any, student: Any, X: Array) -> dict[str, Array]:
+    y = predict(teacher, X)
     loss = lambda params: jnp.mean((y - predict(params, X)) ** 2)
-    return descent.adam(loss, initial(student), PRETRAIN_RATE, PRETRAIN_STEPS)
+    return descent.adam(loss, student, PRETRAIN_RATE, PRETRAIN_STEPS)
 
 
 class Rows(NamedTuple):
@@ -60,18 +74,34 @@ class Rows(NamedTuple):
     shift: Any
 
 
-@partial(jax.jit, static_argnums=4)
-@partial(jax.vmap, in_axes=(0, 0, None, None, None))
-def moved(key: Array, star: Any, distance: float, noise: float, rows: int = ROWS) -> Rows:
-    """Labels of the network moved by ``distance`` · ‖θ*‖, with noise of ``noise`` times their mean squared change."""
-    inputs, way, labels = jax.random.split(key, 3)
-    X = jax.random.normal(inputs, (rows, star["w"].shape[0]))
+def moved(keys: Array, stars: Any, distance: float, noise: float, rows: int = ROWS) -> Rows:
+    """Labels of the networks moved by ``distance`` · ‖θ*‖, with noise of ``noise`` times their mean squared change."""
+    parameters = sum(leaf[0].size for leaf in jax.tree.leaves(stars))
+    return _labelled(
+        stars, *_inputs_ways_and_errors(keys, stars["w"].shape[1], parameters, rows), distance, noise
+    )
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def _inputs_ways_and_errors(
+    keys: Array, inputs: int, parameters: int, rows: int
+) -> tuple[Array, Array, Array]:
+    def drawn(key: Array) -> tuple[Array, Array, Array]:
+        one, two, three = jax.random.split(key, 3)
+        normal = jax.random.normal
+        return normal(one, (rows, inputs)), normal(two, (parameters,)), normal(three, (rows,))
+
+    return jax.lax.map(drawn, keys)
+
+
+@jax.jit
+@partial(jax.vmap, in_axes=(0, 0, 0, 0, None, None))
+def _labelled(star: Any, X: Array, u: Array, errors: Array, distance: float, noise: float) -> Rows:
     flat, unflatten = ravel_pytree(star)
-    u = jax.random.normal(way, flat.shape)
     shift = unflatten(distance * jnp.linalg.norm(flat) * u / jnp.linalg.norm(u))
     y = predict(jax.tree.map(jnp.add, star, shift), X)
     variance = noise * jnp.mean((y - predict(star, X)) ** 2)
-    return Rows(X, y + jnp.sqrt(variance) * jax.random.normal(labels, y.shape), shift)
+    return Rows(X, y + jnp.sqrt(variance) * errors, shift)
 
 
 @partial(jax.jit, static_argnums=5)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import sys
 import time
 
-from paper_reproduction.notebooks.lessons import scripts, store
+from linear_theory.command.installation import missing_package
+
+try:
+    from paper_reproduction.notebooks.lessons import scripts, store
+except ModuleNotFoundError as error:
+    raise SystemExit(f"error: {missing_package(error, 'lessons')}") from None
 
 
 def main(names: list[str]) -> None:
