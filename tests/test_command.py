@@ -240,7 +240,7 @@ def test_running_one_claim_keeps_the_others(pair: Workshop) -> None:
     assert "first: the result" in told.stderr
     page = (pair.out / "report.html").read_text(encoding="utf-8")
     assert "From another run: seed 0, this run has 3." in page
-    assert "The one claim holds." in page
+    assert "1 of 1 claims hold." in page
 
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a child is a POSIX matter")

@@ -291,7 +291,7 @@ def test_the_page_answers_and_loads_nothing(lab: Workshop) -> None:
     assert not {"link", "b"} & set(seen.tags)
     assert seen.tags.count("img") == 3  # the picture that opens it, and one an experiment
     assert "From the line to the network" in seen.text
-    assert "All 2 experiments hold." in seen.text
+    assert "2 of 2 experiments hold." in seen.text
     assert re.search(r'<a href="#first">Does first stall\?</a>', text)
     assert seen.text.count("Yes: ") == 4  # in the table and in the section of each
     assert seen.text.count("Not run on a GPU.") == 2
