@@ -19,7 +19,7 @@ from paper_reproduction.output import complain, refuse, say
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-Quick = Annotated[bool, typer.Option("--quick", help="Smaller problems: about a minute instead of some.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Smaller problems: about a minute at most.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Where results go.  [default: out]", metavar="DIR")]
 Seed = Annotated[
     int | None, typer.Option("--seed", min=0, metavar="N", help="Seed of all that is random.  [default: 0]")
@@ -122,7 +122,7 @@ def run_networks(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME...]", help=f"Experiments to run, or {LIST} to name them.  [default: all]"
+            metavar="NAME", help=f"Experiments to run, or {LIST} to name them.  [default: all]"
         ),
     ] = None,
     seeds: Seeds = None,

@@ -130,8 +130,6 @@ def _section(store: Store, entry: Entry) -> dict[str, Any]:
         "picture": _picture(store, entry, outcome),
         "raw_seconds": outcome.seconds if outcome.seconds == outcome.seconds else 0.0,
         "seconds": numbers.seconds(outcome.seconds),
-        "budget": numbers.seconds(outcome.budget),
-        "over_budget": outcome.over_budget,
         "stale": outcome.stale,
         "command": outcome.command or store.stamp.command(outcome.name, store.settings),
         "question": mathml.prose(claim.question),

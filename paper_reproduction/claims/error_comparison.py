@@ -30,7 +30,7 @@ CLAIM = Claim(
         r"beat. In continuous time FLOW runs from early stopping ($\tau\to\infty$) to averaging ($\tau\to 0$) and is "
         r"never above either; with the paper's step $\eta=1/(2\mu)$ it is never above averaging, but it can "
         r"lose to early stopping. One step of FLOW is one step of standard fine-tuning with $\eta=\mu^2/2$, "
-        r"so a gain at $K=1$ comes from a smaller step and not from the weights."
+        r"so a gain at $K=1$ is that of standard fine-tuning with the same first step."
     ),
     equation="(4), (13), (17), (18), Remark 7.6",
     formula=r"\min_\omega \mathrm{err}_{\mathrm{tot}}(\theta_{\mathrm{avg}}(\omega))"
