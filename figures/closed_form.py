@@ -1,4 +1,8 @@
-"""How fast the iterate turns into the stalled direction."""
+"""Left, on a logarithmic scale: the distance of the iterates from the stalled direction falls along straight
+lines, below the dashed 1 % within three steps at low temperatures and ten at a high one. Right, a row for
+each correlation: filled marks (low temperatures) at 3 steps, or 14 for ρ = 0.9, open marks (all temperatures)
+from 14 to 74 steps as the correlation falls.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""FLOW's path, exact and on sampled rows, without and with label noise."""
+"""Left, without label noise: the share of the shift that is left falls towards 0, the more slowly the lower
+the temperature, while standard fine-tuning jumps between 0 and a shrinking height. Right, with label noise:
+FLOW levels off, the higher the lower the temperature (0.92, 0.69 and 0.31), and standard fine-tuning still
+falls to 0. Points of sampled rows lie on all lines.
+"""
 
 from __future__ import annotations
 

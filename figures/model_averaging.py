@@ -1,4 +1,8 @@
-"""FLOW's paths close in on the averaging line."""
+"""Left: five paths of FLOW from the old model to the new optimum hang below the straight line of model
+averages, deep at a high temperature, almost on the line at the lowest. Right, on logarithmic scales: the
+distance from that line falls with the temperature along three parallel lines of slope 1, with the points of
+stopped paths on them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Both errors on real rows, and what is off by how much beside Gaussian rows."""
+"""Left: along each path forgetting grows and target error falls; standard fine-tuning's points lie on their
+line, past the diamond of the best for both, and FLOW's points run on beyond the ring in which their line
+ends. Right: of ten quantities on real rows (diamonds) nine lie within the band of two standard deviations
+around the theory and one at four; those of many Gaussian rows (circles) all lie within one.
+"""
 
 from __future__ import annotations
 

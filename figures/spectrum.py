@@ -1,4 +1,8 @@
-"""Eigenvalues against β, and where the ordering of their absolute values ends."""
+"""Left, a pair of curves for each of three correlations ρ: the upper one, the stalled direction, starts at 1
+and falls slowly as β grows; the lower one starts at ρ² and falls through 0 at β = 1; squares at ρ and −ρ,
+where both end, are standard fine-tuning. Right: the size of the lower over the upper falls from ρ² to 0 and
+then rises to 1.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""The stall: paths over the total error; what is left along the stalled direction; how long it stays."""
+"""Left: standard fine-tuning zigzags from the old model to the optimum of the new task; FLOW's paths turn
+towards it along a straight line, nearer to the model averages and in shorter steps the lower the temperature.
+Upper right: what is left along the stalled direction falls from 1 to 0, some ten to a thousand steps later at
+lower temperatures. Lower right, on logarithmic scales: the half-life rises along straight lines as the
+temperature falls.
+"""
 
 from __future__ import annotations
 

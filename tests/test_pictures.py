@@ -1,6 +1,7 @@
 """The measurements of a picture see what they are there to see, and the colours of the methods stay apart."""
 
 import json
+import re
 from itertools import combinations
 from pathlib import Path
 
@@ -69,6 +70,20 @@ def test_the_picture_of_the_benchmarks_is_for_the_last_row():
         faults(benchmarks_picture.draw(json.loads((RESULTS / "table.json").read_text(encoding="utf-8"))))
         == []
     )
+
+
+THINGS = {"standard", "flow", "averaging", "averages", "kl-dro", "line", "lines", "curve", "curves", "path", "paths",
+          "point", "points", "mark", "marks", "dots", "star", "stars", "diamond", "diamonds", "circles", "square",
+          "squares", "ellipses", "row", "crosses", "ring", "guide", "band"}  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", [*registry.discover(), *registry.experiments()], ids=lambda entry: entry.name)
+def test_who_cannot_see_a_picture_is_told_what_is_drawn(entry):
+    words = set(re.findall(r"[a-z-]+", entry.seen.lower()))
+    assert len(entry.seen) >= 80
+    assert entry.seen != entry.claim.title
+    assert len(words & THINGS) >= 2
+    assert words & {"falls", "fall", "rises", "rise", "climbs", "lie", "lies", "jumps", "become", "zigzags"}
 
 
 # Machado, Oliveira and Fernandes 2009, complete dichromacy, in linear RGB.
