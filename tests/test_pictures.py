@@ -77,7 +77,9 @@ THINGS = {"standard", "flow", "averaging", "averages", "kl-dro", "line", "lines"
           "squares", "ellipses", "row", "crosses", "ring", "guide", "band"}  # fmt: skip
 
 
-@pytest.mark.parametrize("entry", [*registry.discover(), *registry.experiments()], ids=lambda entry: entry.name)
+@pytest.mark.parametrize(
+    "entry", [*registry.discover(), *registry.experiments()], ids=lambda entry: entry.name
+)
 def test_who_cannot_see_a_picture_is_told_what_is_drawn(entry):
     words = set(re.findall(r"[a-z-]+", entry.seen.lower()))
     assert len(entry.seen) >= 80
