@@ -25,7 +25,7 @@ COLOUR = {
     "flow_default": COLOURS["flow"],
     "joint_optimum": COLOURS["joint_optimum"],
 }
-# What each panel shows, (window, {path: (label, where in the window's units)}), looked at by eye for these two problems.
+# What each panel shows: its window, and for each path its label and where that stands, looked at by eye.
 CASES = {
     "win": (
         ((0.0, 0.62), (0.0, 0.78)),

@@ -100,7 +100,7 @@ def _levels(ax: Axes) -> None:
 def _key(ax: Axes, rate: float) -> None:
     """Marks and bands, in the corner that is left free."""
     rows = (
-        ("o", INK, f"epochs at rate {rate:.2g}, marks every {EVERY}"),
+        ("o", INK, f"epochs at rate {rate:.2g}, every {EVERY}th"),
         ("*", INK, "best epoch there"),
         ("band", GREEN, "WiSE, from the end at this"),
         ("", GREEN, r"rate (share 0) to $\theta^{*}$ (1)"),
@@ -110,7 +110,7 @@ def _key(ax: Axes, rate: float) -> None:
         ("", INK, "open: standard, same mean step"),
     )
     for k, (mark, colour, text) in enumerate(rows):
-        y = 0.40 - 0.05 * k
+        y = 0.385 - 0.05 * k
         if mark == "band":
             ax.plot([0.02, 0.075], [y, y], color=GREEN, lw=6, alpha=0.28, transform=ax.transAxes)
         elif mark:

@@ -39,7 +39,7 @@ KINDS = {
     "fisher": "curvature of\ncross-entropy,\nalong the way",
     "along": "gradient\nalong the way",
     "gradient": "norm of\nthe gradient",
-    "curvature": "for comparison:\n$J^\\top WJ$\nalong the way",
+    "curvature": "for comparison:\ncurvature of\nsquared loss",
 }
 GAP = 0.17  # between the two marks of a row
 
@@ -130,7 +130,7 @@ def _ratios(ax: Axes, ratio: Any) -> None:
         ax.axvline(x, color=INK, lw=1.6, ls=(0, (4, 2)), zorder=1)
         label_line(ax, x, y, text, INK, dx=6, fontsize=12, linespacing=1.3)
     ax.set(ylim=(-0.5, 3.5), xlim=(0, 1.4), xticks=(0, 0.5, 1))
-    ax.set_xlabel("weighted over unweighted,\nover the mean weight")
+    ax.set_xlabel("with weights over without,\nover the mean weight")
     ax.set_yticks(range(len(kinds)), [KINDS[kind] for kind in kinds], fontsize=12)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
