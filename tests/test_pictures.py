@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.colors import to_rgb
+from PIL import Image
 
 from benchmarks import picture as benchmarks_picture
 from benchmarks.report import RESULTS
@@ -63,6 +64,22 @@ def test_stored_results_are_drawn_for_the_last_row(path):
 
 def test_the_opening_picture_is_for_the_last_row():
     assert faults(hero_figure.draw(hero.compute())) == []
+
+
+def test_the_moving_picture_keeps_the_colours_of_the_house(tmp_path):
+    hero_figure.animate(hero.compute(), tmp_path / "stall.gif")
+    names = ("standard", "flow", "averaging", "target", "joint_optimum")
+    colours = {tuple(round(255 * c) for c in to_rgb(COLOURS[name])): name for name in names}
+    for path in (tmp_path / "stall.gif", Path(hero_figure.__file__).with_name("gallery") / "stall.gif"):
+        assert path.stat().st_size < 1_000_000
+        with Image.open(path) as moving:
+            assert moving.n_frames > 30
+            for frame in (1, 5, 20):
+                moving.seek(frame)
+                many = moving.convert("RGB").getcolors(1 << 24)
+                seen = {colours[colour]: count for count, colour in many if colour in colours}
+                assert set(seen) == set(names), frame
+                assert min(seen.values()) > 50, frame  # more than the rim of a letter
 
 
 def test_the_picture_of_the_benchmarks_is_for_the_last_row():
