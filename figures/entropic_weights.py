@@ -53,7 +53,7 @@ def _weights(ax: Axes, ds: Any) -> None:
 
 def _population(ax: Axes, ds: Any) -> None:
     places = {  # the level at which a curve's name stands, and how far beside it, in points
-        "effective sample size": (0.90, -6, 24),
+        "effective sample size": (0.90, 0.1, 34),
         "minimum": (0.62, 14, -14),
         "distance from uniform": (0.13, 10, 14),
     }

@@ -31,8 +31,16 @@ def good():
     return fig, ax
 
 
-def test_a_good_picture_has_no_fault():
-    fig, _ = good()
+def _cross(ax, **line):
+    """A label, and a line through it of the given looks."""
+    ax.axhline(1.8, **({"color": COLOURS["uniform"]} | line))
+    label_line(ax, 0.3, 1.8, "FLOW", COLOURS["flow"], dx=0.1, ha="center")
+
+
+@pytest.mark.parametrize("spoil", [lambda ax: None, lambda ax: _cross(ax, color="#BFC1CA", lw=1.1)])
+def test_a_good_picture_has_no_fault(spoil):
+    fig, ax = good()
+    spoil(ax)  # a grid's pale line is none
     assert faults(fig) == []
 
 
@@ -47,6 +55,15 @@ def test_a_good_picture_has_no_fault():
             lambda ax: label_line(ax, 1.5, 1.0, "FLOW", COLOURS["flow"], dx=-0.1, ha="center"),
             "line of colour",
         ),
+        (lambda ax: _cross(ax, ls=":"), "line of colour"),
+        (lambda ax: _cross(ax, lw=0.8), "line of colour"),
+        (lambda ax: _cross(ax, color=ink(COLOURS["flow"])), "line of colour"),
+        (
+            lambda ax: ax.vlines([0.3], 0, 4, COLOURS["uniform"]) and _cross(ax, visible=False),
+            "line of colour",
+        ),
+        (lambda ax: ax.set_xlabel("$x_{a_b}$", fontsize=9), "an index of"),
+        (lambda ax: ax.set_xlabel("one line\n$x^{2^n}$", fontsize=9), "an index of"),
         (lambda ax: ax.set(xlim=(0, 9)), "empty"),
     ],
 )
