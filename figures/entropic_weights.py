@@ -1,4 +1,8 @@
-"""Weights against losses for FLOW, KL-DRO and uniform; what FLOW's weights do to a Gaussian population."""
+"""Left, on a logarithmic scale: FLOW's weight falls along a straight line as the loss grows, KL-DRO's rises
+along another, points lie on both, and a dashed line at 1 is the uniform weight. Right: as the temperature
+rises, the effective sample size and the minimum of the objective rise from near 0 to 1, and the distance from
+uniform falls from 1.6 to 0; simulated marks lie on the curves.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +53,7 @@ def _weights(ax: Axes, ds: Any) -> None:
 
 def _population(ax: Axes, ds: Any) -> None:
     places = {  # the level at which a curve's name stands, and how far beside it, in points
-        "effective sample size": (0.90, -6, 24),
+        "effective sample size": (0.90, 0.1, 34),
         "minimum": (0.62, 14, -14),
         "distance from uniform": (0.13, 10, 14),
     }

@@ -1,4 +1,9 @@
-"""Two frontiers, one that FLOW reaches and one where its step loses, and the excess over many problems."""
+"""Left and middle: what is left to learn falls as forgetting grows, along one curve a method, averaging's the
+highest. On the left FLOW's curve touches the lowest total, the diamond of the best for both; in the middle
+its one step ends above the curve of early stopping. Right: the share of random problems within an excess over
+the best for both rises to 100 %, first of all for FLOW in continuous time, last for FLOW at the median
+temperature.
+"""
 
 from __future__ import annotations
 
@@ -20,31 +25,39 @@ COLOUR = {
     "flow_default": COLOURS["flow"],
     "joint_optimum": COLOURS["joint_optimum"],
 }
-# What each panel shows, (window, {path: (label, offset in points)}), looked at by eye for these two problems.
+# What each panel shows: its window, and for each path its label and where that stands, looked at by eye.
 CASES = {
     "win": (
-        ((0.0, 0.62), (0.0, 0.62)),
+        ((0.0, 0.62), (0.0, 0.78)),
         {
-            "early_stopping": ("", (0, 0)),
-            "averaging": ("averaging", (9, 9)),
-            "flow_descent": ("FLOW", (-12, 4)),
-            "joint_optimum": ("best for both", (-12, -13)),
+            "early_stopping": ("early stopping", (0.31, 0.38)),
+            "averaging": ("averaging", (0.31, 0.44)),
+            "flow_descent": ("FLOW", (0.015, 0.1)),
+            "joint_optimum": ("best for both", (0.015, 0.04)),
         },
     ),
     "loss": (
-        ((0.04, 0.34), (0.58, 0.88)),
+        ((0.04, 0.34), (0.56, 0.937)),
         {
-            "early_stopping": ("stopped", (12, 8)),
-            "averaging": ("averaging", (10, 5)),
-            "flow_descent": (r"FLOW, $K=1$:", (11, 6)),
-            "joint_optimum": ("best for both", (-12, -11)),
+            "early_stopping": ("early stopping", (0.185, 0.655)),
+            "averaging": ("averaging", (0.1, 0.9)),
+            "flow_descent": ("FLOW, one step", (0.17, 0.685)),
+            "joint_optimum": ("best for both", (0.048, 0.588)),
         },
     ),
 }
+# Names of the curves, in the first panel for both.
+NAMES = {
+    "averaging": ("averaging", {}),
+    "early_stopping": ("early stopping", {}),
+    "flow": ("FLOW, continuous time", {}),
+    "flow_descent": (r"FLOW, step $1/(2\mu)$", {"marker": "o", "mfc": "white", "ls": ""}),
+    "joint_optimum": ("best for both, as one\nor the other counts more", {"lw": 1.4, "ls": (0, (4, 2))}),
+}
 # FLOW is one colour: continuous time solid, the paper's step dashed, the paper's temperature dotted.
 CURVES = {
-    "flow": ("FLOW, continuous time", "-", (1.5e-5, 0.58)),
-    "flow_descent": (r"FLOW, $\eta=1/2\mu$", (0, (5, 1.5)), (1.5e-5, 0.36)),
+    "flow": ("FLOW,\ncontinuous time", "-", (1.5e-5, 0.53)),
+    "flow_descent": ("FLOW, step\n$1/(2\\mu)$", (0, (5, 1.5)), (1.5e-5, 0.29)),
     "descent": ("standard, best rate", "-", (0.1, 0.36)),
     "early_stopping": ("early stopping", "-", (0.1, 0.29)),
     "averaging": ("averaging", "-", (0.1, 0.22)),
@@ -59,7 +72,8 @@ def draw(dataset: Any) -> Figure:
     for ax, case in zip(axes[:2], CASES, strict=True):
         _frontier(ax, dataset, case)
     axes[0].set_title("FLOW reaches the best for both")
-    axes[1].set_title("Its discrete step loses to stopping")
+    axes[1].set_title("One step of FLOW loses to stopping")
+    _names(axes[0])
     _excess(axes[2], dataset)
     title(
         fig,
@@ -77,7 +91,7 @@ def _frontier(ax: Axes, dataset: Any, case: str) -> None:
         ax.plot(*curve.transpose("task", "point").values, color=COLOUR[path], **style)
     dots = panel.sel(path="flow_descent").values
     ax.plot(dots[:, 0], dots[:, 1], "o", ms=5, color=COLOUR["flow"], mfc="white", mew=1.4)
-    for path, (text, (dx, dy)) in labels.items():
+    for path, (text, place) in labels.items():
         points = panel.sel(path=path).values
         x, y = points[np.nanargmin(points.sum(axis=1))]
         value = float(points.sum(axis=1).min())
@@ -85,17 +99,25 @@ def _frontier(ax: Axes, dataset: Any, case: str) -> None:
         ax.plot(
             x, y, "D" if path == "joint_optimum" else "o", ms=8, color=filled, mec="white", mew=1.0, zorder=6
         )
-        if text:
-            label_line(ax, x, y, f"{text} {value:.3f}", filled, dx=dx, dy=dy, fontsize=12)
+        ax.annotate(f"{text} {value:.3f}", (x, y), place, color=ink(filled), fontsize=12, va="center", zorder=10,
+                    arrowprops={"arrowstyle": "-", "color": filled, "lw": 1.0, "shrinkA": 1, "shrinkB": 4})  # fmt: skip
     best = float(panel.sel(path="joint_optimum").sum("task").min())
     ax.plot([0, best], [best, 0], color=COLOURS["uniform"], lw=1.0, zorder=1)
     ax.set(
         xlim=window[0],
         ylim=window[1],
-        xlabel=r"forgetting  err$_1/\|e\|^2$",
-        ylabel=r"target  err$_2/\|e\|^2$",
+        xlabel=r"forgetting, err$_1/\|e\|^2$",
+        ylabel=r"left to learn, err$_2/\|e\|^2$",
     )
     ax.set_aspect("equal")
+
+
+def _names(ax: Axes) -> None:
+    """The curves of both panels, in the corner that falling curves leave free."""
+    for name, (text, look) in NAMES.items():
+        ax.plot([], [], color=COLOUR[name], label=text, **look)
+    ax.plot([], [], color=COLOURS["uniform"], lw=1.0, label="the same total")
+    ax.legend(loc="upper right", fontsize=12, handlelength=1.3, borderaxespad=0.0)
 
 
 def _excess(ax: Axes, dataset: Any) -> None:
@@ -113,9 +135,11 @@ def _excess(ax: Axes, dataset: Any) -> None:
             here = (excess[int(level * excess.size)], level)
             ax.annotate(label, here, (x, y), color=ink(COLOUR[name]), fontsize=12, va="center",
                         arrowprops={"arrowstyle": "-", "color": COLOUR[name], "lw": 1.0}, zorder=10)  # fmt: skip
-    ax.set(xscale="log", xlim=(1e-5, 3), ylim=(0, 1), xlabel="excess over the best for both, relative")
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-    ax.set_title("Share of random problems so near")
+    ax.set(xscale="log", xlim=(1e-5, 3), ylim=(0, 1), xlabel="excess over the total of the best for both")
+    ax.set_xticks([1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.001 %", "0.01 %", "0.1 %", "1 %", "10 %", "100 %"])
+    ax.minorticks_off()
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    ax.set_title(f"Share of {error.sizes['draw']} random problems within an excess")
     flow, early = error.sel(approach="flow_descent"), error.sel(approach="early_stopping")
     wins = float((flow < early * (1 - 1e-9)).mean())
     default = float((error.sel(approach="flow_default") < early).mean())

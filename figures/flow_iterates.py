@@ -1,4 +1,8 @@
-"""FLOW's path, exact and on sampled rows, without and with label noise."""
+"""Left, without label noise: the share of the shift that is left falls towards 0, the more slowly the lower
+the temperature, while standard fine-tuning jumps between 0 and a shrinking height. Right, with label noise:
+FLOW levels off, the higher the lower the temperature (0.92, 0.69 and 0.31), and standard fine-tuning still
+falls to 0. Points of sampled rows lie on all lines.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, beta_colours, figure, label_line, styled, title
+from figures.style import COLOURS, beta_colours, figure, ink, label_line, styled, title
 
 
 @styled
@@ -31,15 +35,19 @@ def draw(dataset: Any) -> Figure:
                 ms=4.5,
                 lw=1.4,
             )
-            if noise > 0 or ratio in (0.2, 1.0):
-                name = "standard" if np.isinf(ratio) else rf"$\tau = {ratio:g}\times$ default"
+            name = "standard" if np.isinf(ratio) else rf"$\tau = {ratio:g}\times$ default"
+            if noise == 0 and ratio > 1.0:  # where all are close together, below the line of zero
+                at, x, line = (1, 1, {}) if np.isinf(ratio) else (6, 12, {"arrowprops": _leads(colour)})
+                ax.annotate(name, (at, float(here.exact[at])), (x, -0.07), color=ink(colour), fontsize=12.5,
+                            va="center", **line)  # fmt: skip
+            else:
                 at, dy = (5, 10) if noise == 0 else (34, {0.2: 10, 1.0: 10, 5.0: 10}.get(ratio, -11))
                 label_line(ax, at, here.exact[at], name, colour, dx=4 if noise == 0 else 0, dy=dy,
                            ha="left" if noise == 0 else "center")  # fmt: skip
         ax.axhline(0, color=COLOURS["uniform"], lw=1, zorder=1)
-        ax.set(xlabel="step $K$", ylim=(-0.12, 1.05), xlim=(-0.5, 40.5))
+        ax.set(xlabel="step $K$", ylim=(-0.14, 1.05), xlim=(-0.5, 40.5))
         ax.set_title(
-            "no label noise: all reach the optimum"
+            "no label noise: all on their way to the optimum"
             if noise == 0
             else rf"$\sigma^2 = {noise:g}$: FLOW ends on the way"
         )
@@ -47,3 +55,8 @@ def draw(dataset: Any) -> Figure:
     rows = f"{dataset.attrs['rows']:,}".replace(",", " ")
     title(fig, f"Theorem 7.2 is the path of gradient descent on {rows} rows (points, ± 4 s.e.)")
     return fig
+
+
+def _leads(colour: str) -> dict[str, Any]:
+    """The line from a name to its curve."""
+    return {"arrowstyle": "-", "color": colour, "lw": 1.0}

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from figures.stall import GROUND
@@ -24,9 +26,13 @@ def draw(dataset: Any) -> Figure:
     _ground(ax, dataset)
     steps = int(dataset.attrs["steps"])
     standard, flow = (dataset.path.sel(run=run).values[: steps + 1] for run in ("standard", "flow"))
-    ax.plot(*standard[:5].T, "-o", color=COLOURS["standard"], lw=2.4, ms=7, zorder=4)
+    ax.plot(
+        *standard[:5].T, "-o", color=COLOURS["standard"], lw=2.4, ms=7, markevery=slice(1, None), zorder=4
+    )
     # Above the star of the best for both, in which the last step ends: it would not be seen below.
-    ax.plot(*flow.T, "-o", color=COLOURS["flow"], lw=2.4, ms=7, mec="white", mew=0.7, zorder=7)
+    _shared(ax, dataset)
+    dots = {"markevery": slice(1, None), "mec": "white", "mew": 0.7}  # none on the old model
+    ax.plot(*flow.T, "-o", color=COLOURS["flow"], lw=2.4, ms=7, zorder=7, **dots)
     write = lambda point, *said, **where: label_line(ax, point[0], point[1], *said, fontsize=SIZE, **where)
     write(standard[1], "standard fine-tuning\nafter 1 step", COLOURS["standard"], dx=14, dy=-6)
     write(standard[2], "2 steps", COLOURS["standard"], dx=2, dy=16, ha="left")
@@ -60,13 +66,21 @@ def _ground(ax: Axes, dataset: Any) -> None:
         ("average", "best average\nof the two", "D", 11, COLOURS["averaging"], (-26, 44), "center"),
         ("best_for_both", "best for both", "*", 26, COLOURS["joint_optimum"], (12, 24), "left"),
     ):
-        ax.plot(*at[name], marker, color=colour, ms=size, mec="white", mew=1.4, zorder=6)
+        above = 6 if name == "best_for_both" else 7.5
+        ax.plot(*at[name], marker, color=colour, ms=size, mec="white", mew=1.4, zorder=above)
         label_line(ax, at[name][0], at[name][1], text, colour, dx=dx, dy=dy, ha=side, fontsize=SIZE)
     ax.set(xlim=(-0.32, 1.5), ylim=(-0.72, 0.26), aspect="equal", xticks=[], yticks=[])
     ax.grid(False)
     label_line(
         ax, 1.47, -0.69, "darker: larger error on both tasks together", "#5a5a64", dx=-1, dy=4, fontsize=12
     )
+
+
+def _shared(ax: Axes, dataset: Any) -> Line2D:
+    """The stretch on which both leave the old model: standard fine-tuning shows on both sides of FLOW."""
+    both = dataset.path.sel(run="flow").values[:2]
+    (line,) = ax.plot(*both.T, color=COLOURS["standard"], lw=8, solid_capstyle="butt", zorder=3)
+    return line
 
 
 def animate(dataset: Any, path: Path) -> None:
@@ -80,9 +94,10 @@ def _animate(dataset: Any, path: Path) -> None:
     _ground(ax, dataset)
     title(fig, "Both arrive in the end: the weights only make the way along the shift long")
     lines = {"standard": ("standard", COLOURS["standard"], -0.57), "flow": ("FLOW", COLOURS["flow"], -0.49)}
-    drawn = {}
+    drawn, shared = {}, _shared(ax, dataset)
     for run, (_, colour, y) in lines.items():
-        (path_drawn,) = ax.plot([], [], "-o", color=colour, lw=2, ms=5, zorder=7)
+        behind = 4 if run == "standard" else 7
+        (path_drawn,) = ax.plot([], [], "-o", color=colour, lw=2, ms=5, zorder=behind)
         (head,) = ax.plot([], [], "o", color=colour, ms=14, mec="white", mew=1.5, zorder=8)
         drawn[run] = path_drawn, head, label_line(ax, 0.72, y, "", colour, fontsize=SIZE)
     count = label_line(ax, 0.72, -0.41, "", COLOURS["theory"], fontsize=SIZE, fontweight="bold")
@@ -90,6 +105,7 @@ def _animate(dataset: Any, path: Path) -> None:
     frames = []
     for step in steps:
         count.set_text(f"step {step}")
+        shared.set_visible(step > 0)
         for run, (name, _, _) in lines.items():
             path_drawn, head, text = drawn[run]
             so_far = dataset.path.sel(run=run).values[: step + 1]
@@ -98,12 +114,26 @@ def _animate(dataset: Any, path: Path) -> None:
             forgotten, to_learn = (
                 float(dataset[error].sel(run=run, step=step)) for error in ("forgotten", "to_learn")
             )
-            text.set_text(f"{name}: forgotten {forgotten:.2f}, still to learn {to_learn:.2f}")
+            text.set_text(f"{name}: {forgotten:.2f} forgotten, {to_learn:.2f} to learn")
         frames.append(_as_image(fig))
-    palette = frames[len(frames) // 2].quantize(64)  # one for all, so that only what moves is stored again
+    palette = _palette(frames[-1])  # one for all, so that only what moves is stored again
     first, *rest = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
     lasts = [500, *[170] * (len(rest) - 1), 1500]  # milliseconds
     first.save(path, save_all=True, append_images=rest, duration=lasts, loop=0, optimize=True)
+
+
+def _palette(frame: Image.Image) -> Image.Image:
+    """The colours of the house, which a reduction would mix where few points have them, and what a frame has most."""
+    ground = GROUND(np.linspace(0, 1, len(LEVELS) + 1))
+    house_colours = [*COLOURS.values(), *map(ink, COLOURS.values()), *ground, "white"]
+    kept = np.array([255 * np.asarray(to_rgb(colour)) for colour in house_colours])
+    found = np.asarray(frame.quantize(96).getpalette()).reshape(-1, 3)
+    other = (
+        abs(found[:, None] - kept).max(axis=-1).min(axis=1) > 12
+    )  # what is nearly a kept one would take its place
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.rint(np.concatenate([kept, found[other]])).astype(int).ravel().tolist())
+    return palette
 
 
 def _as_image(fig: Figure) -> Image.Image:

@@ -1,4 +1,8 @@
-"""A small tanh network under the weights: the path without label noise, and with it, where it never arrives."""
+"""What remains of the shift falls with the step, fastest for standard fine-tuning, slowest for FLOW; the
+marks of a tanh network lie near the solid lines of its linearization and the dashed ones of the Gaussian
+theory. Left, without label noise, all keep falling; right, with noise, FLOW levels off at a dotted line near
+0.7 and standard fine-tuning falls on.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,14 @@
-"""Both errors on real rows, and what is off by how much beside Gaussian rows."""
+"""Left: along each path forgetting grows and target error falls; standard fine-tuning's points lie on their
+line, past the diamond of the best for both, and FLOW's points run on beyond the ring in which their line
+ends. Right: of ten quantities on real rows (diamonds) nine lie within the band of two standard deviations
+around the theory and one at four; those of many Gaussian rows (circles) all lie within one.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -50,7 +55,7 @@ def _paths(ax: Axes, d: Any) -> None:
     ax.plot(*ring, "o", ms=13, mfc="none", mec=COLOURS["flow"], mew=1.8, zorder=7)
     text = "FLOW, same mean step\n(open: same rate;\nring: end of the theory)"
     _write(ax, limit, text, COLOURS["flow"], dx=10, dy=34)
-    _write(ax, d.joint_optimum.values, "best for both", COLOURS["joint_optimum"], dx=-8, dy=-12)
+    _write(ax, d.joint_optimum.values, "best for both", COLOURS["joint_optimum"], dx=12, dy=12)
     middle = d.average.isel(omega=d.sizes["omega"] // 4).values
     _write(ax, middle, "averaging", COLOURS["averaging"], dx=8, dy=10)
 
@@ -69,14 +74,16 @@ def _misfits(ax: Axes, d: Any) -> None:
         ax.plot(float(one.off_surrogate), k, "D", color=COLOURS["simulation"], ms=8, zorder=5)
         text = f"{one.label.values!s}: {float(one.sampled):.2g}, theory {float(one.theory):.2g}"
         text = text.replace("-", "−")
-        label_line(ax, -4.8, k - 0.4, text, COLOURS["theory"], dx=0, ha="left", fontsize=12.5)
+        label_line(ax, -4.8, k - 0.45, text, COLOURS["theory"], dx=0, ha="left", fontsize=12.5)
     ax.axvspan(-2, 2, color="#eef1f5", zorder=0)
-    ax.axvline(0, color=COLOURS["uniform"], lw=1.2, zorder=1)
+    rows = np.arange(len(kept))
+    # In pieces, a row each: between them stand the sentences.
+    ax.vlines(np.zeros(rows.size), rows - 0.22, rows + 0.3, COLOURS["uniform"], lw=1.4, zorder=1)
     widest = max(5.0, 1.1 * float(abs(d.off_surrogate.sel(quantity=kept)).max()))
     ax.set(xlim=(-5, widest), ylim=(len(kept) - 0.4, -1.5), yticks=[], xticks=range(-4, 5, 2))
     ax.grid(False)
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel("off by so many standard deviations")
+    ax.set_xlabel("standard deviations off the theory")
     ax.set_title("Off the theory, beside Gaussian rows")
     label_line(ax, -4.8, -1.1, "◆ real rows", COLOURS["simulation"], dx=0, ha="left", fontweight="bold")
     label_line(ax, 0.2, -1.1, "○ many Gaussian rows", COLOURS["theory"], dx=0, ha="left")

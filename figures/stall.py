@@ -1,4 +1,9 @@
-"""The stall: paths over the total error; what is left along the stalled direction; how long it stays."""
+"""Left: standard fine-tuning zigzags from the old model to the optimum of the new task; FLOW's paths turn
+towards it along a straight line, nearer to the model averages and in shorter steps the lower the temperature.
+Upper right: what is left along the stalled direction falls from 1 to 0, some ten to a thousand steps later at
+lower temperatures. Lower right, on logarithmic scales: the half-life rises along straight lines as the
+temperature falls.
+"""
 
 from __future__ import annotations
 
@@ -109,15 +114,15 @@ def _progress(ax: Axes, ds: Any, colours: dict[float, str]) -> None:
     for run, at, text, (dx, dy), more in (
         ("flow 0.02", 25, _temperature(ds, 0.02), (-4, 42), arrow(main)),
         ("flow 0.1", 30, "0.13", (8, 0), {}),
-        ("flow fixed", 650, "0.026,\n" + r"$\eta=1/2$", (10, 10), {}),
-        ("standard", 2, "standard", (-22, 11), {"ha": "left"}),
+        ("flow fixed", 300, r"0.026, $\eta=1/2$", (10, 0), {}),
+        ("standard", 2, "standard", (9, -12), {"ha": "left"}),
     ):
         place = ds.left.sel(run=run).sel(count=at, method="nearest")
         label_line(ax, place["count"], place, text, lines[run][0], dx=dx, dy=dy, **more)
     label_line(
         ax,
         9e3,
-        0.86,
+        1.05,
         "orange dashes:\nstandard, same\nmean step",
         standard,
         dx=-1,

@@ -1,4 +1,8 @@
-"""The zig-zag of standard fine-tuning."""
+"""Left: with standard fine-tuning the error along the shift falls from 1 to 0 and is back at 0.36 a step
+later, the error across it falls from 0 to −0.6 and is back at 0; they take turns, ever smaller, until nothing
+is seen after ten steps. Right, on a logarithmic scale: the length of the error falls along straight lines,
+steeply for ρ = 0.3 and hardly at all for ρ = 0.999.
+"""
 
 from __future__ import annotations
 

@@ -1,28 +1,39 @@
 """What the last row of a lecture hall needs of a picture, looked at by measuring it.
 
 A picture is judged as a slide: fitted into 1920 × 1080 with room for a line below. No letter is then smaller than 2 %
-of the height, no label lies on another label or across a line that is not its own, none leaves the picture, every
-letter stands out from the ground, and no quarter of the picture is empty.
+of the height and no exponent or index smaller than 1.4 % (Matplotlib sets them at 0.7 times the letters), no label
+lies on another label or on a line, none leaves the picture, every letter stands out from the ground, and no quarter
+of the picture is empty.
 """
 
 from __future__ import annotations
 
+from itertools import cycle
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.mathtext import MathTextParser
+from matplotlib.path import Path
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
-from figures.style import CONTRAST, ink, luminance
+from figures.style import CONTRAST, luminance
 
 SLIDE = (1920, 1080)
 FOR_PICTURE = 0.86
 """Of the height of a slide, beside the line that says what is claimed."""
 
 SMALLEST_LETTER = 0.02
+SMALLEST_INDEX = 0.014
 EMPTY = 0.25
+PALE = 2.0
+"""Below this contrast with white a line belongs to a grid."""
 
 
 def faults(fig: Figure) -> list[str]:
@@ -68,12 +79,27 @@ def _undrawn(fig: Figure) -> set[Text]:
 def _small(fig: Figure, texts: list[tuple[Text, Bbox]]) -> list[str]:
     width, height = fig.get_size_inches()
     pixels = min(SLIDE[0] / width, FOR_PICTURE * SLIDE[1] / height) / 72  # a point of letters on the slide
-    limit = SMALLEST_LETTER * SLIDE[1]
-    return [
-        f"{_short(text)} has letters of {100 * size / SLIDE[1]:.2f} % of a slide's height"
+    share = lambda points: points * pixels / SLIDE[1]
+    letters = [
+        f"{_short(text)} has letters of {100 * share(text.get_fontsize()):.2f} % of a slide's height"
         for text, _ in texts
-        if (size := text.get_fontsize() * pixels) < limit
+        if share(text.get_fontsize()) < SMALLEST_LETTER
     ]
+    return letters + [
+        f"{_short(text)} has an index of {100 * share(smallest):.2f} % of a slide's height"
+        for text, _ in texts
+        if share(smallest := smallest_glyph(text)) < min(SMALLEST_INDEX, share(text.get_fontsize()))
+    ]
+
+
+def smallest_glyph(text: Text) -> float:
+    """In points: that of the smallest exponent or index as Matplotlib sets it, or else that of the letters."""
+    sizes = [text.get_fontsize()]
+    for line in text.get_text().split("\n"):
+        if text._preprocess_math(line)[1] is True:  # type: ignore[attr-defined]
+            glyphs = MathTextParser("path").parse(line, 72, text.get_fontproperties()).glyphs
+            sizes += [size for _, size, *_ in glyphs]
+    return min(sizes)
 
 
 def _short(text: Text) -> str:
@@ -116,10 +142,10 @@ def _letters(box: Bbox) -> Bbox:
 
 
 def _crossed(fig: Figure, texts: list[tuple[Text, Bbox]]) -> list[str]:
-    """Labels that a line of another colour runs through, lines of reference (thin, grey) apart."""
+    """Labels that a line runs through, of whatever colour, width or dashes; a grid's pale lines apart."""
     found = []
     for ax in fig.axes:
-        lines = [line for line in ax.lines if _is_curve(line)]
+        lines = [*_curves(ax), *_bars(ax)]
         for text, box in texts:
             if text.axes is not ax or not _is_label(ax, text):
                 continue
@@ -127,10 +153,11 @@ def _crossed(fig: Figure, texts: list[tuple[Text, Bbox]]) -> list[str]:
                 box.x0 + 0.06 * box.width, box.y0 + 0.28 * box.height, box.x1 - 0.06 * box.width,
                 box.y1 - 0.28 * box.height,
             )  # fmt: skip
-            for line in lines:
-                if ink(line.get_color()) != ink(text.get_color()) and _passes(line, inner):
-                    found.append(f"{_short(text)} lies on a line of colour {line.get_color()}")
-                    break
+            found += [
+                f"{_short(text)} lies on a line of colour {colour}"
+                for path, colour in lines
+                if path.intersects_bbox(inner, filled=False)
+            ][:1]
     return found
 
 
@@ -139,17 +166,32 @@ def _is_label(ax: Axes, text: Text) -> bool:
     return text not in (*ticks, ax.title, ax._left_title, ax._right_title, ax.xaxis.label, ax.yaxis.label)  # type: ignore[attr-defined]
 
 
-def _is_curve(line: Line2D) -> bool:
-    return (
-        bool(line.get_visible())
-        and line.get_linestyle() not in ("None", "", " ", ":")
-        and line.get_linewidth() >= 1.3
-    )
+def _curves(ax: Axes) -> list[tuple[Path, str]]:
+    """The lines of a panel in pixels, with their colours."""
+    drawn = [
+        line for line in ax.lines if line.get_visible() and line.get_linestyle() not in ("None", "", " ")
+    ]
+    return [
+        (line.get_path().transformed(line.get_transform()), to_hex(line.get_color()))
+        for line in drawn
+        if not _is_pale(line.get_color())
+    ]
 
 
-def _passes(line: Line2D, box: Bbox) -> bool:
-    path = line.get_path().transformed(line.get_transform())
-    return bool(path.intersects_bbox(box, filled=False))
+def _bars(ax: Axes) -> list[tuple[Path, str]]:
+    """The same of straight pieces that are drawn together."""
+    return [
+        (path.transformed(pieces.get_transform()), to_hex(colour))
+        for pieces in ax.collections
+        if isinstance(pieces, LineCollection) and not isinstance(pieces, ContourSet)
+        for path, colour in zip(pieces.get_paths(), cycle(pieces.get_colors()), strict=False)
+        if not _is_pale(colour)
+    ]
+
+
+def _is_pale(colour: Any) -> bool:
+    """Whether it is a grid's: paler than any ink or curve."""
+    return 1.05 / (luminance(colour) + 0.05) < PALE
 
 
 def _empty(fig: Figure, canvas: FigureCanvasAgg) -> list[str]:

@@ -1,6 +1,7 @@
 """The measurements of a picture see what they are there to see, and the colours of the methods stay apart."""
 
 import json
+import re
 from itertools import combinations
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.colors import to_rgb
+from PIL import Image
 
 from benchmarks import picture as benchmarks_picture
 from benchmarks.report import RESULTS
@@ -29,8 +31,16 @@ def good():
     return fig, ax
 
 
-def test_a_good_picture_has_no_fault():
-    fig, _ = good()
+def _cross(ax, **line):
+    """A label, and a line through it of the given looks."""
+    ax.axhline(1.8, **({"color": COLOURS["uniform"]} | line))
+    label_line(ax, 0.3, 1.8, "FLOW", COLOURS["flow"], dx=0.1, ha="center")
+
+
+@pytest.mark.parametrize("spoil", [lambda ax: None, lambda ax: _cross(ax, color="#BFC1CA", lw=1.1)])
+def test_a_good_picture_has_no_fault(spoil):
+    fig, ax = good()
+    spoil(ax)  # a grid's pale line is none
     assert faults(fig) == []
 
 
@@ -45,6 +55,15 @@ def test_a_good_picture_has_no_fault():
             lambda ax: label_line(ax, 1.5, 1.0, "FLOW", COLOURS["flow"], dx=-0.1, ha="center"),
             "line of colour",
         ),
+        (lambda ax: _cross(ax, ls=":"), "line of colour"),
+        (lambda ax: _cross(ax, lw=0.8), "line of colour"),
+        (lambda ax: _cross(ax, color=ink(COLOURS["flow"])), "line of colour"),
+        (
+            lambda ax: ax.vlines([0.3], 0, 4, COLOURS["uniform"]) and _cross(ax, visible=False),
+            "line of colour",
+        ),
+        (lambda ax: ax.set_xlabel("$x_{a_b}$", fontsize=9), "an index of"),
+        (lambda ax: ax.set_xlabel("one line\n$x^{2^n}$", fontsize=9), "an index of"),
         (lambda ax: ax.set(xlim=(0, 9)), "empty"),
     ],
 )
@@ -64,11 +83,43 @@ def test_the_opening_picture_is_for_the_last_row():
     assert faults(hero_figure.draw(hero.compute())) == []
 
 
+def test_the_moving_picture_keeps_the_colours_of_the_house(tmp_path):
+    hero_figure.animate(hero.compute(), tmp_path / "stall.gif")
+    names = ("standard", "flow", "averaging", "target", "joint_optimum")
+    colours = {tuple(round(255 * c) for c in to_rgb(COLOURS[name])): name for name in names}
+    for path in (tmp_path / "stall.gif", Path(hero_figure.__file__).with_name("gallery") / "stall.gif"):
+        assert path.stat().st_size < 1_000_000
+        with Image.open(path) as moving:
+            assert moving.n_frames > 30
+            for frame in (1, 5, 20):
+                moving.seek(frame)
+                many = moving.convert("RGB").getcolors(1 << 24)
+                seen = {colours[colour]: count for count, colour in many if colour in colours}
+                assert set(seen) == set(names), frame
+                assert min(seen.values()) > 50, frame  # more than the rim of a letter
+
+
 def test_the_picture_of_the_benchmarks_is_for_the_last_row():
     assert (
         faults(benchmarks_picture.draw(json.loads((RESULTS / "table.json").read_text(encoding="utf-8"))))
         == []
     )
+
+
+THINGS = {"standard", "flow", "averaging", "averages", "kl-dro", "line", "lines", "curve", "curves", "path", "paths",
+          "point", "points", "mark", "marks", "dots", "star", "stars", "diamond", "diamonds", "circles", "square",
+          "squares", "ellipses", "row", "crosses", "ring", "guide", "band"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "entry", [*registry.discover(), *registry.experiments()], ids=lambda entry: entry.name
+)
+def test_who_cannot_see_a_picture_is_told_what_is_drawn(entry):
+    words = set(re.findall(r"[a-z-]+", entry.seen.lower()))
+    assert len(entry.seen) >= 80
+    assert entry.seen != entry.claim.title
+    assert len(words & THINGS) >= 2
+    assert words & {"falls", "fall", "rises", "rise", "climbs", "lie", "lies", "jumps", "become", "zigzags"}
 
 
 # Machado, Oliveira and Fernandes 2009, complete dichromacy, in linear RGB.

@@ -1,4 +1,8 @@
-"""Old against new digits with one head: along the epochs, along the average, and both against the epoch."""
+"""Left: as accuracy on the new digits rises from 20 to over 90 %, accuracy on the old ones falls from 99 % to
+65 % with FLOW and 42 % with standard fine-tuning; the stars of the best epochs and the diamonds of the best
+averages lie on the way, at 73 to 80 % of the old. Right: against the epoch, accuracy on the old digits falls
+and on the new ones rises, both later with FLOW.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +70,7 @@ def _plane(ax: Axes, d: Any, equal: Any) -> None:
         ends.append((float(new[0]), float(old[0]), f"{NAMES[run]} + WiSE", other))
     new, old = (float(mean(one)) for one in _pair(equal.sel(run="standard").isel(epoch=0)))
     ax.plot(new, old, "s", color=START, ms=10, mec=ink(START), mew=1.4, zorder=5)
-    label_line(ax, new, old, r"$\theta_*$", START, dx=0.1, dy=-15, ha="center")
+    label_line(ax, new, old, r"$\theta^{*}$", START, dx=0.1, dy=-15, ha="center")
     ends.sort(key=lambda end: end[1])
     heights = spread_apart(np.array([end[1] for end in ends]), 4.5)
     for height, (x, _, text, colour) in zip(heights, ends, strict=True):
@@ -96,17 +100,17 @@ def _levels(ax: Axes) -> None:
 def _key(ax: Axes, rate: float) -> None:
     """Marks and bands, in the corner that is left free."""
     rows = (
-        ("o", INK, f"epochs at rate {rate:.2g}, marks every {EVERY}"),
+        ("o", INK, f"epochs at rate {rate:.2g}, every {EVERY}th"),
         ("*", INK, "best epoch there"),
         ("band", GREEN, "WiSE, from the end at this"),
-        ("", GREEN, r"rate (share 0) to $\theta_*$ (1)"),
+        ("", GREEN, r"rate (share 0) to $\theta^{*}$ (1)"),
         ("D", GREEN, "best share"),
         ("", INK, "best: on validation rows of both"),
         ("", INK, "tasks, seed by seed; bars ± s.e."),
         ("", INK, "open: standard, same mean step"),
     )
     for k, (mark, colour, text) in enumerate(rows):
-        y = 0.40 - 0.05 * k
+        y = 0.385 - 0.05 * k
         if mark == "band":
             ax.plot([0.02, 0.075], [y, y], color=GREEN, lw=6, alpha=0.28, transform=ax.transAxes)
         elif mark:

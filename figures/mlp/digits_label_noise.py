@@ -1,4 +1,8 @@
-"""Old against new task for every method on digits: its path over the learning rates, equal rate, own best."""
+"""Four panels, 0 to 40 % of the labels wrong: accuracy on the old task against accuracy on the new one, a
+line over the learning rates and a ringed mark at its best rate for each method. Most lines leave the square
+of the old model, high on the left, to the right and bend down; at equal rates FLOW's small mark lies left of
+and above standard fine-tuning's.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +40,8 @@ NAMES = {
     "permuted": "FLOW, weights shuffled",
     "wise": "WiSE-FT, α = 1/2",
     "flow-wise": "FLOW + WiSE",
-    "l2": r"$\ell_2$ to $\theta_*$, $\lambda=0.01$",
-    "l2-strong": r"$\ell_2$ to $\theta_*$, $\lambda=0.1$",
+    "l2": r"$\ell_2$ to $\theta^{*}$, $\lambda=0.01$",
+    "l2-strong": r"$\ell_2$ to $\theta^{*}$, $\lambda=0.1$",
     "lora": "LoRA, rank 4",
     "probe": "linear probe",
 }

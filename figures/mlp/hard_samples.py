@@ -1,4 +1,8 @@
-"""Error by tenth of the pre-trained loss: teacher-student with its closed form, and digits."""
+"""Left, on a logarithmic scale: from the easiest to the hardest tenth the squared error of the old model
+climbs from below 0.01 to 4, after FLOW it climbs from 0.03 to 0.7, and after standard fine-tuning it stays
+near 0.06 and ends at 0.13. Right: accuracy on digits is near 100 % up to the eighth tenth and falls in the
+hardest, least for standard fine-tuning (70 %), most for FLOW (14 % at the equal rate).
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,7 @@ def _teacher(ax: Axes, d: Any) -> None:
     start, theory = d.start / whole, d.gaussian_start / whole
     ax.plot(x, mean(theory), ls=DASHES, color=GREY, lw=1.4)
     ax.errorbar(x, mean(start), error(start), fmt="s", color=GREY, ms=5.5, lw=1.2)
-    label_line(ax, x[2], mean(start)[2], r"start, $\theta_*$", GREY, dx=-8, dy=16)
+    label_line(ax, x[2], mean(start)[2], r"start, $\theta^{*}$", GREY, dx=-8, dy=16)
     for run, colour, face, text, (at, offset) in (
         ("standard", ORANGE, ORANGE, "standard", (7, (5, -18))),
         ("flow-same-mean-step", BLUE, "white", "FLOW, same mean step", (3, (2, -22))),
@@ -49,8 +53,8 @@ def _teacher(ax: Axes, d: Any) -> None:
     _key(ax)
     ax.set(yscale="log", ylim=(0.003, 7), xlim=(0.5, 10.5), xticks=x)
     ax.set(
-        xlabel=r"tenth by loss under $\theta_*$ (10: the hardest)",
-        ylabel=r"squared error over its mean at $\theta_*$",
+        xlabel=r"tenth by loss under $\theta^{*}$ (10: the hardest)",
+        ylabel=r"squared error over its mean at $\theta^{*}$",
     )
     ax.set_title(rf"Teacher and student, $\delta={float(d.distance):g}$, {int(d.attrs['steps'])} steps")
 

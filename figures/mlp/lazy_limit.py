@@ -1,4 +1,8 @@
-"""Distance between a network's outputs and the linear closed form, against width and against the target's."""
+"""Left, on logarithmic scales: the distance of a network from the linear closed form falls with its width,
+along the guide of slope −1, for standard fine-tuning and for FLOW at the same mean step. Right: it rises with
+the distance of the target, along slope 1. Crosses far above, FLOW beside a closed form that forgot its
+weights, neither fall nor rise.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""What remains of the shift: network, linearization and Gaussian theory; label noise; the gap against distance."""
+"""Left and middle: the share of the shift that remains falls with the step, fastest for standard fine-tuning,
+slowest for FLOW; the marks of a network lie on the lines of its linearization when the target is near (left)
+and close to them when it is far (middle). Upper right: with label noise FLOW keeps 0.5 to 0.8 of the shift,
+standard fine-tuning next to none. Lower right: the gap to the linearization rises with the distance of the
+target.
+"""
 
 from __future__ import annotations
 

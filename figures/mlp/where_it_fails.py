@@ -1,4 +1,9 @@
-"""All methods where FLOW has no reason to win, and what its slowdown under cross-entropy is made of."""
+"""Left and middle, a row for each of eleven methods, sorted by the mean accuracy on both tasks at their own
+best rates: with inverted digits FLOW's row is the fourth from below, at the line of the model before
+fine-tuning, and with clean labels the second from below, left of that line. Right: three ratios for
+cross-entropy lie at 0.46 to 0.64, between the Gaussian theory's 0.185 and 1; a fourth, for comparison, lies
+above 1.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +24,8 @@ ORANGE, BLUE, GREEN, INK = (COLOURS[name] for name in ("standard", "flow", "aver
 LOOK = {
     "standard": (ORANGE, "o", "standard"),
     "flow": (BLUE, "o", "FLOW"),
-    "l2": (COLOURS["penalty"], "o", r"$\ell_2$ to $\theta_*$, $\lambda=0.01$"),
-    "l2-strong": (COLOURS["penalty"], "o", r"$\ell_2$ to $\theta_*$, $\lambda=0.1$"),
+    "l2": (COLOURS["penalty"], "o", r"$\ell_2$ to $\theta^{*}$, $\lambda=0.01$"),
+    "l2-strong": (COLOURS["penalty"], "o", r"$\ell_2$ to $\theta^{*}$, $\lambda=0.1$"),
     "wise": (GREEN, "o", r"WiSE-FT, $\alpha=1/2$"),
     "flow-wise": (GREEN, "o", "FLOW + WiSE"),
     "lora": (COLOURS["lora"], "o", "LoRA, rank 4"),
@@ -34,7 +39,7 @@ KINDS = {
     "fisher": "curvature of\ncross-entropy,\nalong the way",
     "along": "gradient\nalong the way",
     "gradient": "norm of\nthe gradient",
-    "curvature": "for comparison:\n$J^\\top WJ$\nalong the way",
+    "curvature": "for comparison:\ncurvature of\nsquared loss",
 }
 GAP = 0.17  # between the two marks of a row
 
@@ -125,7 +130,7 @@ def _ratios(ax: Axes, ratio: Any) -> None:
         ax.axvline(x, color=INK, lw=1.6, ls=(0, (4, 2)), zorder=1)
         label_line(ax, x, y, text, INK, dx=6, fontsize=12, linespacing=1.3)
     ax.set(ylim=(-0.5, 3.5), xlim=(0, 1.4), xticks=(0, 0.5, 1))
-    ax.set_xlabel("weighted over unweighted,\nover the mean weight")
+    ax.set_xlabel("with weights over without,\nover the mean weight")
     ax.set_yticks(range(len(kinds)), [KINDS[kind] for kind in kinds], fontsize=12)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
