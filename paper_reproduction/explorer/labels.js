@@ -2,7 +2,7 @@
 // from one corner, a place is [right, down] and a box [left, right, top, bottom].
 "use strict";
 const labels = (() => {
-  const FAR = 25; // from here on a line leads from a mark to its label
+  const FAR = 20; // from here on a line leads from a mark to the box of its label
   const MARK = 9; // half the size of a mark; marks nearer to each other than this lie on one another
   const CLEAR = 4; // by how much a label without a line is nearer to its own mark than to any other
 

@@ -143,8 +143,8 @@ const plots = (() => {
     const rings = contours(now);
     Plotly.react(element, [...rings, chord, ...paths, dots], layout({
       margin: MARGIN, annotations: words(points, [chord, ...paths], rings, seen),
-      xaxis: axis("along the shift, ē", { range: seen.x, constrain: "domain", dtick: 0.5 }),
-      yaxis: axis("across it, ē⊥", { range: seen.y, scaleanchor: "x", constrain: "domain", dtick: 0.5 }),
+      xaxis: axis("along the shift, ē", { range: seen.x, dtick: 0.5 }),
+      yaxis: axis("across it, ē⊥", { range: seen.y, dtick: 0.5 }),
     }), CONFIG);
   }
 
