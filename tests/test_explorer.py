@@ -6,6 +6,7 @@ problem in NumPy. Numbers are compared in units of the shift, and relatively whe
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from pathlib import Path
@@ -239,7 +240,7 @@ def test_the_six_covariances_show_flow_at_its_best_and_its_defeat(opened):
         totals[name] = {key: row["total"] for key, row in computed(seen.page, [state])[0]["table"].items()}
         assert totals[name]["flow"] <= best_of_flow(stated(state)) + 1e-4
     assert len(names) == 6
-    meets, averages = totals["Between: meets the best for both"], totals["Can only average"]
+    meets, averages = totals["Meets the best for both"], totals["Can only average"]
     assert meets["flow"] - meets["joint"] < 1e-3 < min(meets["average"], meets["early"]) - meets["joint"]
     assert 0 < averages["flow"] - averages["average"] < 1e-3 < averages["early"] - averages["average"]
     loses = totals["Loses to early stopping"]
@@ -323,26 +324,157 @@ def test_a_table_says_what_each_number_is(opened):
     assert {tuple(row) for row in rows} == {("row", len(columns))}
 
 
-@pytest.mark.parametrize("width", [1280, 1920])
-def test_no_label_lies_on_a_line(opened, width):
-    """In every suggestion and case: sampled points of each path, and of the dotted line, against the labels' boxes."""
+WORDS_IN_THE_PLANE = """() => { const plot = document.getElementById('plane'), { xaxis, yaxis } = plot._fullLayout;
+  const home = plot.getBoundingClientRect(), left = home.left + xaxis._offset, top = home.top + yaxis._offset;
+  const place = (x, y) => [left + xaxis.l2p(x), top + yaxis.l2p(y)], edges = b => [b.left, b.right, b.top, b.bottom];
+  const places = ({ x, y }) => x.map((u, i) => place(u, y[i]));
+  const words = [...plot.querySelectorAll('.annotation')].map((drawn, i) => { const one = plot.layout.annotations[i];
+    return { text: drawn.textContent, ring: one.name === 'ring', mark: place(one.x, one.y),
+      box: edges(drawn.querySelector('.annotation-text').getBoundingClientRect()),
+      lead: drawn.querySelector('.annotation-arrow-g path:not([opacity="0"])') !== null }; });
+  return { words, frame: [left, left + xaxis._length, top, top + yaxis._length],
+    marks: places(plot.data.find(({ mode }) => mode === 'markers')),
+    lines: plot.data.filter(({ mode, line }) => mode.startsWith('lines') && line.width > 2).map(places) }; }"""
+"""In pixels of the page: the labels and the numbers of the contours as they are drawn, and what they must not meet."""
+
+SETTINGS = (
+    "",
+    "#rho=0&K=3",
+    "#rho=0.98&tau=0.05&K=200",
+    "#K=0",
+    "#K=1000000&tau=inf",
+    "#noise=4&tau=2&K=1000000",
+    "#eta=0.1&K=30",
+    "#eta=1&K=8",
+    "#eta=0.61&K=500",
+    "#a=50&b=2&lean=-1&tau=0.02&K=40",
+    "#a=1&b=100&lean=0&K=12&rho=0.8",
+)
+
+
+def address(state: dict) -> str:
+    """The link to a setting."""
+    return "#" + "&".join(f"{key}={'auto' if value is None else value}" for key, value in state.items())
+
+
+def apart(point, box) -> float:
+    """From a point to a box [left, right, top, bottom]."""
+    (x, y), (left, right, top, bottom) = point, box
+    return math.hypot(max(left - x, 0, x - right), max(top - y, 0, y - bottom))
+
+
+def meet(one, other, by: float = 2.0) -> bool:
+    """Whether two boxes overlap by more than the blank edge of their letters."""
+    return all(
+        min(one[k + 1], other[k + 1]) - max(one[k], other[k]) > edge for k, edge in ((0, by), (2, 2 * by))
+    )
+
+
+def on_a_line(box, lines) -> bool:
+    """Whether one of the lines enters the letters of a box; sampled every half pixel and cut to the box's window."""
+    left, right, top, bottom = np.add(box, (1, -1, 3, -3))
+    for line in lines:
+        for start, end in itertools.pairwise(np.array(line)):
+            low, high = np.minimum(start, end), np.maximum(start, end)
+            if low[0] > right or high[0] < left or low[1] > bottom or high[1] < top:
+                continue
+            share = np.linspace(0, 1, 2 + int(2 * min(np.hypot(*(end - start)), 1e5)))[:, None]
+            x, y = (start + share * (end - start)).T
+            if np.any((x > left) & (x < right) & (y > top) & (y < bottom)):
+                return True
+    return False
+
+
+def faults(seen: dict) -> list[str]:
+    """Every label and number that lies where it misleads, with the reason."""
+    found = []
+    labels = [word for word in seen["words"] if not word["ring"]]
+    for word in labels:
+        own = apart(word["mark"], word["box"])
+        rivals = [
+            mark for mark in seen["marks"] if math.dist(mark, word["mark"]) > 9
+        ]  # those not under its own
+        nearest = min(apart(mark, word["box"]) for mark in rivals)
+        if not word["lead"] and own > 25:
+            found.append(f"{word['text']} is {own:.0f} px away, without a line")
+        if not word["lead"] and nearest < own:
+            found.append(f"{word['text']} is {nearest:.0f} px from another mark, {own:.0f} px from its own")
+        if on_a_line(word["box"], seen["lines"]):
+            found.append(f"{word['text']} lies on a line")
+        if any(mark != word["mark"] and apart(mark, word["box"]) < 2 for mark in seen["marks"]):
+            found.append(f"{word['text']} lies on a mark")
+    for word in seen["words"]:
+        left, right, top, bottom = word["box"]
+        if left < seen["frame"][0] - 1 or right > seen["frame"][1] + 1:
+            found.append(f"{word['text']} leaves the picture")
+        if top < seen["frame"][2] - 1 or bottom > seen["frame"][3] + 1:
+            found.append(f"{word['text']} leaves the picture")
+        if word["ring"] and (
+            on_a_line(word["box"], seen["lines"])
+            or any(apart(mark, word["box"]) < 6 for mark in seen["marks"])
+        ):
+            found.append(f"the contour's {word['text']} is crossed")
+    for one, other in itertools.combinations(seen["words"], 2):
+        if meet(one["box"], other["box"]):
+            found.append(f"{one['text']} lies on {other['text']}")
+    return found
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_every_label_stands_by_its_own_mark(opened, width):
+    """The mark that is nearest to a label is its own, or a line leads to it; and no word lies on anything drawn.
+
+    In every case and suggestion, in settings from the ends of the sliders, and in random ones.
+    """
     seen = opened(width=width)
-    hits = """() => { const plot = document.getElementById('plane'), { xaxis, yaxis } = plot._fullLayout;
-      const home = plot.getBoundingClientRect();
-      const boxes = [...plot.querySelectorAll('.annotation')].map(one =>
-        [one.textContent, one.querySelector('.annotation-text').getBoundingClientRect()]);
-      const lines = plot.data.filter(({ mode, line, x }) => mode.startsWith('lines') && line.width > 2);
-      const points = lines.flatMap(({ x, y }) => x.slice(1).flatMap((_, i) => Array.from({ length: 40 }, (_, j) => [
-        home.left + xaxis._offset + xaxis.l2p(x[i] + (j + 1) / 40 * (x[i + 1] - x[i])),
-        home.top + yaxis._offset + yaxis.l2p(y[i] + (j + 1) / 40 * (y[i + 1] - y[i]))])));
-      return boxes.filter(([, box]) => points.some(([x, y]) =>
-        x > box.left + 1 && x < box.right - 1 && y > box.top + 3 && y < box.bottom - 3)).map(([text]) => text); }"""
     found = {}
-    for k in range(6):
-        seen.page.locator("#cases button").nth(k).click()
-        seen.settle()
-        found[k] = seen.page.evaluate(hits)
-    assert {k: texts for k, texts in found.items() if texts} == {}
+    for place in ("#cases button", "#tries a"):
+        for button in seen.page.locator(place).all():
+            button.click()
+            seen.settle()
+            found[button.inner_text()] = faults(seen.page.evaluate(WORDS_IN_THE_PLANE))
+    for setting in (*SETTINGS, *map(address, random_settings(20))):
+        seen.visit(setting)
+        found[setting] = faults(seen.page.evaluate(WORDS_IN_THE_PLANE))
+    assert {setting: words for setting, words in found.items() if words} == {}
+
+
+def test_labels_beside_the_wrong_mark_are_noticed(opened):
+    """Two labels exchanged, lines taken away, and a number of a contour moved onto a path."""
+    seen = opened().page.evaluate(WORDS_IN_THE_PLANE)
+    assert faults(seen) == []
+    labels = {word["text"]: word for word in seen["words"]}
+    without = [{**word, "lead": False} for word in seen["words"]]
+    assert any("another mark" in fault for fault in faults({**seen, "words": without}))
+    here, there = labels["early stopping"], labels["θ*"]
+    swapped = [{**here, "mark": there["mark"]}, {**there, "mark": here["mark"]}]
+    assert len(faults({**seen, "words": swapped})) >= 2
+    number = next(word for word in seen["words"] if word["ring"])
+    x, y = seen["lines"][0][0]
+    crossed = {**number, "box": [x - 13, x + 13, y - 8, y + 8]}
+    assert any("crossed" in fault for fault in faults({**seen, "words": [crossed]}))
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_the_stall_is_named_outside_the_red_zones(opened, width):
+    seen = opened(width=width)
+    name = """() => { const plot = document.getElementById('spectrum'), { xaxis } = plot._fullLayout;
+      const edge = x => plot.getBoundingClientRect().left + xaxis._offset + xaxis.l2p(x);
+      return [...plot.querySelectorAll('.annotation-text')].map(one => one.getBoundingClientRect())
+        .map(({ left, right }) => [left - edge(-1), edge(1) - right]); }"""
+    named = 0
+    for setting in (
+        "",
+        "#tau=0.01",
+        "#tau=0.001&K=1023",
+        "#eta=0.01",
+        "#rho=0.9&tau=1",
+        "#eta=3.6&tau=0.158",
+    ):
+        room = seen.visit(setting).page.evaluate(name)
+        named += len(room)
+        assert np.all(np.array(room) >= 0), setting
+    assert named >= 5
 
 
 def test_everything_has_a_name_for_those_who_listen(opened):
@@ -378,6 +510,10 @@ def test_the_command_writes_it(file, tmp_path):
     "EXPLORER_SCREENSHOT" not in os.environ, reason="only to renew figures/gallery/explorer.png"
 )
 def test_screenshot(opened):
-    seen = opened(width=1440)
+    seen = opened()
+    bottom = seen.page.evaluate("Math.ceil(document.querySelector('main').getBoundingClientRect().bottom)")
+    seen.page.set_viewport_size({"width": 1280, "height": bottom + 12})
+    seen.settle()
     seen.page.wait_for_timeout(300)
+    assert seen.page.evaluate("document.querySelector('footer').getBoundingClientRect().top") >= bottom
     seen.page.screenshot(path=ROOT / "figures" / "gallery" / "explorer.png")

@@ -13,7 +13,7 @@ from figures.style import COLOURS, ink
 from paper_reproduction.store import atomic
 
 HERE = Path(__file__).parent
-SCRIPTS = "theory.js", "settings.js", "plots.js", "view.js"  # each uses those before it
+SCRIPTS = "theory.js", "settings.js", "labels.js", "plots.js", "view.js"  # each uses those before it
 
 
 def part(name: str) -> Markup:

@@ -15,6 +15,9 @@ const plots = (() => {
   const EXCESS = [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6]; // of the contours, above the best for both
   const CONFIG = { displayModeBar: false, responsive: true, scrollZoom: false, doubleClick: false };
 
+  const FONT = 'system-ui, "DejaVu Sans", sans-serif';
+  const LEADER = { showarrow: true, arrowhead: 0, arrowwidth: 1.2, standoff: 7 }; // from a label to its mark
+
   const near = theta => theta.every(x => Math.abs(x) < 1e3); // what has diverged further is not drawn
   const dot = dash => dash === "dash" ? "circle-open" : "circle";
   const axis = (text, more) => ({
@@ -22,7 +25,7 @@ const plots = (() => {
     zeroline: false, gridcolor: tone.grid, fixedrange: true, ...more,
   });
   const layout = more => ({
-    font: { family: 'system-ui, "DejaVu Sans", sans-serif', size: 14, color: tone.ink }, hovermode: "closest",
+    font: { family: FONT, size: 14, color: tone.ink }, hovermode: "closest",
     paper_bgcolor: tone.paper, plot_bgcolor: tone.paper, showlegend: false, dragmode: false, ...more,
   });
   const line = (points, more) => ({
@@ -68,19 +71,11 @@ const plots = (() => {
     });
   }
 
-  function contours({ problem, table }, { x, y }) {
-    const rings = EXCESS.map(excess => contour(problem, table.joint.theta, excess));
-    const wide = within(x, 0.08), high = within(y, 0.03);
-    const inside = ([u, v]) => wide(u) && high(v) && v < -0.1;
-    const marks = rings.map((ring, i) => { // a number at the lowest point of each ring that one sees
-      const seen = ring.filter(inside);
-      return seen.length ? { at: seen.reduce((low, p) => p[1] < low[1] ? p : low), text: String(EXCESS[i]) } : null;
-    }).filter(Boolean);
-    const numbers = line(marks.map(mark => mark.at), {
-      mode: "text", text: marks.map(mark => mark.text), textposition: "top center",
-      textfont: { size: 12, color: tone.quiet },
+  function contours({ problem, table }) {
+    return EXCESS.map(excess => {
+      const ring = contour(problem, table.joint.theta, excess);
+      return line(ring, { line: { color: tone.rings, width: 1.2 } });
     });
-    return [...rings.map(ring => line(ring, { line: { color: tone.rings, width: 1.2 } })), numbers];
   }
 
   // θ at the steps 0, 1, 2, …, K, thinned out where they are many
@@ -99,44 +94,30 @@ const plots = (() => {
     return line(points, { line: { color: tone.early_stopping, width: 2.2, dash: "dash" } });
   }
 
-  // Labels beside their points, each where it covers least. Boxes are [left, right, top, bottom] in pixels.
-  const PLACES = [[0, -1], [0, 1], [1, 0], [-1, 0], [1, -1], [-1, -1], [1, 1], [-1, 1]];
-  const box = ([x, y], halfWidth, halfHeight) => [x - halfWidth, x + halfWidth, y - halfHeight, y + halfHeight];
-  const overlap = (one, other) =>
-    Math.max(0, Math.min(one[1], other[1]) - Math.max(one[0], other[0])) *
-    Math.max(0, Math.min(one[3], other[3]) - Math.max(one[2], other[2]));
-
-  function labels(points, paths, numbers, { x, y, pixels }) {
-    const place = ([u, v]) => [u * pixels, -v * pixels];
+  // The labels of the points and the numbers of the rings, which meet no path, mark or label
+  function words(points, paths, rings, { x, y, pixels }) {
+    const place = ([u, v]) => [u * pixels, -v * pixels], places = ({ x, y }) => x.map((u, i) => place([u, y[i]]));
     const frame = [x[0] * pixels, x[1] * pixels, -y[1] * pixels, -y[0] * pixels], size = pixels < 250 ? 12 : 14;
-    const beside = points.map(({ theta }) => box(place(theta), 10, 10));
-    const taken = [...beside, ...paths.flatMap(beads).map(p => box(place(p), 6, 6))];
-    const faint = numbers.x.map((u, i) => place([u, numbers.y[i]])).map(([left, top]) => box([left, top - 9], 13, 8));
-    return points.filter(({ label }) => label).map(({ theta, label, colour }) => {
-      const half = 0.36 * size * label.length + 4, at = place(theta);
-      const options = [20, 29, 38, 58, 80].flatMap(down => PLACES.map(([right, below]) => {
-        const shift = [right * (below ? 0.8 * half + 4 : half + down - 8), below * down];
-        const own = box([at[0] + shift[0], at[1] + shift[1]], half, 10);
-        const hidden = 40 * half - overlap(own, frame) * 2;
-        const over = boxes => boxes.reduce((sum, other) => sum + overlap(own, other), 0);
-        const covered = 3 * over(taken) + 0.3 * over(faint);
-        return { shift, own, cost: hidden + down + covered };
-      }));
-      const { shift, own } = options.reduce((least, option) => option.cost < least.cost - 1 ? option : least);
-      taken.push(own);
+    const lines = paths.map(places);
+    const marks = points.map(({ theta, label }) =>
+      ({ at: place(theta), half: label && labels.half(label, `bold ${size}px ${FONT}`, size) }));
+    const chosen = labels.beside(marks, lines, frame);
+    const named = points.filter(({ label }) => label).map(({ theta, label, colour }, i) => {
+      const { shift: [right, down], lead } = chosen[i], letters = LETTERS[colour] ?? colour;
       return {
-        x: theta[0], y: theta[1], xshift: shift[0], yshift: -shift[1], text: `<b>${label}</b>`, showarrow: false,
-        font: { color: LETTERS[colour] ?? colour, size }, bgcolor: tone.veil, borderpad: 0,
+        x: theta[0], y: theta[1], text: `<b>${label}</b>`, font: { color: letters, size }, bgcolor: tone.veil,
+        borderpad: 0, ...(lead ? { ax: right, ay: down, ...LEADER, arrowcolor: letters } :
+          { showarrow: false, xshift: right, yshift: -down }),
       };
     });
-  }
-
-  // Points along a drawn line, close enough together that a label cannot slip between them
-  function beads({ x, y }) {
-    return x.slice(1).flatMap((_, i) => {
-      const across = [x[i + 1] - x[i], y[i + 1] - y[i]], count = Math.min(200, Math.ceil(Math.hypot(...across) / 0.02));
-      return Array.from({ length: count }, (_, j) => [x[i] + j / count * across[0], y[i] + j / count * across[1]]);
+    const taken = [...labels.beads(lines, frame), ...marks.map(({ at }) => labels.box(at, [labels.MARK, labels.MARK])),
+      ...chosen.flatMap(({ own, line }) => [own, ...line])];
+    const halves = EXCESS.map(excess => labels.half(String(excess), `12px ${FONT}`, 12));
+    const numbers = labels.onRings(rings.map(places), halves, taken, frame).map((at, i) => at && {
+      x: at[0] / pixels, y: -at[1] / pixels, text: String(EXCESS[i]), showarrow: false, borderpad: 0, name: "ring",
+      font: { color: tone.quiet, size: 12 }, bgcolor: tone.paper,
     });
+    return [...numbers.filter(Boolean), ...named];
   }
 
   function plane(element, state, now) {
@@ -159,11 +140,11 @@ const plots = (() => {
     });
     const chord = line([[0, 0], [1, 0]], { line: { color: tone.averaging, width: 2.2, dash: "dot" } });
     const paths = [earlyStopping(now.problem), ...methods(state).map(method => path(method, state, now))];
-    const ground = contours(now, seen);
-    Plotly.react(element, [...ground, chord, ...paths, dots], layout({
-      margin: MARGIN, annotations: labels(points, [chord, ...paths], ground.at(-1), seen),
-      xaxis: axis("along the shift, ē", { range: seen.x, constrain: "domain", dtick: 0.5 }),
-      yaxis: axis("across it, ē⊥", { range: seen.y, scaleanchor: "x", constrain: "domain", dtick: 0.5 }),
+    const rings = contours(now);
+    Plotly.react(element, [...rings, chord, ...paths, dots], layout({
+      margin: MARGIN, annotations: words(points, [chord, ...paths], rings, seen),
+      xaxis: axis("along the shift, ē", { range: seen.x, dtick: 0.5 }),
+      yaxis: axis("across it, ē⊥", { range: seen.y, dtick: 0.5 }),
     }), CONFIG);
   }
 
@@ -215,7 +196,8 @@ const plots = (() => {
   // ------------------------------------------------------------------------------------------------ the spectrum
 
   function spectrum(element, state, now) {
-    const rows = methods(state), edge = 1.22, clipped = x => Math.max(-edge + 0.06, Math.min(edge - 0.06, x));
+    const rows = methods(state), edge = 1.22, margin = { l: 118, r: 8, t: 6, b: 28 };
+    const clipped = x => Math.max(-edge + 0.06, Math.min(edge - 0.06, x));
     const traces = rows.map(({ key, label, colour, dash }, i) => {
       const values = now[key].eigenvalues, symbol = dot(dash);
       return {
@@ -229,16 +211,19 @@ const plots = (() => {
       fillcolor: tone.beyond, line: { width: 0 }, layer: "below",
     }));
     const slowest = Math.max(...now.flow.eigenvalues.map(Math.abs)), row = rows.findIndex(({ key }) => key === "flow");
+    const stalled = now.flow.eigenvalues.find(x => Math.abs(x) === slowest);
+    const pixels = (element.clientWidth - margin.l - margin.r) / (2 * edge);
+    const room = pixels - labels.half("the stall", `13px ${FONT}`, 13)[0]; // to the red zones on both sides
     const stall = slowest > 0.5 && slowest < 1 ? [{ // above its dot, where no other row has one
-      x: now.flow.eigenvalues.find(x => Math.abs(x) === slowest), y: -row, yshift: 16, text: "the stall",
-      showarrow: false, font: { color: tone.flow, size: 13 },
+      x: stalled, y: -row, yshift: 16, xshift: Math.max(-room, Math.min(room, stalled * pixels)) - stalled * pixels,
+      text: "the stall", showarrow: false, font: { color: tone.flow, size: 13 },
     }] : [];
     Plotly.react(element, traces, layout({
-      annotations: stall, margin: { l: 92, r: 8, t: 6, b: 28 }, shapes: outside,
+      annotations: stall, margin, shapes: outside,
       xaxis: axis("", { range: [-edge, edge], dtick: 0.5 }),
       yaxis: axis("", {
         range: [0.5 - rows.length, 0.75], tickvals: rows.map((_, i) => -i), showgrid: false,
-        ticktext: rows.map(row => row.label.replace(", ", ",<br>").replace("same mean", "mean")),
+        ticktext: rows.map(row => row.label.replace(", ", ",<br>")),
       }),
     }), CONFIG);
   }

@@ -53,9 +53,9 @@ const settings = (() => {
   const CASES = [
     ["Σ = I", { rho: 0.6, ...covariance(1, 1, 0), tau: 10 ** -0.1, K: 2 }],
     ["Σ leans with ρ", { rho: 0.6, ...covariance(2, 2, 0.9), tau: 10 ** -0.8, K: 5 }],
-    ["Between: meets the best for both", { rho: 0.9, ...covariance(1.5, 5, -1.3), tau: 10 ** -0.75, K: 8 }],
+    ["Meets the best for both", { rho: 0.9, ...covariance(1.5, 5, -1.3), tau: 10 ** -0.75, K: 8 }],
     ["Can only average", { rho: 0.6, ...covariance(1.5, 5, 1.3), tau: 1e-3, K: 1023 }],
-    ["One small step", { rho: 0.9, ...covariance(5, 1.5, -1.3), tau: 10 ** -0.2, K: 1 }],
+    ["One step: only shorter", { rho: 0.9, ...covariance(5, 1.5, -1.3), tau: 10 ** -0.2, K: 1 }],
     ["Loses to early stopping", { rho: 0.3, ...covariance(13, 160, -37), tau: 10 ** -0.4, K: 1 }],
   ];
   const TRIES = [
