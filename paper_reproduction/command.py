@@ -121,9 +121,7 @@ def run_networks(
     context: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="NAME", help=f"Experiments to run, or {LIST} to name them.  [default: all]"
-        ),
+        typer.Argument(metavar="NAME", help=f"Experiments to run, or {LIST} to name them.  [default: all]"),
     ] = None,
     seeds: Seeds = None,
     quick: Quick = False,
