@@ -399,6 +399,10 @@ def faults(seen: dict) -> list[str]:
             found.append(f"{word['text']} is {own:.0f} px away, without a line")
         if not word["lead"] and nearest < own:
             found.append(f"{word['text']} is {nearest:.0f} px from another mark, {own:.0f} px from its own")
+        middle = (np.add(*word["box"][:2]) / 2, np.add(*word["box"][2:]) / 2)
+        between = np.linspace(word["mark"], middle, 200)
+        if word["lead"] and any(np.hypot(*(between - mark).T).min() < 6 for mark in rivals):
+            found.append(f"the line to {word['text']} crosses another mark")
         if on_a_line(word["box"], seen["lines"]):
             found.append(f"{word['text']} lies on a line")
         if any(mark != word["mark"] and apart(mark, word["box"]) < 2 for mark in seen["marks"]):

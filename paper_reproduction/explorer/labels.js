@@ -68,7 +68,8 @@ const labels = (() => {
         others.some(({ at }) => distance(at, [(left + right) / 2, (top + bottom) / 2]) < MARK)).length;
       const hidden = 4 * mark.half[0] * mark.half[1] - overlap(own, frame);
       const covered = taken.reduce((sum, other) => sum + overlap(own, other), 0);
-      const cost = far + (lead ? 25 + 2 * Math.max(0, FAR - far) : 0) + 3 * covered + 3 * hidden + 30 * crossed;
+      const cramped = Math.max(0, MARK + CLEAR - nearest) + (lead ? Math.max(0, FAR - far) : 0); // no room for the line
+      const cost = far + far * far / 50 + (lead ? 25 : 0) + 2 * cramped + 3 * covered + 3 * hidden + 200 * crossed;
       return { shift, own, lead, line, cost };
     }));
   }
