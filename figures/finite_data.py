@@ -1,5 +1,5 @@
 """Left, on logarithmic scales: seven deviations of sampled rows from the theory fall along parallel lines,
-each about a hundredfold from 100 rows to a million, with the slope −1/2 of a grey guide. Right: the seven
+each a hundredfold or more from 100 rows to a million, with the slope −1/2 of a grey guide. Right: the seven
 fitted slopes with their intervals lie about the line at −0.5, and none touches those at −0.4 and −0.6.
 """
 

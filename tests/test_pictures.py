@@ -11,12 +11,14 @@ import xarray as xr
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+import linear_theory as lt
 from benchmarks import picture as benchmarks_picture
 from benchmarks.report import RESULTS
 from figures import hero as hero_figure
 from figures.style import COLOURS, figure, ink, label_line, luminance
 from paper_reproduction import hero, registry
 from tests.pictures import faults
+from tests.test_diagnosis_report import ROWS
 
 STORED = sorted((Path(registry.__file__).parent / "mlp" / "results" / "cpu").glob("*.nc"))
 TO_BE_DRAWN_ANEW = {"digits-label-noise"}  # eleven methods in four panels
@@ -120,6 +122,11 @@ def test_who_cannot_see_a_picture_is_told_what_is_drawn(entry):
     assert entry.seen != entry.claim.title
     assert len(words & THINGS) >= 2
     assert words & {"falls", "fall", "rises", "rise", "climbs", "lie", "lies", "jumps", "become", "zigzags"}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_picture_of_a_diagnosis_is_for_the_last_row(name):
+    assert faults(lt.diagnose(*ROWS[name]).picture()) == []
 
 
 # Machado, Oliveira and Fernandes 2009, complete dichromacy, in linear RGB.

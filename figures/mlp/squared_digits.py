@@ -1,5 +1,5 @@
 """Three panels, digits rotated by 10, 30 and 60 degrees: progress along the shift rises with the step,
-highest for standard fine-tuning, lowest for FLOW, from 0.05 to 0.25 at the first step to between 0.55 and 1.1
+highest for standard fine-tuning, lowest for FLOW, from below 0.25 at the first step to between 0.55 and 1.1
 at the last. The marks of the network lie on or near the lines of its closed form; standard fine-tuning's rise
 above them at 30 and 60 degrees.
 """

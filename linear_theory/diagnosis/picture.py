@@ -29,6 +29,7 @@ __all__ = ["Figure", "draw"]
 # Okabe and Ito's palette: one colour for each method; the same mean step is standard fine-tuning, too.
 STANDARD, FLOW, AVERAGING, BEST_FOR_BOTH, GREY = "#D55E00", "#0072B2", "#009E73", "#000000", "#5C6068"
 INK = "#2E3A4D"
+LETTERS = {STANDARD: "#c25600", AVERAGING: "#008460"}  # where the colour of a line is too pale for its name
 LINES = ((STANDARD, "-"), (FLOW, "-"), (STANDARD, (0, (4, 2))))
 DASHED = (0, (2, 2))  # averaging often lies on another line
 STYLE = {
@@ -45,6 +46,7 @@ STYLE = {
 }
 
 
+SMALL = 13.5
 MOVED = "How far predictions on these rows move"
 
 NUMBERS = FuncFormatter(lambda value, _: number(value))
@@ -145,8 +147,10 @@ def _legend(fig: Figure, m: Measured, paths: Paths, known: bool) -> None:
     handles.append(line(AVERAGING, "averaging with the start", ls=DASHED))
     if known:
         handles.append(line(BEST_FOR_BOTH, "best for both (the joint optimum)", marker="D", ls=""))
+    lines = [str(handle.get_color()) for handle in handles]
+    colours = [LETTERS.get(line, line) for line in lines]
     fig.legend(
-        handles=handles, loc="outside lower left", ncols=len(handles), labelcolor="linecolor", frameon=False,
+        handles=handles, loc="outside lower left", ncols=len(handles), labelcolor=colours, frameon=False,
         title=textwrap.fill(" ".join(warnings), 130) or None, alignment="left",
         title_fontproperties={"weight": "bold", "size": 14},
     )  # fmt: skip
@@ -198,14 +202,17 @@ def _assumptions(ax: Any, checks: Sequence[Check]) -> None:
     limit = checks[0].limit
     edge = 2.5 * limit
     ax.axvspan(-limit, limit, color="#e9eef4", zorder=0)
-    ax.axvline(0, color=GREY, lw=1.2, zorder=1)
+    free = [
+        k for k, check in enumerate(checks) if check.verdict == "holds"
+    ]  # elsewhere words stand on the zero
+    ax.vlines([0] * len(free), [k - 0.5 for k in free], [k + 0.5 for k in free], color=GREY, lw=1.2, zorder=1)
     for k, check in enumerate(checks):
         broken = check.verdict == "broken"
         colour, weight = (INK, "bold") if broken else (GREY, "normal")
-        outside = {"xycoords": ax.get_yaxis_transform(), "fontsize": 13, "weight": weight}
+        outside = {"xycoords": ax.get_yaxis_transform(), "fontsize": SMALL, "weight": weight}
         _annotate(ax, 0, k, check.name, colour, -8, 0, **outside)
         if math.isnan(check.sigmas):
-            _annotate(ax, 0, k, "not judged", GREY, 0, 0, fontsize=13, ha="center")
+            _annotate(ax, 0, k, "not judged", GREY, 0, 0, fontsize=SMALL, ha="center")
             continue
         far = abs(check.sigmas) > 0.9 * edge
         place = math.copysign(0.9 * edge, check.sigmas) if far else check.sigmas
@@ -213,7 +220,7 @@ def _assumptions(ax: Any, checks: Sequence[Check]) -> None:
         ax.plot(place, k, mark, color=colour, ms=10, zorder=5)
         figures = f"{number(check.figure)}, not {number(check.expected)}"
         if broken:
-            _annotate(ax, place, k, figures, colour, -11 if place > 0 else 11, 0, fontsize=13)
+            _annotate(ax, place, k, figures, colour, -11 if place > 0 else 11, 0, fontsize=SMALL)
     ax.set(xlim=(-edge, edge), ylim=(len(checks) - 0.5, -0.5), yticks=[], xticks=range(-10, 11, 5))
     ax.grid(False)
     ax.spines["left"].set_visible(False)
