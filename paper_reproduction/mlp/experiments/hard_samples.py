@@ -36,7 +36,7 @@ CLAIM = Claim(
         r"tenth of the test "
         r"images is told at equal learning rate and at each method's own best."
     ),
-    equation="(T10), beyond the paper; Table 5 in miniature",
+    equation="Table 5 in miniature; beyond the paper, (T10)",
     formula=r"m(q)=1+\frac{2c\,\varphi(c)}{q},\qquad c=\Phi^{-1}\left(1-\frac q2\right)",
     functions=("hard_sample_error", "iterate", "linearize", "descend", "flow_weights"),
     seconds=60,

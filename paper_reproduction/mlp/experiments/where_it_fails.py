@@ -37,7 +37,7 @@ CLAIM = Claim(
         r"with the curvature of cross-entropy, $H=\mathrm{diag}\,p-pp^\top$. Clean digits are those of "
         r"the other two comparisons, not new data."
     ),
-    equation="section 4; Lemma F.1, (T2)",
+    equation="section 4; Lemma F.1; beyond the paper, (T2)",
     formula=r"\frac{u^\top J^\top WHJu}{\bar w\,u^\top J^\top HJu},\qquad "
     r"\frac{\langle\nabla L_w(\theta_*),u\rangle}{\bar w\,\langle\nabla L(\theta_*),u\rangle}",
     functions=(
