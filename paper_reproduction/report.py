@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,12 @@ def _networks(store: Store) -> dict[str, int] | None:
     return {"held": held, "total": len(own)} if page.is_file() else None
 
 
+def _first_clause(text: str) -> str:
+    """What a slide has room for."""
+    clause = re.split(r"(?<=\.) (?=[A-Z])|;", text, maxsplit=1)[0]
+    return clause.removesuffix(".") + "." if clause else ""
+
+
 def _section(store: Store, entry: Entry) -> dict[str, Any]:
     claim, outcome = entry.claim, store.records[entry.name]
     verdict = outcome.verdict
@@ -134,6 +141,7 @@ def _section(store: Store, entry: Entry) -> dict[str, Any]:
         "command": outcome.command or store.stamp.command(outcome.name, store.settings),
         "question": mathml.prose(claim.question),
         "headline": mathml.prose(verdict.headline) if verdict else "",
+        "answer": mathml.prose(_first_clause(verdict.headline)) if verdict else "",
         "tables": [table(item) for item in outcome.tables],
         "origin": mathml.prose(outcome.origin[:1].upper() + outcome.origin[1:]),
         "changed": not outcome.stale and outcome.fingerprint != entry.fingerprint,

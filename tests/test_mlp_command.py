@@ -293,7 +293,7 @@ def test_the_page_answers_and_loads_nothing(lab: Workshop) -> None:
     assert "From the line to the network" in seen.text
     assert "2 of 2 experiments hold." in seen.text
     assert re.search(r'<a href="#first">Does first stall\?</a>', text)
-    assert seen.text.count("Yes: ") == 4  # in the table and in the section of each
+    assert seen.text.count("Yes: ") == 6  # in the table, in the section and on the slide of each
     assert seen.text.count("Not run on a GPU.") == 2
     assert "From the paper, other models and data; not reproduced here." in seen.text
     assert "81.17" in seen.text
