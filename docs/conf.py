@@ -93,6 +93,8 @@ def fetch() -> None:
         put(HERE / "notebooks" / name, copied(path))
     readme = re.sub(r"<!--.*?-->", "", (ROOT / "README.md").read_text(encoding="utf-8"))
     for name, begin, end in (
+        ("opening", "Fine-tune a trained model", "!["),
+        ("caption", "Each dot is one step", "## When to use it"),
         ("when", "## When to use it", "**The theorem"),
         ("numbers", "```python", "## Two commands"),
     ):

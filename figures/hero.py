@@ -29,8 +29,8 @@ def draw(dataset: Any) -> Figure:
     ax.plot(
         *standard[:5].T, "-o", color=COLOURS["standard"], lw=2.4, ms=7, markevery=slice(1, None), zorder=4
     )
-    # Above the star of the best for both, in which the last step ends: it would not be seen below.
     _shared(ax, dataset)
+    # Above the star of the best for both, in which the last step ends: it would not be seen below.
     dots = {"markevery": slice(1, None), "mec": "white", "mew": 0.7}  # none on the old model
     ax.plot(*flow.T, "-o", color=COLOURS["flow"], lw=2.4, ms=7, zorder=7, **dots)
     write = lambda point, *said, **where: label_line(ax, point[0], point[1], *said, fontsize=SIZE, **where)
