@@ -43,7 +43,12 @@ def turned(images: np.ndarray) -> np.ndarray:
 
 
 def split(
-    digits: range, which: int, rng: np.random.Generator, noise: float = 0.0, change=upright, labels: int = CLASSES
+    digits: range,
+    which: int,
+    rng: np.random.Generator,
+    noise: float = 0.0,
+    change=upright,
+    labels: int = CLASSES,
 ) -> Parts:
     """Split number ``which`` of these digits, labelled from 0, as train, validation and test.
 
