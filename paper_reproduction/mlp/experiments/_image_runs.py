@@ -42,11 +42,12 @@ def recipe(outputs: int, epochs: int, rates: tuple[float, ...], equal: float) ->
         equal=equal,
         pretrain_rate=0.01,
         pretrain_epochs=30,
-        probe_rate=0.0005,
-        probe_epochs=40,
+        probe_rate=0.001,
+        probe_epochs=60,
         momentum=0.9,
         pretrain_momentum=0.9,
         one_by_one=True,
+        points=12,
     )
 
 
