@@ -74,7 +74,7 @@ LEARNED = (0.5, 0.8, 0.9)
 
 
 def at_each_level(cell: xr.Dataset, runs: Sequence[str]) -> xr.Dataset:
-    """``level`` (learned,) of the new task; what each run keeps of the old one there, ``kept`` (learned, keeper, seed)."""
+    """``level`` (learned,) of the new task; what is kept of the old one there, ``kept`` (learned, keeper, seed)."""
     levels = [reached(cell, runs, share) for share in LEARNED]
     found = xr.concat([at_level(cell, level) for level in levels], "learned").rename(run="keeper")
     return xr.Dataset({"kept": found.drop_vars(["place", "label"], errors="ignore"), "level": ("learned", levels)},

@@ -151,7 +151,7 @@ def train(
     extra: Any,
     members: Member,
 ) -> tuple[Network, Any]:
-    """Every member of every seed: all arguments but ``seen`` have seeds on their first axis, members on their second."""
+    """Every member of every seed: arguments but ``seen`` have seeds on their first axis, members on the second."""
 
     def of_seed(of_one: Any) -> tuple[Network, Any]:
         trainable, start, rows, order, extra, members = of_one

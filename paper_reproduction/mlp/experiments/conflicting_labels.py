@@ -142,9 +142,9 @@ def _at_equal_learning(d: xr.Dataset) -> tuple[bool, str]:
         for run in (STANDARD, *CONTROLS):
             gaps[f"{RUNS[run]} at {100 * level:.0f} %"] = kept.sel(keeper=FLOW) - kept.sel(keeper=run)
         best = equal_learning.most(kept)
+        of = lambda run, kept=kept: f"{percent(kept.sel(keeper=run))} %"
         lines.append(
-            f"at {100 * level:.0f} % on the new ones FLOW keeps {percent(kept.sel(keeper=FLOW))} %, {METHODS[best]} the "
-            f"most, {percent(kept.sel(keeper=best))} %"
+            f"at {100 * level:.0f} % on the new ones FLOW keeps {of(FLOW)}, {METHODS[best]} the most, {of(best)}"
         )
     left = [name for name, real in survivors(gaps).items() if real]
     ahead_of = [name for name in left if float(gaps[name].mean()) > 0]

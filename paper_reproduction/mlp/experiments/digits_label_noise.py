@@ -178,13 +178,13 @@ def _long_end(d: xr.Dataset, run: str, place: str) -> xr.DataArray:
 
 def _headline(d: xr.Dataset) -> str:
     helps = _helps(d)
+    new = lambda run: f"{percent(_long_end(d, run, 'target'))} %"
     return (
-        f"{answer(any(helps), all(_resists(d)))}: where they have learned as much of the new task, FLOW keeps more of the "
-        "old one than standard fine-tuning at the same mean step or FLOW with its weights shuffled in "
-        f"{sum(helps)} of {len(helps)} comparisons beyond error. After {LONG.epochs} epochs with momentum and {100 * LONG_NOISE:.0f} % wrong labels it has "
-        f"{percent(_long_end(d, FLOW, 'target'))} % on the new task, standard "
-        f"{percent(_long_end(d, STANDARD, 'target'))} %, standard at the same mean step {percent(_long_end(d, SAME, 'target'))} % and FLOW with its weights shuffled "
-        f"{percent(_long_end(d, SHUFFLED, 'target'))} %."
+        f"{answer(any(helps), all(_resists(d)))}: where they have learned as much of the new task, FLOW keeps more of "
+        "the old one than standard fine-tuning at the same mean step or FLOW with its weights shuffled in "
+        f"{sum(helps)} of {len(helps)} comparisons beyond error. After {LONG.epochs} epochs with momentum and "
+        f"{100 * LONG_NOISE:.0f} % wrong labels it has {new(FLOW)} on the new task, standard {new(STANDARD)}, "
+        f"standard at the same mean step {new(SAME)} and FLOW with its weights shuffled {new(SHUFFLED)}."
     )
 
 
@@ -264,9 +264,10 @@ def _fixed_window(d: xr.Dataset) -> str:
         run: over(run).max("rate", skipna=False) - over(run).min("rate", skipna=False) for run in COMPARED
     }
     parts = ", ".join(f"{METHODS[run]} {percent(one)}" for run, one in spread.items())
+    low, high = float(window.rate[0]), float(window.rate[-1])
     return (
-        f"Between the rates {float(window.rate[0]):.2g} and {float(window.rate[-1]):.2g}, where standard fine-tuning "
-        f"begins to collapse, the mean of both varies, at {100 * float(cell.noise):.0f} % wrong labels, by {parts} points."
+        f"Between the rates {low:.2g} and {high:.2g}, where standard fine-tuning begins to collapse, the mean of both "
+        f"varies, at {100 * float(cell.noise):.0f} % wrong labels, by {parts} points."
     )
 
 
