@@ -46,5 +46,5 @@ def at_best_rate(curve: xr.DataArray, level: float) -> xr.DataArray:
     ).transpose("run", "rate", "seed")
     test, validation = of(""), of(" validation")
     mean = validation.mean("seed", skipna=False).where(test.notnull().all("seed"))
-    best = mean.fillna(-1.0).argmax("rate")
+    best = mean.fillna(-np.inf).argmax("rate")
     return test.isel(rate=best).where(mean.notnull().any("rate")).drop_vars("rate", errors="ignore")
