@@ -33,7 +33,7 @@ LETTERS = (
 _SENTENCES = re.compile(r"[A-Z].*\.")
 _SAID = re.compile(r"[^\W\d_]|[ ,.'-]")
 _OTHER = re.compile(r"[^A-Za-z]+")
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Language(NamedTuple):
@@ -69,11 +69,10 @@ def texts() -> tuple[tuple[str, ...], tuple[str, ...]]:
     code: dict[str, None] = {}
     for path in _files():
         source = path.read_text(encoding="utf-8")
-        documented = [node for node in _blocks(ast.parse(source)) if isinstance(node, _DOCUMENTED)]
-        docstrings = {node: said for node in documented if (said := ast.get_docstring(node))}
-        for said in docstrings.values():
-            prose.update(dict.fromkeys(paragraphs(said)))
-        left = without(source, [node.body[0] for node in docstrings])
+        found = documented(ast.parse(source))
+        for node in found:
+            prose.update(dict.fromkeys(paragraphs(ast.get_docstring(node) or "")))
+        left = without(source, [node.body[0] for node in found])
         if left.strip():
             code[left] = None
     return tuple(prose), tuple(code)
@@ -90,12 +89,18 @@ def _files() -> Iterator[Path]:
         )
 
 
-def _blocks(node: ast.AST) -> Iterator[ast.AST]:
-    """A tree's statements, at any depth; its expressions, which are most of it, hold no docstring."""
+def documented(tree: ast.Module) -> list[Documented]:
+    """The module, its classes and its functions, as far as they have a docstring."""
+    found = (node for node in _statements(tree) if isinstance(node, Documented))
+    return [node for node in found if ast.get_docstring(node)]
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All that is in a tree but its expressions, which are most of it and hold no docstring."""
     yield node
     for name in ("body", "orelse", "handlers", "finalbody", "cases"):
         for child in getattr(node, name, ()):
-            yield from _blocks(child)
+            yield from _statements(child)
 
 
 def paragraphs(docstring: str) -> Iterator[str]:
