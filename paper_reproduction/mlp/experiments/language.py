@@ -78,10 +78,11 @@ class Size(NamedTuple):
     batch: int  # windows a step, none of them twice
     held: int  # windows of each held-out text
     measured: int  # times along training
+    packages: tuple[str, ...] = tuple(corpus.PACKAGES)  # whose texts
 
 
 FULL = Size(language.NET, (1e-4, 3e-4, 1e-3, 3e-3), steps=200, batch=16, held=64, measured=11)
-QUICK = Size(language.NET, (3e-4, 1e-3), steps=24, batch=8, held=24, measured=3)
+QUICK = Size(language.NET, (3e-4, 1e-3), steps=24, batch=8, held=24, measured=3, packages=("numpy",))
 WIDE = Size(language.WIDE, (1e-4, 3e-4, 1e-3, 3e-3), steps=400, batch=32, held=256, measured=11)
 
 
@@ -92,12 +93,12 @@ def compute(settings: Settings) -> xr.Dataset:
     with ThreadPoolExecutor(min(cores(), seeds)) as pool:
         cells = list(pool.map(partial(_one_seed, settings, size), range(seeds)))
     d = xr.concat(cells, "seed").assign_coords(overlap=corpus.SHARES["test"] / corpus.SHARES["train"])
-    prose, code = corpus.languages()
+    prose, code = corpus.languages(0, size.packages)
     return d.assign(_at_equal_learning(d)).assign_attrs(
         seeds=seeds,
         prose=prose.digest,
         code=code.digest,
-        texts=", ".join(f"{package} {version}" for package, version in corpus.versions().items()),
+        texts=", ".join(f"{package} {corpus.versions()[package]}" for package in size.packages),
         parameters=sum(
             leaf.size for leaf in jax.tree.leaves(jax.eval_shape(size.net.initial, jax.random.key(0)))
         ),
@@ -106,7 +107,7 @@ def compute(settings: Settings) -> xr.Dataset:
 
 def _one_seed(settings: Settings, size: Size, seed: int) -> xr.Dataset:
     """All curves of one seed; the weights; the averages."""
-    prose, code = corpus.languages(seed)
+    prose, code = corpus.languages(seed, size.packages)
     rng = lambda name: settings.rng(f"{name} {seed}")
     net, star = size.net, language.start(seed, size.net)
     rows = corpus.windows(code.parts["train"], net.context, size.steps * size.batch, rng("windows"))
