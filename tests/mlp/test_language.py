@@ -102,16 +102,18 @@ def advanced(told: language.Tuning, net: Transformer = SMALL, ends=(0, 5)):
 def literal_adam(told: language.Tuning):
     """Adam as Kingma and Ba wrote it, on a loss that is summed window by window."""
     leaves = lambda tree: [np.asarray(leaf, dtype=float) for leaf in jax.tree.leaves(tree)]
-    weights, theta, star = np.asarray(told.weights), parameters(), leaves(told.start)
+    theta, star = parameters(), leaves(told.start)
     first = second = [np.zeros_like(leaf) for leaf in leaves(theta)]
-    for number, place in enumerate(np.asarray(told.order)):
 
-        def loss(tree, place=place):
-            losses = SMALL.losses(tree, told.rows[place])
-            return sum(told.weights[i] @ losses[k] for k, i in enumerate(place)) / losses.size
+    @jax.jit
+    @jax.grad
+    def slope(tree, place):
+        losses = SMALL.losses(tree, told.rows[place])
+        return sum(told.weights[i] @ losses[k] for k, i in enumerate(place)) / losses.size
 
+    for number, place in enumerate(told.order):
         point = leaves(theta)
-        pulled = zip(leaves(jax.jit(jax.grad(loss))(theta)), point, star, strict=True)
+        pulled = zip(leaves(slope(theta, place)), point, star, strict=True)
         gradient = [g + 2 * float(told.pull) * (a - b) for g, a, b in pulled]
         first = [0.9 * m + 0.1 * g for m, g in zip(first, gradient, strict=True)]
         second = [0.98 * v + 0.02 * g**2 for v, g in zip(second, gradient, strict=True)]

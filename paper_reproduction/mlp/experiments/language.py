@@ -90,10 +90,12 @@ def compute(settings: Settings) -> xr.Dataset:
     """Every seed's runs; on a GPU with a larger model."""
     size = QUICK if settings.quick else WIDE if jax.default_backend() == "gpu" else FULL
     seeds = settings.repetitions(SEEDS, 2)
+    prose, code = corpus.languages(
+        0, size.packages
+    )  # read before the threads begin: two cannot parse at once
     with ThreadPoolExecutor(min(cores(), seeds)) as pool:
         cells = list(pool.map(partial(_one_seed, settings, size), range(seeds)))
     d = xr.concat(cells, "seed").assign_coords(overlap=corpus.SHARES["test"] / corpus.SHARES["train"])
-    prose, code = corpus.languages(0, size.packages)
     return d.assign(_at_equal_learning(d)).assign_attrs(
         seeds=seeds,
         prose=prose.digest,
