@@ -16,6 +16,7 @@ import importlib
 import importlib.metadata
 import itertools
 import re
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -62,9 +63,17 @@ def windows(text: np.ndarray, length: int, count: int, rng: np.random.Generator)
     return text[starts[:, None] + np.arange(length + 1)]
 
 
-@functools.cache
+_ONE_AT_A_TIME = threading.Lock()  # Python's parser fails where two threads call it
+
+
 def texts(packages: tuple[str, ...] = tuple(PACKAGES)) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """All paragraphs of prose, all files of code; none twice, in the order in which they are met."""
+    with _ONE_AT_A_TIME:
+        return _texts(packages)
+
+
+@functools.cache
+def _texts(packages: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     prose: dict[str, None] = {}
     code: dict[str, None] = {}
     for path in _files(packages):

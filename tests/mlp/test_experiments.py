@@ -220,6 +220,15 @@ SWAPS = [
         "gap to the linearization",
     ),
     ("squared-digits", "run", "flow-same-mean-step", "standard", "network", "up to 30 degrees"),
+    ("language", "run", "flow", "permuted", "bits", "equal rate: FLOW per byte keeps more"),
+    (
+        "language",
+        "run",
+        "flow-sequence",
+        "permuted-sequence",
+        "bits",
+        "equal rate: FLOW per sequence keeps more",
+    ),
 ]
 
 
@@ -254,6 +263,7 @@ DIVERGED = [
     ("squared-digits", ("network",), "run", "standard"),
     ("where-it-fails", ("accuracy",), "run", "standard-same-mean-step"),
     ("where-it-fails", ("ratio",), "kind", "along"),
+    ("language", ("bits",), "run", "flow"),
 ]
 
 

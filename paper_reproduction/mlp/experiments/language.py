@@ -63,8 +63,6 @@ METHODS = RUNS | {
     "flow-sequence-wise": "WiSE-FT of FLOW, per sequence",
 }
 PLACES = ("pretrain", "target", "pretrain validation", "target validation")
-SHARES = np.linspace(0.0, 1.0, 11)  # of the pre-trained parameters
-MULTIPLES = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the median loss: temperatures
 EQUAL = 1e-3  # the rate at which they are compared, and temperatures tried
 SEEDS = language.STORED
 
@@ -78,11 +76,16 @@ class Size(NamedTuple):
     batch: int  # windows a step, none of them twice
     held: int  # windows of each held-out text
     measured: int  # times along training
+    averages: int = 11  # shares of the pre-trained parameters, from 0 to 1
+    multiples: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the median loss: temperatures
     packages: tuple[str, ...] = tuple(corpus.PACKAGES)  # whose texts
 
 
 FULL = Size(language.NET, (1e-4, 3e-4, 1e-3, 3e-3), steps=200, batch=16, held=64, measured=11)
-QUICK = Size(language.NET, (3e-4, 1e-3), steps=24, batch=8, held=24, measured=3, packages=("numpy",))
+QUICK = Size(
+    language.NET, (3e-4, EQUAL), steps=20, batch=8, held=16, measured=2, averages=6, multiples=(0.1, 1.0, 10.0),
+    packages=("numpy",),
+)  # fmt: skip
 WIDE = Size(language.WIDE, (1e-4, 3e-4, 1e-3, 3e-3), steps=400, batch=32, held=256, measured=11)
 
 
@@ -96,6 +99,7 @@ def compute(settings: Settings) -> xr.Dataset:
     with ThreadPoolExecutor(min(cores(), seeds)) as pool:
         cells = list(pool.map(partial(_one_seed, settings, size), range(seeds)))
     d = xr.concat(cells, "seed").assign_coords(overlap=corpus.SHARES["test"] / corpus.SHARES["train"])
+    prose, code = corpus.languages(0, size.packages)
     return d.assign(_at_equal_learning(d)).assign_attrs(
         seeds=seeds,
         prose=prose.digest,
@@ -118,6 +122,7 @@ def _one_seed(settings: Settings, size: Size, seed: int) -> xr.Dataset:
     )
     losses = np.asarray(language.token_losses(net, star, jnp.asarray(rows)), dtype=float)
     weights = _weights(losses, rng)
+    shares = np.linspace(0.0, 1.0, size.averages)
     tune = partial(_tune, size, star, jnp.asarray(rows), held)
     curves: dict[str, list[Any]] = {run: [] for run in RUNS}
     paths: dict[str, list[Any]] = {method: [] for method in PATHS}
@@ -127,23 +132,23 @@ def _one_seed(settings: Settings, size: Size, seed: int) -> xr.Dataset:
             curve, ends[run] = tune(weights[run], rate, PULLS.get(run, 0.0))
             curves[run].append(curve)
         for method, source in PATHS.items():
-            paths[method].append([_bits(net, _mixed(star, ends[source], share), held) for share in SHARES])
+            paths[method].append([_bits(net, _mixed(star, ends[source], share), held) for share in shares])
     known = {1.0: curves["flow"][size.rates.index(EQUAL)]}
     tempered = [
         known[multiple] if multiple in known else tune(_per_byte(losses, multiple), EQUAL)[0]
-        for multiple in MULTIPLES
+        for multiple in size.multiples
     ]
     return xr.Dataset(
         {
             "bits": (("run", "rate", "step", "place"), np.array(list(curves.values()))),
-            "averaged": (("method", "rate", "share", "place"), np.array(list(paths.values()))),
+            "averaged": (("average", "rate", "share", "place"), np.array(list(paths.values()))),
             "tempered": (("multiple", "step", "place"), np.array(tempered)),
             **_facts(losses, weights, rows[:, 1:], prose.parts["train"]),
         },
         {
             "run": list(RUNS), "label": ("run", list(RUNS.values())), "rate": list(size.rates),
-            "step": _measured(size), "place": list(PLACES), "share": SHARES, "method": list(PATHS),
-            "multiple": list(MULTIPLES),
+            "step": _measured(size), "place": list(PLACES), "share": shares, "average": list(PATHS),
+            "multiple": list(size.multiples),
         },
     )  # fmt: skip
 
@@ -235,10 +240,10 @@ def _at_equal_learning(d: xr.Dataset) -> dict[str, xr.DataArray]:
     """
     curves = d.bits.transpose("run", "rate", "seed", "step", "place").rename(run="way", step="epoch")
     # From the pre-trained parameters to the end of the run, as training goes.
-    averaged = d.averaged.transpose("method", "rate", "seed", "share", "place").isel(
+    averaged = d.averaged.transpose("average", "rate", "seed", "share", "place").isel(
         share=slice(None, None, -1)
     )
-    ways = {"curves": curves.drop_vars("label"), "averages": averaged.rename(method="way", share="epoch")}
+    ways = {"curves": curves.drop_vars("label"), "averages": averaged.rename(average="way", share="epoch")}
     reached = xr.concat([_reached(one) for one in ways.values()], "way")
     levels = [float(reached.max()), float(reached.drop_sel(way=["flow", "flow-wise", "l2-strong"]).max())]
     found = [
