@@ -1,4 +1,4 @@
-"""The stored results: those of a full run, at least ten seeds (five where each is pre-trained), and they still say what is claimed."""
+"""The stored results: those of a full run, ten seeds or five pre-trainings, and they still say what is claimed."""
 
 from __future__ import annotations
 
