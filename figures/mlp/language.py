@@ -82,28 +82,34 @@ def _plane(ax: Axes, d: Any) -> None:
         )
     x, y = (float(one) for one in _pair(bits.sel(run="standard").isel(step=0)))
     ax.plot(x, y, "s", color=START, ms=10, mec=ink(START), mew=1.4, zorder=5)
-    label_line(ax, x, y, "pre-trained", START, dx=4, dy=17, ha="right")
+    label_line(ax, x, y, "pre-trained", START, dx=0.1, dy=-17, ha="center")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low - 0.09 * (high - low), high)
     ax.set_xscale("log")
     ax.set_xticks(range(3, 11), [str(tick) for tick in range(3, 11)])
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set(xlabel="code, bits a byte (learned to the left)", ylabel="prose, bits a byte (forgotten upwards)")
     ax.set_title(f"Along {int(d.step[-1])} steps at rate {float(d.rate[rate]):g}")
-    _names(ax, bits, averaged)
+    _key(ax)
 
 
-def _names(ax: Axes, bits: Any, averaged: Any) -> None:
-    """Beside the highest point of each curve, and below the band's middle."""
-    for run, dx, dy in (
-        ("standard", -12, -8),
-        ("permuted", 12, 4),
-        ("flow-sequence", -12, -16),
-        ("flow", 4, 14),
-    ):
-        new, old = (one.values for one in _pair(bits.sel(run=run)))
-        top = int(np.argmax(old))
-        label_line(ax, new[top], old[top], NAMES[run], LOOK[run][0], dx=dx, dy=dy)
-    new, old = (one.values for one in _pair(averaged.sel(average="wise")))
-    label_line(ax, new[6], old[6], "WiSE-FT of standard", GREEN, dx=10, dy=-14, ha="center")
+def _key(ax: Axes) -> None:
+    """What each line is, in the corner that is left free: nobody forgets before having learned."""
+    rows = [
+        *((run, NAMES[run]) for run in ("standard", "flow", "permuted", "flow-sequence")),
+        ("wise", "WiSE-FT"),
+    ]
+    for place, (run, text) in enumerate(rows):
+        colour, mark, face, _, dashes = LOOK[run]
+        y = 0.95 - 0.055 * place
+        at: dict[str, Any] = {"transform": ax.transAxes, "color": colour}
+        if run == "wise":
+            ax.plot([0.52, 0.61], [y, y], lw=7, alpha=0.3, solid_capstyle="butt", **at)
+            text = "WiSE-FT of standard"
+        else:
+            ax.plot([0.52, 0.565, 0.61], [y, y, y], ls=dashes, lw=1.8, marker=mark, mfc=face, ms=6, **at)
+        text = f"FLOW per byte, {text}" if run == "permuted" else text
+        ax.text(0.63, y, text, color=ink(colour), transform=ax.transAxes, va="center", fontsize=FINE)
 
 
 def _equal(ax: Axes, d: Any) -> None:

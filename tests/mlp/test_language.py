@@ -137,7 +137,7 @@ def test_training_is_adam_on_the_weighted_loss(pull):
     told = tuning(weights, pull=pull)
     moved = distance(advanced(told), parameters())
     assert moved > 1e-2
-    # Roundings of a gradient, some 1e-6 of it, in steps of the rate each.
+    # A gradient in single precision is right to some 1e-6 of it, and so is a step of Adam.
     assert distance(advanced(told), literal_adam(told)) < 1e-3 * moved
     # The weights, and where they stand, are noticed.
     for other in (np.ones_like(weights), weights[::-1], weights[:, ::-1]):
