@@ -225,6 +225,15 @@ SWAPS = [
     ("teacher-student-stall", "run", "flow-same-mean-step", "standard", "", "the network with FLOW leaves more"),
     ("squared-digits", "run", "flow-same-mean-step", "standard", "network", "up to 30 degrees"),
     ("lazy-limit", "held", "flow-same-mean-step", "permuted-same-mean-step", "", "FLOW leaves more of the shift"),
+    ("language", "run", "flow", "permuted", "bits", "equal rate: FLOW per byte keeps more"),
+    (
+        "language",
+        "run",
+        "flow-sequence",
+        "permuted-sequence",
+        "bits",
+        "equal rate: FLOW per sequence keeps more",
+    ),
 ]
 
 
@@ -301,6 +310,7 @@ DIVERGED = [
     ("squared-digits", ("network",), "run", "standard"),
     ("where-it-fails", ("accuracy",), "run", "standard-same-mean-step"),
     ("where-it-fails", ("ratio",), "kind", "along"),
+    ("language", ("bits",), "run", "flow"),
 ]
 
 
