@@ -238,12 +238,12 @@ def _at_equal_learning(d: xr.Dataset) -> dict[str, xr.DataArray]:
     The levels are what can be had: as few bits as every way reaches at its best rate, and as few as each reaches
     that does not hold back as FLOW per byte and the strong pull do.
     """
-    curves = d.bits.transpose("run", "rate", "seed", "step", "place").rename(run="way", step="epoch")
+    curves = d.bits.transpose("run", "rate", "seed", "step", "place").rename(run="way", step="mark")
     # From the pre-trained parameters to the end of the run, as training goes.
     averaged = d.averaged.transpose("average", "rate", "seed", "share", "place").isel(
         share=slice(None, None, -1)
     )
-    ways = {"curves": curves.drop_vars("label"), "averages": averaged.rename(average="way", share="epoch")}
+    ways = {"curves": curves.drop_vars("label"), "averages": averaged.rename(average="way", share="mark")}
     reached = xr.concat([_reached(one) for one in ways.values()], "way")
     levels = [float(reached.max()), float(reached.drop_sel(way=["flow", "flow-wise", "l2-strong"]).max())]
     found = [
@@ -258,7 +258,7 @@ def _at_equal_learning(d: xr.Dataset) -> dict[str, xr.DataArray]:
 def _reached(curves: xr.DataArray) -> xr.DataArray:
     """(way,): the fewest new bits that every seed reaches at one rate, on test and on validation windows."""
     new = curves.sel(place=["target", "target validation"])
-    return new.min("epoch").max(["seed", "place"]).min("rate")
+    return new.min("mark").max(["seed", "place"]).min("rate")
 
 
 # --------------------------------------------------------------------------------------------- the verdict
