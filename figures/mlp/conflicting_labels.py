@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.mlp._seeds import chosen, chosen_place, error, mean
+from figures.mlp.seeds import chosen, chosen_place, error, mean
 from figures.style import COLOURS, figure, ink, label_line, spread_apart, styled, title
 
 EQUAL, EVERY = 0.1, 5

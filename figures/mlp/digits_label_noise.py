@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.mlp._seeds import error, mean
+from figures.mlp.seeds import error, mean
 from figures.style import COLOURS, figure, ink, label_line, styled, title
 
 EQUAL = 0.1
