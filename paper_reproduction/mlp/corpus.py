@@ -62,11 +62,11 @@ def windows(text: np.ndarray, length: int, count: int, rng: np.random.Generator)
 
 
 @functools.cache
-def texts() -> tuple[tuple[str, ...], tuple[str, ...]]:
+def texts(packages: tuple[str, ...] = tuple(PACKAGES)) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """All paragraphs of prose, all files of code; none twice, in the order in which they are met."""
     prose: dict[str, None] = {}
     code: dict[str, None] = {}
-    for path in _files():
+    for path in _files(packages):
         source = path.read_text(encoding="utf-8")
         documented = [node for node in _nodes(ast.parse(source)) if isinstance(node, _DOCUMENTED)]
         docstrings = {node: said for node in documented if (said := ast.get_docstring(node))}
@@ -78,10 +78,10 @@ def texts() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(prose), tuple(code)
 
 
-def _files() -> Iterator[Path]:
-    """The modules of the three packages, tests left out, in an order that hangs on no file system."""
-    for name in PACKAGES.values():
-        root = Path(str(importlib.import_module(name).__file__)).parent
+def _files(packages: tuple[str, ...]) -> Iterator[Path]:
+    """The modules of these packages, tests left out, in an order that hangs on no file system."""
+    for package in packages:
+        root = Path(str(importlib.import_module(PACKAGES[package]).__file__)).parent
         yield from (
             path
             for path in sorted(root.rglob("*.py"), key=Path.as_posix)

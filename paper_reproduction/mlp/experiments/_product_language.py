@@ -1,0 +1,149 @@
+"""The product of experts in a language model, letter by letter: pre-trained on prose, fine-tuned on code in one pass.
+
+p̃ is what standard fine-tuning has learned of the next letter on the same windows, p* the pre-trained model; laws are
+compared on held-out code. Adam takes no notice of a common factor of the loss, so that standard fine-tuning *is* the
+run with every weight replaced by the mean; to have an error of its own it sees the same windows in another order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import xarray as xr
+
+import linear_theory as lt
+from paper_reproduction.claim import Check, Settings
+from paper_reproduction.mlp import corpus, experts, language
+from paper_reproduction.mlp.language import ADAM, NET, Tuning
+from paper_reproduction.mlp.networks import Array
+
+FLOW, SEQUENCE, SAME, SHUFFLED = "flow", "flow-per-sequence", "standard-same-mean-step", "permuted"
+RUNS = (FLOW, SEQUENCE, SAME, SHUFFLED)
+CONTROLS = (SAME, SHUFFLED)
+FACTORS, QUICK_FACTORS = (0.3, 1.0, 3.0), (1.0,)  # τ over the median loss, of letters or of windows
+DEFAULT = 1.0
+STEPS, QUICK_STEPS = (15, 60, 240), (15, 50)  # after which the laws are compared
+BATCH, HELD, QUICK_HELD = 16, 128, 48  # windows
+PEAK, WARM = 3e-3, 0.1  # of the learning rate; share of the steps on the way to it
+
+
+def compute(settings: Settings) -> xr.Dataset:
+    """Every stored model; a quick run takes one, and the code of NumPy alone."""
+    models = range(1 if settings.quick else language.STORED)
+    cells = [_model(settings, model) for model in models]
+    return xr.concat(cells, "model").assign_coords(model=list(models))
+
+
+def _model(settings: Settings, model: int) -> xr.Dataset:
+    steps = QUICK_STEPS if settings.quick else STEPS
+    factors = QUICK_FACTORS if settings.quick else FACTORS
+    packages = ("numpy",) if settings.quick else tuple(corpus.PACKAGES)
+    code = corpus.cut(corpus.texts(packages)[1], "\n\n", model).parts
+    draw = lambda part, count: jnp.asarray(
+        corpus.windows(code[part], NET.context, count, settings.rng(f"language {part} {model}"))
+    )
+    held = QUICK_HELD if settings.quick else HELD
+    rows, test, validation = draw("train", steps[-1] * BATCH), draw("test", held), draw("validation", held)
+    start = language.stored(model)
+    losses = np.asarray(language.token_losses(NET, start, rows), dtype=float)
+    rng = settings.rng(f"language order {model}")
+    order = np.arange(len(rows)).reshape(-1, BATCH)
+    ones = np.ones_like(losses)
+    tune = lambda weights, order=order: _tuned(start, rows, weights, order, steps, test, validation)
+    laws = lambda parameters, windows: np.asarray(_laws(parameters, windows), dtype=float)
+    old, labels = laws(start, test), np.eye(NET.symbols)[np.asarray(validation[:, 1:]).ravel()]
+    standard, fitted = tune(ones)
+    other = tune(ones, rng.permutation(order.ravel()).reshape(order.shape))
+    found = []
+    for factor in factors:
+        by_letter, by_window = (factor * np.median(each) for each in (losses, losses.mean(axis=1)))
+        flow = lt.flow_weights(losses.ravel(), by_letter).reshape(losses.shape)
+        windows = lt.flow_weights(losses.mean(axis=1), by_window)[:, None] * ones
+        runs = [tune(flow), tune(windows), other, tune(rng.permutation(flow.ravel()).reshape(flow.shape))]
+        temperatures = [by_letter, by_window, by_letter, by_letter]
+        found.append(xr.concat([_facts(law, seen, standard, old, labels, temperature)
+                                for (law, seen), temperature in zip(runs, temperatures, strict=True)], "run"))  # fmt: skip
+    d = xr.concat(found, "language_factor").assign(
+        language_standard_softening=experts.softening(fitted, labels), language_loss=float(losses.mean())
+    )
+    return d.assign_coords(
+        run=list(RUNS), language_factor=list(factors), step=list(steps), expert=list(experts.EXPERTS)
+    )
+
+
+def _tuned(
+    start: Any, rows: Array, weights: np.ndarray, order: np.ndarray, steps: tuple[int, ...], test: Array, validation: Array
+) -> tuple[np.ndarray, np.ndarray]:
+    """ln p of every letter that may follow: of the test windows after each of ``steps``, of validation at the end."""
+    count = len(order)
+    cosine = optax.warmup_cosine_decay_schedule(0.0, PEAK, round(WARM * count), count, PEAK / 10)
+    rates = jnp.asarray(cosine(np.arange(count)), jnp.float32)
+    tuning = Tuning(
+        rows, jnp.asarray(weights, jnp.float32), jnp.asarray(order, jnp.int32), rates, start, jnp.float32(0.0)
+    )
+    carry, before, found = (start, ADAM.init(start)), 0, []
+    for step in steps:
+        carry = language.advance(NET, carry, tuning, before, step)
+        before = step
+        found.append(np.asarray(_laws(carry[0], test), dtype=float))
+    return np.stack(found), np.asarray(_laws(carry[0], validation), dtype=float)
+
+
+@jax.jit
+def _laws(parameters: Any, windows: Array) -> Array:
+    """(letters, symbols): ln p of what follows each letter of each window."""
+    return jax.nn.log_softmax(NET.logits(parameters, windows[:, :-1]), axis=-1).reshape(-1, NET.symbols)
+
+
+def _facts(
+    law: np.ndarray, seen: np.ndarray, standard: np.ndarray, old: np.ndarray, labels: np.ndarray, temperature: float
+) -> xr.Dataset:
+    """One run beside standard fine-tuning and the pre-trained model, (step, letter, symbol)."""
+    predicted = experts.product(standard, old, temperature)
+    fitted = experts.exponents(law, standard, np.broadcast_to(old, standard.shape))
+    return xr.Dataset({
+        "language_exponents": (("step", "expert"), fitted),
+        "language_to_product": ("step", experts.divergence(law, predicted)),
+        "language_to_standard": ("step", experts.divergence(law, standard)),
+        "language_temperature": ((), temperature),
+        "language_softening": ((), experts.softening(seen, labels)),
+        "language_overconfidence": ((), experts.overconfidence(seen, labels)),
+    })  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------- what is asked
+
+
+def share(d: xr.Dataset) -> xr.DataArray:
+    """KL to the product over KL to standard fine-tuning after the last step, means over models."""
+    mean = lambda name: d[name].isel(step=-1).mean("model", skipna=False)
+    return mean("language_to_product") / mean("language_to_standard")
+
+
+def in_units(d: xr.Dataset) -> xr.DataArray:
+    """The exponents of p̃ and p* after the last step, in units of what the product has: 1 and 1/τ."""
+    unit = xr.where(d.expert == experts.EXPERTS[1], 1 / d.language_temperature, 1.0)
+    return d.language_exponents.isel(step=-1) / unit
+
+
+def checks(d: xr.Dataset) -> tuple[Check, ...]:
+    """Letter by letter the product is near and explains neither control; with weights of windows it is not there."""
+    at = d.sel(language_factor=DEFAULT)
+    near, units = share(at), in_units(at)
+    pre_trained = units.sel(expert=experts.EXPERTS[1])
+    return (
+        Check("language: KL(FLOW ‖ product) over KL(FLOW ‖ standard)", near.sel(run=FLOW), 0.8),
+        Check.at_least("language: the same of both controls", near.sel(run=list(CONTROLS)).min(skipna=False), 1.0),
+        Check("language: exponents from 1 and 1/τ, in units of these",
+              abs(units.sel(run=FLOW) - 1).mean("model", skipna=False).max(skipna=False), 0.5),
+        Check("language: exponent of p* under either control, in units of 1/τ",
+              pre_trained.sel(run=list(CONTROLS)).mean("model", skipna=False).max(skipna=False), 0.5),
+        Check("language, weights of windows: exponent of p* letter by letter, in units of 1/τ",
+              pre_trained.sel(run=SEQUENCE).mean("model", skipna=False), 0.5),
+        Check.at_least("language, weights of windows: KL to the product over KL to standard",
+                       near.sel(run=SEQUENCE), 1.0),
+    )  # fmt: skip
