@@ -26,8 +26,8 @@ RUNS = (FLOW, SEQUENCE, SAME, SHUFFLED)
 CONTROLS = (SAME, SHUFFLED)
 FACTORS, QUICK_FACTORS = (0.3, 1.0, 3.0), (1.0,)  # τ over the median loss, of letters or of windows
 DEFAULT = 1.0
-STEPS, QUICK_STEPS = (15, 60, 240), (15, 50)  # after which the laws are compared
-BATCH, HELD, QUICK_HELD = 16, 128, 48  # windows
+STEPS, QUICK_STEPS = (15, 60, 240), (10, 40)  # after which the laws are compared
+BATCH, QUICK_BATCH, HELD, QUICK_HELD = 16, 8, 128, 32  # windows
 PEAK, WARM = 3e-3, 0.1  # of the learning rate; share of the steps on the way to it
 
 
@@ -46,12 +46,12 @@ def _model(settings: Settings, model: int) -> xr.Dataset:
     draw = lambda part, count: jnp.asarray(
         corpus.windows(code[part], NET.context, count, settings.rng(f"language {part} {model}"))
     )
-    held = QUICK_HELD if settings.quick else HELD
-    rows, test, validation = draw("train", steps[-1] * BATCH), draw("test", held), draw("validation", held)
+    batch, held = (QUICK_BATCH, QUICK_HELD) if settings.quick else (BATCH, HELD)
+    rows, test, validation = draw("train", steps[-1] * batch), draw("test", held), draw("validation", held)
     start = language.stored(model)
     losses = np.asarray(language.token_losses(NET, start, rows), dtype=float)
     rng = settings.rng(f"language order {model}")
-    order = np.arange(len(rows)).reshape(-1, BATCH)
+    order = np.arange(len(rows)).reshape(-1, batch)
     ones = np.ones_like(losses)
     tune = lambda weights, order=order: _tuned(start, rows, weights, order, steps, test, validation)
     laws = lambda parameters, windows: np.asarray(_laws(parameters, windows), dtype=float)
