@@ -31,6 +31,7 @@ LETTERS = (
 )
 
 _SENTENCES = re.compile(r"[A-Z].*\.")
+_SAID = re.compile(r"[^\W\d_]|[ ,.'-]")
 _OTHER = re.compile(r"[^A-Za-z]+")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -68,7 +69,7 @@ def texts(packages: tuple[str, ...] = tuple(PACKAGES)) -> tuple[tuple[str, ...],
     code: dict[str, None] = {}
     for path in _files(packages):
         source = path.read_text(encoding="utf-8")
-        documented = [node for node in _nodes(ast.parse(source)) if isinstance(node, _DOCUMENTED)]
+        documented = [node for node in _blocks(ast.parse(source)) if isinstance(node, _DOCUMENTED)]
         docstrings = {node: said for node in documented if (said := ast.get_docstring(node))}
         for said in docstrings.values():
             prose.update(dict.fromkeys(paragraphs(said)))
@@ -89,22 +90,21 @@ def _files(packages: tuple[str, ...]) -> Iterator[Path]:
         )
 
 
-def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """A tree without its expressions, in which no docstring stands and most of the time would be spent."""
-    yield tree
-    for child in ast.iter_child_nodes(tree):
-        if not isinstance(child, ast.expr):
-            yield from _nodes(child)
+def _blocks(node: ast.AST) -> Iterator[ast.AST]:
+    """A tree's statements, at any depth; its expressions, which are most of it, hold no docstring."""
+    yield node
+    for name in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for child in getattr(node, name, ()):
+            yield from _blocks(child)
 
 
 def paragraphs(docstring: str) -> Iterator[str]:
     """Those that are sentences, as letters and single spaces."""
     for paragraph in re.split(r"\n\s*\n", docstring):
         flat = " ".join(paragraph.split())
-        if len(flat) >= SHORTEST and _SENTENCES.fullmatch(flat):
-            said = sum(letter.isalpha() or letter in " ,.'-" for letter in flat)
-            if said >= LETTERS * len(flat):
-                yield _OTHER.sub(" ", flat).strip()
+        sentences = len(flat) >= SHORTEST and _SENTENCES.fullmatch(flat)
+        if sentences and len(_SAID.findall(flat)) >= LETTERS * len(flat):
+            yield _OTHER.sub(" ", flat).strip()
 
 
 def without(source: str, statements: Iterable[ast.stmt]) -> str:

@@ -29,7 +29,7 @@ from paper_reproduction.mlp.transformer import Transformer
 NET = Transformer()
 WIDE = Transformer(width=160, heads=8, layers=7)  # ten times as many parameters, where there is a GPU
 STORED = 5
-PRETRAINING = {NET: (1500, 32), WIDE: (4000, 128)}  # steps, windows a step
+PRETRAINING = {NET: (1500, 32), WIDE: (3000, 128)}  # steps, windows a step
 PEAK = 3e-3  # of the learning rate in pre-training
 WARM = 100  # steps to it
 MODELS = Path(__file__).with_name("results") / "language"
@@ -107,7 +107,7 @@ def store(seed: int, parameters: Any) -> None:
     """Write them in half precision, with the texts that they were trained on."""
     prose, _ = corpus.languages(seed)
     about = {"seed": seed, "prose": prose.digest, **corpus.versions()}
-    leaves = {name: np.asarray(leaf, np.float16) for name, leaf in _named(parameters)}
+    leaves: dict[str, Any] = {name: np.asarray(leaf, np.float16) for name, leaf in _named(parameters)}
     MODELS.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path(seed), about=np.array(json.dumps(about)), **leaves)
 
@@ -118,6 +118,11 @@ def stored(seed: int) -> Any:
     with np.load(path(seed)) as file:
         leaves = [jnp.asarray(file[name], jnp.float32) for name, _ in _named(blank)]
     return jax.tree.unflatten(jax.tree.structure(blank), leaves)
+
+
+def start(seed: int, net: Transformer) -> Any:
+    """θ*: the stored model of this seed and size, or else one that is trained now."""
+    return stored(seed) if net == NET and path(seed).exists() else pretrained(seed, net)
 
 
 def about(seed: int) -> dict[str, Any]:
