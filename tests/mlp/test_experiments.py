@@ -220,6 +220,12 @@ SWAPS = [
         "gap to the linearization",
     ),
     ("squared-digits", "run", "flow-same-mean-step", "standard", "network", "up to 30 degrees"),
+    ("product-of-experts", "run", "flow", "permuted", "", "softmax: Newton's end"),
+    ("product-of-experts", "run", "flow", "permuted", "", "digits, early: KL(FLOW"),
+    ("product-of-experts", "run", "flow", "permuted", "", "language: KL(FLOW"),
+    ("product-of-experts", "run", "flow", "standard-same-mean-step", "", "margin: where"),
+    ("product-of-experts", "run", "flow", "standard-same-mean-step", "", "digits, early: exponents"),
+    ("product-of-experts", "run", "flow", "flow-sequence", "", "language: exponents"),
 ]
 
 
@@ -254,6 +260,9 @@ DIVERGED = [
     ("squared-digits", ("network",), "run", "standard"),
     ("where-it-fails", ("accuracy",), "run", "standard-same-mean-step"),
     ("where-it-fails", ("ratio",), "kind", "along"),
+    ("product-of-experts", ("softmax_distance",), "run", "flow"),
+    ("product-of-experts", ("digits_to_product",), "run", "flow"),
+    ("product-of-experts", ("digits_exponents",), "run", "permuted"),
 ]
 
 

@@ -41,6 +41,7 @@ ANSWERED = {
     "hard-samples": "Yes",
     "squared-digits": "Partly",
     "where-it-fails": "No",
+    "product-of-experts": "Partly",
 }
 
 
@@ -130,6 +131,16 @@ OTHERWISE = {
     ),
     "up to 30 degrees": ("squared-digits", lambda d: d.sel(angle=[10.0, 30.0]), "Yes"),
     "networks exchanged": ("squared-digits", lambda d: exchanged(d, FLOW, "standard"), "No"),
+    "the product to the end": (
+        "product-of-experts",
+        lambda d: d.assign(digits_to_product=d.digits_to_product.where(d.run != "flow", 0.4 * d.digits_to_standard)),
+        "Yes",
+    ),
+    "FLOW as with its weights shuffled": (
+        "product-of-experts",
+        lambda d: renamed(d, "run", {"flow": "permuted"}),
+        "No",
+    ),
     "FLOW ahead in both": ("where-it-fails", lambda d: better(d, True), "Yes"),
     "FLOW ahead in one": ("where-it-fails", lambda d: better(d, d.setting == "clean"), "Partly"),
 }
