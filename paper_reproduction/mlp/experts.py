@@ -51,10 +51,13 @@ def softening(law: np.ndarray, labels: np.ndarray) -> float:
     ``law`` (rows, classes); ``labels`` are the share of each class in each row, (rows, classes). There the mean of ln p
     over labels is that over the softened law, which falls with T: one root.
     """
-    reached = (labels * law).sum() / labels.sum()
-    rows = labels.sum(axis=-1)
-    excess = lambda cold: (rows * (np.exp(normalised(cold * law)) * law).sum(axis=-1)).sum() / rows.sum() - reached
-    return 1 / float(brentq(excess, 1e-4, 1e4, xtol=1e-15, rtol=1e-14))
+    total, rows = labels.sum(), labels.sum(axis=-1)
+    reached = (labels * law).sum() / total
+
+    def excess(cold: float) -> float:
+        return float((rows * (np.exp(normalised(cold * law)) * law).sum(axis=-1)).sum() / total - reached)
+
+    return float(1 / np.asarray(brentq(excess, 1e-4, 1e4, xtol=1e-15, maxiter=200)))
 
 
 def overconfidence(law: np.ndarray, labels: np.ndarray) -> float:
@@ -65,14 +68,14 @@ def overconfidence(law: np.ndarray, labels: np.ndarray) -> float:
     return float((rows * np.exp(law.max(axis=-1))).sum() / rows.sum() - right)
 
 
-def largest_margin(temperature: float | np.ndarray, wrong: float, classes: int) -> float | np.ndarray:
+def largest_margin(temperature: float | np.ndarray, wrong: float, classes: int) -> np.ndarray:
     """τ ln((1 − ε)(C − 1)/ε): up to which margin against it the label is learned, labels being wrong uniformly.
 
     Let p̃ be 1 − ε on the true class and ε/(C − 1) on each other, and ln p* lower on the true class than on another
     one by m. In p_τ their log-odds are ln((1 − ε)(C − 1)/ε) − m/τ, so that the true class is ahead of all others if and
     only if the largest m is below this.
     """
-    return temperature * np.log((1 - wrong) * (classes - 1) / wrong)
+    return np.asarray(temperature) * np.log((1 - wrong) * (classes - 1) / wrong)
 
 
 def margin(pretrained: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The product of experts: its formulas against literal loops, and every part fails where FLOW's weights are not its own."""
+"""The product of experts: its formulas against literal loops; every part fails where FLOW's weights are not its own."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def test_the_weighted_cross_entropy_is_least_at_the_product(seed, temperature, s
     assert of(other) - of(best) == pytest.approx(gap, rel=1e-9, abs=1e-14)
     assert gap > 0
     assert of(experts.normalised(new + temperature * old)) > of(best)
-    assert of(experts.normalised((temperature * new + old) / (1 + temperature))) > of(best)  # averaged, not sharpened
+    assert of(experts.normalised((temperature * new + old) / (1 + temperature))) > of(
+        best
+    )  # averaged, not sharpened
     assert of(new) > of(best)
 
 
@@ -75,7 +77,9 @@ def test_exponents_are_least_squares_weighted_by_the_law():
     root = np.sqrt(weight)[:, None]
     literal = np.linalg.lstsq(root * np.array(design), root[:, 0] * np.array(right), rcond=None)[0]
     np.testing.assert_allclose(experts.exponents(law, new, old), literal[:2], rtol=1e-10)
-    assert abs(np.linalg.lstsq(np.array(design), np.array(right), rcond=None)[0][:2] - literal[:2]).max() > 1e-3
+    assert (
+        abs(np.linalg.lstsq(np.array(design), np.array(right), rcond=None)[0][:2] - literal[:2]).max() > 1e-3
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -83,7 +87,9 @@ def test_exponents_are_least_squares_weighted_by_the_law():
 def test_softening_undoes_what_was_sharpened(seed, temperature):
     """Labels of a law p: what is p^T over its sum is undone by T; T = 1 + 1/τ where both experts are one."""
     law, _ = laws(seed)
-    assert experts.softening(experts.normalised(temperature * law), np.exp(law)) == pytest.approx(temperature, rel=1e-9)
+    assert experts.softening(experts.normalised(temperature * law), np.exp(law)) == pytest.approx(
+        temperature, rel=1e-9
+    )
     trained = experts.product(law, law, temperature)
     assert experts.softening(trained, np.exp(law)) == pytest.approx(1 + 1 / temperature, rel=1e-9)
 
@@ -98,7 +104,11 @@ def test_overconfidence_is_confidence_minus_accuracy():
 
 @settings(max_examples=100, deadline=None)
 @given(
-    temperatures, st.floats(0.01, 0.5), st.integers(3, 10), st.sampled_from([0.5, 0.99, 1.01, 2.0]), st.floats(0.1, 3.0)
+    temperatures,
+    st.floats(0.01, 0.5),
+    st.integers(3, 10),
+    st.sampled_from([0.5, 0.99, 1.01, 2.0]),
+    st.floats(0.1, 3.0),
 )
 def test_the_label_is_learned_up_to_the_largest_margin(temperature, wrong, classes, part, behind):
     """The product's arg-max, for the old model a margin before the true class; other thresholds are refused."""
@@ -130,13 +140,16 @@ def test_newton_ends_where_the_exact_gradient_is_nought(seed, temperature):
 
 
 def _gradient(inputs, mass, theta) -> list:
-    total = [[mp.mpf(0)] * theta.shape[1] for _ in range(theta.shape[0])]
+    """Of −Σ mass ln softmax(xΘ), one entry after another."""
+    places, classes = range(theta.shape[0]), range(theta.shape[1])
+    exact = [[mp.mpf(float(value)) for value in row] for row in theta]
+    total = [[mp.mpf(0) for _ in classes] for _ in places]
     for x, m in zip(inputs.tolist(), mass.tolist(), strict=True):
-        powers = [mp.exp(mp.fsum(mp.mpf(x[i]) * mp.mpf(float(theta[i, k])) for i in range(len(x)))) for k in range(len(m))]
-        for i in range(len(x)):
-            for k in range(len(m)):
+        powers = [mp.exp(mp.fsum(x[i] * exact[i][k] for i in places)) for k in classes]
+        for i in places:
+            for k in classes:
                 total[i][k] += x[i] * (mp.fsum(m) * powers[k] / mp.fsum(powers) - m[k])
-    return [g for row in total for g in row]
+    return [entry for row in total for entry in row]
 
 
 # ---------------------------------------------------------------------------- without FLOW's own weights

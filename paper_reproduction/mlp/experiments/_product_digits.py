@@ -111,13 +111,17 @@ def _cell(settings: Settings, noise: float, seeds: int) -> xr.Dataset:
 
 def _exponents(law: np.ndarray, standard: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Of p̃ and p*, at each mark but the first: there both are the same, and nothing can be told apart."""
-    found = experts.exponents(law[..., 1:, :, :], standard[:, 1:], np.broadcast_to(start, standard[:, 1:].shape))
+    found = experts.exponents(
+        law[..., 1:, :, :], standard[:, 1:], np.broadcast_to(start, standard[:, 1:].shape)
+    )
     return np.concatenate([np.full_like(found[..., :1, :], np.nan), found], axis=-2)
 
 
 def _confidence(law: np.ndarray, standard: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """How sure every run is on validation rows, (run, factor, seed, row, class), and standard fine-tuning there."""
-    each = lambda of: [[[of(*one) for one in zip(of_seeds, labels, strict=True)] for of_seeds in run] for run in law]
+    each = lambda of: [
+        [[of(*one) for one in zip(of_seeds, labels, strict=True)] for of_seeds in run] for run in law
+    ]
     lone = [experts.softening(*one) for one in zip(standard, labels, strict=True)]
     return {
         "digits_softening": (("run", "factor", "seed"), each(experts.softening)),
@@ -132,14 +136,17 @@ def _corrected(
     """Test rows that the probed model gets wrong, by whether the product would set them right; how many were."""
     behind = experts.margin(start, truth)  # (seed, row)
     largest = experts.largest_margin(temperature, noise, law.shape[-1])[..., None]
-    below, above = (behind > 0) & (behind < largest), (behind > 0) & (behind >= largest)  # (factor, seed, row)
+    below, above = (
+        (behind > 0) & (behind < largest),
+        (behind > 0) & (behind >= largest),
+    )  # (factor, seed, row)
     right = law.argmax(axis=-1) == truth
-    counts = lambda chosen: (("run", "factor", "seed"), (right & chosen).sum(axis=-1))
+    counts = lambda chosen: (("run", "factor", "seed"), (right & chosen).sum(axis=-1).astype(float))
     return {
         "digits_corrected_below": counts(below),
         "digits_corrected_above": counts(above),
-        "digits_below": (("factor", "seed"), below.sum(axis=-1)),
-        "digits_above": (("factor", "seed"), above.sum(axis=-1)),
+        "digits_below": (("factor", "seed"), below.sum(axis=-1).astype(float)),
+        "digits_above": (("factor", "seed"), above.sum(axis=-1).astype(float)),
     }
 
 
@@ -165,7 +172,9 @@ def in_units(d: xr.Dataset) -> xr.DataArray:
 
 def corrected(d: xr.Dataset, side: str) -> xr.DataArray:
     """Of the test rows that the probed model gets wrong, on one side of the margin: the share that is set right."""
-    return d[f"digits_corrected_{side}"].sum("seed") / d[f"digits_{side}"].sum("seed")
+    return d[f"digits_corrected_{side}"].sum("seed", skipna=False) / d[f"digits_{side}"].sum(
+        "seed", skipna=False
+    )
 
 
 def checks(d: xr.Dataset) -> tuple[Check, ...]:
@@ -180,20 +189,22 @@ def checks(d: xr.Dataset) -> tuple[Check, ...]:
     flow = units.sel(run=FLOW).mean("seed", skipna=False)
     above, below = (corrected(d.sel(factor=COLD), side) for side in ("above", "below"))
     return (
-        Check("digits, early: KL(FLOW ‖ product) over KL(FLOW ‖ standard)", near.sel(run=FLOW).max(skipna=False), 0.5),
+        Check("digits, early: KL(FLOW ‖ product) over KL(FLOW ‖ standard)",
+              float(near.sel(run=FLOW).max(skipna=False)), 0.5),
         Check.at_least("digits, early: the same of both controls",
-                       near.sel(run=list(CONTROLS)).min(skipna=False), 1.0),
+                       float(near.sel(run=list(CONTROLS)).min(skipna=False)), 1.0),
         # Half-way between the product and a model that the weights have not touched.
-        Check("digits, early: exponents from 1 and 1/τ, in units of these", abs(flow - 1).max(skipna=False), 0.5),
+        Check("digits, early: exponents from 1 and 1/τ, in units of these",
+              float(abs(flow - 1).max(skipna=False)), 0.5),
         Check.at_least("digits, early: exponent of p* above both controls', in standard errors",
-                       sigmas(gap).min(skipna=False), apart(gap)),
-        Check.at_least("digits: KL(FLOW ‖ product) at the end over early", (end / early).min(skipna=False), 3.0),
+                       float(sigmas(gap).min(skipna=False)), apart(gap)),
+        Check.at_least("digits: KL(FLOW ‖ product) at the end over early", float((end / early).min(skipna=False)), 3.0),
         Check.at_least("digits: wrong labels that standard fine-tuning reproduces at the end",
-                       d.digits_standard_memorised.isel(mark=-1).mean("seed", skipna=False).min(skipna=False), 0.5),
+                       float(d.digits_standard_memorised.isel(mark=-1).mean("seed", skipna=False).min()), 0.5),
         Check.at_least(f"digits, early, τ = median × {COLDEST:g}: KL(FLOW ‖ product) over KL(FLOW ‖ standard)",
-                       share(d.sel(factor=COLDEST, run=FLOW)).min(skipna=False), 1.0),
+                       float(share(d.sel(factor=COLDEST, run=FLOW)).min(skipna=False)), 1.0),
         Check(f"digits, early, τ = median × {COLD:g}: rows beyond the margin set right, over the lesser control's",
-              (above.sel(run=FLOW) / above.sel(run=list(CONTROLS)).min("run")).max(skipna=False), 0.5),
+              float((above.sel(run=FLOW) / above.sel(run=list(CONTROLS)).min("run")).max(skipna=False)), 0.5),
         Check(f"digits, early, τ = median × {COLD:g}: rows below the margin set right",
-              below.sel(run=FLOW).max(skipna=False), 0.8),
+              float(below.sel(run=FLOW).max(skipna=False)), 0.8),
     )  # fmt: skip

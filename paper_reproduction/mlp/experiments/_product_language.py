@@ -71,8 +71,11 @@ def _model(settings: Settings, model: int) -> xr.Dataset:
         windows = lt.flow_weights(losses.mean(axis=1), by_window)[:, None] * ones
         runs = [tune(flow), tune(windows), other, tune(rng.permutation(flow.ravel()).reshape(flow.shape))]
         temperatures = [by_byte, by_window, by_byte, by_byte]
-        found.append(xr.concat([_facts(law, seen, standard, old, labels, temperature)
-                                for (law, seen), temperature in zip(runs, temperatures, strict=True)], "run"))  # fmt: skip
+        facts = [
+            _facts(law, seen, standard, old, labels, temperature)
+            for (law, seen), temperature in zip(runs, temperatures, strict=True)
+        ]
+        found.append(xr.concat(facts, "run"))
     d = xr.concat(found, "language_factor").assign(
         language_standard_softening=experts.softening(fitted, labels), language_loss=float(losses.mean())
     )
@@ -82,7 +85,13 @@ def _model(settings: Settings, model: int) -> xr.Dataset:
 
 
 def _tuned(
-    start: Any, rows: Array, weights: np.ndarray, order: np.ndarray, steps: tuple[int, ...], test: Array, validation: Array
+    start: Any,
+    rows: Array,
+    weights: np.ndarray,
+    order: np.ndarray,
+    steps: tuple[int, ...],
+    test: Array,
+    validation: Array,
 ) -> tuple[np.ndarray, np.ndarray]:
     """ln p of every byte that may follow: on the test windows after each of ``steps``, on validation at the end."""
     count = len(order)
@@ -106,7 +115,12 @@ def _laws(parameters: Any, windows: Array) -> Array:
 
 
 def _facts(
-    law: np.ndarray, seen: np.ndarray, standard: np.ndarray, old: np.ndarray, labels: np.ndarray, temperature: float
+    law: np.ndarray,
+    seen: np.ndarray,
+    standard: np.ndarray,
+    old: np.ndarray,
+    labels: np.ndarray,
+    temperature: float,
 ) -> xr.Dataset:
     """One run beside standard fine-tuning and the pre-trained model, laws (step, byte, symbol)."""
     by_window = lambda one: one.reshape(len(one), -1, NET.context, NET.symbols)
@@ -149,18 +163,19 @@ def checks(d: xr.Dataset) -> tuple[Check, ...]:
     near, units = share(at), in_units(at)
     pre_trained = units.sel(expert=experts.EXPERTS[1])
     return (
-        Check("language: KL(FLOW ‖ product) over KL(FLOW ‖ standard)", near.sel(run=FLOW), 0.8),
-        Check.at_least("language: that ratio of both controls", near.sel(run=list(CONTROLS)).min(skipna=False), 1.0),
+        Check("language: KL(FLOW ‖ product) over KL(FLOW ‖ standard)", float(near.sel(run=FLOW)), 0.8),
+        Check.at_least("language: that ratio of both controls",
+                       float(near.sel(run=list(CONTROLS)).min(skipna=False)), 1.0),
         Check.at_least("language: KL to standard above KL to the product, in standard errors over windows",
-                       nearer(at).sel(run=FLOW).min(skipna=False), SIGMAS),
+                       float(nearer(at).sel(run=FLOW).min(skipna=False)), SIGMAS),
         Check("language: the same of both controls",
-              nearer(at).sel(run=list(CONTROLS)).max(skipna=False), -SIGMAS),
+              float(nearer(at).sel(run=list(CONTROLS)).max(skipna=False)), -SIGMAS),
         Check("language: exponents from 1 and 1/τ, in units of these",
-              abs(units.sel(run=FLOW) - 1).mean("model", skipna=False).max(skipna=False), 0.5),
+              float(abs(units.sel(run=FLOW) - 1).mean("model", skipna=False).max(skipna=False)), 0.5),
         Check("language: exponent of p* under either control, in units of 1/τ",
-              pre_trained.sel(run=list(CONTROLS)).mean("model", skipna=False).max(skipna=False), 0.5),
+              float(pre_trained.sel(run=list(CONTROLS)).mean("model", skipna=False).max(skipna=False)), 0.5),
         Check("language, weights of windows: exponent of p* byte by byte, in units of 1/τ",
-              pre_trained.sel(run=SEQUENCE).mean("model", skipna=False), 0.5),
+              float(pre_trained.sel(run=SEQUENCE).mean("model", skipna=False)), 0.5),
         Check.at_least("language, weights of windows: KL to the product over KL to standard",
-                       near.sel(run=SEQUENCE), 1.0),
+                       float(near.sel(run=SEQUENCE)), 1.0),
     )  # fmt: skip

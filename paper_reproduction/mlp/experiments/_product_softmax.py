@@ -28,7 +28,9 @@ FORMULAS = {
 }
 AGREEMENTS = ("same task", "another task")
 WRONG, CLASSES_OF_TABLE = (0.05, 0.2, 0.4), 5
-MARGINS = np.array([0.1, 0.5, 0.9, 0.99, 1.01, 1.1, 1.5, 2.0])  # over the largest one from which the label is learned
+MARGINS = np.array(
+    [0.1, 0.5, 0.9, 0.99, 1.01, 1.1, 1.5, 2.0]
+)  # over the largest one from which the label is learned
 CONVERGED = 1e-12  # Newton's last step
 
 
@@ -101,7 +103,8 @@ def _at(settings: Settings, seed: int, inputs, share, new, old, temperature: flo
     laws = {run: experts.normalised(inputs @ theta) for run, theta in ends.items()}
     size = abs(_centred(old / temperature)).max()
     distance = [
-        [abs(_centred(theta - formula)).max() / size for formula in formulas.values()] for theta in ends.values()
+        [abs(_centred(theta - formula)).max() / size for formula in formulas.values()]
+        for theta in ends.values()
     ]
     predicted = experts.product(law, star, temperature)
     softened = []
@@ -109,7 +112,9 @@ def _at(settings: Settings, seed: int, inputs, share, new, old, temperature: flo
         mass = weighted(law, pretrained, temperature, share)
         trained = [experts.normalised(inputs @ minimiser(inputs, mass[run])) for run in RUNS]
         labels = share[:, None] * np.exp(law)
-        softened.append([(experts.softening(one, labels), experts.overconfidence(one, labels)) for one in trained])
+        softened.append(
+            [(experts.softening(one, labels), experts.overconfidence(one, labels)) for one in trained]
+        )
     values = np.array(softened)
     return xr.Dataset(
         {
@@ -181,7 +186,9 @@ def _table() -> xr.Dataset:
             uniform = np.full(len(MARGINS), 1 / len(MARGINS))
             for k, mass in enumerate(weighted(law, star, temperature, uniform).values()):
                 # Each row by itself, scaled: a row's weight does not move its minimum.
-                end = experts.normalised(minimiser(np.eye(len(MARGINS)), mass / mass.sum(axis=1, keepdims=True)))
+                end = experts.normalised(
+                    minimiser(np.eye(len(MARGINS)), mass / mass.sum(axis=1, keepdims=True))
+                )
                 ahead = end[:, 0] - end[:, 1]
                 misjudged[i, j, k] = np.sum((end.argmax(axis=1) == 0) != (MARGINS < 1))
                 # The log-odds are linear in the margin: 1 − ahead/ahead(0) is margin over the largest one.
@@ -189,7 +196,11 @@ def _table() -> xr.Dataset:
                 ratio[i, j, k] = -slope[0] / slope[1]
     return xr.Dataset(
         {
-            "table_ratio": (("wrong", "temperature", "run"), ratio, {"long_name": "threshold said over found"}),
+            "table_ratio": (
+                ("wrong", "temperature", "run"),
+                ratio,
+                {"long_name": "threshold said over found"},
+            ),
             "table_misjudged": (("wrong", "temperature", "run"), misjudged),
         },
         {"wrong": list(WRONG), "temperature": list(TEMPERATURES), "run": list(RUNS)},
@@ -210,22 +221,22 @@ def checks(d: xr.Dataset) -> tuple[Check, ...]:
     said = 1 + 1 / d.temperature
     return (
         Check("softmax: Newton's end from θ̃ + θ*/τ, over θ*/τ",
-              flow.softmax_distance.sel(formula="product").max(skipna=False), 1e-12),
+              float(flow.softmax_distance.sel(formula="product").max(skipna=False)), 1e-12),
         Check.at_least("softmax: every other formula is off by, over θ*/τ",
-                       flow.softmax_distance.where(asked).sel(formula=wrong).min(), 0.05),
+                       float(flow.softmax_distance.where(asked).sel(formula=wrong).min()), 0.05),
         Check.at_least("softmax: both controls are off by, over θ*/τ",
-                       others.softmax_distance.sel(formula="product").min(skipna=False), 0.5),
+                       float(others.softmax_distance.sel(formula="product").min(skipna=False)), 0.5),
         Check("softmax, drawn rows: gradient at θ̃ + θ*/τ, as a deviate",
-              flow.softmax_deviate.sel(formula="product").max(skipna=False), four_sigma(count)),
+              float(flow.softmax_deviate.sel(formula="product").max(skipna=False)), four_sigma(count)),
         Check.at_least("softmax, drawn rows: the same at every other formula",
-                       flow.softmax_deviate.where(asked).sel(formula=wrong).min(), four_sigma(count)),
+                       float(flow.softmax_deviate.where(asked).sel(formula=wrong).min()), four_sigma(count)),
         Check.at_least("softmax, drawn rows: the same of both controls",
-                       others.softmax_deviate.sel(formula="product").min(skipna=False), four_sigma(count)),
+                       float(others.softmax_deviate.sel(formula="product").min(skipna=False)), four_sigma(count)),
         Check("softmax: where both models agree, T that undoes it from 1 + 1/τ",
-              abs(agreed.sel(run=FLOW) / said - 1).max(skipna=False), 1e-9),
+              float(abs(agreed.sel(run=FLOW) / said - 1).max(skipna=False)), 1e-9),
         Check("margin: where the label is lost from τ ln((1 − ε)(C − 1)/ε)",
-              abs(d.table_ratio.sel(run=FLOW) - 1).max(skipna=False), 1e-9),
-        Check("margin: rows on the wrong side of it", d.table_misjudged.sel(run=FLOW).sum(skipna=False), 0),
+              float(abs(d.table_ratio.sel(run=FLOW) - 1).max(skipna=False)), 1e-9),
+        Check("margin: rows on the wrong side of it", float(d.table_misjudged.sel(run=FLOW).sum(skipna=False)), 0),
         Check.at_least("margin: rows on the wrong side of it, under either control",
-                       d.table_misjudged.sel(run=[SAME, SHUFFLED]).min(skipna=False), 1),
+                       float(d.table_misjudged.sel(run=[SAME, SHUFFLED]).min(skipna=False)), 1),
     )  # fmt: skip

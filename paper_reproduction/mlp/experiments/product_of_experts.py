@@ -13,17 +13,17 @@ from paper_reproduction.mlp.statistics import answer, sorted_out, told
 
 CLAIM = Claim(
     name="product-of-experts",
-    title=r"FLOW learns the label law times a power of the old model, $\tilde p\,p_*^{1/\tau}$, until noise is learned",
+    title=r"FLOW learns $\tilde p\,p_*^{1/\tau}$, label law times old model, until it learns the noise",
     question=r"Is what FLOW learns the product $\tilde p\,p_*^{1/\tau}$?",
     statement=(
-        r"FLOW's weight of a row is $p_*(y|x)^{1/\tau}$. Where labels are drawn from a law $\tilde p(y|x)$, the weighted "
-        r"cross-entropy is least at $p\propto\tilde p\,p_*^{1/\tau}$, whatever the law of $x$. We look for that product "
-        r"in softmax regression, where it is exact; byte by byte in a language model that is fine-tuned in one pass over "
-        r"new text; and along the training of a digits network on partly wrong labels. Logarithms of the trained "
-        r"model's probabilities are regressed, weighted by these, on those of standard fine-tuning after as many steps "
-        r"(for $\tilde p$) and of the old model, with a free constant for each input: the product has exponents $1$ "
-        r"and $1/\tau$. "
-        r"Beside FLOW stand FLOW with its weights shuffled and standard fine-tuning at the same mean step."
+        r"FLOW's weight of a row is $p_*(y|x)^{1/\tau}$. Where labels are drawn from a law $\tilde p(y|x)$, the "
+        r"weighted cross-entropy is least at $p\propto\tilde p\,p_*^{1/\tau}$, whatever the law of $x$. We look for "
+        r"that product in softmax regression, where it is exact; byte by byte in a language model that is fine-tuned "
+        r"in one pass over new text; and along the training of a digits network on partly wrong labels. Logarithms of "
+        r"the trained model's probabilities are regressed, weighted by these, on those of standard fine-tuning after "
+        r"as many steps (for $\tilde p$) and on those of the old model, with a free constant for each input: the "
+        r"product has exponents $1$ and $1/\tau$. Beside FLOW stand FLOW with its weights shuffled and standard "
+        r"fine-tuning at the same mean step."
     ),
     equation="beyond the paper; Remark 7.5 for probabilities",
     formula=r"p\propto\tilde p\;p_*^{1/\tau},\qquad\text{softmax:}\quad\theta_\infty=\tilde\theta+\theta_*/\tau",
@@ -80,8 +80,9 @@ def _headline(d: xr.Dataset, checks: tuple[Check, ...]) -> str:
         f"{said}: exactly in softmax regression (to "
         f"{_power(exact)}); byte by byte in a language model with exponents {float(units[0]):.2f} and "
         rf"{float(units[1]):.2f}$/\tau$, the product being {share:.2f} times as far as standard fine-tuning (KL); in a "
-        f"digits network early (KL {early[0]:.3f} to the product, {early[1]:.3f} to standard fine-tuning), no longer when "
-        f"standard fine-tuning reproduces {100 * wrong:.0f} % of the wrong labels ({late[0]:.2f} and {late[1]:.2f})."
+        f"digits network early (KL {early[0]:.3f} to the product, {early[1]:.3f} to standard fine-tuning), "
+        f"{'still' if stays else 'no longer'} when standard fine-tuning reproduces {100 * wrong:.0f} % of the wrong "
+        f"labels ({late[0]:.2f} and {late[1]:.2f})."
     )
 
 
@@ -96,14 +97,16 @@ def _also(d: xr.Dataset) -> dict[str, tuple[str, ...]]:
     said = 1 + 1 / d.temperature
     other = d.softmax_softening.sel(run=FLOW, agreement="another task").mean("seed", skipna=False)
     softened = ", ".join(
-        f"{float(other.sel(temperature=t)):.2f} for {float(said.sel(temperature=t)):g}" for t in d.temperature.values
+        f"{float(other.sel(temperature=t)):.2f} for {float(said.sel(temperature=t)):g}"
+        for t in d.temperature.values
     )
     above, below = (digits.corrected(d.sel(factor=digits.COLD), side) for side in ("above", "below"))
     cells = [f"{100 * noise:.0f} % wrong labels" for noise in d.noise.values]
     per_cent = lambda values, i, run: f"{100 * float(values.isel(noise=i).sel(run=run)):.0f} %"
     right = "; ".join(
-        f"{cell}: beyond the margin FLOW {per_cent(above, i, FLOW)}, shuffled {per_cent(above, i, 'permuted')}, standard at "
-        f"the same mean step {per_cent(above, i, 'standard-same-mean-step')}; below it FLOW {per_cent(below, i, FLOW)}"
+        f"{cell}: beyond the margin FLOW {per_cent(above, i, FLOW)}, shuffled {per_cent(above, i, 'permuted')}, "
+        f"standard at the same mean step {per_cent(above, i, 'standard-same-mean-step')}; below it FLOW "
+        f"{per_cent(below, i, FLOW)}"
         for i, cell in enumerate(cells)
     )
     cold = digits.share(d.sel(factor=digits.COLDEST, run=FLOW))
@@ -111,14 +114,14 @@ def _also(d: xr.Dataset) -> dict[str, tuple[str, ...]]:
     sequence = language.in_units(d.sel(language_factor=language.DEFAULT, run="flow-sequence")).mean("model")
     last = d.sel(language_factor=language.DEFAULT).isel(step=-1).mean(["model", "window"], skipna=False)
     return sorted_out(
-        (False, r"The temperature that undoes FLOW's confidence is $1+1/\tau$ where old and new model agree. In softmax "
-         f"regression with independent parameters it is {softened}."),
-        (False, f"At τ = {digits.COLDEST:g} medians the digits network does not get to the product: KL to it over KL to "
-         f"standard fine-tuning is {coldest}."),
+        (False, r"The temperature that undoes FLOW's confidence is $1+1/\tau$ where old and new model agree. In "
+         f"softmax regression with independent parameters it is {softened}."),
+        (False, f"At τ = {digits.COLDEST:g} medians the digits network does not get to the product: KL to it over KL "
+         f"to standard fine-tuning is {coldest}."),
         (False, "With weights of whole sequences the product is not there byte by byte: exponents "
          rf"{float(sequence[0]):.2f} and {float(sequence[1]):.2f}$/\tau$."),
-        (False, rf"The margin $\tau\ln((1-\varepsilon)(C-1)/\varepsilon)$ is necessary and not sufficient. Test rows that "
-         f"the probed model has wrong and that are set right at τ = {digits.COLD:g} medians: {right}."),
+        (False, rf"The margin $\tau\ln((1-\varepsilon)(C-1)/\varepsilon)$ is necessary and not sufficient. Test rows "
+         f"that the probed model has wrong and that are set right at τ = {digits.COLD:g} medians: {right}."),
         (True, f"Digits, early, exponents of p̃ and of p* in units of 1/τ: {_units(d)}."),
         (True, f"Digits, temperature that undoes FLOW's confidence on validation rows, early: {_softened(d)}."),
         (True, "Language, what is left after the product beside what is left between two runs of standard fine-tuning "
@@ -159,7 +162,14 @@ def _exponents(d: xr.Dataset) -> Table:
     rows = [*_softmax_rows(d), *_language_rows(d), *_digits_rows(d)]
     return Table(
         "Exponents of p̃ and p*, and KL to the product and to standard fine-tuning",
-        ("model, run", "1/τ", "exponent of p̃", "exponent of p*, times τ", "KL to the product", "KL to standard"),
+        (
+            "model, run",
+            "1/τ",
+            "exponent of p̃",
+            "exponent of p*, times τ",
+            "KL to the product",
+            "KL to standard",
+        ),
         tuple(rows),
         "Softmax: at the end of training. Language: after the last step. Digits: where standard fine-tuning's loss on "
         "validation rows is least. For language, standard at the same mean step is standard fine-tuning on the same "
@@ -176,7 +186,9 @@ def _softmax_rows(d: xr.Dataset) -> list[tuple[str, ...]]:
     for temperature in d.temperature.values:
         for run in softmax.RUNS:
             one = d.sel(run=run, temperature=temperature)
-            old, new = (one.softmax_exponents.sel(expert=expert).mean("seed") for expert in reversed(experts.EXPERTS))
+            old, new = (
+                one.softmax_exponents.sel(expert=expert).mean("seed") for expert in reversed(experts.EXPERTS)
+            )
             found.append((
                 _bold(run, f"softmax, τ = {temperature:g}, {RUNS[run]}"), f"{1 / temperature:.2f}",
                 f"{float(new):.3f}", _signed(float(old) * temperature),
@@ -198,7 +210,8 @@ def _language_rows(d: xr.Dataset) -> list[tuple[str, ...]]:
             units = language.in_units(one).mean("model")
             mean = lambda name, one=one: float(one[name].isel(step=-1).mean(["model", "window"]))
             found.append((
-                _bold(run, f"language, τ × {factor:g}, {RUNS[run]}"), f"{float((1 / one.language_temperature).mean()):.2f}",
+                _bold(run, f"language, τ × {factor:g}, {RUNS[run]}"),
+                f"{float((1 / one.language_temperature).mean()):.2f}",
                 _signed(float(units[0])), _signed(float(units[1])),
                 f"{mean('language_to_product'):.4f}", f"{mean('language_to_standard'):.4f}",
             ))  # fmt: skip
@@ -250,4 +263,8 @@ def _confidence(d: xr.Dataset) -> Table:
 
 def _mean(values: xr.DataArray, places: int) -> str:
     """With its error over models where there is more than one."""
-    return told(values, places) if values.sizes["seed"] > 1 else f"{float(values.mean()):.{places}f}".replace("-", "−")
+    return (
+        told(values, places)
+        if values.sizes["seed"] > 1
+        else f"{float(values.mean()):.{places}f}".replace("-", "−")
+    )
