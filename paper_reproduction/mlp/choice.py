@@ -76,7 +76,25 @@ def peak(curve: xr.DataArray, along: Sequence[str], on: Sequence[str] = BOTH) ->
     """
     flat = curve.stack(chosen=list(along), create_index=False)
     seen = flat.sel(place=list(on)).mean("place", skipna=False).mean("seed", skipna=False)
-    return flat.isel(chosen=int(seen.fillna(-1.0).argmax()))
+    return flat.isel(chosen=int(np.argmax(seen.fillna(-1.0).values)))
+
+
+def outcomes(cell: xr.Dataset, run: str) -> dict[str, xr.DataArray]:
+    """Each way to choose rate and time for one trained run: the accuracies there, (seed, place)."""
+    curve = cell.curve.sel(trained=run)
+    found = {
+        "equal rate": at(cell.accuracy, run),
+        "rate by the new task": at(cell.accuracy, run, own_best(cell.sel(run=[run]))),
+        "rate by both": at(cell.accuracy, run, own_best(cell.sel(run=[run]), BOTH)),
+        "equal rate, best time": peak(at(cell.curve, run), ["mark"]),
+        "best rate and time": peak(curve, ["rate", "mark"]),
+    }
+    if "wise_path" in cell and run in cell.source.values:
+        path = cell.wise_path.sel(source=run)
+        equal = path.sel(rate=float(cell.equal_rate), method="nearest")
+        found["equal rate, best share"] = peak(equal, ["share"])
+        found["best rate and share"] = peak(path, ["rate", "share"])
+    return {name: one.sel(place=list(TESTED)) for name, one in found.items()}
 
 
 PLATEAU = 0.02
@@ -92,7 +110,9 @@ def plateau(accuracy: xr.DataArray, short: float = PLATEAU) -> xr.DataArray:
     values = mean_of_both(accuracy).transpose("seed", "rate")
     logs = np.log10(values.rate.values)
     fine = np.linspace(logs[0], logs[-1], _FINE * (len(logs) - 1) + 1)
-    widths = [_stretch(fine, np.interp(fine, logs, np.nan_to_num(one, nan=0.0)), short) for one in values.values]
+    widths = [
+        _stretch(fine, np.interp(fine, logs, np.nan_to_num(one, nan=0.0)), short) for one in values.values
+    ]
     return xr.DataArray(widths, dims="seed").assign_coords(
         {name: values.coords[name] for name in ("overlap",) if name in values.coords}
     )

@@ -13,9 +13,11 @@ import xarray as xr
 
 import linear_theory as lt
 from paper_reproduction.claim import Settings
-from paper_reproduction.mlp import digits
+from paper_reproduction.mlp import choice, digits
+from paper_reproduction.mlp.equal_learning import at_each_level
 from paper_reproduction.mlp.methods import (
     AVERAGED,
+    COMPARED,
     FLOW,
     LAST_STEP,
     METHODS,
@@ -68,7 +70,9 @@ class Task:
         old = [digits.split(range(5), settings.rng(f"old {s}")) for s in range(seeds)]
         # The same images of the same split where the digits are the same: no test image was ever trained on.
         kinds, name = (range(5), "old") if self.again else (range(5, 10), "new")
-        new = [digits.split(kinds, settings.rng(f"{name} {s}"), self.noise, self.change) for s in range(seeds)]
+        new = [
+            digits.split(kinds, settings.rng(f"{name} {s}"), self.noise, self.change) for s in range(seeds)
+        ]
         return digits.stacked(old), digits.stacked(new)
 
     def ready(self, settings: Settings, seeds: int, recipe: Recipe = RECIPE) -> Ready:
@@ -96,6 +100,7 @@ def compare(
 
     By tenth of the probed model's loss, too, and what the weights are. The dataset's ``overlap`` is what seeds share
     (:func:`figures.mlp.seeds.error`): n_test/n_train where they split one data set again, 0 where they share nothing.
+    Beside it stands what each run keeps of the old task at equal learning.
     """
     test, grid, net = ready.new["test"], rates(settings, ready.recipe), ready.recipe.net
     needed = dict.fromkeys([*(AVERAGED[run][0] for run in runs if run in AVERAGED), *runs])
@@ -148,7 +153,9 @@ def compare(
         paths = np.stack([path(ready, tuned[source][0]) for source in sources])
         averages = {"wise_path": (("source", "share", "seed", "rate", "place"), paths)}
         d = d.assign(averages).assign_coords(source=sources, share=SHARES)
-    return d.merge(weight_facts(ready.losses, ready.weights))
+    d = d.assign(weight_facts(ready.losses, ready.weights).data_vars)
+    d = d.assign(best=choice.own_best(d), best_of_both=choice.own_best(d, choice.BOTH))
+    return d.assign(at_each_level(d, [run for run in COMPARED if run in runs]).data_vars)
 
 
 def _by_decile(values: np.ndarray, rank: np.ndarray) -> np.ndarray:

@@ -16,10 +16,10 @@ from paper_reproduction.mlp.methods import AVERAGED
 
 
 def kept(old: xr.DataArray, new: xr.DataArray, level: float, along: str = "mark") -> xr.DataArray:
-    """The old accuracy where the new one first reaches ``level`` along a dimension, between its points by a straight line.
+    """The old accuracy where the new one first reaches ``level`` along a dimension, by straight lines between points.
 
-    Where it is reached is told by the mean of ``new`` over seeds, one place for all of them; what is kept there, by each
-    seed. NaN where it is never reached, or where either was not a number before.
+    Where it is reached is told by the mean of ``new`` over seeds, one place for all of them; what is kept there,
+    by each seed. NaN where it is never reached, or where either was not a number before.
     """
     if "seed" in new.dims:
         new = new.mean("seed", skipna=False)
@@ -46,8 +46,8 @@ def at_best_rate(curve: xr.DataArray, level: float, along: str = "mark") -> xr.D
     """(run, seed): what each run keeps at this level on test rows, at its own best rate on validation rows.
 
     ``curve`` is an accuracy (run, rate, seed, ``along``, place). Where the level is reached is told by the new task's
-    test rows, as it is what makes runs comparable; which rate is best, by the old task's validation rows there. A rate at
-    which the level is not reached is not a choice; NaN where no rate is left.
+    test rows, as it is what makes runs comparable; which rate is best, by the old task's validation rows there. A rate
+    at which the level is not reached is not a choice; NaN where no rate is left.
     """
     at_level = lambda place: kept(
         curve.sel(place=place, drop=True), curve.sel(place="target", drop=True), level, along
@@ -67,6 +67,24 @@ def at_level(cell: xr.Dataset, level: float) -> xr.DataArray:
         path = path.assign_coords(source=[name[source] for source in path.source.values])
         found.append(at_best_rate(path.rename(source="run"), level, "share"))
     return xr.concat(found, "run")
+
+
+LEARNED = (0.5, 0.8, 0.9)
+"""Of the way from before fine-tuning to what the weakest of the compared runs reaches: the levels compared at."""
+
+
+def at_each_level(cell: xr.Dataset, runs: Sequence[str]) -> xr.Dataset:
+    """``level`` (learned,) of the new task; what is kept of the old one there, ``kept`` (learned, keeper, seed)."""
+    levels = [reached(cell, runs, share) for share in LEARNED]
+    found = xr.concat([at_level(cell, level) for level in levels], "learned").rename(run="keeper")
+    return xr.Dataset({"kept": found.drop_vars(["place", "label"], errors="ignore"), "level": ("learned", levels)},
+                      {"learned": list(LEARNED)})  # fmt: skip
+
+
+def most(kept_there: xr.DataArray) -> str:
+    """The run that keeps the most on average."""
+    mean = kept_there.mean("seed", skipna=False).fillna(-1.0)
+    return str(mean.keeper.values[int(np.argmax(mean.values))])
 
 
 def reached(cell: xr.Dataset, runs: Sequence[str], share: float) -> float:

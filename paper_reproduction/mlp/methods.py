@@ -12,7 +12,7 @@ import numpy as np
 import linear_theory as lt
 from paper_reproduction.claim import Settings
 from paper_reproduction.mlp.networks import Network, mixed
-from paper_reproduction.mlp.protocol import Ready, members, orders, scoring
+from paper_reproduction.mlp.protocol import Ready, members, orders
 from paper_reproduction.mlp.training import adapted, adapter, train, whole
 
 RANK, SHARE = 4, 0.5  # of LoRA; of the pre-trained weights in WiSE-FT, as in the paper
@@ -48,7 +48,8 @@ TRAINED = {
     "permuted": Method("FLOW, weights shuffled", "shuffled"),
 }
 TEMPERATURES = {
-    f"flow-{factor:g}": Method(f"FLOW, τ × {factor:g}", "flow", temperature=factor) for factor in (0.1, 0.3, 3.0, 10.0)
+    f"flow-{factor:g}": Method(f"FLOW, τ × {factor:g}", "flow", temperature=factor)
+    for factor in (0.1, 0.3, 3.0, 10.0)
 }
 AVERAGED = {"wise": ("standard", "WiSE-FT"), "flow-wise": ("flow", "FLOW + WiSE")}
 LAST_STEP = "flow-head"
@@ -59,20 +60,25 @@ METHODS |= {LAST_STEP: "FLOW, then the head alone"}
 STANDARD, FLOW, SAME, SHUFFLED = "standard", "flow", "standard-same-mean-step", "permuted"
 CONTROLS = (SAME, SHUFFLED)
 """What a statement about FLOW's weights is held against: each replaced by their mean, and in random order."""
+COMPARED = (STANDARD, FLOW, *CONTROLS)
 
 
 def weighed(settings: Settings, ready: Ready, method: Method) -> np.ndarray:
     """(seeds, n): the weights that a method trains with."""
     w = ready.weights
     if method.temperature != 1.0:
-        w = np.stack([lt.flow_weights(one, method.temperature * lt.median_temperature(one)) for one in ready.losses])
+        w = np.stack(
+            [lt.flow_weights(one, method.temperature * lt.median_temperature(one)) for one in ready.losses]
+        )
     mean = w.mean(axis=1, keepdims=True)
     return {
         "one": lambda: np.ones_like(w),
         "flow": lambda: w,
         "mean": lambda: np.ones_like(w) * mean,
         "over mean": lambda: w / mean,
-        "shuffled": lambda: np.stack([settings.rng(f"shuffle {s}").permutation(one) for s, one in enumerate(w)]),
+        "shuffled": lambda: np.stack(
+            [settings.rng(f"shuffle {s}").permutation(one) for s, one in enumerate(w)]
+        ),
     }[method.weights]()
 
 
@@ -84,7 +90,7 @@ def tune(settings: Settings, ready: Ready, method: Method, grid: np.ndarray) -> 
         keys = jnp.stack([jax.random.fold_in(ready.key, s) for s in range(ready.seeds)])
         start = jax.vmap(lambda network, key: adapter(network, RANK, key))(ready.probed, keys)
     build = adapted if method.low_rank else whole
-    loop = ready.recipe.loop(build, scoring(ready.recipe.net), ready.shared)
+    loop = ready.recipe.fine_tuning(build, ready.shared)
     seen = np.array(ready.marks)
     networks, curve = train(loop, start, ready.probed, ready.rows, ready.orders, seen, ready.judged, chosen)
     return networks, np.asarray(curve)
@@ -107,7 +113,7 @@ def last_step(settings: Settings, ready: Ready, networks: Network) -> Network:
     alone = members(np.ones((seeds * many, count)), np.array([recipe.probe_rate]), trunk=0.0)
     begin = flat(networks)
     ended, _ = train(
-        recipe.loop(), begin, begin, (repeated(images), repeated(labels)), repeated(order),
+        recipe.before(), begin, begin, (repeated(images), repeated(labels)), repeated(order),
         np.array([order.shape[1]]), None, alone,
     )  # fmt: skip
     return jax.tree.map(lambda leaf: leaf[:, 0].reshape(seeds, many, *leaf.shape[2:]), ended)

@@ -9,6 +9,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from paper_reproduction.claim import Settings
+
 Array = Any  # jax.Array, or NumPy on the way in
 
 
@@ -24,7 +26,14 @@ class Architecture:
 
     def __init__(self, inputs: int, width: int, depth: int, outputs: int) -> None:
         self._make = lambda dtype, key: eqx.nn.MLP(
-            inputs, width, width, depth - 1, activation=jnp.tanh, final_activation=jnp.tanh, dtype=dtype, key=key
+            inputs,
+            width,
+            width,
+            depth - 1,
+            activation=jnp.tanh,
+            final_activation=jnp.tanh,
+            dtype=dtype,
+            key=key,
         )
         self._head = lambda dtype, key: eqx.nn.Linear(width, outputs, dtype=dtype, key=key)
         self._static_trunk, self._static_head = _without_arrays(self._make), _without_arrays(self._head)
@@ -50,6 +59,11 @@ def _without_arrays(make: Callable[[Any, Array], Any]) -> Any:
     """What a module holds besides its arrays; none of them is made, as that would compile."""
     outline = eqx.filter_eval_shape(lambda: make(jnp.float32, jax.random.key(0)))
     return eqx.filter(outline, lambda leaf: not isinstance(leaf, jax.ShapeDtypeStruct))
+
+
+def keys(settings: Settings, name: str, seeds: int) -> Array:
+    """One key a seed; a seed's is the same however many seeds there are."""
+    return jnp.stack([jax.random.key(int(settings.rng(f"{name} {s}").integers(2**31))) for s in range(seeds)])
 
 
 def blank_head(network: Network) -> Network:

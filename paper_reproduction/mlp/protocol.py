@@ -18,8 +18,18 @@ import numpy as np
 import linear_theory as lt
 from paper_reproduction.claim import Settings
 from paper_reproduction.mlp.digits import Parts
-from paper_reproduction.mlp.networks import Array, Network, accuracy, blank_head
-from paper_reproduction.mlp.training import Loop, Member, all_of, batches, cross_entropy, marks, train, trunk_of, whole
+from paper_reproduction.mlp.networks import Array, Network, accuracy, blank_head, keys
+from paper_reproduction.mlp.training import (
+    Loop,
+    Member,
+    all_of,
+    batches,
+    cross_entropy,
+    marks,
+    train,
+    trunk_of,
+    whole,
+)
 
 PLACES = ("pretrain", "target", "pretrain validation", "target validation")
 MEMORISED = "wrong labels"
@@ -51,19 +61,21 @@ class Recipe:
     pretrain_epochs: int
     probe_rate: float = 0.0
     probe_epochs: int = 0
-    momentum: float = 0.0
+    momentum: float = 0.0  # of fine-tuning
+    pretrain_momentum: float = 0.0  # of pre-training and of the probe
     one_by_one: bool = False
     points: int = 16  # of each curve along training
 
-    def loop(self, build: Any = whole, measure: Any = None, shared: bool = False) -> Loop:
-        """The loop that trains so; the same object for the same arguments, so that it is compiled once."""
-        return _loop(self, build, measure or nothing, shared)
+    def fine_tuning(self, build: Any = whole, shared: bool = False) -> Loop:
+        """The loop of fine-tuning, which is measured on the way."""
+        pulled = all_of if shared else trunk_of
+        return Loop(self.net.logits, build, scoring(self.net), pulled, self.momentum, self.one_by_one)
 
-
-@functools.cache
-def _loop(recipe: Recipe, build: Any, measure: Any, shared: bool) -> Loop:
-    pulled = all_of if shared else trunk_of
-    return Loop(recipe.net.logits, build, measure, pulled, recipe.momentum, recipe.one_by_one)
+    def before(self) -> Loop:
+        """The loop of pre-training, of the probe and of the last step: nothing is measured on the way."""
+        return Loop(
+            self.net.logits, whole, nothing, momentum=self.pretrain_momentum, one_by_one=self.one_by_one
+        )
 
 
 def nothing(network: Network, extra: Any) -> Array:
@@ -130,7 +142,13 @@ class Ready:
     @property
     def judged(self) -> Any:
         """The old head (None where it is shared) and the parts that :func:`scoring` wants, seeds first."""
-        parts = (self.old["test"], self.new["test"], self.old["validation"], self.new["validation"], self.new["train"])
+        parts = (
+            self.old["test"],
+            self.new["test"],
+            self.old["validation"],
+            self.new["validation"],
+            self.new["train"],
+        )
         return None if self.shared else self.pretrained.head, parts
 
     def scores(self, networks: Network) -> np.ndarray:
@@ -159,14 +177,7 @@ def only(tree: Any) -> Any:
 
 def orders(settings: Settings, name: str, seeds: int, rows: int, recipe: Recipe, epochs: int) -> np.ndarray:
     """(seeds, steps, batch): the batches of each seed; a seed's are the same however many seeds there are."""
-    return np.stack(
-        [batches(settings.rng(f"{name} {s}"), rows, recipe.batch, epochs) for s in range(seeds)]
-    )
-
-
-def keys(settings: Settings, name: str, seeds: int) -> Array:
-    """One key a seed; a seed's is the same however many seeds there are."""
-    return jnp.stack([jax.random.key(int(settings.rng(f"{name} {s}").integers(2**31))) for s in range(seeds)])
+    return np.stack([batches(settings.rng(f"{name} {s}"), rows, recipe.batch, epochs) for s in range(seeds)])
 
 
 def pretrained(settings: Settings, recipe: Recipe, old: Parts) -> Network:
@@ -176,7 +187,7 @@ def pretrained(settings: Settings, recipe: Recipe, old: Parts) -> Network:
     fresh = jax.vmap(recipe.net.initial)(keys(settings, "init", seeds))
     ones = members(np.ones((seeds, rows)), np.array([recipe.pretrain_rate]))
     order = orders(settings, "pre-training", seeds, rows, recipe, recipe.pretrain_epochs)
-    return only(_ended(recipe.loop(), fresh, fresh, (images, labels), order, ones))
+    return only(_ended(recipe.before(), fresh, fresh, (images, labels), order, ones))
 
 
 def prepare(settings: Settings, recipe: Recipe, old: Parts, new: Parts, shared: bool = False) -> Ready:
@@ -197,10 +208,12 @@ def probe(settings: Settings, recipe: Recipe, star: Network, rows: tuple[Array, 
     seeds, count = rows[1].shape
     probing = members(np.ones((seeds, count)), np.array([recipe.probe_rate]), trunk=0.0)
     order = orders(settings, "probe", seeds, count, recipe, recipe.probe_epochs)
-    return only(_ended(recipe.loop(), blank, blank, rows, order, probing))
+    return only(_ended(recipe.before(), blank, blank, rows, order, probing))
 
 
-def _ended(loop: Loop, trainable: Any, start: Network, rows: Any, order: np.ndarray, chosen: Member) -> Network:
+def _ended(
+    loop: Loop, trainable: Any, start: Network, rows: Any, order: np.ndarray, chosen: Member
+) -> Network:
     """The networks after the last step, nothing being measured on the way."""
     return train(loop, trainable, start, rows, order, np.array([order.shape[1]]), None, chosen)[0]
 
@@ -210,4 +223,3 @@ def _ended(loop: Loop, trainable: Any, start: Network, rows: Any, order: np.ndar
 def sample_losses(net: Net, network: Network, images: Array, labels: Array) -> Array:
     """Cross-entropy of each row, (seeds, n)."""
     return cross_entropy(net.logits(network, images), labels)
-

@@ -134,7 +134,9 @@ def run(
         return carry, loop.measure(loop.build(carry[0], start), extra)
 
     begin = (trainable, optimiser.init(trainable))
-    (trained, _), curve = jax.lax.scan(onward, begin, (jnp.concatenate([jnp.zeros_like(seen[:1]), seen[:-1]]), seen))
+    (trained, _), curve = jax.lax.scan(
+        onward, begin, (jnp.concatenate([jnp.zeros_like(seen[:1]), seen[:-1]]), seen)
+    )
     return loop.build(trained, start), curve
 
 
@@ -149,7 +151,7 @@ def train(
     extra: Any,
     members: Member,
 ) -> tuple[Network, Any]:
-    """Every member of every seed: arguments but ``seen`` have the seeds on their first axis, members on their second."""
+    """Every member of every seed: arguments but ``seen`` have seeds on their first axis, members on the second."""
 
     def of_seed(of_one: Any) -> tuple[Network, Any]:
         trainable, start, rows, order, extra, members = of_one

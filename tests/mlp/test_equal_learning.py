@@ -8,8 +8,8 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paper_reproduction.mlp.protocol import PLACES
 from paper_reproduction.mlp.equal_learning import at_best_rate, kept
+from paper_reproduction.mlp.protocol import PLACES
 
 
 def along(values) -> xr.DataArray:

@@ -104,7 +104,9 @@ def test_members_are_single_runs(one_by_one):
     together = jax.tree.map(lambda *parts: jnp.stack([jnp.stack(parts)] * 2), *each)
     start = jax.tree.map(lambda *parts: jnp.stack(parts), *starts)
     loop = LOOP._replace(one_by_one=one_by_one)
-    nets, curve = train(loop, start, start, (images, labels), orders, np.array([0, 1, len(ORDER)]), None, together)
+    nets, curve = train(
+        loop, start, start, (images, labels), orders, np.array([0, 1, len(ORDER)]), None, together
+    )
     assert curve.shape == (2, len(each), 3)
     for s in range(2):
         for m, one in enumerate(each):
