@@ -31,7 +31,7 @@ RUNS = (FLOW, SEQUENCE, SAME, SHUFFLED)
 CONTROLS = (SAME, SHUFFLED)
 FACTORS, QUICK_FACTORS = (0.3, 1.0, 3.0), (1.0,)  # τ over the median loss, of bytes or of windows
 DEFAULT = 1.0
-STEPS, QUICK_STEPS = (15, 60, 240), (10, 40)  # after which the laws are compared
+STEPS, QUICK_STEPS = (10, 40, 160), (10, 40)  # after which the laws are compared
 BATCH, QUICK_BATCH, HELD, QUICK_HELD = 16, 8, 128, 32  # windows
 PEAK, WARM = 3e-3, 0.1  # of the learning rate; share of the steps on the way to it
 
@@ -39,16 +39,16 @@ PEAK, WARM = 3e-3, 0.1  # of the learning rate; share of the steps on the way to
 def compute(settings: Settings) -> xr.Dataset:
     """Every stored model; a quick run takes one, and the code of NumPy alone."""
     models = range(1 if settings.quick else language.STORED)
+    code = corpus.texts(("numpy",) if settings.quick else tuple(corpus.PACKAGES))[1]
     with ThreadPoolExecutor(min(cores(), len(models))) as pool:
-        cells = list(pool.map(partial(_model, settings), models))
+        cells = list(pool.map(partial(_model, settings, code), models))
     return xr.concat(cells, "model").assign_coords(model=list(models))
 
 
-def _model(settings: Settings, model: int) -> xr.Dataset:
+def _model(settings: Settings, texts: tuple[str, ...], model: int) -> xr.Dataset:
     steps = QUICK_STEPS if settings.quick else STEPS
     factors = QUICK_FACTORS if settings.quick else FACTORS
-    packages = ("numpy",) if settings.quick else tuple(corpus.PACKAGES)
-    code = corpus.cut(corpus.texts(packages)[1], "\n\n", model).parts
+    code = corpus.cut(texts, "\n\n", model).parts
     draw = lambda part, count: jnp.asarray(
         corpus.windows(code[part], NET.context, count, settings.rng(f"language {part} {model}"))
     )
