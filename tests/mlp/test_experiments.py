@@ -234,6 +234,12 @@ SWAPS = [
         "bits",
         "equal rate: FLOW per sequence keeps more",
     ),
+    ("product-of-experts", "run", "flow", "permuted", "", "softmax: Newton's end"),
+    ("product-of-experts", "run", "flow", "permuted", "", "digits, early: KL(FLOW"),
+    ("product-of-experts", "run", "flow", "permuted", "", "language: KL(FLOW"),
+    ("product-of-experts", "run", "flow", "standard-same-mean-step", "", "margin: where"),
+    ("product-of-experts", "run", "flow", "standard-same-mean-step", "", "digits, early: exponents"),
+    ("product-of-experts", "run", "flow", "flow-sequence", "", "language: exponents"),
 ]
 
 
@@ -311,6 +317,9 @@ DIVERGED = [
     ("where-it-fails", ("accuracy",), "run", "standard-same-mean-step"),
     ("where-it-fails", ("ratio",), "kind", "along"),
     ("language", ("bits",), "run", "flow"),
+    ("product-of-experts", ("softmax_distance",), "run", "flow"),
+    ("product-of-experts", ("digits_to_product",), "run", "flow"),
+    ("product-of-experts", ("digits_exponents",), "run", "permuted"),
 ]
 
 

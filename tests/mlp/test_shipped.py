@@ -45,6 +45,7 @@ ANSWERED = {
     "squared-digits": "Partly",
     "where-it-fails": "No",
     "language": "Partly",
+    "product-of-experts": "Partly",
 }
 
 
@@ -141,6 +142,16 @@ OTHERWISE = {
     "networks exchanged": ("squared-digits", lambda d: exchanged(d, FLOW, "standard"), "No"),
     "FLOW keeps all": ("language", lambda d: d.assign(kept=d.kept.where(~all_of_flow(d), 0.0)), "Yes"),
     "FLOW keeps nothing": ("language", lambda d: d.assign(kept=d.kept.where(~all_of_flow(d), 9.0)), "No"),
+    "the product to the end": (
+        "product-of-experts",
+        lambda d: d.assign(digits_to_product=d.digits_to_product.where(d.run != "flow", 0.4 * d.digits_to_standard)),
+        "Yes",
+    ),
+    "FLOW as with its weights shuffled": (
+        "product-of-experts",
+        lambda d: renamed(d, "run", {"flow": "permuted"}),
+        "No",
+    ),
     "FLOW ahead in both": ("where-it-fails", lambda d: better(d, True), "Yes"),
     "FLOW ahead in one": ("where-it-fails", lambda d: better(d, d.setting == "clean"), "Partly"),
 }
