@@ -94,7 +94,7 @@ def scoring(net: Net) -> Any:
         head, (old, new, old_validation, new_validation, rows) = extra
         before = network if head is None else Network(network.trunk, head)
         of = lambda which, part, labels: accuracy(net.logits(which, part.images), labels)
-        fit = jnp.argmax(net.logits(network, rows.images), axis=-1) == rows.labels
+        fit = jnp.argmax(net.logits(network, rows.images), axis=-1).astype(rows.labels.dtype) == rows.labels
         wrong = rows.labels != rows.truth
         share = jnp.sum(fit & wrong).astype(jnp.float32) / jnp.maximum(jnp.sum(wrong), 1).astype(jnp.float32)
         learned = of(network, new, new.truth)

@@ -24,7 +24,9 @@ class Transformer(NamedTuple):
         """Gaussian matrices of variance 1/inputs; what is added to the stream is smaller, the more layers there are."""
         keys = iter(jax.random.split(key, 2 + 4 * self.layers))
         quieter = (2 * self.layers) ** -0.5
-        draw = lambda rows, columns, scale: scale * jax.random.normal(next(keys), (rows, columns), jnp.float32)
+        draw = lambda rows, columns, scale: (
+            scale * jax.random.normal(next(keys), (rows, columns), jnp.float32)
+        )
         matrix = lambda rows, columns, scale=1.0: draw(rows, columns, scale * rows**-0.5)
         d = self.width
         ones = lambda: jnp.ones(d, jnp.float32)
