@@ -26,7 +26,7 @@ from paper_reproduction.mlp.methods import (
 from paper_reproduction.mlp.protocol import MEMORISED, PLACES, Ready, Recipe
 from paper_reproduction.mlp.statistics import apart, difference, percent, sigmas, survivors
 
-RUNS = (*COMPARED, "l2", "flow-l2", "lora", "flow-lora", "wise", "flow-wise")
+BOTH_ARMS = (*COMPARED, "l2", "flow-l2", "lora", "flow-lora", "wise", "flow-wise")
 LEVEL = 0.8  # of what can be learned, where methods are compared at equal learning; the tables have others
 WIDTH, BLOCKS = 16, 2
 
@@ -102,7 +102,7 @@ def kept_in_words(cell: xr.Dataset) -> tuple[bool, str]:
             f"at {100 * level:.0f} % on the new task FLOW {of(FLOW)}, standard {of(STANDARD)}, same mean step "
             f"{of(SAME)}, weights shuffled {of(SHUFFLED)}; the most {label_of(best)}, {of(best)}"
         )
-        family |= {(learned, run): gap for run, gap in gains(cell, learned).items()}
+        family |= {f"{learned:g} {run}": gap for run, gap in gains(cell, learned).items()}
     real = survivors(family)
     more = [real[key] and float(gap.mean("seed")) > 0 for key, gap in family.items()]
     text = "Of the old task is kept, each method at the rate that then keeps the most: " + ". ".join(

@@ -10,8 +10,8 @@ from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import choice, comparison, images
 from paper_reproduction.mlp.equal_learning import most
 from paper_reproduction.mlp.experiments._image_runs import (
+    BOTH_ARMS,
     LEVEL,
-    RUNS,
     beyond,
     gains,
     kept_table,
@@ -54,6 +54,7 @@ CLAIM = Claim(
     order=75,
 )
 
+RUNS = {run: label_of(run) for run in (*BOTH_ARMS, LAST_STEP)}
 NOISES, QUICK_NOISES = (0.0, 0.2, 0.4), (0.4,)
 RECIPE = recipe(5, 40, (0.003, 0.006, 0.012, 0.024), 0.012)
 QUICK = replace(RECIPE, rates=RECIPE.rates[2:3], points=10)
@@ -73,7 +74,7 @@ def compute(settings: Settings) -> xr.Dataset:
 def _level(settings: Settings, seeds: int, noise: float) -> xr.Dataset:
     old, new = splits(settings, seeds, range(5), 5), splits(settings, seeds, range(5, 10), 5, noise)
     ready = prepare(settings, QUICK if settings.quick else RECIPE, old, new)
-    runs = COMPARED if settings.quick else (*RUNS, LAST_STEP)
+    runs = COMPARED if settings.quick else tuple(RUNS)
     found = comparison.compare(settings, ready, runs, overlap=0.0)
     if noise == NOISES[-1] and not settings.quick:
         found = found.assign(by_temperature=temperatures(settings, ready, found))
@@ -182,7 +183,7 @@ def _weights(cell: xr.Dataset) -> str:
 
 def _at_equal_learning(cells: list[xr.Dataset]) -> tuple[str, bool]:
     """What FLOW keeps more at equal learning; whether more than each at every noise level, beyond error (Holm)."""
-    family = {(float(cell.noise), run): gap for cell in cells for run, gap in gains(cell).items()}
+    family = {f"{float(cell.noise):g} {run}": gap for cell in cells for run, gap in gains(cell).items()}
     real = survivors(family)
     more = [real[key] and float(gap.mean("seed")) > 0 for key, gap in family.items()]
     parts = []

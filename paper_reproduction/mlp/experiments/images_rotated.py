@@ -11,8 +11,8 @@ from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import choice, comparison, images
 from paper_reproduction.mlp.equal_learning import most
 from paper_reproduction.mlp.experiments._image_runs import (
+    BOTH_ARMS,
     LEVEL,
-    RUNS,
     beyond,
     gains,
     kept_in_words,
@@ -55,6 +55,7 @@ CLAIM = Claim(
     order=80,
 )
 
+RUNS = {run: label_of(run) for run in BOTH_ARMS}
 OTHERS = (STANDARD, *CONTROLS)
 RECIPE = replace(recipe(10, 30, (0.001, 0.002, 0.004, 0.008, 0.016), 0.008), points=16)
 QUICK = replace(RECIPE, epochs=12, pretrain_epochs=20, rates=RECIPE.rates[3:4], points=10)
@@ -66,7 +67,7 @@ def compute(settings: Settings) -> xr.Dataset:
     old = splits(settings, seeds, range(10), 10)
     new = splits(settings, seeds, range(10), 10, change=images.turned)
     ready = prepare(settings, QUICK if settings.quick else RECIPE, old, new, shared=True)
-    found = comparison.compare(settings, ready, COMPARED if settings.quick else RUNS, overlap=0.0)
+    found = comparison.compare(settings, ready, COMPARED if settings.quick else tuple(RUNS), overlap=0.0)
     found = found.assign(kept_by_rate=there_by_rate(found, "pretrain"))
     if not settings.quick:
         found = found.assign(by_temperature=temperatures(settings, ready, found))
