@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.mlp.lines import NAMES, label_ends, line
+from figures.mlp.lines import NAMES, label_ends, line, rate_axis
 from figures.style import figure, styled, title
 
 LEVEL = 0.8
@@ -31,12 +31,11 @@ def draw(dataset: Any) -> Figure:
 
 def _along(ax: Axes, cell: Any, place: str, label: str, least: float) -> None:
     curve = 100 * cell.curve.sel(rate=float(cell.equal_rate), method="nearest").sel(place=place)
-    curve = curve.isel(mark=slice(1, None)).transpose("trained", "mark", "seed")
-    ends = [line(ax, curve.mark, curve.sel(trained=run), run) for run in NAMES]
-    label_ends(ax, ends, least)
-    ax.set(xscale="log", xlabel="step", ylabel=label)
-    ax.set_xlim(1, float(curve.mark[-1]) * 60)
-    ax.set_xticks([1, 10, 100])
+    curve = curve.transpose("trained", "mark", "seed")
+    label_ends(ax, [line(ax, curve.mark, curve.sel(trained=run), run) for run in NAMES], least)
+    last = int(curve.mark[-1])
+    ax.set(xlabel="step", ylabel=label, xlim=(-0.02 * last, 1.75 * last))
+    ax.set_xticks([0, last // 2, last])
 
 
 def _kept(ax: Axes, cell: Any) -> None:
@@ -44,6 +43,6 @@ def _kept(ax: Axes, cell: Any) -> None:
     kept = 100 * cell.kept_by_rate.sel(learned=LEVEL).transpose("trained", "rate", "seed")
     ends = [line(ax, cell.rate, kept.sel(trained=run), run) for run in NAMES]
     label_ends(ax, ends, 3.0)
-    ax.set(xscale="log", xlabel="learning rate", ylabel="accuracy on the old task, %")
-    ax.set_xlim(float(cell.rate[0]) / 1.3, float(cell.rate[-1]) * 6)
+    ax.set(ylabel="accuracy on the old task, %")
+    rate_axis(ax, cell.rate.values, 6.0)
     ax.set_title(f"Where {level:.0f} % of the new task is right")

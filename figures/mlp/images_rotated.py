@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.mlp.lines import LOOK, NAMES, label_ends, line
+from figures.mlp.lines import LOOK, NAMES, label_ends, line, rate_axis
 from figures.mlp.seeds import mean
 from figures.style import COLOURS, figure, ink, label_line, styled, title
 
@@ -64,6 +64,6 @@ def _kept(ax: Axes, d: Any) -> None:
     level = 100 * float(d.level.sel(learned=LEVEL))
     kept = 100 * d.kept_by_rate.sel(learned=LEVEL)
     label_ends(ax, [line(ax, d.rate, kept.sel(trained=run), run) for run in NAMES], 4.0)
-    ax.set(xscale="log", xlabel="learning rate", ylabel="accuracy on the upright images, %")
-    ax.set_xlim(float(d.rate[0]) / 1.3, float(d.rate[-1]) * 5)
+    ax.set(ylabel="accuracy on the upright images, %")
+    rate_axis(ax, d.rate.values, 5.0)
     ax.set_title(f"Where {level:.0f} % of the turned ones are right")

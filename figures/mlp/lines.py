@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from figures.mlp.seeds import error, mean
 from figures.style import COLOURS, label_line, spread_apart
@@ -45,3 +46,10 @@ def label_ends(ax: Axes, ends: list[tuple[float, float, str]], least: float) -> 
     heights = spread_apart(np.array([height for _, height, _ in drawn]), least)
     for height, (_, _, run) in zip(heights, drawn, strict=True):
         label_line(ax, right, height, NAMES[run], LOOK[run][0], dx=10)
+
+
+def rate_axis(ax: Axes, rates: np.ndarray, room: float) -> None:
+    """A logarithmic axis of these learning rates, with ``room`` for labels to their right, as a factor."""
+    ax.set(xscale="log", xlabel="learning rate", xlim=(rates[0] / 1.3, rates[-1] * room))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(rates, [f"{rate:g}" for rate in rates])

@@ -57,7 +57,7 @@ CLAIM = Claim(
 RUNS = {run: label_of(run) for run in (*BOTH_ARMS, LAST_STEP)}
 NOISES, QUICK_NOISES = (0.0, 0.2, 0.4), (0.4,)
 RECIPE = recipe(5, 40, (0.003, 0.006, 0.012, 0.024), 0.012)
-QUICK = replace(RECIPE, rates=RECIPE.rates[2:3], points=10)
+QUICK = replace(RECIPE, rates=RECIPE.rates[2:3], points=8)
 
 
 def compute(settings: Settings) -> xr.Dataset:
