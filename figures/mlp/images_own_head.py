@@ -1,5 +1,5 @@
-"""Left: along training, standard fine-tuning comes to reproduce nearly all wrong labels, at the same mean step too; with
-FLOW fewer, also than with its weights shuffled. Middle: meanwhile accuracy on the new task rises to a peak and falls.
+"""Left: along training, standard fine-tuning comes to reproduce nearly all wrong labels, at the same mean step too;
+with FLOW fewer, also than with its weights shuffled. Middle: meanwhile accuracy on the new task rises and falls.
 Right: what is kept of the old task where the new one is learned as well, against the learning rate.
 """
 
@@ -41,7 +41,7 @@ def _along(ax: Axes, cell: Any, place: str, label: str, least: float) -> None:
 
 def _kept(ax: Axes, cell: Any) -> None:
     level = 100 * float(cell.level.sel(learned=LEVEL))
-    kept = 100 * cell.kept_by_rate.transpose("trained", "rate", "seed")
+    kept = 100 * cell.kept_by_rate.sel(learned=LEVEL).transpose("trained", "rate", "seed")
     ends = [line(ax, cell.rate, kept.sel(trained=run), run) for run in NAMES]
     label_ends(ax, ends, 3.0)
     ax.set(xscale="log", xlabel="learning rate", ylabel="accuracy on the old task, %")

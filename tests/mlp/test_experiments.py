@@ -204,9 +204,30 @@ def swapped(dataset: xr.Dataset, dim: str, one: str, other: str, only: str = "")
 
 
 SWAPS = [
-    ("digits-label-noise", "run", "flow", "permuted", "", "clean labels, equal rate: FLOW, weights shuffled learns more"),
-    ("digits-label-noise", "run", "flow", "standard-same-mean-step", "", "clean labels, rate 0.46: FLOW keeps more"),
-    ("digits-label-noise", "long_run", "flow", "permuted", "", "long training: FLOW, weights shuffled learns more"),
+    (
+        "digits-label-noise",
+        "run",
+        "flow",
+        "permuted",
+        "",
+        "clean labels, equal rate: FLOW, weights shuffled learns more",
+    ),
+    (
+        "digits-label-noise",
+        "run",
+        "flow",
+        "standard-same-mean-step",
+        "",
+        "clean labels, rate 0.46: FLOW keeps more",
+    ),
+    (
+        "digits-label-noise",
+        "long_run",
+        "flow",
+        "permuted",
+        "",
+        "long training: FLOW, weights shuffled learns more",
+    ),
     ("conflicting-labels", "run", "flow", "permuted", "", "equal rate: FLOW keeps more"),
     ("conflicting-labels", "run", "flow", "standard", "", "equal rate: FLOW keeps more"),
     ("hard-samples", "run", "flow", "permuted", "", "digits: FLOW, weights shuffled beats FLOW"),
@@ -222,9 +243,23 @@ SWAPS = [
         "network",
         "gap to the linearization",
     ),
-    ("teacher-student-stall", "run", "flow-same-mean-step", "standard", "", "the network with FLOW leaves more"),
+    (
+        "teacher-student-stall",
+        "run",
+        "flow-same-mean-step",
+        "standard",
+        "",
+        "the network with FLOW leaves more",
+    ),
     ("squared-digits", "run", "flow-same-mean-step", "standard", "network", "up to 30 degrees"),
-    ("lazy-limit", "held", "flow-same-mean-step", "permuted-same-mean-step", "", "FLOW leaves more of the shift"),
+    (
+        "lazy-limit",
+        "held",
+        "flow-same-mean-step",
+        "permuted-same-mean-step",
+        "",
+        "FLOW leaves more of the shift",
+    ),
     ("language", "run", "flow", "permuted", "bits", "equal rate: FLOW per byte keeps more"),
     (
         "language",
@@ -254,7 +289,9 @@ def test_fails_where_two_runs_are_swapped(name, dim, one, other, only, check):
 def test_conflicting_labels_fail_where_time_runs_backwards():
     """Forgetting and learning are read at the end of the run."""
     dataset = computed("conflicting-labels")
-    turned = dataset.assign(curve=(dataset.curve.dims, dataset.curve.values[..., ::-1, :], dataset.curve.attrs))
+    turned = dataset.assign(
+        curve=(dataset.curve.dims, dataset.curve.values[..., ::-1, :], dataset.curve.attrs)
+    )
     begun = turned.curve.isel(mark=-1, drop=True).rename(trained="run")
     ends = dataset.accuracy.copy()
     ends.loc[{"run": begun.run.values}] = begun.values
@@ -330,3 +367,20 @@ def test_a_seed_that_diverged_is_not_averaged_away(name, keys, dim, run):
     broken = {key: dataset[key].where(~((dataset[dim] == run) & first)) for key in keys}
     verdict = ENTRIES[name].verdict(dataset.assign(broken))
     assert not verdict.holds
+
+
+# ------------------------------------------------------------------------------------ the weights are FLOW's
+
+OWN = {
+    "images-own-head": "40 % wrong labels, equal rate: FLOW, weights shuffled learns more of them by heart than FLOW",
+    "images-rotated": "equal rate, equal learning: FLOW keeps more than FLOW, weights shuffled",
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_fails_where_flow_has_its_weights_in_random_order(name, monkeypatch):
+    """What is said of FLOW is said of its own weights: in random order they do what the shuffled run does."""
+    weights, rng = lt.flow_weights, np.random.default_rng(1)
+    monkeypatch.setattr(lt, "flow_weights", lambda *args, **kwargs: rng.permutation(weights(*args, **kwargs)))
+    verdict = ENTRIES[name].verdict(ENTRIES[name].compute(Settings(quick=True)))
+    assert any(found[0].startswith(OWN[name]) for found in failing(verdict))

@@ -26,8 +26,7 @@ from paper_reproduction.mlp.methods import (
 from paper_reproduction.mlp.protocol import MEMORISED, PLACES, Ready, Recipe
 from paper_reproduction.mlp.statistics import apart, difference, percent, sigmas, survivors
 
-RUNS = (*COMPARED, "l2", "flow-l2", "lora", "flow-lora", "wise", "flow-wise")
-QUICK_RUNS = (*COMPARED, "wise", "flow-wise")
+BOTH_ARMS = (*COMPARED, "l2", "flow-l2", "lora", "flow-lora", "wise", "flow-wise")
 LEVEL = 0.8  # of what can be learned, where methods are compared at equal learning; the tables have others
 WIDTH, BLOCKS = 16, 2
 
@@ -64,7 +63,7 @@ def temperatures(settings: Settings, ready: Ready, found: xr.Dataset) -> xr.Data
     """(temperature, seed, place): the end at the rate that all are compared at, τ over the median loss by factor."""
     rate = np.array([ready.recipe.equal])
     ends = {1.0: found.curve.sel(trained=FLOW).sel(rate=rate[0], method="nearest").isel(mark=-1).values}
-    for name, method in TEMPERATURES.items():
+    for method in TEMPERATURES.values():
         ends[method.temperature] = tune(settings, ready, method, rate)[1][:, 0, -1]
     order = sorted(ends)
     return xr.DataArray(
@@ -75,10 +74,10 @@ def temperatures(settings: Settings, ready: Ready, found: xr.Dataset) -> xr.Data
 
 
 def there_by_rate(found: xr.Dataset, place: str) -> xr.DataArray:
-    """(trained, rate, seed): accuracy in a place where the new task reaches :data:`LEVEL`, NaN at a rate that never does."""
-    level = float(found.level.sel(learned=LEVEL))
-    curve = lambda place: found.curve.sel(place=place, drop=True)
-    return kept(curve(place), curve("target"), level).transpose("trained", "rate", "seed")
+    """(learned, trained, rate, seed): accuracy in a place where the new task reaches each level; NaN where never."""
+    curve = lambda where: found.curve.sel(place=where, drop=True)
+    levels = [kept(curve(place), curve("target"), float(level)) for level in found.level]
+    return xr.concat(levels, "learned").transpose("learned", "trained", "rate", "seed")
 
 
 def beyond(name: str, gap: xr.DataArray) -> Check:
@@ -100,10 +99,10 @@ def kept_in_words(cell: xr.Dataset) -> tuple[bool, str]:
         of = lambda run, there=there: f"{percent(there.sel(keeper=run))} %"
         best = most(there)
         parts.append(
-            f"at {100 * level:.0f} % on the new task FLOW {of(FLOW)}, standard {of(STANDARD)}, same mean step {of(SAME)}, "
-            f"weights shuffled {of(SHUFFLED)}; the most {label_of(best)}, {of(best)}"
+            f"at {100 * level:.0f} % on the new task FLOW {of(FLOW)}, standard {of(STANDARD)}, same mean step "
+            f"{of(SAME)}, weights shuffled {of(SHUFFLED)}; the most {label_of(best)}, {of(best)}"
         )
-        family |= {(learned, run): gap for run, gap in gains(cell, learned).items()}
+        family |= {f"{learned:g} {run}": gap for run, gap in gains(cell, learned).items()}
     real = survivors(family)
     more = [real[key] and float(gap.mean("seed")) > 0 for key, gap in family.items()]
     text = "Of the old task is kept, each method at the rate that then keeps the most: " + ". ".join(

@@ -1,4 +1,4 @@
-"""A residual network on the digits 0-4 and then, with a head of their own, on 5-9 with wrong labels, until it knows them by heart."""
+"""A residual network on the digits 0-4, then on 5-9 with a head of their own, until it knows wrong labels by heart."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import choice, comparison, images
 from paper_reproduction.mlp.equal_learning import most
 from paper_reproduction.mlp.experiments._image_runs import (
+    BOTH_ARMS,
     LEVEL,
-    QUICK_RUNS,
-    RUNS,
     beyond,
     gains,
     kept_table,
@@ -40,11 +39,12 @@ CLAIM = Claim(
     title="FLOW's weights keep a network from learning wrong labels by heart; shuffled ones do not",
     question="Do FLOW's weights keep a network from learning wrong labels by heart, and is it better for it?",
     statement=(
-        "A residual network learns the handwritten digits 0-4 (MNIST, 14 × 14), then gets a new head for 5-9, with a share "
-        "of the training labels wrong. The head is probed first, the weights come from the losses of the probed model, and "
-        "training goes on until standard fine-tuning reproduces the wrong labels. We show the share of the wrong labels "
-        "that is reproduced, and accuracy on both tasks, along training; FLOW stands beside standard fine-tuning, standard "
-        "at the same mean step and FLOW with its weights in random order. The five splits share no image."
+        "A residual network learns the handwritten digits 0-4 (MNIST, 14 × 14), then gets a new head for 5-9, with a "
+        "share of the training labels wrong. The head is probed first, the weights come from the losses of the probed "
+        "model, and training goes on until standard fine-tuning reproduces the wrong labels. We show the share of the "
+        "wrong labels that is reproduced, and accuracy on both tasks, along training; FLOW stands beside standard "
+        "fine-tuning, standard at the same mean step and FLOW with its weights in random order. The five splits share "
+        "no image."
     ),
     equation="section 4, Tables 1, 3 and 5 in miniature",
     formula=r"\frac1n\sum_i w_i\,\ell_i(\theta),\qquad w_i=e^{-\ell_i(\theta_*)/\tau}",
@@ -54,6 +54,7 @@ CLAIM = Claim(
     order=75,
 )
 
+RUNS = {run: label_of(run) for run in (*BOTH_ARMS, LAST_STEP)}
 NOISES, QUICK_NOISES = (0.0, 0.2, 0.4), (0.4,)
 RECIPE = recipe(5, 40, (0.003, 0.006, 0.012, 0.024), 0.012)
 QUICK = replace(RECIPE, rates=RECIPE.rates[2:3], points=10)
@@ -73,7 +74,7 @@ def compute(settings: Settings) -> xr.Dataset:
 def _level(settings: Settings, seeds: int, noise: float) -> xr.Dataset:
     old, new = splits(settings, seeds, range(5), 5), splits(settings, seeds, range(5, 10), 5, noise)
     ready = prepare(settings, QUICK if settings.quick else RECIPE, old, new)
-    runs = QUICK_RUNS if settings.quick else (*RUNS, LAST_STEP)
+    runs = COMPARED if settings.quick else tuple(RUNS)
     found = comparison.compare(settings, ready, runs, overlap=0.0)
     if noise == NOISES[-1] and not settings.quick:
         found = found.assign(by_temperature=temperatures(settings, ready, found))
@@ -108,13 +109,13 @@ def _peak(cell: xr.Dataset, run: str) -> xr.DataArray:
 
 
 def verdict(dataset: xr.Dataset) -> Verdict:
-    """Standard learns the wrong labels by heart; FLOW fewer of them than standard and than both controls, beyond error."""
+    """Standard learns the wrong labels by heart; FLOW fewer than standard and both controls, beyond error."""
     d = dataset
     most_noise = _levels(d)[-1]
     checks = (
         Check("pre-trained errors", 1 - float(d.before.sel(place="pretrain").mean("seed", skipna=False).min()), 0.1),
-        Check.at_least(f"{_share(most_noise)}, equal rate: share that standard learns by heart",
-                       float(_end(most_noise, STANDARD, MEMORISED).mean("seed", skipna=False)), 0.8),
+        Check(f"{_share(most_noise)}, equal rate: share that standard does not learn by heart",
+              1 - float(_end(most_noise, STANDARD, MEMORISED).mean("seed", skipna=False)), 0.2),
         *(
             beyond(f"{_share(cell)}, equal rate: {METHODS[run]} learns more of them by heart than FLOW",
                    _end(cell, run, MEMORISED) - _end(cell, FLOW, MEMORISED))
@@ -132,7 +133,7 @@ def _headline(d: xr.Dataset) -> str:
     better = [ahead(_end(cell, FLOW, "target"), _end(cell, run, "target")) for run in others]
     of = lambda place: ", ".join(f"{METHODS[run]} {percent(_end(cell, run, place))} %" for run in COMPARED)
     return (
-        f"{answer(all(fewer), all(better))}: with {_share(cell)}, at equal rate and to the end, of those labels are known by "
+        f"{answer(all(fewer), all(better))}: with {_share(cell)}, at equal rate and to the end, of those are known by "
         f"heart: {of(MEMORISED)}; of the new task's test images are right: {of('target')}."
     )
 
@@ -161,26 +162,28 @@ def _also(d: xr.Dataset) -> dict[str, tuple[str, ...]]:
         (True, f"Of the old task is kept at the end, at equal rate: {per_level(old)}."),
         (True, "By heart where the new task is learned as well, at equal rate: "
          + "; ".join(f"{_share(cell)}: {_by_heart(cell)}" for cell in _noisy(d)) + "."),
-        (True, "The weights: " + per_level(lambda cell: f"τ {told(cell.temperature, 2)}, mean {told(cell.mean_weight, 2)}, "
-         f"effective share {told(cell.effective, 2)}, below 0.01 {told(cell.idle, 2)}") + "."),
+        (True, f"The weights: {per_level(_weights)}."),
     ]  # fmt: skip
     if LAST_STEP in d.run.values:
         change = lambda cell: difference(_end(cell, LAST_STEP, "target"), _end(cell, FLOW, "target"))
         helps = all(ahead(_end(cell, LAST_STEP, "target"), _end(cell, FLOW, "target")) for cell in cells)
-        sentences.append(
-            (
-                helps,
-                f"The head trained alone at the end, on the unweighted loss, changes FLOW's new task by: {per_level(change)}.",
-            )
-        )
+        text = "The head trained alone at the end, on the unweighted loss, changes FLOW's new task by"
+        sentences.append((helps, f"{text}: {per_level(change)}."))
     if "by_temperature" in d:
         sentences.append((True, _temperatures(last)))
     return sorted_out(*sentences)
 
 
+def _weights(cell: xr.Dataset) -> str:
+    return (
+        f"τ {told(cell.temperature, 2)}, mean {told(cell.mean_weight, 2)}, effective share {told(cell.effective, 2)}, "
+        f"below 0.01 {told(cell.idle, 2)}"
+    )
+
+
 def _at_equal_learning(cells: list[xr.Dataset]) -> tuple[str, bool]:
     """What FLOW keeps more at equal learning; whether more than each at every noise level, beyond error (Holm)."""
-    family = {(float(cell.noise), run): gap for cell in cells for run, gap in gains(cell).items()}
+    family = {f"{float(cell.noise):g} {run}": gap for cell in cells for run, gap in gains(cell).items()}
     real = survivors(family)
     more = [real[key] and float(gap.mean("seed")) > 0 for key, gap in family.items()]
     parts = []
@@ -194,8 +197,8 @@ def _at_equal_learning(cells: list[xr.Dataset]) -> tuple[str, bool]:
             f"{label_of(best)}, {of(best)}"
         )
     text = (
-        "Of the old task is kept where the new one is learned as well, each method at the rate that then keeps the most: "
-        f"{'; '.join(parts)}. FLOW keeps more in {sum(more)} of {len(more)} comparisons beyond error (Holm)."
+        "Of the old task is kept where the new one is learned as well, each method at the rate that then keeps the "
+        f"most: {'; '.join(parts)}. FLOW keeps more in {sum(more)} of {len(more)} comparisons beyond error (Holm)."
     )
     return text, all(more)
 
@@ -227,7 +230,7 @@ def _who_wins(cells: list[xr.Dataset]) -> str:
 
 def _by_heart(cell: xr.Dataset) -> str:
     """At the rate that all are compared at, where the new task first reaches the level."""
-    there = cell.by_heart.sel(rate=float(cell.equal_rate), method="nearest")
+    there = cell.by_heart.sel(learned=LEVEL).sel(rate=float(cell.equal_rate), method="nearest")
     told_of = {run: there.sel(trained=run) for run in COMPARED}
     return ", ".join(
         f"{METHODS[run]} {percent(one)} %" if bool(one.notnull().all()) else f"{METHODS[run]} never so far"
@@ -242,7 +245,7 @@ def _temperatures(cell: xr.Dataset) -> str:
         for one in cell.by_temperature.transpose("factor", ...)
     ]
     return (
-        f"FLOW by temperature in median losses, {_share(cell)}, at equal rate, old task, new task and wrong labels by heart: "
+        f"FLOW by temperature in median losses, {_share(cell)}, at equal rate, old task, new task and by heart: "
         + "; ".join(parts)
         + "."
     )
@@ -265,11 +268,13 @@ def tables(dataset: xr.Dataset) -> tuple[Table, ...]:
                 *choice.row(cell, run, best),
             ))  # fmt: skip
         header = (
-            "method", "old", "new", "mean", "by heart", "hardest tenth", "old, own best", "new, own best", "mean, own best"
+            "method", "old", "new", "mean", "by heart", "hardest tenth", "old, own best", "new, own best",
+            "mean, own best",
         )  # fmt: skip
         caption = (
             f"{100 * float(cell.noise):.0f} % of the labels wrong: end of training in %, mean ± s.e. over "
-            f"{cell.sizes['seed']} splits that share no image, at rate {float(cell.equal_rate):.2g} and at each method's own best"
+            f"{cell.sizes['seed']} splits that share no image, at rate {float(cell.equal_rate):.2g} and each method's "
+            "own best"
         )
         note = "Own best: the smallest rate within one s.e. of the best on validation rows of both tasks."
         made.append(Table(caption, header, tuple(rows), note))
