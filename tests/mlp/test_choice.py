@@ -143,8 +143,12 @@ def test_holm_against_a_literal_walk_and_wrong_rules():
                 break
             refused[place] = True
         np.testing.assert_array_equal(holm(p), refused)
-    np.testing.assert_array_equal(holm(np.array([0.02, 0.04])), [True, True])  # Bonferroni refuses the first alone
-    np.testing.assert_array_equal(holm(np.array([0.03, 0.04])), [False, False])  # one by one both would be refused
+    np.testing.assert_array_equal(
+        holm(np.array([0.02, 0.04])), [True, True]
+    )  # Bonferroni refuses the first alone
+    np.testing.assert_array_equal(
+        holm(np.array([0.03, 0.04])), [False, False]
+    )  # one by one both would be refused
     np.testing.assert_array_equal(holm(np.array([np.nan, 0.01])), [False, True])
 
 
