@@ -107,7 +107,7 @@ def accuracies(values, rates) -> xr.DataArray:
 
 
 def test_the_error_of_seeds_that_share_rows():
-    """Nadeau and Bengio's correction: (1/J + n_test/n_train) s²; without it the error of a re-split set is too small."""
+    """Nadeau and Bengio's correction, (1/J + n_test/n_train) s²: without it the error of a re-split set is too small."""
     rng = np.random.default_rng(0)
     values = xr.DataArray(rng.standard_normal(9), dims="seed")
     again = values.assign_coords(overlap=0.4)
@@ -143,8 +143,12 @@ def test_holm_against_a_literal_walk_and_wrong_rules():
                 break
             refused[place] = True
         np.testing.assert_array_equal(holm(p), refused)
-    np.testing.assert_array_equal(holm(np.array([0.02, 0.04])), [True, True])  # Bonferroni refuses the first alone
-    np.testing.assert_array_equal(holm(np.array([0.03, 0.04])), [False, False])  # one by one both would be refused
+    np.testing.assert_array_equal(
+        holm(np.array([0.02, 0.04])), [True, True]
+    )  # Bonferroni refuses the first alone
+    np.testing.assert_array_equal(
+        holm(np.array([0.03, 0.04])), [False, False]
+    )  # one by one both would be refused
     np.testing.assert_array_equal(holm(np.array([np.nan, 0.01])), [False, True])
 
 

@@ -13,7 +13,16 @@ import linear_theory as lt
 from paper_reproduction.claim import Settings
 from paper_reproduction.mlp import comparison, digits, methods
 from paper_reproduction.mlp.comparison import RECIPE, Task
-from paper_reproduction.mlp.methods import AVERAGED, LAST_STEP, METHODS, PULLS, SHARE, SHARES, TEMPERATURES, TRAINED
+from paper_reproduction.mlp.methods import (
+    AVERAGED,
+    LAST_STEP,
+    METHODS,
+    PULLS,
+    SHARE,
+    SHARES,
+    TEMPERATURES,
+    TRAINED,
+)
 from paper_reproduction.mlp.protocol import MEMORISED, PLACES, Ready, scoring
 from tests.tolerances import SAFETY, VACUOUS, near
 
