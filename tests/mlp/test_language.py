@@ -235,6 +235,17 @@ def test_another_size_or_seed_is_pretrained_on_the_spot(monkeypatch):
     assert language.count(language.WIDE) >= 10 * language.count(language.NET)
 
 
+def test_the_command_stores_each_seed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(language, "MODELS", tmp_path)
+    monkeypatch.setattr(language, "STORED", 2)
+    monkeypatch.setattr(language, "pretrained", lambda seed: parameters(language.NET, seed))
+    language.main()
+    told = capsys.readouterr().out.splitlines()
+    assert [line[:7] for line in told] == ["seed 0:", "seed 1:"]
+    for seed in range(2):
+        assert language.digest(language.stored(seed)) == language.digest(parameters(language.NET, seed))
+
+
 def test_pretraining_learns_and_hangs_on_the_seed(monkeypatch):
     net = Transformer(width=16, heads=2, layers=1)
     monkeypatch.setitem(language.PRETRAINING, net, (30, 8))
