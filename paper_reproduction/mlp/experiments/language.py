@@ -52,11 +52,8 @@ RUNS = {
     "l2-strong": "ℓ2 to θ*, λ = 0.1",
 }
 PULLS = {"l2": 0.01, "l2-strong": 0.1}
-PATHS = {
-    "wise": "standard",
-    "flow-wise": "flow",
-    "flow-sequence-wise": "flow-sequence",
-}  # averages with the start
+# Whose last parameters are averaged with the first.
+PATHS = {"wise": "standard", "flow-wise": "flow", "flow-sequence-wise": "flow-sequence"}
 METHODS = RUNS | {
     "wise": "WiSE-FT of standard",
     "flow-wise": "WiSE-FT of FLOW, per byte",
@@ -93,9 +90,6 @@ def compute(settings: Settings) -> xr.Dataset:
     """Every seed's runs; on a GPU with a larger model."""
     size = QUICK if settings.quick else WIDE if jax.default_backend() == "gpu" else FULL
     seeds = settings.repetitions(SEEDS, 2)
-    prose, code = corpus.languages(
-        0, size.packages
-    )  # read before the threads begin: two cannot parse at once
     with ThreadPoolExecutor(min(cores(), seeds)) as pool:
         cells = list(pool.map(partial(_one_seed, settings, size), range(seeds)))
     d = xr.concat(cells, "seed").assign_coords(overlap=corpus.SHARES["test"] / corpus.SHARES["train"])
@@ -105,9 +99,7 @@ def compute(settings: Settings) -> xr.Dataset:
         prose=prose.digest,
         code=code.digest,
         texts=", ".join(f"{package} {corpus.versions()[package]}" for package in size.packages),
-        parameters=sum(
-            leaf.size for leaf in jax.tree.leaves(jax.eval_shape(size.net.initial, jax.random.key(0)))
-        ),
+        parameters=language.count(size.net),
     )
 
 
@@ -217,11 +209,7 @@ def _facts(losses: np.ndarray, weights: dict[str, np.ndarray], guessed: np.ndarr
     median = {"flow": np.median(losses), "flow-sequence": np.median(losses.mean(axis=1))}
     strange = ~np.isin(guessed, prose)
     return {
-        "temperature": (
-            "weighting",
-            [median[name] for name in each],
-            {"long_name": "τ, the median loss, in nats"},
-        ),
+        "temperature": ("weighting", [median[name] for name in each], {"long_name": "τ, in nats"}),
         "mean_weight": ("weighting", [one.mean() for one in each.values()]),
         "effective": ("weighting", [share(one) for one in each.values()]),
         "strange": ((), strange.mean(), {"long_name": "share of bytes whose symbol prose does not have"}),
@@ -239,16 +227,15 @@ def _at_equal_learning(d: xr.Dataset) -> dict[str, xr.DataArray]:
     that does not hold back as FLOW per byte and the strong pull do.
     """
     curves = d.bits.transpose("run", "rate", "seed", "step", "place").rename(run="way", step="mark")
-    # From the pre-trained parameters to the end of the run, as training goes.
-    averaged = d.averaged.transpose("average", "rate", "seed", "share", "place").isel(
-        share=slice(None, None, -1)
+    averaged = d.averaged.transpose("average", "rate", "seed", "share", "place").rename(
+        average="way", share="mark"
     )
-    ways = {"curves": curves.drop_vars("label"), "averages": averaged.rename(average="way", share="mark")}
-    reached = xr.concat([_reached(one) for one in ways.values()], "way")
+    # Averages from the pre-trained parameters to the last, as training goes.
+    ways = (curves.drop_vars("label"), averaged.isel(mark=slice(None, None, -1)))
+    reached = xr.concat([_reached(one) for one in ways], "way")
     levels = [float(reached.max()), float(reached.drop_sel(way=["flow", "flow-wise", "l2-strong"]).max())]
     found = [
-        xr.concat([-at_best_rate(-one.rename(way="run"), -level) for one in ways.values()], "run")
-        for level in levels
+        xr.concat([-at_best_rate(-one.rename(way="run"), -level) for one in ways], "run") for level in levels
     ]
     kept = xr.concat(found, xr.Variable("level", levels)).rename(run="way")
     kept.attrs["long_name"] = "bits a byte of old text"
