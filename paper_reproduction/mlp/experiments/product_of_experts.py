@@ -154,8 +154,8 @@ def _softened(d: xr.Dataset) -> str:
 
 
 def tables(dataset: xr.Dataset) -> tuple[Table, ...]:
-    """Exponents and distances of every part, and how far FLOW is over-confident."""
-    return _exponents(dataset), _confidence(dataset)
+    """Exponents and distances of every part, how far FLOW is over-confident, and other formulas."""
+    return _exponents(dataset), _confidence(dataset), _formulas(dataset)
 
 
 def _exponents(d: xr.Dataset) -> Table:
@@ -258,6 +258,20 @@ def _confidence(d: xr.Dataset) -> Table:
         ("model", "1 + 1/τ", "temperature", "confidence minus accuracy"),
         tuple(rows),
         "Softmax in the population, the others on validation rows; digits early, language at the end.",
+    )
+
+
+def _formulas(d: xr.Dataset) -> Table:
+    """Where softmax regression ends with FLOW's weights, against what it might be thought to be."""
+    flow = d.softmax_distance.sel(run=FLOW).max("seed")
+    rows = [
+        (text, *(f"{float(flow.sel(formula=name, temperature=t)):.1e}" for t in d.temperature.values))
+        for name, text in softmax.FORMULAS.items()
+    ]
+    return Table(
+        "Softmax regression: largest distance of the end from each formula, over the largest of θ*/τ",
+        ("formula", *(f"τ = {t:g}" for t in d.temperature.values)),
+        tuple(rows),
     )
 
 
