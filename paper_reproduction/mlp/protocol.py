@@ -66,10 +66,12 @@ class Recipe:
     one_by_one: bool = False
     points: int = 16  # of each curve along training
 
-    def fine_tuning(self, build: Any = whole, shared: bool = False) -> Loop:
-        """The loop of fine-tuning, with accuracies measured on the way."""
+    def fine_tuning(self, build: Any = whole, shared: bool = False, measure: Any = None) -> Loop:
+        """The loop of fine-tuning; measured on the way are accuracies, unless something else is asked for."""
         pulled = all_of if shared else trunk_of
-        return Loop(self.net.logits, build, scoring(self.net), pulled, self.momentum, self._one_by_one)
+        return Loop(
+            self.net.logits, build, measure or scoring(self.net), pulled, self.momentum, self._one_by_one
+        )
 
     @property
     def _one_by_one(self) -> bool:
