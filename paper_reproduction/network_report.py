@@ -52,7 +52,7 @@ def _distinct(values: Any) -> list[Any]:
 def _gpu(entry: Entry, outcome: Outcome) -> dict[str, Any] | None:
     """What the published run on a GPU says, check by check beside this one; None where there is none."""
     try:
-        dataset = shipped.read(entry, "gpu")
+        dataset = None if outcome.device.startswith("gpu") else shipped.read(entry, "gpu")
         if dataset is None:
             return None
         verdict = entry.verdict(dataset)

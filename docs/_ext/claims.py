@@ -115,7 +115,7 @@ class NetworksDirective(SphinxDirective):
         return found
 
     def _section(self, entry: Entry) -> list[nodes.Node]:
-        claim, stored = entry.claim, shipped.read(entry, "cpu")
+        claim, stored = entry.claim, shipped.stored(entry)
         if stored is None:
             raise self.error(f"no stored result of {entry.name}")
         verdict = entry.verdict(stored)

@@ -116,8 +116,8 @@ def _headline(d: xr.Dataset) -> str:
     there = d.kept.sel(learned=LEVEL)
     each = ", ".join(f"{METHODS[run]} {percent(there.sel(keeper=run))} %" for run in COMPARED)
     return (
-        f"{answer(all(same), all(own))}: where as much is learned of the turned images, at rate {float(d.rate[-1]):.2g}, FLOW has "
-        f"{percent(_kept(d, FLOW))} % of the upright ones right, {', '.join(beside)}; each at its own best rate, where "
+        f"{answer(all(same), all(own))}: where as much is learned of the turned images, at rate {float(d.rate[-1]):.2g}, "
+        f"FLOW has {percent(_kept(d, FLOW))} % of the upright ones right, {', '.join(beside)}; each at its own best rate, where "
         f"{100 * float(d.level.sel(learned=LEVEL)):.0f} % of the turned ones are right: {each}."
     )
 
