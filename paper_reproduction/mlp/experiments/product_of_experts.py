@@ -129,8 +129,8 @@ def _also(d: xr.Dataset) -> dict[str, tuple[str, ...]]:
          f"that the probed model has wrong and that are set right at τ = {digits.COLD:g} medians: {right}."),
         (True, f"Digits, early, exponents of p̃ and of p* in units of 1/τ: {_units(d)}."),
         (True, f"Digits, temperature that undoes FLOW's confidence on validation rows, early: {_softened(d)}."),
-        (True, f"Language, KL of FLOW to the product by steps of training: {left}. Two runs of standard fine-tuning that "
-         f"saw the same windows in another order are {between:.3f} apart at the end."),
+        (True, f"Language, KL of FLOW to the product by steps of training: {left}. Two runs of standard fine-tuning "
+         f"that saw the same windows in another order are {between:.3f} apart at the end."),
     )  # fmt: skip
 
 
