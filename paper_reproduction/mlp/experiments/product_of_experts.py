@@ -112,7 +112,12 @@ def _also(d: xr.Dataset) -> dict[str, tuple[str, ...]]:
     cold = digits.share(d.sel(factor=digits.COLDEST, run=FLOW))
     coldest = ", ".join(f"{float(cold.isel(noise=i)):.1f} ({cell})" for i, cell in enumerate(cells))
     sequence = language.in_units(d.sel(language_factor=language.DEFAULT, run="flow-sequence")).mean("model")
-    last = d.sel(language_factor=language.DEFAULT).isel(step=-1).mean(["model", "window"], skipna=False)
+    curve = d.sel(language_factor=language.DEFAULT).mean(["model", "window"], skipna=False)
+    left = ", ".join(
+        f"{float(one):.3f} after {int(one.step)}"
+        for one in curve.language_to_product.sel(run=FLOW).transpose("step", ...)
+    )
+    between = float(curve.language_to_standard.sel(run="standard-same-mean-step").isel(step=-1))
     return sorted_out(
         (False, r"The temperature that undoes FLOW's confidence is $1+1/\tau$ where old and new model agree. In "
          f"softmax regression with independent parameters it is {softened}."),
@@ -124,9 +129,8 @@ def _also(d: xr.Dataset) -> dict[str, tuple[str, ...]]:
          f"that the probed model has wrong and that are set right at τ = {digits.COLD:g} medians: {right}."),
         (True, f"Digits, early, exponents of p̃ and of p* in units of 1/τ: {_units(d)}."),
         (True, f"Digits, temperature that undoes FLOW's confidence on validation rows, early: {_softened(d)}."),
-        (True, "Language, what is left after the product beside what is left between two runs of standard fine-tuning "
-         f"that saw the same windows in another order: KL {float(last.language_to_product.sel(run=FLOW)):.3f} and "
-         f"{float(last.language_to_standard.sel(run='standard-same-mean-step')):.3f}."),
+        (True, f"Language, KL of FLOW to the product by steps of training: {left}. Two runs of standard fine-tuning "
+         f"that saw the same windows in another order are {between:.3f} apart at the end."),
     )  # fmt: skip
 
 
