@@ -373,7 +373,7 @@ def test_a_seed_that_diverged_is_not_averaged_away(name, keys, dim, run):
 
 OWN = {
     "images-own-head": "40 % wrong labels, equal rate: FLOW, weights shuffled learns more of them by heart than FLOW",
-    "images-rotated": "equal rate, equal learning: FLOW keeps more than FLOW, weights shuffled",
+    "images-rotated": "largest rate, equal learning: FLOW keeps more than FLOW, weights shuffled",
 }
 
 
