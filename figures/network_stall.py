@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from figures.mlp._seeds import mean
+from figures.mlp.seeds import mean
 from figures.mlp.teacher_student_stall import name_the_runs, paths, what_the_lines_are
 from figures.style import COLOURS, figure, label_line, styled, title
 

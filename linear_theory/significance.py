@@ -9,7 +9,16 @@ from scipy import special
 
 from .arrays import Array
 
-__all__ = ["SIGMAS", "as_deviate", "f_deviate", "four_sigma", "kurtosis_deviate", "skewness_deviate"]
+__all__ = [
+    "SIGMAS",
+    "as_deviate",
+    "f_deviate",
+    "four_sigma",
+    "holm",
+    "kurtosis_deviate",
+    "skewness_deviate",
+    "standard_error",
+]
 
 SIGMAS = 4.0
 """A deviation that a single check may reach: two-sided probability 6e-5."""
@@ -24,6 +33,31 @@ def four_sigma(comparisons: int, degrees_of_freedom: float = math.inf) -> float:
     tail = special.ndtr(-SIGMAS) / max(1, comparisons)
     finite = math.isfinite(degrees_of_freedom)
     return -float(special.stdtrit(degrees_of_freedom, tail) if finite else special.ndtri(tail))
+
+
+def standard_error(values: Array, axis: int = 0, overlap: float = 0.0) -> Array:
+    """Of the mean of J replicates along ``axis``: √((1/J + ``overlap``) s²), s² their variance (over J − 1).
+
+    ``overlap`` is ρ/(1 − ρ) for replicates correlated by ρ; 0 where they are independent. Seeds that split one data
+    set again share its rows, and more of them do not bring the error to zero: Nadeau and Bengio (2003) take
+    ρ = n_test/(n_test + n_train), so that ``overlap`` is n_test/n_train. NaN where a replicate is.
+    """
+    values = np.asarray(values)
+    return np.sqrt((1 / values.shape[axis] + overlap) * np.var(values, axis=axis, ddof=1))
+
+
+def holm(probabilities: np.ndarray, level: float = 0.05) -> np.ndarray:
+    """Which of a family of hypotheses are refused, so that one is refused wrongly with at most ``level`` (Holm 1979).
+
+    The k-th smallest probability (from 0) of m is held against level/(m − k), up to the first that is above it; NaN
+    is never refused.
+    """
+    probabilities = np.asarray(probabilities, dtype=float)
+    order = np.argsort(np.where(np.isnan(probabilities), np.inf, probabilities))
+    below = probabilities[order] <= level / np.arange(len(order), 0, -1)
+    refused = np.zeros(len(order), dtype=bool)
+    refused[order] = np.logical_and.accumulate(below)
+    return refused
 
 
 def as_deviate(log_tail: float) -> float:

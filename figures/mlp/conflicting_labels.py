@@ -1,6 +1,6 @@
 """Left: as accuracy on the new digits rises from 20 to over 90 %, accuracy on the old ones falls from 99 % to
-65 % with FLOW and 42 % with standard fine-tuning; the stars of the best epochs and the diamonds of the best
-averages lie on the way, at 73 to 80 % of the old. Right: against the epoch, accuracy on the old digits falls
+65 % with FLOW and 42 % with standard fine-tuning; the stars of the best times to stop and the diamonds of the best
+averages lie on the way, at 73 to 80 % of the old. Right: against the step, accuracy on the old digits falls
 and on the new ones rises, both later with FLOW.
 """
 
@@ -12,15 +12,25 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.mlp._seeds import chosen, chosen_place, error, mean
+from figures.mlp.seeds import chosen, chosen_place, error, mean
 from figures.style import COLOURS, figure, ink, label_line, spread_apart, styled, title
 
-EQUAL, EVERY = 0.1, 5
+EVERY = 2
 ORANGE, BLUE, GREEN, GREY = (COLOURS[name] for name in ("standard", "flow", "averaging", "uniform"))
 INK, START = COLOURS["theory"], COLOURS["pretrained"]
 # Colour of the edge and of the face of each run.
-LOOK = {"standard": (ORANGE, ORANGE), "standard-same-mean-step": (ORANGE, "white"), "flow": (BLUE, BLUE)}
-NAMES = {"standard": "standard", "standard-same-mean-step": "same mean step", "flow": "FLOW"}
+LOOK = {
+    "standard": (ORANGE, ORANGE),
+    "standard-same-mean-step": (ORANGE, "white"),
+    "flow": (BLUE, BLUE),
+    "permuted": (BLUE, "white"),
+}
+NAMES = {
+    "standard": "standard",
+    "standard-same-mean-step": "same mean step",
+    "flow": "FLOW",
+    "permuted": "weights shuffled",
+}
 STAR, DIAMOND = 14, 8.5
 LIMITS = (15, 103)
 FINE = 11.5
@@ -30,13 +40,13 @@ FINE = 11.5
 def draw(dataset: Any) -> Figure:
     """Left: paths through both accuracies, in equal units. Right: both against the epoch at the equal rate."""
     fig, (left, right) = figure(1, 2, width=12.5, height=6.78, width_ratios=(1.5, 1))
-    rate = int(np.argmin(abs(dataset.rate.values - EQUAL)))
-    equal = 100 * dataset.curve.isel(rate=rate)
+    rate = int(np.argmin(abs(dataset.rate.values - float(dataset.equal_rate))))
+    equal = 100 * dataset.curve.isel(rate=rate).rename(trained="run")
     _plane(left, dataset, equal)
     _key(left, float(dataset.rate[rate]))
     _curves(right, equal)
-    left.set_title("Along the epochs and along the average", pad=26)
-    right.set_title(f"Along the epochs, rate {float(dataset.rate[rate]):.2g}", pad=26)
+    left.set_title("Along training and along the average", pad=26)
+    right.set_title(f"Along training, rate {float(dataset.rate[rate]):.2g}", pad=26)
     title(
         fig,
         "With one head and conflicting labels everything forgets; stopping early or averaging keeps far more",
@@ -50,7 +60,7 @@ def _pair(one: Any) -> tuple[Any, Any]:
 
 
 def _plane(ax: Axes, d: Any, equal: Any) -> None:
-    rate = int(np.argmin(abs(d.rate.values - EQUAL)))
+    rate = int(np.argmin(abs(d.rate.values - float(d.equal_rate))))
     ax.set(xlim=LIMITS, ylim=LIMITS)
     _levels(ax)
     ends = []
@@ -59,16 +69,16 @@ def _plane(ax: Axes, d: Any, equal: Any) -> None:
         ax.plot(new, old, color=colour, lw=1.8, zorder=3)
         ax.plot(new[EVERY::EVERY], old[EVERY::EVERY], "o", color=colour, mfc=face, ms=6, mew=1.4, zorder=4)
         ends.append((float(new[-1]), float(old[-1]), NAMES[run], colour))
-        _best(ax, chosen(equal.sel(run=run), "epoch"), "*", colour, face)
-        wise = 100 * d.wise.sel(run=run).isel(rate=rate)
-        other = {"standard": GREEN, "standard-same-mean-step": "white", "flow": BLUE}[run]
+        _best(ax, chosen(equal.sel(run=run), "mark"), "*", colour, face)
+        if run not in d.source.values:
+            continue
+        wise = 100 * d.wise_path.sel(source=run).isel(rate=rate)
+        other = {"standard": GREEN, "flow": BLUE}[run]
         _best(ax, chosen(wise, "share"), "D", GREEN, other)
-        if run == "standard-same-mean-step":
-            continue  # its band lies on standard's
         new, old = (mean(one) for one in _pair(wise))
         _band(ax, new, old, other)
         ends.append((float(new[0]), float(old[0]), f"{NAMES[run]} + WiSE", other))
-    new, old = (float(mean(one)) for one in _pair(equal.sel(run="standard").isel(epoch=0)))
+    new, old = (float(mean(one)) for one in _pair(equal.sel(run="standard").isel(mark=0)))
     ax.plot(new, old, "s", color=START, ms=10, mec=ink(START), mew=1.4, zorder=5)
     label_line(ax, new, old, r"$\theta^{*}$", START, dx=0.1, dy=-15, ha="center")
     ends.sort(key=lambda end: end[1])
@@ -100,14 +110,14 @@ def _levels(ax: Axes) -> None:
 def _key(ax: Axes, rate: float) -> None:
     """Marks and bands, in the corner that is left free."""
     rows = (
-        ("o", INK, f"epochs at rate {rate:.2g}, every {EVERY}th"),
-        ("*", INK, "best epoch there"),
+        ("o", INK, f"along training at rate {rate:.2g}"),
+        ("*", INK, "best time to stop there"),
         ("band", GREEN, "WiSE, from the end at this"),
         ("", GREEN, r"rate (share 0) to $\theta^{*}$ (1)"),
         ("D", GREEN, "best share"),
         ("", INK, "best: on validation rows of both"),
         ("", INK, "tasks, seed by seed; bars ± s.e."),
-        ("", INK, "open: standard, same mean step"),
+        ("", INK, "open: the same mean step of either"),
     )
     for k, (mark, colour, text) in enumerate(rows):
         y = 0.385 - 0.05 * k
@@ -127,12 +137,12 @@ def _best(ax: Axes, one: Any, mark: str, colour: str, face: str) -> None:
 
 
 def _curves(ax: Axes, equal: Any) -> None:
-    x = equal.epoch.values
+    x = equal.mark.values
     ends = []
     for run in ("standard", "flow"):
         one = equal.sel(run=run)
         colour, _ = LOOK[run]
-        stop, best = x[chosen_place(one, "epoch")], chosen(one, "epoch")
+        stop, best = x[chosen_place(one, "mark")], chosen(one, "mark")
         for task, values, at, mark, dashes in (
             ("new", _pair(one)[0], _pair(best)[0], "s", (0, (4, 2))),
             ("old", _pair(one)[1], _pair(best)[1], "o", "-"),
@@ -142,10 +152,12 @@ def _curves(ax: Axes, equal: Any) -> None:
             ax.errorbar(stop.mean(), mean(at), error(at), stop.std(ddof=1) / np.sqrt(stop.size), color=colour,
                         fmt="*", ms=STAR, lw=1.2, capsize=0, zorder=6)  # fmt: skip
             ends.append((float(mean(values)[-1]), f"{NAMES[run]}, {task}", colour))
-    note = "★ best epochs, chosen as on the\nleft, means over seeds ± s.e."
-    label_line(ax, x[-1], 25, note, INK, dx=-0.1, fontsize=FINE, multialignment="left", linespacing=1.3)
+    note = "★ best times, chosen as on the\nleft, means over seeds ± s.e."
+    label_line(ax, 0, 55, note, INK, dx=8, fontsize=FINE, multialignment="left", linespacing=1.3)
     ends.sort()
     heights = spread_apart(np.array([end[0] for end in ends]), 4.5)
     for height, (_, text, colour) in zip(heights, ends, strict=True):
         label_line(ax, x[-1], height, text, colour, dx=8)
-    ax.set(ylim=LIMITS, xlim=(-0.9, x[-1] + 0.7), xlabel="epoch", ylabel="test accuracy, %")
+    ax.set_xscale("symlog", linthresh=1.0)
+    ax.set(ylim=LIMITS, xlim=(-0.2, 1.15 * x[-1]), xlabel="step", ylabel="test accuracy, %")
+    ax.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])

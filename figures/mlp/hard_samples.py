@@ -12,12 +12,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.mlp._seeds import error, mean
+from figures.mlp.seeds import error, mean
 from figures.style import COLOURS, figure, label_line, spread_apart, styled, title
 
 ORANGE, BLUE, GREY = COLOURS["standard"], COLOURS["flow"], COLOURS["uniform"]
 DASHES = (0, (4, 2))
-EQUAL = 0.1
 FIRST = 6  # tenth from which the methods differ on digits
 
 
@@ -74,13 +73,14 @@ def _key(ax: Axes) -> None:
 
 def _digits(ax: Axes, d: Any) -> None:
     """Filled: the rate that all are compared at. Open: each run's own best."""
-    best, equal = d.best, int(np.argmin(abs(d.rate.values - EQUAL)))
+    best, equal = d.best, int(np.argmin(abs(d.rate.values - float(d.equal_rate))))
     hard = 100 * d.by_decile.sel(decile=slice(FIRST, None))
     x, labels, floor = hard.decile.values, [], 100.0
     for run, colour, mark, text in (
         ("standard", ORANGE, "o", "standard"),
         ("standard-same-mean-step", ORANGE, "D", "same mean step"),
         ("flow", BLUE, "o", "FLOW"),
+        ("permuted", BLUE, "^", "weights shuffled"),
     ):
         chosen = int(best.sel(run=run))
         same = chosen == equal

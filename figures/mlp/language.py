@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from figures.mlp._seeds import error, mean
+from figures.mlp.seeds import error, mean
 from figures.style import COLOURS, figure, ink, label_line, styled, title
 
 EQUAL = 1e-3

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.mlp._seeds import error, mean
+from figures.mlp.seeds import error, mean
 from figures.style import COLOURS, figure, label_line, styled, title
 
 # Colour, face of the mark and label of each run.

@@ -1,4 +1,4 @@
-"""Left and middle, a row for each of eleven methods, sorted by the mean accuracy on both tasks at their own
+"""Left and middle, a row for each of thirteen methods, sorted by the mean accuracy on both tasks at their own
 best rates: with inverted digits FLOW's row is the fourth from below, at the line of the model before
 fine-tuning, and with clean labels the second from below, left of that line. Right: three ratios for
 cross-entropy lie at 0.46 to 0.64, between the Gaussian theory's 0.185 and 1; a fourth, for comparison, lies
@@ -14,10 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from figures.mlp._seeds import error, mean
+from figures.mlp.seeds import error, mean
 from figures.style import COLOURS, figure, ink, label_line, styled, title
 
-EQUAL = 0.1
 GAUSSIAN = 0.185  # the stall factor s of squared loss and Gaussian residuals
 ORANGE, BLUE, GREEN, INK = (COLOURS[name] for name in ("standard", "flow", "averaging", "theory"))
 # Colour, mark and name of each method.
@@ -30,6 +29,8 @@ LOOK = {
     "flow-wise": (GREEN, "o", "FLOW + WiSE"),
     "lora": (COLOURS["lora"], "o", "LoRA, rank 4"),
     "probe": (COLOURS["probe"], "o", "linear probe"),
+    "flow-l2": (COLOURS["penalty"], "s", r"FLOW + $\ell_2$, $\lambda=0.01$"),
+    "flow-lora": (COLOURS["lora"], "s", "FLOW + LoRA"),
     "standard-same-mean-step": (ORANGE, "D", "standard,\nsame mean step"),
     "flow-same-mean-step": (BLUE, "D", "FLOW,\nsame mean step"),
     "permuted": (BLUE, "D", "FLOW, weights\nshuffled"),
@@ -49,9 +50,10 @@ def draw(dataset: Any) -> Figure:
     """Left and middle: one row a method, the best at the top. Right: the ratios of cross-entropy."""
     fig, axes = figure(1, 3, width=13, height=6.9, width_ratios=(1, 1, 0.95))
     for ax, name in zip(axes, SETTINGS, strict=False):
-        _dots(ax, dataset.sel(setting=name))
-        ax.set_title(SETTINGS[name])
-    _key(axes[0], float(dataset.rate[_equal(dataset)]))
+        cell = dataset.sel(setting=name)
+        _dots(ax, cell)
+        ax.set_title(f"{SETTINGS[name]}, rate {float(cell.rate[_equal(cell)]):.2g}")
+    _key(axes[0])
     _ratios(axes[2], dataset.ratio)
     fig.set_layout_engine("constrained", w_pad=0.08)
     title(
@@ -62,7 +64,7 @@ def draw(dataset: Any) -> Figure:
 
 
 def _equal(d: Any) -> int:
-    return int(np.argmin(abs(d.rate.values - EQUAL)))
+    return int(np.argmin(abs(d.rate.values - float(d.equal_rate))))
 
 
 def _both(accuracy: Any) -> Any:
@@ -100,9 +102,9 @@ def _before(ax: Axes, value: float) -> None:
     label_line(ax, value, y, "before\nfine-tuning", COLOURS["pretrained"], dx=-7 if high else 7, fontsize=12)
 
 
-def _key(ax: Axes, rate: float) -> None:
+def _key(ax: Axes) -> None:
     """What the marks are, right of the worst."""
-    for y, text, face in ((0.105, f"equal rate, {rate:.2g}", INK), (0.065, "own best rate,", "white")):
+    for y, text, face in ((0.105, "equal rate", INK), (0.065, "own best rate,", "white")):
         ax.plot(0.36, y, "o", color=INK, mfc=face, mew=1.6, ms=7.5, transform=ax.transAxes)
         ax.text(0.41, y, text, transform=ax.transAxes, va="center", color=INK, fontsize=12)
     ax.text(0.41, 0.03, "rows sorted by it", transform=ax.transAxes, va="center", color=INK, fontsize=12)

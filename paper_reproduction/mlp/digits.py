@@ -9,6 +9,7 @@ from scipy import ndimage
 from sklearn.datasets import load_digits
 
 CLASSES = 5
+COUNT = 901  # images of 0-4
 SIZES = {"train": 500, "validation": 180}  # the rest, some 216 images, is the test set
 
 

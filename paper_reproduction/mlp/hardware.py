@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from typing import Any
@@ -18,6 +19,17 @@ PEAKS = {"NVIDIA H100 80GB HBM3": 33.5e12, "NVIDIA H200": 33.5e12}
 # Decorator: small matrices on one BLAS thread. Two threads that wait for each other beside other work take ten times
 # as long.
 quiet = threadpool_limits.wrap(limits=1, user_api="blas")
+
+
+def double(function: Any) -> Any:
+    """Decorator: in float64, whatever JAX's own precision is at the moment; what it is afterwards is what it was."""
+
+    @functools.wraps(function)
+    def in_double(*arguments: Any, **named: Any) -> Any:
+        with jax.enable_x64(True):
+            return function(*arguments, **named)
+
+    return in_double
 
 
 _compiled: dict[Any, Any] = {}

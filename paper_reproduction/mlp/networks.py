@@ -9,6 +9,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from paper_reproduction.claim import Settings
+
 Array = Any  # jax.Array, or NumPy on the way in
 
 
@@ -23,19 +25,25 @@ class Architecture:
     """Pixels → tanh layers → features → linear head. Hashable by identity: compiled once."""
 
     def __init__(self, inputs: int, width: int, depth: int, outputs: int) -> None:
-        make = lambda key: eqx.nn.MLP(
-            inputs, width, width, depth - 1, activation=jnp.tanh, final_activation=jnp.tanh, key=key
+        self._make = lambda dtype, key: eqx.nn.MLP(
+            inputs,
+            width,
+            width,
+            depth - 1,
+            activation=jnp.tanh,
+            final_activation=jnp.tanh,
+            dtype=dtype,
+            key=key,
         )
-        head = lambda key: eqx.nn.Linear(width, outputs, key=key)
-        self._make, self._head = make, head
-        self._static_trunk, self._static_head = _without_arrays(make), _without_arrays(head)
+        self._head = lambda dtype, key: eqx.nn.Linear(width, outputs, dtype=dtype, key=key)
+        self._static_trunk, self._static_head = _without_arrays(self._make), _without_arrays(self._head)
 
     def initial(self, key: Array, dtype: Any = jnp.float32) -> Network:
-        """Equinox's own initialisation."""
+        """Equinox's own initialisation, drawn in this precision, whatever JAX's default one is."""
         one, two = jax.random.split(key)
-        trunk = eqx.filter(self._make(one), eqx.is_inexact_array)
-        head = eqx.filter(self._head(two), eqx.is_inexact_array)
-        return jax.tree.map(lambda leaf: leaf.astype(dtype), Network(trunk, head))
+        trunk = eqx.filter(self._make(dtype, one), eqx.is_inexact_array)
+        head = eqx.filter(self._head(dtype, two), eqx.is_inexact_array)
+        return Network(trunk, head)
 
     def features(self, trunk: Any, images: Array) -> Array:
         """(n, pixels) → (n, width)."""
@@ -47,10 +55,15 @@ class Architecture:
         return jax.vmap(head)(self.features(network.trunk, images))
 
 
-def _without_arrays(make: Callable[[Array], Any]) -> Any:
+def _without_arrays(make: Callable[[Any, Array], Any]) -> Any:
     """What a module holds besides its arrays; none of them is made, as that would compile."""
-    outline = eqx.filter_eval_shape(lambda: make(jax.random.key(0)))
+    outline = eqx.filter_eval_shape(lambda: make(jnp.float32, jax.random.key(0)))
     return eqx.filter(outline, lambda leaf: not isinstance(leaf, jax.ShapeDtypeStruct))
+
+
+def keys(settings: Settings, name: str, seeds: int) -> Array:
+    """One key a seed; a seed's is the same however many seeds there are."""
+    return jnp.stack([jax.random.key(int(settings.rng(f"{name} {s}").integers(2**31))) for s in range(seeds)])
 
 
 def blank_head(network: Network) -> Network:

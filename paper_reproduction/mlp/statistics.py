@@ -1,22 +1,39 @@
 """Means over seeds with their standard errors; differences between methods paired by seed; what answers a question.
 
-A seed that is NaN makes the mean NaN: what diverged is not averaged away.
+A seed that is NaN makes the mean NaN: what diverged is not averaged away. Errors are those of
+:func:`figures.mlp.seeds.error`, which knows of seeds that share rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
 import numpy as np
 import xarray as xr
+from scipy import stats
 
+from figures.mlp.seeds import error
+from linear_theory.significance import holm
 
-def error(values: xr.DataArray) -> xr.DataArray:
-    """Standard error of the mean over seeds."""
-    return values.std("seed", ddof=1, skipna=False) / np.sqrt(values.sizes["seed"])
+Key = TypeVar("Key", bound=Hashable)
 
 
 def sigmas(gap: xr.DataArray) -> xr.DataArray:
     """The mean over seeds in its standard errors."""
     return gap.mean("seed", skipna=False) / error(gap)
+
+
+def apart(gap: xr.DataArray) -> float:
+    """From how many standard errors on a mean is not 0, at 5 per cent: Student's quantile for so many seeds."""
+    return float(stats.t.isf(0.025, gap.sizes["seed"] - 1))
+
+
+def survivors(gaps: Mapping[Key, xr.DataArray]) -> dict[Key, bool]:
+    """Which of these differences, each (seed,), are not 0 at 5 per cent for the whole family (Holm)."""
+    deviates = np.array([abs(float(sigmas(gap))) for gap in gaps.values()])
+    freedom = np.array([gap.sizes["seed"] - 1 for gap in gaps.values()])
+    return dict(zip(gaps, holm(2 * stats.t.sf(deviates, freedom)).tolist(), strict=True))
 
 
 def paired(one: xr.DataArray, other: xr.DataArray) -> tuple[float, float]:
@@ -48,13 +65,9 @@ def points_more(one: xr.DataArray, other: xr.DataArray) -> str:
     return f"{abs(100 * mean):.1f} ± {100 * spread:.1f} points {'fewer' if mean < 0 else 'more'}"
 
 
-APART = 2.0
-"""Standard errors from which on a difference between two methods counts as one."""
-
-
 def ahead(one: xr.DataArray, other: xr.DataArray) -> bool:
-    """Whether one − other, paired by seed, is above 0 by :data:`APART` standard errors; not where a seed is NaN."""
-    return float(sigmas(one - other)) >= APART
+    """Whether one − other, paired by seed, is above 0 beyond error (:func:`apart`); not where a seed is NaN."""
+    return float(sigmas(one - other)) >= apart(one - other)
 
 
 def answer(*parts: bool) -> str:

@@ -13,11 +13,15 @@ from jax.flatten_util import ravel_pytree
 import linear_theory as lt
 from paper_reproduction.claim import Settings
 from paper_reproduction.mlp import descent
+from paper_reproduction.mlp.hardware import double
+from paper_reproduction.mlp.networks import Array, keys
 
-Array = Any
 INPUTS, WIDTH, ROWS = 10, 16, 2000
 PRETRAIN_STEPS, PRETRAIN_RATE = 500, 1e-2
 RATE = 0.25  # in units of 1/λ_max(JᵀJ/n); 1 would diverge
+
+
+normal = partial(jax.random.normal, dtype=jnp.float64)
 
 
 def predict(params: dict[str, Array], X: Array) -> Array:
@@ -29,16 +33,11 @@ def initial(key: Array, inputs: int = INPUTS, width: int = WIDTH) -> dict[str, A
     """Standard deviations 1/√inputs, ½ and 1/√width."""
     one, two, three = jax.random.split(key, 3)
     return {
-        "w": jax.random.normal(one, (inputs, width)) / inputs**0.5,
-        "b": 0.5 * jax.random.normal(two, (width,)),
-        "a": jax.random.normal(three, (width,)) / width**0.5,
-        "c": jnp.zeros(()),
+        "w": normal(one, (inputs, width)) / inputs**0.5,
+        "b": 0.5 * normal(two, (width,)),
+        "a": normal(three, (width,)) / width**0.5,
+        "c": jnp.zeros((), jnp.float64),
     }
-
-
-def keys(settings: Settings, name: str, seeds: int) -> Array:
-    """One key a seed; a seed's is the same however many seeds there are."""
-    return jnp.stack([jax.random.key(int(settings.rng(f"{name} {s}").integers(2**31))) for s in range(seeds)])
 
 
 # Random numbers are drawn key by key, in functions of their own: these compile in half the time of a vmap.
@@ -53,7 +52,7 @@ def pretrained(keys: Array) -> dict[str, Array]:
 def _teachers_students_and_rows(keys: Array) -> tuple[Any, Any, Array]:
     def drawn(key: Array) -> tuple[Any, Any, Array]:
         teacher, student, rows = jax.random.split(key, 3)
-        return initial(teacher), initial(student), jax.random.normal(rows, (ROWS, INPUTS))
+        return initial(teacher), initial(student), normal(rows, (ROWS, INPUTS))
 
     return jax.lax.map(drawn, keys)
 
@@ -88,7 +87,6 @@ def _inputs_ways_and_errors(
 ) -> tuple[Array, Array, Array]:
     def drawn(key: Array) -> tuple[Array, Array, Array]:
         one, two, three = jax.random.split(key, 3)
-        normal = jax.random.normal
         return normal(one, (rows, inputs)), normal(two, (parameters,)), normal(three, (rows,))
 
     return jax.lax.map(drawn, keys)
@@ -130,6 +128,7 @@ class Fleet(NamedTuple):
         return np.asarray(paths(self.stars, self.rows.X, self.rows.y, weights, rates, steps))
 
 
+@double
 def fleet(settings: Settings, seeds: int, distance: float, noise: float = 0.0) -> Fleet:
     """The tasks of the seeds at one distance and one noise level."""
     stars = pretrained(keys(settings, "pre-training", seeds))
@@ -140,8 +139,3 @@ def fleet(settings: Settings, seeds: int, distance: float, noise: float = 0.0) -
     weights = np.stack([lt.flow_weights(line.losses) for line in lines])
     rates = RATE / np.array([line.spectrum(1).values[0] for line in lines])
     return Fleet(stars, rows, lines, shifts, weights, rates)
-
-
-def geometric(last: int, points: int) -> tuple[int, ...]:
-    """0, 1, … , last: whole numbers about evenly apart in logarithm."""
-    return (0, *np.unique(np.geomspace(1, last, points).round().astype(int)).tolist())

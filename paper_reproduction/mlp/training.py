@@ -81,12 +81,19 @@ class Loop(NamedTuple):
     build: Callable[[Any, Network], Network]
     measure: Callable[[Network, Any], Any]  # (network, what one seed brings along) → arrays
     pulled: Callable[[Network], Any] = trunk_of  # what λ‖· − ·*‖² pulls to the start
+    momentum: float = 0.0
+    one_by_one: bool = False  # members one after another: faster than side by side where the network is large
 
 
 def batches(rng: np.random.Generator, rows: int, size: int, epochs: int) -> np.ndarray:
-    """(epochs, steps, size) row numbers: each epoch a new order, the incomplete last batch left out."""
+    """(steps, size) row numbers: each epoch a new order, its incomplete last batch left out."""
     steps = rows // size
-    return np.stack([rng.permutation(rows)[: steps * size].reshape(steps, size) for _ in range(epochs)])
+    return np.concatenate([rng.permutation(rows)[: steps * size].reshape(steps, size) for _ in range(epochs)])
+
+
+def marks(steps: int, points: int) -> tuple[int, ...]:
+    """0, 1, …, ``steps``: after how many steps it is measured, about evenly apart in logarithm."""
+    return (0, *np.unique(np.geomspace(1, steps, points).round().astype(int)).tolist())
 
 
 def run(
@@ -95,12 +102,16 @@ def run(
     start: Network,
     rows: tuple[Array, Array],
     order: Array,
+    seen: Array,
     extra: Any,
     member: Member,
 ) -> tuple[Network, Any]:
-    """The trained network of one member, and what was measured before the first and after every epoch."""
+    """The network of one member after ``seen[-1]`` steps, and what was measured after each of ``seen``, ascending.
+
+    Step k is a gradient step on the rows ``order[k]``.
+    """
     images, labels = rows
-    optimiser = optax.sgd(member.rate)
+    optimiser = optax.sgd(member.rate, loop.momentum or None)
 
     def loss(parameters: Any, place: Array) -> Array:
         network = loop.build(parameters, start)
@@ -113,18 +124,19 @@ def run(
             return gradient
         return Network(jax.tree.map(lambda g: member.trunk * g, gradient.trunk), gradient.head)
 
-    def step(carry: Any, place: Array) -> tuple[Any, None]:
+    def step(k: Array, carry: Any) -> Any:
         parameters, state = carry
-        updates, state = optimiser.update(held(jax.grad(loss)(parameters, place)), state)
-        return (optax.apply_updates(parameters, updates), state), None
+        updates, state = optimiser.update(held(jax.grad(loss)(parameters, order[k])), state)
+        return optax.apply_updates(parameters, updates), state
 
-    def epoch(carry: Any, places: Array) -> tuple[Any, Any]:
-        carry, _ = jax.lax.scan(step, carry, places)
+    def onward(carry: Any, ends: tuple[Array, Array]) -> tuple[Any, Any]:
+        carry = jax.lax.fori_loop(*ends, step, carry)
         return carry, loop.measure(loop.build(carry[0], start), extra)
 
-    first = loop.measure(loop.build(trainable, start), extra)
-    (trained, _), later = jax.lax.scan(epoch, (trainable, optimiser.init(trainable)), order)
-    curve = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
+    begin = (trainable, optimiser.init(trainable))
+    (trained, _), curve = jax.lax.scan(
+        onward, begin, (jnp.concatenate([jnp.zeros_like(seen[:1]), seen[:-1]]), seen)
+    )
     return loop.build(trained, start), curve
 
 
@@ -135,9 +147,16 @@ def train(
     start: Network,
     rows: tuple[Array, Array],
     order: Array,
+    seen: Array,
     extra: Any,
     members: Member,
 ) -> tuple[Network, Any]:
-    """Every member of every seed: each argument has the seeds on its first axis, members on their second."""
-    of_seed = jax.vmap(partial(run, loop), in_axes=(None, None, None, None, None, 0))
-    return jax.vmap(of_seed)(trainable, start, rows, order, extra, members)
+    """Every member of every seed: arguments but ``seen`` have seeds on their first axis, members on the second."""
+
+    def of_seed(of_one: Any) -> tuple[Network, Any]:
+        trainable, start, rows, order, extra, members = of_one
+        alone = lambda member: run(loop, trainable, start, rows, order, seen, extra, member)
+        return jax.lax.map(alone, members) if loop.one_by_one else jax.vmap(alone)(members)
+
+    all_of_them = (trainable, start, rows, order, extra, members)
+    return jax.lax.map(of_seed, all_of_them) if loop.one_by_one else jax.vmap(of_seed)(all_of_them)

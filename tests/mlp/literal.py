@@ -42,18 +42,20 @@ def gradient(leaves: Leaves, X: np.ndarray, labels: np.ndarray, weights: np.ndar
 
 def descend(
     start: Leaves, rows: tuple[np.ndarray, np.ndarray], order: np.ndarray, weights: np.ndarray, rate: float,
-    pull: float = 0.0, trunk: float = 1.0, over_weights: bool = False,
+    pull: float = 0.0, trunk: float = 1.0, over_weights: bool = False, momentum: float = 0.0,
 ) -> Leaves:  # fmt: skip
     """Every batch in turn; the loss is a mean over the rows of the batch (or, wrongly, over their weights)."""
     X, labels = rows
     leaves = [leaf.copy() for leaf in start]
+    speed = [np.zeros_like(leaf) for leaf in start]
     for place in order.reshape(-1, order.shape[-1]):
         w = weights[place]
         slope = gradient(leaves, X[place], labels[place], w, w.sum() if over_weights else len(place))
         for k, leaf in enumerate(leaves):
             in_trunk = k < len(leaves) - 2
             full = slope[k] + 2 * pull * (leaf - start[k]) if in_trunk else slope[k]
-            leaves[k] = leaf - rate * (trunk if in_trunk else 1.0) * full
+            speed[k] = momentum * speed[k] + (trunk if in_trunk else 1.0) * full
+            leaves[k] = leaf - rate * speed[k]
     return leaves
 
 

@@ -8,12 +8,12 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paper_reproduction.mlp.comparison import PLACES
 from paper_reproduction.mlp.equal_learning import at_best_rate, kept
+from paper_reproduction.mlp.protocol import PLACES
 
 
 def along(values) -> xr.DataArray:
-    return xr.DataArray(np.asarray(values, dtype=float), dims="epoch")
+    return xr.DataArray(np.asarray(values, dtype=float), dims="mark")
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def test_it_lies_on_the_drawn_curve(points, level):
 
 
 def curves() -> xr.DataArray:
-    """Two runs, three rates, two seeds; at the last rate run a keeps most but one seed never learns."""
+    """Two runs, three rates, two seeds; at the last rate run a keeps most, but one seed never learns."""
     shape = (2, 3, 2, 2, len(PLACES))
     table = xr.DataArray(
         np.zeros(shape),
-        dims=("run", "rate", "seed", "epoch", "place"),
+        dims=("run", "rate", "seed", "mark", "place"),
         coords={"run": ["a", "b"], "rate": [0.1, 1.0, 10.0], "place": list(PLACES)},
     )
-    table.loc[{"place": ["target", "target validation"]}] = xr.DataArray([0.0, 1.0], dims="epoch")
+    table.loc[{"place": ["target", "target validation"]}] = xr.DataArray([0.0, 1.0], dims="mark")
     ends = np.array([[0.2, 0.6, 0.9], [0.5, 0.3, 0.1]])
     for place in ("pretrain", "pretrain validation"):
         table.loc[{"place": place}] = xr.DataArray(ends, dims=("run", "rate")) * xr.ones_like(
@@ -67,14 +67,20 @@ def curves() -> xr.DataArray:
 
 
 def test_each_run_at_its_own_best_rate():
-    found = at_best_rate(curves(), 0.5)
+    found = at_best_rate(curves(), 0.6)
     np.testing.assert_allclose(found.transpose("run", "seed"), [[0.6, 0.6], [0.5, 0.5]])
+
+
+def test_where_is_told_by_the_mean_over_seeds_and_what_by_each():
+    old = xr.DataArray([[1.0, 0.8, 0.0], [0.6, 0.4, 0.0]], dims=("seed", "mark"))
+    new = xr.DataArray([[0.0, 0.2, 0.9], [0.0, 0.6, 1.0]], dims=("seed", "mark"))
+    np.testing.assert_allclose(kept(old, new, 0.2), [0.9, 0.5], rtol=1e-15)  # halfway to the mean of 0.4
 
 
 def test_the_rate_is_chosen_on_validation_rows():
     d = curves()
     d.loc[{"run": "b", "place": "pretrain", "rate": 1.0}] = 0.99  # better on test rows alone
-    np.testing.assert_allclose(at_best_rate(d, 0.5).sel(run="b"), [0.5, 0.5])
+    np.testing.assert_allclose(at_best_rate(d, 0.6).sel(run="b"), [0.5, 0.5])
 
 
 def test_where_no_rate_reaches_the_level():

@@ -11,14 +11,15 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from paper_reproduction import registry, shipped
-from paper_reproduction.mlp import comparison, language, statistics
+from paper_reproduction.mlp import comparison, images, language, statistics
 from tests.verdicts import answered, close
 
 ENTRIES = {entry.name: entry for entry in registry.experiments()}
 each = pytest.mark.parametrize("name", ENTRIES)
 
 
-FEWER = {"language": language.STORED}  # seeds, each of which is pre-trained
+# Seeds, each of which is pre-trained; and splits of the images, as many as share none.
+FEWER = {"language": language.STORED, "images-own-head": images.SPLITS, "images-rotated": images.SPLITS}
 
 
 @each
@@ -45,6 +46,9 @@ ANSWERED = {
     "squared-digits": "Partly",
     "where-it-fails": "No",
     "language": "Partly",
+    "product-of-experts": "Partly",
+    "images-own-head": "Partly",
+    "images-rotated": "Partly",
 }
 
 
@@ -59,7 +63,7 @@ def test_the_runs_are_called_as_a_run_of_today_would_call_them(name):
     """They were renamed where they are stored: names and labels are those of the sources, in their order."""
     dataset = stored(name)
     module = importlib.import_module(f"paper_reproduction.mlp.experiments.{ENTRIES[name].claim.module}")
-    known = comparison.METHODS if "wise" in dataset.run.values else module.RUNS
+    known = module.RUNS if set(module.RUNS) == set(dataset.run.values) else comparison.METHODS
     labels = dict(zip(dataset.run.values.tolist(), dataset.label.values.tolist(), strict=True))
     assert list(labels.items()) == list(known.items())
     if "path" in dataset.coords:
@@ -141,6 +145,18 @@ OTHERWISE = {
     "networks exchanged": ("squared-digits", lambda d: exchanged(d, FLOW, "standard"), "No"),
     "FLOW keeps all": ("language", lambda d: d.assign(kept=d.kept.where(~all_of_flow(d), 0.0)), "Yes"),
     "FLOW keeps nothing": ("language", lambda d: d.assign(kept=d.kept.where(~all_of_flow(d), 9.0)), "No"),
+    "the product to the end": (
+        "product-of-experts",
+        lambda d: d.assign(
+            digits_to_product=d.digits_to_product.where(d.run != "flow", 0.4 * d.digits_to_standard)
+        ),
+        "Yes",
+    ),
+    "FLOW as with its weights shuffled": (
+        "product-of-experts",
+        lambda d: renamed(d, "run", {"flow": "permuted"}),
+        "No",
+    ),
     "FLOW ahead in both": ("where-it-fails", lambda d: better(d, True), "Yes"),
     "FLOW ahead in one": ("where-it-fails", lambda d: better(d, d.setting == "clean"), "Partly"),
 }

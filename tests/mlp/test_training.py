@@ -20,10 +20,10 @@ X, LABELS = RNG.standard_normal((ROWS, INPUTS)), RNG.integers(0, CLASSES, ROWS)
 WEIGHTS = RNG.uniform(0.0, 1.0, ROWS)
 START = NET.initial(jax.random.key(1), jnp.float64)
 ORDER = batches(np.random.default_rng(2), ROWS, BATCH, EPOCHS)
-FULL = np.arange(ROWS).reshape(1, 1, ROWS).repeat(8, axis=0)  # all rows, eight steps
+FULL = np.arange(ROWS).reshape(1, ROWS).repeat(8, axis=0)  # all rows, eight steps
 RATE = 0.3
 # Every step sums over a batch or a layer and rounds; at these rates a step amplifies nothing.
-ADDITIONS = ORDER.shape[0] * ORDER.shape[1] * max(BATCH, INPUTS, WIDTH)
+ADDITIONS = len(ORDER) * max(BATCH, INPUTS, WIDTH)
 
 
 def curve_of_nothing(network, extra):
@@ -40,7 +40,8 @@ def member(weights=WEIGHTS, rate=RATE, pull=0.0, trunk=1.0) -> Member:
 def trained(one: Member, order=ORDER, rows=(X, LABELS), start=START, loop=LOOP, trainable=None) -> Network:
     """In float64 the network of one run; by :func:`training.run` itself, which knows no members."""
     trainable = start if trainable is None else trainable
-    return training.run(loop, trainable, start, device(rows), jnp.asarray(order), None, one)[0]
+    seen = jnp.asarray([len(order)])
+    return training.run(loop, trainable, start, device(rows), jnp.asarray(order), seen, None, one)[0]
 
 
 def device(rows):
@@ -93,7 +94,8 @@ def test_the_network_is_the_one_written_by_hand():
     assert [leaf.shape for leaf in leaves(blank.head)] == [leaf.shape for leaf in leaves(START.head)]
 
 
-def test_members_of_a_vmap_are_single_runs():
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_members_are_single_runs(one_by_one):
     starts = [NET.initial(jax.random.key(s), jnp.float64) for s in range(2)]
     orders = np.stack([batches(np.random.default_rng(s), ROWS, BATCH, EPOCHS) for s in range(2)])
     images, labels = np.stack([X, X[::-1]]), np.stack([LABELS, LABELS[::-1]])
@@ -101,8 +103,11 @@ def test_members_of_a_vmap_are_single_runs():
     each = [member(), member(WEIGHTS**2, 0.1, 0.1), member(rate=1e200, pull=1e200), member(trunk=0.0)]
     together = jax.tree.map(lambda *parts: jnp.stack([jnp.stack(parts)] * 2), *each)
     start = jax.tree.map(lambda *parts: jnp.stack(parts), *starts)
-    nets, curve = train(LOOP, start, start, (images, labels), orders, None, together)
-    assert curve.shape == (2, len(each), EPOCHS + 1)
+    loop = LOOP._replace(one_by_one=one_by_one)
+    nets, curve = train(
+        loop, start, start, (images, labels), orders, np.array([0, 1, len(ORDER)]), None, together
+    )
+    assert curve.shape == (2, len(each), 3)
     for s in range(2):
         for m, one in enumerate(each):
             got = jax.tree.map(lambda leaf, s=s, m=m: leaf[s, m], nets)
@@ -112,17 +117,43 @@ def test_members_of_a_vmap_are_single_runs():
             assert same(got, trained(one, orders[s], (images[s], labels[s]), starts[s]))
 
 
-def test_measured_before_the_first_and_after_every_epoch():
+def test_measured_after_so_many_steps():
     loop = Loop(NET.logits, whole, lambda network, extra: (network.head.bias, extra))
-    run = lambda order: training.run(
-        loop, START, START, device((X, LABELS)), jnp.asarray(order), jnp.ones(2), member()
+    run = lambda order, seen: training.run(
+        loop, START, START, device((X, LABELS)), jnp.asarray(order), jnp.asarray(seen), jnp.ones(2), member()
     )
-    network, (biases, extra) = run(ORDER)
+    seen = [0, 1, 4, len(ORDER)]
+    network, (biases, extra) = run(ORDER, seen)
     np.testing.assert_array_equal(biases[0], START.head.bias)
     np.testing.assert_array_equal(biases[-1], network.head.bias)
-    assert biases.shape == (EPOCHS + 1, CLASSES)
-    assert extra.shape == (EPOCHS + 1, 2)
-    assert near(biases[1], run(ORDER[:1])[0].head.bias, ADDITIONS)
+    assert biases.shape == (len(seen), CLASSES)
+    assert extra.shape == (len(seen), 2)
+    for place, steps in enumerate(seen[1:], start=1):
+        assert near(biases[place], run(ORDER[:steps], [steps])[0].head.bias, ADDITIONS)
+    assert not near(biases[1], biases[2], ADDITIONS)
+
+
+@pytest.mark.parametrize("momentum", [0.5, 0.9])
+def test_momentum_is_the_one_written_by_hand(momentum):
+    """v ← βv + ∇L, θ ← θ − ηv: the sum of past gradients, not their mean."""
+    slow = {"rate": 0.05, "pull": 0.1}
+    got = trained(member(**slow), loop=LOOP._replace(momentum=momentum))
+    hand = lambda **how: literal.descend(leaves(START), (X, LABELS), ORDER, WEIGHTS, **slow, **how)
+    assert same(got, hand(momentum=momentum), ADDITIONS / (1 - momentum))
+    assert not same(got, hand(momentum=0.0), ADDITIONS / (1 - momentum))
+    mean = literal.descend(leaves(START), (X, LABELS), ORDER, WEIGHTS, slow["rate"] * (1 - momentum), slow["pull"],
+                           momentum=momentum)  # fmt: skip
+    assert not same(got, mean, ADDITIONS / (1 - momentum))
+
+
+@pytest.mark.parametrize(("steps", "points"), [(300, 16), (7, 30), (1, 2), (5000, 12)])
+def test_marks(steps, points):
+    found = training.marks(steps, points)
+    assert found[0] == 0
+    assert found[1] == 1
+    assert found[-1] == steps
+    assert list(found) == sorted(set(found))
+    assert len(found) <= points + 1
 
 
 # ------------------------------------------------------------------------------------------- the weights
@@ -138,7 +169,7 @@ def test_weight_zero_is_a_row_without_effect():
     got = trained(member(weights))
     assert same(got, trained(member(weights), rows=(other, labels)))
     # A mean over all n: without the rows the same step needs the rate times their share.
-    fewer = np.arange(len(kept)).reshape(1, 1, -1).repeat(len(FULL), axis=0)
+    fewer = np.arange(len(kept)).reshape(1, -1).repeat(len(FULL), axis=0)
     alone = lambda rate: trained(member(weights[kept], rate), fewer, (X[kept], LABELS[kept]))
     full = trained(member(weights), FULL)
     assert same(full, alone(RATE * len(kept) / ROWS))
@@ -161,7 +192,7 @@ def test_the_pull_draws_to_the_start():
     # From anywhere but the start, without a loss, each step leaves 1 − 2ηλ of the way.
     other = NET.initial(jax.random.key(9), jnp.float64)
     got = trained(member(np.zeros(ROWS), RATE, 0.5), trainable=other)
-    left = (1 - 2 * RATE * 0.5) ** (ORDER.shape[0] * ORDER.shape[1])
+    left = (1 - 2 * RATE * 0.5) ** len(ORDER)
     assert near(trunks(got), trunks(START) + left * (trunks(other) - trunks(START)), ADDITIONS)
     np.testing.assert_array_equal(got.head.weight, other.head.weight)  # the head is not drawn anywhere
 
@@ -239,7 +270,7 @@ def test_accuracy_is_nan_where_the_network_left_the_floats(bad):
 @pytest.mark.parametrize(("rows", "size"), [(20, 5), (23, 5), (7, 7)])
 def test_each_epoch_is_a_permutation(rows, size):
     order = batches(np.random.default_rng(4), rows, size, 6)
-    assert order.shape == (6, rows // size, size)
+    assert order.shape == (6 * (rows // size), size)
     flat = order.reshape(6, -1)
     for epoch in flat:
         assert len(set(epoch)) == len(epoch) == size * (rows // size)
@@ -251,7 +282,7 @@ def test_each_epoch_is_a_permutation(rows, size):
 
 def test_the_batches_of_a_seed_are_the_same_however_many_epochs_follow():
     few = batches(np.random.default_rng(4), 23, 5, 2)
-    np.testing.assert_array_equal(few, batches(np.random.default_rng(4), 23, 5, 9)[:2])
+    np.testing.assert_array_equal(few, batches(np.random.default_rng(4), 23, 5, 9)[: len(few)])
     assert (few != batches(np.random.default_rng(5), 23, 5, 2)).any()
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 import linear_theory as lt
 from paper_reproduction.claim import Settings
 from paper_reproduction.mlp import teacher
-from paper_reproduction.mlp.hardware import quiet
+from paper_reproduction.mlp.hardware import double, quiet
 
 # The same mean step: each as long, on average, as the other's, by its rate times or over FLOW's mean weight.
 RUNS = {
@@ -16,11 +16,13 @@ RUNS = {
     "flow": "FLOW",
     "flow-same-mean-step": "FLOW, same mean step",
     "standard-same-mean-step": "standard, same mean step",
+    "permuted-same-mean-step": "FLOW, weights shuffled, same mean step",
 }
 NUMBERS = ("mean weight", "residual energy", "first step", "end under noise")
 
 
 @quiet
+@double
 def measure(
     settings: Settings, seeds: int, steps: tuple[int, ...], distance: float, noise: float
 ) -> xr.Dataset:
@@ -28,8 +30,9 @@ def measure(
     fleet = teacher.fleet(settings, seeds, distance, noise)
     lines, shifts, weights, rates = fleet.lines, fleet.shifts, fleet.weights, fleet.rates
     means, ones = weights.mean(axis=1), np.ones_like(weights)
-    weighing = np.stack([ones, weights, weights, ones], axis=1)
-    stepping = np.stack([rates, rates, rates / means, rates * means], axis=1)
+    shuffle = lambda s: settings.rng(f"shuffle {distance:g} {noise:g} {s}").permutation(weights[s])
+    weighing = np.stack([ones, weights, weights, ones, np.stack([shuffle(s) for s in range(seeds)])], axis=1)
+    stepping = np.stack([rates, rates, rates / means, rates * means, rates / means], axis=1)
     theta = fleet.trained(weighing, stepping, steps)
 
     def one_seed(s: int) -> xr.Dataset:
@@ -62,7 +65,8 @@ def _one(
     tau = lt.population_median_temperature(problem)
     mass = float(lt.weight_mass(problem, tau))
     rate = rates[0]
-    theory = [(rate, np.inf), (rate, tau), (rate / mass, tau), (rate * mass, np.inf)]
+    # In random order the weights know nothing of the rows: on average a step is as if each were their mean.
+    theory = [(rate, np.inf), (rate, tau), (rate / mass, tau), (rate * mass, np.inf), (rate, np.inf)]
     gaussian = np.stack([left(lt.iterate(problem, np.array(steps), r, t)) for r, t in theory])
     w, squares = weights[1], line.losses
     first = lambda paths: (1 - paths[2, 1]) / (1 - paths[0, 1])

@@ -15,9 +15,12 @@ from scipy import stats
 import linear_theory as lt
 from linear_theory.significance import four_sigma
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
-from paper_reproduction.mlp import descent, teacher
-from paper_reproduction.mlp.hardware import quiet, timed
-from paper_reproduction.mlp.statistics import answer, error, sorted_out, told
+from paper_reproduction.mlp import descent
+from paper_reproduction.mlp.hardware import double, quiet, timed
+from paper_reproduction.mlp.networks import keys
+from paper_reproduction.mlp.statistics import answer, apart, error, sigmas, sorted_out, told
+from paper_reproduction.mlp.teacher import normal
+from paper_reproduction.mlp.training import marks
 
 CLAIM = Claim(
     name="lazy-limit",
@@ -41,6 +44,7 @@ CLAIM = Claim(
 )
 
 RUNS = {"standard": "standard", "flow-same-mean-step": "FLOW, same mean step"}
+SHUFFLED = "permuted-same-mean-step"  # the linearization alone
 INPUTS, ROWS, AT, RATE = 10, 256, 0.1, 0.25
 WIDTHS, DISTANCES, MIDDLE = (64, 128, 256, 512, 1024, 2048), (0.03, 0.1, 0.3, 1.0), 64
 QUICK_WIDTHS, QUICK_DISTANCES = (64, 512), (0.03, 0.1)
@@ -58,39 +62,48 @@ def predict(params: dict[str, Any], X: Any) -> Any:
 
 def initial(key: Any, width: int) -> dict[str, Any]:
     one, two, three = jax.random.split(key, 3)
-    draw = jax.random.normal
+    draw = normal
     return {"w": draw(one, (INPUTS, width)), "b": draw(two, (width,)), "a": draw(three, (width,))}
 
 
 @partial(jax.jit, static_argnums=(1, 3, 4))
 @partial(jax.vmap, in_axes=(0, None, None, None, None))
-def gaps(key: Any, width: int, distance: Any, rows: int, steps: tuple[int, ...]) -> tuple[Any, Any]:
-    """(run, step) relative distances; and FLOW's distance from the linearization *without* weights, (step,)."""
+def gaps(key: Any, width: int, distance: Any, rows: int, steps: tuple[int, ...]) -> tuple[Any, Any, Any]:
+    """(run, step) relative distances; FLOW's distance from the linearization *without* weights, (step,); what is left.
+
+    Left of the shift at the last step, (run and FLOW's weights in random order,), of the networks and, for the last,
+    of its linearization.
+    """
     one, two, three, four = jax.random.split(key, 4)
-    X = jax.random.normal(one, (rows, INPUTS))
+    X = normal(one, (rows, INPUTS))
     begin, unflatten = ravel_pytree(initial(two, width))
-    ones = jnp.ones(rows)
+    ones = jnp.ones(rows, jnp.float64)
     labels = predict(initial(three, width), X)
     # λ_max(JᵀJ/n) is at most the mean squared length of a row of J.
     row = jax.vmap(lambda x: ravel_pytree(jax.grad(lambda p: predict(p, x[None])[0])(unflatten(begin)))[0])
     safe = 0.5 / jnp.mean(jax.lax.map(lambda x: jnp.sum(row(x[None]) ** 2), X[:64]))
     loss = lambda weights, labels: lambda t: jnp.mean(weights * (labels - predict(unflatten(t), X)) ** 2)
     star = descent.path(loss(ones, labels), begin, safe, (PRETRAIN_STEPS,))[0]
-    u = jax.random.normal(four, star.shape)
+    u = normal(four, star.shape)
     shift = distance * jnp.linalg.norm(star) * u / jnp.linalg.norm(u)
     y = predict(unflatten(star + shift), X)
     line = lt.linearize(predict, unflatten(star), X, y)
     rate = RATE / line.spectrum(1).values[0]
     w = lt.flow_weights(line.losses)
     size = jnp.linalg.norm(line.residuals)
-    found, unweighted = [], None
+    found, unweighted, left = [], None, []
+    moved = line.jvp(shift)
+    remains = lambda outputs: 1 - (outputs - line.outputs) @ moved / (moved @ moved)
     for weights, step in ((ones, rate), (w, rate / w.mean())):
         linear = line.outputs_at(line.iterate(np.array(steps), step, weights))
         unweighted = linear if unweighted is None else unweighted
         path = descent.path(loss(weights, y), star, step, steps)
         outputs = jax.lax.map(lambda t: predict(unflatten(t), X), path)
         found.append(jnp.linalg.norm(outputs - linear, axis=1) / size)
-    return jnp.stack(found), jnp.linalg.norm(outputs - unweighted, axis=1) / size
+        left.append(remains(outputs[-1]))
+    shuffled = jax.random.permutation(jax.random.fold_in(key, 1), w)
+    left.append(remains(line.outputs_at(line.iterate(np.array(steps[-1:]), rate / w.mean(), shuffled))[0]))
+    return jnp.stack(found), jnp.linalg.norm(outputs - unweighted, axis=1) / size, jnp.stack(left)
 
 
 def compute(settings: Settings) -> xr.Dataset:
@@ -104,25 +117,28 @@ def compute(settings: Settings) -> xr.Dataset:
     plan += [(MIDDLE, d, ROWS, seeds) for d in distances if d != AT]
     if gpu and not settings.quick:
         plan += [(MIDDLE, AT, GPU_ROWS, 2), (1024, AT, ROWS, GPU_SEEDS)]
-    steps = teacher.geometric(last, 12)
+    steps = marks(last, 12)
     cells = [_cell(settings, m, d, n, s, steps) for m, d, n, s in plan]
     return xr.concat(cells, "cell", combine_attrs="drop", join="outer").assign_attrs(seeds=seeds)
 
 
 @quiet
+@double
 def _cell(
     settings: Settings, width: int, distance: float, rows: int, seeds: int, steps: tuple[int, ...]
 ) -> xr.Dataset:
-    keys = teacher.keys(settings, f"lazy {width} {rows}", seeds)
-    (found, wrong), cost = timed(gaps, keys, width, distance, rows, steps)
+    drawn = keys(settings, f"lazy {width} {rows}", seeds)
+    (found, wrong, left), cost = timed(gaps, drawn, width, distance, rows, steps)
     return xr.Dataset(
         {
             "gap": (("seed", "run", "step"), np.asarray(found), {"long_name": "distance over residual norm"}),
             "wrong": (("seed", "step"), np.asarray(wrong), {"long_name": "the same without the weights"}),
+            "left": (("seed", "held"), np.asarray(left), {"long_name": "share of the shift that remains"}),
             **cost,
         },
         {
-            "seed": np.arange(seeds), "run": list(RUNS), "label": ("run", list(RUNS.values())), "step": list(steps),
+            "seed": np.arange(seeds), "held": [*RUNS, SHUFFLED], "run": list(RUNS),
+            "label": ("run", list(RUNS.values())), "step": list(steps),
             "width": width, "distance": distance, "rows": rows,
         },
     )  # fmt: skip
@@ -169,9 +185,20 @@ def verdict(dataset: xr.Dataset) -> Verdict:
         Check.at_least("exponent in δ: distance from 2, in standard errors", clear("distance", 2.0), 4.0),
         Check.at_least("exponent in the width if the closed form forgot the weights",
                        float(exponents(d, "width", "wrong").mean("seed")), -0.25),
+        *(
+            Check.at_least(f"FLOW leaves more of the shift than {name}, in standard errors",
+                           float(sigmas(_held(d, other)).min(skipna=False)), apart(_held(d, other)))
+            for other, name in (("standard", "standard"), (SHUFFLED, "its weights in random order"))
+        ),
     )  # fmt: skip
     right = checks[0].holds and checks[1].holds, checks[2].holds and checks[3].holds
     return Verdict(checks, headline=_headline(d, slopes, right), **_also(d, slopes))
+
+
+def _held(d: xr.Dataset, other: str) -> xr.DataArray:
+    """(width, seed): how much more of the shift FLOW leaves at the last step than another, at the same mean step."""
+    left = ladder(d, "width").left
+    return left.sel(held="flow-same-mean-step", drop=True) - left.sel(held=other, drop=True)
 
 
 def _headline(d: xr.Dataset, slopes: dict[str, xr.DataArray], right: tuple[bool, bool]) -> str:

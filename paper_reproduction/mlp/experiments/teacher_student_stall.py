@@ -9,7 +9,8 @@ from linear_theory.significance import four_sigma
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import teacher
 from paper_reproduction.mlp.experiments._stall_cells import NUMBERS, RUNS, measure
-from paper_reproduction.mlp.statistics import answer, error, sigmas, sorted_out, told
+from paper_reproduction.mlp.statistics import answer, apart, error, sigmas, sorted_out, told
+from paper_reproduction.mlp.training import marks
 
 CLAIM = Claim(
     name="teacher-student-stall",
@@ -18,8 +19,9 @@ CLAIM = Claim(
     statement=(
         r"A tanh network 10-16-1 is pre-trained to $\theta_*$; the fine-tuning labels are those of "
         r"$\theta_*+\delta\|\theta_*\|u$ on 2000 Gaussian inputs, $u$ a random unit vector. Full-batch gradient "
-        r"descent runs on the network itself: standard; FLOW with $\tau$ the median loss; and each of the two at the "
-        r"other's mean step (FLOW with its weights over their mean, standard with its loss times the mean weight). "
+        r"descent runs on the network itself: standard; FLOW with $\tau$ the median loss; each of the two at the "
+        r"other's mean step (FLOW with its weights over their mean, standard with its loss times the mean weight); "
+        r"and FLOW with its weights in random order, at standard's mean step. "
         r"What is left of the shift is measured in the metric $J^\top J$ and compared with two predictions: the "
         r"closed form of the linearized network under the very same weights, and the Gaussian theory, which knows "
         r"only $J^\top J$ and the shift. With $s=\mu^2=0.1853$ at the median temperature the theory says: mean weight "
@@ -52,7 +54,7 @@ def compute(settings: Settings) -> xr.Dataset:
     """Each distance without noise, and each noise level at one distance."""
     seeds, steps = (
         settings.repetitions(10, 10),
-        (teacher.geometric(300, 12) if settings.quick else teacher.geometric(1000, 24)),
+        (marks(300, 12) if settings.quick else marks(1000, 24)),
     )
     distances, noises = (SMALL, (1.0,)) if settings.quick else (DISTANCES, NOISES)
     plan = [(d, 0.0) for d in distances] + [(NOISY_AT, k) for k in noises]
@@ -108,9 +110,22 @@ def verdict(dataset: xr.Dataset) -> Verdict:
             for name in NUMBERS
         ),
         Check.at_least("a wrong formula would be off by, in standard errors", float(wrong.min(skipna=False)), allowed),
+        *(
+            Check.at_least(f"the network with FLOW leaves more of the shift than {RUNS[other]}, in standard errors",
+                           float(sigmas(_held(d, other)).min(skipna=False)), apart(_held(d, other)))
+            for other in ("standard", "permuted-same-mean-step")
+        ),
     )  # fmt: skip
     linear = checks[0].holds and checks[2].holds
     return Verdict(checks, headline=_headline(d, linear, _inside(near)), **_also(d, near))
+
+
+def _held(d: xr.Dataset, other: str) -> xr.DataArray:
+    """(distance, seed): how much more of the shift FLOW leaves in the network at the end, at the same mean step."""
+    cells = xr.concat(
+        [_clean(d, distance)[["network"]].isel(step=-1) for distance in SMALL], "distance"
+    ).network
+    return cells.sel(run="flow-same-mean-step", drop=True) - cells.sel(run=other, drop=True)
 
 
 def _worst(values: xr.DataArray) -> float:
