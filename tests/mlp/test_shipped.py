@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from paper_reproduction import registry, shipped
-from paper_reproduction.mlp import images, language, statistics
+from paper_reproduction.mlp import images, language, methods, statistics
 from tests.verdicts import answered, close
 
 ENTRIES = {entry.name: entry for entry in registry.experiments()}
