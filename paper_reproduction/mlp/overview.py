@@ -15,6 +15,7 @@ import xarray as xr
 
 from paper_reproduction.claim import Table
 from paper_reproduction.mlp import choice
+from paper_reproduction.mlp.equal_learning import most
 from paper_reproduction.mlp.experiments.lazy_limit import ladder
 from paper_reproduction.mlp.methods import (
     AVERAGED,
@@ -228,36 +229,53 @@ def _cells(results: Results) -> Iterator[tuple[str, xr.Dataset]]:
             yield words, results[name]
 
 
-def _equal_learning(results: Results) -> tuple[tuple[str, ...], Table | None]:
-    """Where FLOW keeps more than the controls, and who keeps the most; one row a comparison."""
-    rows, gaps, averaging, total = [], {}, 0, 0
+@dataclass(frozen=True)
+class Tally:
+    """How often FLOW keeps more and less than a control at equal learning, beyond error (Holm); and averaging."""
+
+    more: int
+    less: int
+    comparisons: int
+    averaging: int  # settings in which an average keeps at least as much as FLOW
+    settings: int
+
+
+def tally(results: Results) -> Tally:
+    """Over every comparison at equal learning that these results hold."""
+    gaps, averaging, settings = {}, 0, 0
     for words, cell in _cells(results):
         kept = cell.kept.sel(learned=LEARNED)
         mean = kept.mean("seed", skipna=False)
-        known = [str(run) for run in kept.keeper.values if bool(mean.sel(keeper=run).notnull())]
-        best = max(known, key=lambda run: float(mean.sel(keeper=run)))
         gaps |= {(words, run): kept.sel(keeper=FLOW) - kept.sel(keeper=run) for run in CONTROLS}
-        averages = [float(mean.sel(keeper=run)) for run in AVERAGED if run in known]
-        averaging += bool(averages) and max(averages) >= float(mean.sel(keeper=FLOW))
-        total += 1
+        averages = mean.sel(keeper=[run for run in AVERAGED if run in mean.keeper.values])
+        averaging += bool((averages >= mean.sel(keeper=FLOW)).any())
+        settings += 1
+    real = survivors(gaps)
+    counted = lambda sign: sum(real[key] and sign * float(gap.mean("seed")) > 0 for key, gap in gaps.items())
+    return Tally(counted(1), counted(-1), len(gaps), averaging, settings)
+
+
+def _equal_learning(results: Results) -> tuple[tuple[str, ...], Table | None]:
+    """Where FLOW keeps more than the controls, and who keeps the most; one row a comparison."""
+    rows = []
+    for words, cell in _cells(results):
+        kept = cell.kept.sel(learned=LEARNED)
+        best = most(kept)
         of = lambda run, kept=kept: percent(kept.sel(keeper=run))
         new = f"{100 * float(cell.level.sel(learned=LEARNED)):.0f}"
         rows.append((words, new, *(of(run) for run in COMPARED), f"{label_of(best)}, {of(best)}"))
     if not rows:
         return (), None
-    real = survivors(gaps)
-    more, less = (
-        sum(real[key] and sign * float(gap.mean("seed")) > 0 for key, gap in gaps.items()) for sign in (1, -1)
-    )
+    found = tally(results)
     first = (
-        f"Of {len(gaps)} comparisons with standard at the same mean step and with shuffled weights, each "
-        "method at the rate "
-        f"that then keeps the most, FLOW keeps more of the old task beyond error in {more} and less in {less} (Holm)."
+        f"Of {found.comparisons} comparisons with standard at the same mean step and with shuffled weights, "
+        "each method "
+        f"at the rate that then keeps the most, FLOW keeps more of the old task beyond error in {found.more} and less "
+        f"in {found.less} (Holm)."
     )
     second = (
-        "Averaging parameters (WiSE-FT, of standard fine-tuning or of FLOW) keeps at least as much as FLOW "
-        f"in {averaging} "
-        f"of {total} settings."
+        "Averaging parameters (WiSE-FT, of standard fine-tuning or of FLOW) keeps at least as much as FLOW in "
+        f"{found.averaging} of {found.settings} settings."
     )
     header = ("old task, %, at equal learning", "new, %", *(label_of(run) for run in COMPARED), "the most")
     caption = f"Where {100 * LEARNED:.0f} % of what can be learned of the new task is learned, mean ± s.e."
