@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from paper_reproduction import report, shipped
+from paper_reproduction import mathml, numbers, report, shipped
 from paper_reproduction.claim import Verdict
+from paper_reproduction.mlp.overview import overview
 from paper_reproduction.mlp.paper_numbers import TABLES
 from paper_reproduction.outcome import Outcome
 from paper_reproduction.registry import Entry
@@ -28,8 +29,26 @@ def render(store: Store) -> str:
         **facts,
         **_making([outcome for outcome in store.records.values() if not outcome.stale], store),
         paper=[report.table(item) for item in TABLES],
+        overview=_overview(store, entries),
         linear=(store.directory.parent / "report.html").is_file(),
     )
+
+
+def _overview(store: Store, entries: dict[str, Entry]) -> list[dict[str, Any]]:
+    """What the results of this page say together."""
+    results = {
+        name: store.load(entries[name])
+        for name, outcome in store.records.items()
+        if outcome.verdict and not outcome.stale and name in entries
+    }
+    return [
+        {
+            "question": part.question,
+            "sentences": [mathml.prose(numbers.spelled(sentence)) for sentence in part.sentences],
+            "table": report.table(part.table) if part.table else None,
+        }
+        for part in overview(results)
+    ]
 
 
 def _making(outcomes: list[Outcome], store: Store) -> dict[str, Any]:
@@ -52,7 +71,7 @@ def _distinct(values: Any) -> list[Any]:
 def _gpu(entry: Entry, outcome: Outcome) -> dict[str, Any] | None:
     """What the published run on a GPU says, check by check beside this one; None where there is none."""
     try:
-        dataset = shipped.read(entry, "gpu")
+        dataset = None if outcome.device.startswith("gpu") else shipped.read(entry, "gpu")
         if dataset is None:
             return None
         verdict = entry.verdict(dataset)

@@ -193,7 +193,7 @@ def _claims_work(entries: Sequence[Entry], names: Sequence[str] | None, options:
 def _stored_networks(entries: Sequence[Entry], options: Options) -> Work:
     """What there is of network results without computing: the user's own, else those of the repository."""
     store = Store(options.directory / "mlp", entries, _settings(options), provenance.network_stamp())
-    there = [e for e in entries if sources.earlier(e, store) or shipped.path(e, "cpu").is_file()]
+    there = [e for e in entries if sources.earlier(e, store) or shipped.shown(e)]
     known = (sources.earlier, sources.stored)
     return Work(there, store, known, network_report.write, stored_of=len(entries))
 

@@ -1,4 +1,7 @@
-"""The network results that lie in the repository, one directory for each kind of device."""
+"""The network results that lie in the repository, one directory for each kind of device.
+
+What is shown is a CPU's result, which everybody can repeat; where there is none, a GPU's.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,26 @@ def path(entry: Entry, backend: str) -> Path:
     return RESULTS / backend / f"{entry.name}.nc"
 
 
+def shown(entry: Entry) -> Path | None:
+    """Where the result that is shown lies; None where there is none."""
+    files = (path(entry, backend) for backend in ("cpu", "gpu"))
+    return next((file for file in files if file.is_file()), None)
+
+
+def stored(entry: Entry) -> xr.Dataset | None:
+    """The result that is shown, wholly in memory. OSError or ValueError where it is damaged."""
+    file = shown(entry)
+    return None if file is None else _loaded(file)
+
+
 def read(entry: Entry, backend: str) -> xr.Dataset | None:
     """That result, wholly in memory; None where there is none. OSError or ValueError where it is damaged."""
     file = path(entry, backend)
-    return xr.load_dataset(file, engine="h5netcdf").drop_encoding() if file.is_file() else None
+    return _loaded(file) if file.is_file() else None
+
+
+def _loaded(file: Path) -> xr.Dataset:
+    return xr.load_dataset(file, engine="h5netcdf").drop_encoding()
 
 
 def publish(entry: Entry, store: Store, backend: str) -> Path:

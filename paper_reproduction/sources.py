@@ -55,8 +55,8 @@ def earlier(entry: Entry, store: Store) -> Arrays | None:
 
 
 def stored(entry: Entry, store: Store) -> Arrays | None:
-    """The result of a run on a CPU that lies in the repository."""
-    dataset = shipped.read(entry, "cpu")
+    """The result that lies in the repository."""
+    dataset = shipped.stored(entry)
     if dataset is None:
         return None
     origin = f"stored: {_making(dataset.attrs)}"

@@ -16,12 +16,11 @@ from benchmarks import picture as benchmarks_picture
 from benchmarks.report import RESULTS
 from figures import hero as hero_figure
 from figures.style import COLOURS, figure, ink, label_line, luminance
-from paper_reproduction import hero, registry
+from paper_reproduction import hero, registry, shipped
 from tests.pictures import faults
 from tests.test_diagnosis_report import ROWS
 
-STORED = sorted((Path(registry.__file__).parent / "mlp" / "results" / "cpu").glob("*.nc"))
-TO_BE_DRAWN_ANEW = {"digits-label-noise"}  # eleven methods in four panels
+STORED = [file for file in map(shipped.shown, registry.experiments()) if file]
 
 
 def good():
@@ -75,7 +74,7 @@ def test_a_fault_is_seen(spoil, says):
     assert any(says in fault for fault in faults(fig))
 
 
-@pytest.mark.parametrize("path", [p for p in STORED if p.stem not in TO_BE_DRAWN_ANEW], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", STORED, ids=lambda p: p.stem)
 def test_stored_results_are_drawn_for_the_last_row(path):
     (entry,) = (entry for entry in registry.experiments() if entry.name == path.stem)
     assert faults(entry.draw(xr.load_dataset(path))) == []

@@ -18,6 +18,8 @@ from sphinx.util.docutils import SphinxDirective
 
 import linear_theory as lt
 from paper_reproduction import numbers, registry, shipped
+from paper_reproduction.claim import Table
+from paper_reproduction.mlp.overview import Part, overview
 from paper_reproduction.registry import Entry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,13 +111,24 @@ class NetworksDirective(SphinxDirective):
     """Each network experiment: what was asked, what came out, and what does not fit."""
 
     def run(self) -> list[nodes.Node]:
-        found = []
-        for entry in registry.experiments():
+        entries = registry.experiments()
+        results = {entry.name: stored for entry in entries if (stored := shipped.stored(entry)) is not None}
+        found = [node for part in overview(results) for node in self._part(part)]
+        for entry in entries:
             found += self._section(entry)
         return found
 
+    def _part(self, part: Part) -> list[nodes.Node]:
+        """One of the questions that all experiments together answer."""
+        section = nodes.section(ids=[nodes.make_id(part.question)])
+        section += nodes.title(text=part.question)
+        section += self.parse_text_to_nodes(
+            _listed(part.sentences) + (_table(part.table) if part.table else "")
+        )
+        return [section]
+
     def _section(self, entry: Entry) -> list[nodes.Node]:
-        claim, stored = entry.claim, shipped.read(entry, "cpu")
+        claim, stored = entry.claim, shipped.stored(entry)
         if stored is None:
             raise self.error(f"no stored result of {entry.name}")
         verdict = entry.verdict(stored)
@@ -134,6 +147,12 @@ class NetworksDirective(SphinxDirective):
         section += heading
         section += self.parse_text_to_nodes(text)
         return [section]
+
+
+def _table(table: Table) -> str:
+    line = lambda cells: "| " + " | ".join(cells) + " |\n"
+    rows = (table.header, ("---",) * len(table.header), *table.rows)
+    return f"\n{table.caption}:\n\n" + "".join(map(line, rows)) + "\n"
 
 
 def _listed(sentences: Iterable[str]) -> str:

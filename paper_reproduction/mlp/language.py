@@ -104,6 +104,11 @@ def bits(net: Transformer, parameters: Any, rows: Array) -> float:
     return float(jnp.mean(token_losses(net, parameters, rows))) * BITS
 
 
+def count(net: Transformer) -> int:
+    """Parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(net.initial, jax.random.key(0))))
+
+
 # --------------------------------------------------------------------------------------------- pre-training
 
 

@@ -107,7 +107,7 @@ def accuracies(values, rates) -> xr.DataArray:
 
 
 def test_the_error_of_seeds_that_share_rows():
-    """Nadeau and Bengio's correction, (1/J + n_test/n_train) s²: without it the error of a re-split set is too small."""
+    """Nadeau and Bengio's correction, (1/J + n_test/n_train) s²: without it the error of a re-split set is small."""
     rng = np.random.default_rng(0)
     values = xr.DataArray(rng.standard_normal(9), dims="seed")
     again = values.assign_coords(overlap=0.4)

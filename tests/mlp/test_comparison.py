@@ -218,8 +218,13 @@ def test_the_last_step_moves_the_head_alone(two):
     ended = methods.last_step(SETTINGS, two, flow)
     for mine, before in zip(leaves(ended.trunk), leaves(flow.trunk), strict=True):
         np.testing.assert_array_equal(mine, before)
-    losses = lambda nets, s, k: float(np.mean(comparison.sample_losses(
-        comparison.NET, jax.tree.map(lambda leaf: leaf[s, k][None], nets), *(part[s][None] for part in two.rows))))  # fmt: skip
+
+    def losses(nets, s: int, k: int) -> float:
+        one = jax.tree.map(lambda leaf: leaf[s, k][None], nets)
+        return float(
+            np.mean(comparison.sample_losses(comparison.NET, one, *(part[s][None] for part in two.rows)))
+        )
+
     for s in range(2):
         for k in range(len(GRID)):
             assert losses(ended, s, k) < losses(flow, s, k)

@@ -230,9 +230,20 @@ def test_another_size_or_seed_is_pretrained_on_the_spot(monkeypatch):
     monkeypatch.setattr(language, "pretrained", lambda seed, net: (seed, net))
     assert language.start(0, language.WIDE) == (0, language.WIDE)
     assert language.start(language.STORED, language.NET) == (language.STORED, language.NET)
-    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
-    wide = jax.eval_shape(language.WIDE.initial, jax.random.key(0))
-    assert count(wide) >= 10 * count(language.start(0, language.NET))
+    leaves = jax.tree.leaves(language.start(0, language.NET))
+    assert language.count(language.NET) == sum(leaf.size for leaf in leaves)
+    assert language.count(language.WIDE) >= 10 * language.count(language.NET)
+
+
+def test_the_command_stores_each_seed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(language, "MODELS", tmp_path)
+    monkeypatch.setattr(language, "STORED", 2)
+    monkeypatch.setattr(language, "pretrained", lambda seed: parameters(language.NET, seed))
+    language.main()
+    told = capsys.readouterr().out.splitlines()
+    assert [line[:7] for line in told] == ["seed 0:", "seed 1:"]
+    for seed in range(2):
+        assert language.digest(language.stored(seed)) == language.digest(parameters(language.NET, seed))
 
 
 def test_pretraining_learns_and_hangs_on_the_seed(monkeypatch):

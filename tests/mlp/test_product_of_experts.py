@@ -139,6 +139,27 @@ def test_newton_ends_where_the_exact_gradient_is_nought(seed, temperature):
         assert largest(theta + np.array([[1e-6, 0, 0], [0, 0, 0]])) > 1e-10
 
 
+@settings(max_examples=20, deadline=None)
+@given(seeds, temperatures)
+def test_softmax_regression_ends_at_the_averaged_logits_sharpened(seed, temperature):
+    """Newton's end is θ̃ + θ*/τ up to a common vector; over 1 + 1/τ it is (1 − ω)θ̃ + ωθ*, ω = 1/(1 + τ)."""
+    rng = np.random.default_rng(seed)
+    inputs, share = rng.normal(size=(12, 2)), rng.dirichlet(np.ones(12))
+    new, old = rng.normal(size=(2, 2, 3))
+    drawn = softmax.weighted(
+        experts.normalised(inputs @ new), experts.normalised(inputs @ old), temperature, share
+    )
+    centred = lambda theta: theta - theta.mean(axis=1, keepdims=True)
+    ends = {run: centred(softmax.minimiser(inputs, mass)) for run, mass in drawn.items()}
+    np.testing.assert_allclose(ends["flow"], centred(new + old / temperature), atol=1e-9)
+    omega = 1 / (1 + temperature)
+    averaged = centred((1 - omega) * new + omega * old)
+    np.testing.assert_allclose(ends["flow"] / (1 + 1 / temperature), averaged, atol=1e-9)
+    assert abs(ends["flow"] - averaged).max() > 1e-3
+    assert abs(ends["flow"] - centred(new + temperature * old)).max() > 1e-3
+    np.testing.assert_allclose(ends["permuted"], centred(new), atol=1e-9)
+
+
 def _gradient(inputs, mass, theta) -> list:
     """Of −Σ mass ln softmax(xΘ), one entry after another."""
     places, classes = range(theta.shape[0]), range(theta.shape[1])

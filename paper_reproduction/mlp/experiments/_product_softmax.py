@@ -23,7 +23,7 @@ DRAWN = 40_000  # rows of a sample
 FORMULAS = {
     "product": "θ̃ + θ*/τ",
     "turned": "θ̃ + τθ*",
-    "averaging": "(θ̃ + ωθ*/(1 − ω))(1 − ω), ω = 1/(1 + τ)",
+    "averaging": "(1 − ω)θ̃ + ωθ*, ω = 1/(1 + τ)",
     "label law": "θ̃",
 }
 AGREEMENTS = ("same task", "another task")

@@ -112,7 +112,12 @@ def _also(d: xr.Dataset) -> dict[str, tuple[str, ...]]:
     cold = digits.share(d.sel(factor=digits.COLDEST, run=FLOW))
     coldest = ", ".join(f"{float(cold.isel(noise=i)):.1f} ({cell})" for i, cell in enumerate(cells))
     sequence = language.in_units(d.sel(language_factor=language.DEFAULT, run="flow-sequence")).mean("model")
-    last = d.sel(language_factor=language.DEFAULT).isel(step=-1).mean(["model", "window"], skipna=False)
+    curve = d.sel(language_factor=language.DEFAULT).mean(["model", "window"], skipna=False)
+    left = ", ".join(
+        f"{float(one):.3f} after {int(one.step)}"
+        for one in curve.language_to_product.sel(run=FLOW).transpose("step", ...)
+    )
+    between = float(curve.language_to_standard.sel(run="standard-same-mean-step").isel(step=-1))
     return sorted_out(
         (False, r"The temperature that undoes FLOW's confidence is $1+1/\tau$ where old and new model agree. In "
          f"softmax regression with independent parameters it is {softened}."),
@@ -124,9 +129,8 @@ def _also(d: xr.Dataset) -> dict[str, tuple[str, ...]]:
          f"that the probed model has wrong and that are set right at τ = {digits.COLD:g} medians: {right}."),
         (True, f"Digits, early, exponents of p̃ and of p* in units of 1/τ: {_units(d)}."),
         (True, f"Digits, temperature that undoes FLOW's confidence on validation rows, early: {_softened(d)}."),
-        (True, "Language, what is left after the product beside what is left between two runs of standard fine-tuning "
-         f"that saw the same windows in another order: KL {float(last.language_to_product.sel(run=FLOW)):.3f} and "
-         f"{float(last.language_to_standard.sel(run='standard-same-mean-step')):.3f}."),
+        (True, f"Language, KL of FLOW to the product by steps of training: {left}. Two runs of standard fine-tuning "
+         f"that saw the same windows in another order are {between:.3f} apart at the end."),
     )  # fmt: skip
 
 
@@ -154,8 +158,8 @@ def _softened(d: xr.Dataset) -> str:
 
 
 def tables(dataset: xr.Dataset) -> tuple[Table, ...]:
-    """Exponents and distances of every part, and how far FLOW is over-confident."""
-    return _exponents(dataset), _confidence(dataset)
+    """Exponents and distances of every part, how far FLOW is over-confident, and other formulas."""
+    return _exponents(dataset), _confidence(dataset), _formulas(dataset)
 
 
 def _exponents(d: xr.Dataset) -> Table:
@@ -258,6 +262,20 @@ def _confidence(d: xr.Dataset) -> Table:
         ("model", "1 + 1/τ", "temperature", "confidence minus accuracy"),
         tuple(rows),
         "Softmax in the population, the others on validation rows; digits early, language at the end.",
+    )
+
+
+def _formulas(d: xr.Dataset) -> Table:
+    """Where softmax regression ends with FLOW's weights, against what it might be thought to be."""
+    flow = d.softmax_distance.sel(run=FLOW).max("seed")
+    rows = [
+        (text, *(f"{float(flow.sel(formula=name, temperature=t)):.1e}" for t in d.temperature.values))
+        for name, text in softmax.FORMULAS.items()
+    ]
+    return Table(
+        "Softmax regression: largest distance of the end from each formula, over the largest of θ*/τ",
+        ("formula", *(f"τ = {t:g}" for t in d.temperature.values)),
+        tuple(rows),
     )
 
 
