@@ -49,7 +49,7 @@ CLAIM = Claim(
     formula=r"\frac1n\sum_i w_i\,\ell_i(\theta),\qquad w_i=e^{-\ell_i(\theta_*)/\tau}",
     functions=("flow_weights", "effective_sample_size"),
     seconds=1200,
-    quick_seconds=20,
+    quick_seconds=30,
     order=75,
 )
 

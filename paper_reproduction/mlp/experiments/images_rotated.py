@@ -52,7 +52,7 @@ CLAIM = Claim(
     formula=r"\frac1n\sum_i w_i\,\ell_i(\theta),\qquad w_i=e^{-\ell_i(\theta_*)/\tau}",
     functions=("flow_weights", "effective_sample_size"),
     seconds=600,
-    quick_seconds=20,
+    quick_seconds=30,
     order=80,
 )
 
