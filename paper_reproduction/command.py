@@ -141,9 +141,7 @@ def run_networks(
         refuse("--publish is for full runs; leave out --quick")
     chosen = _known(names, "experiment") if names else None
     what = (
-        ", ".join(chosen)
-        if chosen
-        else f"networks ({'about a minute' if options.quick else 'about ten minutes'})"
+        ", ".join(chosen) if chosen else f"networks ({'some minutes' if options.quick else 'under an hour'})"
     )
     extra = [*(["--seeds", str(seeds)] if seeds else []), *(["--publish"] if publish else [])]
     again = options.resuming("mlp", *(chosen or []), *extra)

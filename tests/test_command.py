@@ -484,7 +484,7 @@ FIRST_LINES = {
     "run stall --out x": "computing and checking stall; results go to x",
     "run frist": "error: no claim is named 'frist'; ",
     "mlp stahl": "error: no experiment is named 'stahl'; ",
-    "mlp --quick": "training and checking networks (about a minute); results go to out/mlp",
+    "mlp --quick": "training and checking networks (some minutes); results go to out/mlp",
     "mlp --quick --publish": "error: --publish is for full runs; leave out --quick",
     "list": "claims, for the word run",
     "mlp list": "network experiments, for the word mlp",

@@ -91,7 +91,7 @@ def test_an_experiment_runs_and_says_on_what(lab: Workshop) -> None:
     assert result.exit_code == 0
     assert lab.computed() == ["first", "draw"]
     first, device, header, row, _, summary, _ = result.stdout.splitlines()
-    assert first == f"training and checking networks (about ten minutes); results go to {lab.out / 'mlp'}"
+    assert first == f"training and checking networks (under an hour); results go to {lab.out / 'mlp'}"
     assert summary == "1 of 1 experiments hold"
     assert re.fullmatch(r"on \w+ \(.+\), jax \d+\.\d+.*", device)
     assert header.split()[:2] == ["claim", "result"]
