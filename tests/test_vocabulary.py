@@ -38,7 +38,8 @@ OLD = {  # the old word: the better one
     r"\b(step|flow|standard)[- ]?matched\b": "same mean step",
     r"\b(a|the|its|with|without|of) matched\b|\bmatched (step|rate|control|run|FLOW|standard)": "same mean step",
     r"[\"'`]matched[\"'`]": "same mean step",
-    r"\b(the|its|a) controls?\b": "standard fine-tuning with the same mean step",
+    # A control is either of two: the same mean step, and shuffled weights.
+    r"\b(the|its) controls?\b": "standard fine-tuning with the same mean step",
     r"\bcontrol without\b|\b(and|shown|with) controls\b": "standard fine-tuning with the same mean step",
     r"small-step|\bsmall step (error|run|rate|control)": "same mean step, or same first step",
     r"loss × (the )?mean weight": "same mean step",

@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator
 from figures.mlp.seeds import error, mean
 from figures.style import COLOURS, label_line, spread_apart
 
-# Colour, mark, face of the mark and dashes. Open marks and dashes: the controls.
+# Colour, mark, face of the mark and dashes. Open marks and dashes: both controls.
 LOOK = {
     "standard": (COLOURS["standard"], "o", COLOURS["standard"], "-"),
     "standard-same-mean-step": (COLOURS["standard"], "o", "white", (0, (4, 2))),

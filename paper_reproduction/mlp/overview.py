@@ -256,7 +256,7 @@ def tally(results: Results) -> Tally:
 
 
 def _equal_learning(results: Results) -> tuple[tuple[str, ...], Table | None]:
-    """Where FLOW keeps more than the controls, and who keeps the most; one row a comparison."""
+    """Where FLOW keeps more than both controls, and who keeps the most; one row a comparison."""
     rows = []
     for words, cell in _cells(results):
         kept = cell.kept.sel(learned=LEARNED)
