@@ -15,7 +15,6 @@ from paper_reproduction.mlp.methods import (
     COMPARED,
     CONTROLS,
     FLOW,
-    METHODS,
     SAME,
     SHUFFLED,
     STANDARD,
@@ -24,7 +23,7 @@ from paper_reproduction.mlp.methods import (
     tune,
 )
 from paper_reproduction.mlp.protocol import MEMORISED, PLACES, Ready, Recipe
-from paper_reproduction.mlp.statistics import apart, difference, percent, sigmas, survivors
+from paper_reproduction.mlp.statistics import apart, percent, sigmas, survivors
 
 BOTH_ARMS = (*COMPARED, "l2", "flow-l2", "lora", "flow-lora", "wise", "flow-wise")
 LEVEL = 0.8  # of what can be learned, where methods are compared at equal learning; the tables have others
@@ -120,13 +119,6 @@ def temperatures_in_words(ends: xr.DataArray) -> str:
         for one in ends.transpose("factor", ...)
     ]
     return "FLOW by temperature in median losses, at equal rate, old and new task: " + "; ".join(parts) + "."
-
-
-def gap_in_words(cell: xr.Dataset, learned: float = LEVEL) -> str:
-    """FLOW minus standard and minus each control at equal learning."""
-    return ", ".join(
-        f"{METHODS[run]} {difference(gap, 0 * gap)}" for run, gap in gains(cell, learned).items()
-    )
 
 
 def kept_table(cells: dict[str, xr.Dataset], levels: Sequence[float]) -> Table:
