@@ -152,8 +152,8 @@ def _curves(ax: Axes, equal: Any) -> None:
             ax.errorbar(stop.mean(), mean(at), error(at), stop.std(ddof=1) / np.sqrt(stop.size), color=colour,
                         fmt="*", ms=STAR, lw=1.2, capsize=0, zorder=6)  # fmt: skip
             ends.append((float(mean(values)[-1]), f"{NAMES[run]}, {task}", colour))
-    note = "★ best times, chosen as on the\nleft, means over seeds ± s.e."
-    label_line(ax, 0, 55, note, INK, dx=8, fontsize=FINE, multialignment="left", linespacing=1.3)
+    note = "★ best times,\nchosen as on\nthe left; means\nover seeds ± s.e."
+    label_line(ax, 0, 66, note, INK, dx=5, fontsize=FINE, multialignment="left", linespacing=1.3)
     ends.sort()
     heights = spread_apart(np.array([end[0] for end in ends]), 4.5)
     for height, (_, text, colour) in zip(heights, ends, strict=True):

@@ -39,8 +39,8 @@ def _teacher(ax: Axes, d: Any) -> None:
     ax.errorbar(x, mean(start), error(start), fmt="s", color=GREY, ms=5.5, lw=1.2)
     label_line(ax, x[2], mean(start)[2], r"start, $\theta^{*}$", GREY, dx=-8, dy=16)
     for run, colour, face, text, (at, offset) in (
-        ("standard", ORANGE, ORANGE, "standard", (7, (5, -18))),
-        ("flow-same-mean-step", BLUE, "white", "FLOW, same mean step", (3, (2, -22))),
+        ("standard", ORANGE, ORANGE, "standard", (8, (5, -34))),
+        ("flow-same-mean-step", BLUE, "white", "FLOW, same mean step", (1, (8, -36))),
     ):
         ways = d.sel(path=run)
         network, linear, gaussian = (ways[name] / whole for name in ("network", "linear", "gaussian"))

@@ -1,6 +1,6 @@
 """Left: as code takes fewer and fewer bits a byte (from the right to the left), prose takes more, least along the
 green band of averages with the pre-trained parameters, then under FLOW per byte, most under standard fine-tuning and
-FLOW's weights shuffled. Right: what is lost of prose where code has come down to the same bits, each method at its
+FLOW's weights shuffled. Right: marks of what is lost of prose where code has come down to the same bits lie lower for averages, each method at its
 best rate: fewest bits are lost by the averages.
 """
 

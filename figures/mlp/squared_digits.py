@@ -80,8 +80,8 @@ def _wrong(ax: Axes, d: Any) -> None:
     ink = COLOURS["theory"]
     arrow = {"arrowstyle": "->", "color": ink, "lw": 1.5, "shrinkA": 4, "shrinkB": 1}
     ax.annotate("", (float(d.step), high), (float(d.step), low), arrowprops=arrow, zorder=6)
-    note = "without its weights the\nclosed form would have\nFLOW's open marks on\nstandard's line"
-    label_line(ax, 0.9, 0.865, note, ink, dx=0.1, fontsize=11.5, linespacing=1.25)
+    note = "without its weights\nthe closed form\nwould have FLOW's\nopen marks on\nstandard's line"
+    label_line(ax, 0.9, 0.83, note, ink, dx=0.1, fontsize=11.5, linespacing=1.25)
 
 
 def _names(ax: Axes, d: Any) -> None:
