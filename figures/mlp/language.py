@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from figures.mlp.seeds import error, mean
 from figures.style import COLOURS, figure, ink, label_line, styled, title
@@ -139,5 +139,6 @@ def _equal(ax: Axes, d: Any) -> None:
         label.set(color=ink(colour), fontsize=12, fontweight="bold" if text.startswith("code") else "normal")
     ax.tick_params(axis="y", length=0)
     ax.set(ylim=(height - 0.8, -0.5), xlabel="bits a byte of prose lost, ± s.e.")
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_title("Where as much code is learned")
     ax.grid(axis="y", visible=False)
