@@ -16,6 +16,7 @@ import importlib
 import importlib.metadata
 import itertools
 import re
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +34,7 @@ LETTERS = (
 _SENTENCES = re.compile(r"[A-Z].*\.")
 _SAID = re.compile(r"[^\W\d_]|[ ,.'-]")
 _OTHER = re.compile(r"[^A-Za-z]+")
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Language(NamedTuple):
@@ -43,9 +44,9 @@ class Language(NamedTuple):
     digest: str
 
 
-def languages(seed: int = 0) -> tuple[Language, Language]:
+def languages(seed: int = 0, packages: tuple[str, ...] = tuple(PACKAGES)) -> tuple[Language, Language]:
     """(prose, code), cut as the seed decides."""
-    prose, code = texts()
+    prose, code = texts(packages)
     return cut(prose, "\n", seed), cut(code, "\n\n", seed)
 
 
@@ -62,18 +63,25 @@ def windows(text: np.ndarray, length: int, count: int, rng: np.random.Generator)
     return text[starts[:, None] + np.arange(length + 1)]
 
 
-@functools.cache
+_ONE_AT_A_TIME = threading.Lock()  # Python's parser fails where two threads call it
+
+
 def texts(packages: tuple[str, ...] = tuple(PACKAGES)) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """All paragraphs of prose, all files of code; none twice, in the order in which they are met."""
+    with _ONE_AT_A_TIME:
+        return _texts(packages)
+
+
+@functools.cache
+def _texts(packages: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     prose: dict[str, None] = {}
     code: dict[str, None] = {}
     for path in _files(packages):
         source = path.read_text(encoding="utf-8")
-        documented = [node for node in _blocks(ast.parse(source)) if isinstance(node, _DOCUMENTED)]
-        docstrings = {node: said for node in documented if (said := ast.get_docstring(node))}
-        for said in docstrings.values():
-            prose.update(dict.fromkeys(paragraphs(said)))
-        left = without(source, [node.body[0] for node in docstrings])
+        found = documented(ast.parse(source))
+        for node in found:
+            prose.update(dict.fromkeys(paragraphs(ast.get_docstring(node) or "")))
+        left = without(source, [node.body[0] for node in found])
         if left.strip():
             code[left] = None
     return tuple(prose), tuple(code)
@@ -90,12 +98,18 @@ def _files(packages: tuple[str, ...]) -> Iterator[Path]:
         )
 
 
-def _blocks(node: ast.AST) -> Iterator[ast.AST]:
-    """A tree's statements, at any depth; its expressions, which are most of it, hold no docstring."""
+def documented(tree: ast.Module) -> list[Documented]:
+    """The module, its classes and its functions, as far as they have a docstring."""
+    found = (node for node in _statements(tree) if isinstance(node, Documented))
+    return [node for node in found if ast.get_docstring(node)]
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All that is in a tree but its expressions, which are most of it and hold no docstring."""
     yield node
     for name in ("body", "orelse", "handlers", "finalbody", "cases"):
         for child in getattr(node, name, ()):
-            yield from _blocks(child)
+            yield from _statements(child)
 
 
 def paragraphs(docstring: str) -> Iterator[str]:

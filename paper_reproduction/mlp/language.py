@@ -33,8 +33,33 @@ PRETRAINING = {NET: (1500, 32), WIDE: (3000, 128)}  # steps, windows a step
 PEAK = 3e-3  # of the learning rate in pre-training
 WARM = 100  # steps to it
 MODELS = Path(__file__).with_name("results") / "language"
-ADAM = optax.scale_by_adam(b2=0.98)
 BITS = 1 / float(np.log(2))  # in a nat
+
+
+class Adam(NamedTuple):
+    """Kingma and Ba's, in the precision of the parameters whatever jax_enable_x64 says (optax's hangs on it)."""
+
+    decay: float = 0.9
+    slow: float = 0.98
+    floor: float = 1e-8
+
+    def init(self, parameters: Any) -> tuple[Any, ...]:
+        """Steps taken, mean of the gradients, mean of their squares."""
+        zeros = jax.tree.map(jnp.zeros_like, parameters)
+        return jnp.float32(0.0), zeros, zeros
+
+    def update(self, gradient: Any, state: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        """The direction to subtract, and what the state is then."""
+        count, mean, square = state[0] + 1, *state[1:]
+        mean = jax.tree.map(lambda m, g: self.decay * m + (1 - self.decay) * g, mean, gradient)
+        square = jax.tree.map(lambda v, g: self.slow * v + (1 - self.slow) * g**2, square, gradient)
+        # Both means begin at 0 and are this share of what they stand for.
+        share, slow_share = (1 - jnp.float32(rate) ** count for rate in (self.decay, self.slow))
+        direction = lambda m, v: m / share / (jnp.sqrt(v / slow_share) + self.floor)
+        return jax.tree.map(direction, mean, square), (count, mean, square)
+
+
+ADAM = Adam()
 
 
 class Tuning(NamedTuple):
@@ -79,6 +104,11 @@ def bits(net: Transformer, parameters: Any, rows: Array) -> float:
     return float(jnp.mean(token_losses(net, parameters, rows))) * BITS
 
 
+def count(net: Transformer) -> int:
+    """Parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(net.initial, jax.random.key(0))))
+
+
 # --------------------------------------------------------------------------------------------- pre-training
 
 
@@ -92,7 +122,7 @@ def pretrained(seed: int, net: Transformer = NET) -> Any:
     order = np.arange(steps * batch, dtype=np.int32).reshape(steps, batch)
     ones = jnp.ones((steps * batch, net.context), jnp.float32)
     cosine = optax.warmup_cosine_decay_schedule(0.0, PEAK, WARM, steps, PEAK / 10)
-    rates = jnp.asarray(cosine(np.arange(steps)), jnp.float32)
+    rates = jnp.asarray(cosine(jnp.arange(steps, dtype=jnp.float32)), jnp.float32)
     tuning = Tuning(jnp.asarray(rows), ones, jnp.asarray(order), rates, start, jnp.float32(0.0))
     trained, _ = advance(net, (start, ADAM.init(start)), tuning, 0, steps)
     return trained

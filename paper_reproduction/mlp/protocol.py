@@ -66,10 +66,17 @@ class Recipe:
     one_by_one: bool = False
     points: int = 16  # of each curve along training
 
-    def fine_tuning(self, build: Any = whole, shared: bool = False) -> Loop:
-        """The loop of fine-tuning, which is measured on the way."""
+    def fine_tuning(self, build: Any = whole, shared: bool = False, measure: Any = None) -> Loop:
+        """The loop of fine-tuning; measured on the way are accuracies, unless something else is asked for."""
         pulled = all_of if shared else trunk_of
-        return Loop(self.net.logits, build, scoring(self.net), pulled, self.momentum, self.one_by_one)
+        return Loop(
+            self.net.logits, build, measure or scoring(self.net), pulled, self.momentum, self._one_by_one
+        )
+
+    @property
+    def _one_by_one(self) -> bool:
+        """A GPU is idle unless much is done side by side."""
+        return self.one_by_one and jax.default_backend() == "cpu"
 
     def before(self) -> Loop:
         """The loop of pre-training, of the probe and of the last step: nothing is measured on the way."""
@@ -94,7 +101,7 @@ def scoring(net: Net) -> Any:
         head, (old, new, old_validation, new_validation, rows) = extra
         before = network if head is None else Network(network.trunk, head)
         of = lambda which, part, labels: accuracy(net.logits(which, part.images), labels)
-        fit = jnp.argmax(net.logits(network, rows.images), axis=-1) == rows.labels
+        fit = jnp.argmax(net.logits(network, rows.images), axis=-1).astype(rows.labels.dtype) == rows.labels
         wrong = rows.labels != rows.truth
         share = jnp.sum(fit & wrong).astype(jnp.float32) / jnp.maximum(jnp.sum(wrong), 1).astype(jnp.float32)
         learned = of(network, new, new.truth)

@@ -6,7 +6,8 @@ A seed that is NaN makes the mean NaN: what diverged is not averaged away. Error
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
@@ -14,6 +15,8 @@ from scipy import stats
 
 from figures.mlp.seeds import error
 from linear_theory.significance import holm
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def sigmas(gap: xr.DataArray) -> xr.DataArray:
@@ -26,7 +29,7 @@ def apart(gap: xr.DataArray) -> float:
     return float(stats.t.isf(0.025, gap.sizes["seed"] - 1))
 
 
-def survivors(gaps: Mapping[str, xr.DataArray]) -> dict[str, bool]:
+def survivors(gaps: Mapping[Key, xr.DataArray]) -> dict[Key, bool]:
     """Which of these differences, each (seed,), are not 0 at 5 per cent for the whole family (Holm)."""
     deviates = np.array([abs(float(sigmas(gap))) for gap in gaps.values()])
     freedom = np.array([gap.sizes["seed"] - 1 for gap in gaps.values()])

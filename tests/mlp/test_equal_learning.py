@@ -85,3 +85,9 @@ def test_the_rate_is_chosen_on_validation_rows():
 
 def test_where_no_rate_reaches_the_level():
     assert np.isnan(at_best_rate(curves(), 1.5)).all()
+
+
+def test_of_bits_the_fewest_are_best():
+    """Which are negative accuracies, of any size; a rate that does not reach the level is still no choice."""
+    found = at_best_rate(curves() - 5, 0.5 - 5)
+    np.testing.assert_allclose(found, at_best_rate(curves(), 0.5) - 5, rtol=1e-14)

@@ -204,12 +204,36 @@ def swapped(dataset: xr.Dataset, dim: str, one: str, other: str, only: str = "")
 
 
 SWAPS = [
-    ("digits-label-noise", "run", "flow", "standard", "", "clean labels, equal rate: FLOW keeps more"),
+    (
+        "digits-label-noise",
+        "run",
+        "flow",
+        "permuted",
+        "",
+        "clean labels, equal rate: FLOW, weights shuffled learns more",
+    ),
+    (
+        "digits-label-noise",
+        "run",
+        "flow",
+        "standard-same-mean-step",
+        "",
+        "clean labels, rate 0.46: FLOW keeps more",
+    ),
+    (
+        "digits-label-noise",
+        "long_run",
+        "flow",
+        "permuted",
+        "",
+        "long training: FLOW, weights shuffled learns more",
+    ),
+    ("conflicting-labels", "run", "flow", "permuted", "", "equal rate: FLOW keeps more"),
     ("conflicting-labels", "run", "flow", "standard", "", "equal rate: FLOW keeps more"),
-    ("hard-samples", "run", "flow", "standard", "", "digits: standard beats FLOW"),
+    ("hard-samples", "run", "flow", "permuted", "", "digits: FLOW, weights shuffled beats FLOW"),
     ("hard-samples", "path", "flow-same-mean-step", "standard", "", "teacher: FLOW leaves more error"),
     ("where-it-fails", "run", "flow", "standard", "", "inverted: FLOW's distance"),
-    ("where-it-fails", "run", "flow", "standard-same-mean-step", "", "clean, equal rate"),
+    ("where-it-fails", "run", "flow", "permuted", "", "clean, equal rate"),
     ("where-it-fails", "kind", "along", "fisher", "", "cross-entropy: the gradient"),
     (
         "teacher-student-stall",
@@ -219,7 +243,32 @@ SWAPS = [
         "network",
         "gap to the linearization",
     ),
+    (
+        "teacher-student-stall",
+        "run",
+        "flow-same-mean-step",
+        "standard",
+        "",
+        "the network with FLOW leaves more",
+    ),
     ("squared-digits", "run", "flow-same-mean-step", "standard", "network", "up to 30 degrees"),
+    (
+        "lazy-limit",
+        "held",
+        "flow-same-mean-step",
+        "permuted-same-mean-step",
+        "",
+        "FLOW leaves more of the shift",
+    ),
+    ("language", "run", "flow", "permuted", "bits", "equal rate: FLOW per byte keeps more"),
+    (
+        "language",
+        "run",
+        "flow-sequence",
+        "permuted-sequence",
+        "bits",
+        "equal rate: FLOW per sequence keeps more",
+    ),
     ("product-of-experts", "run", "flow", "permuted", "", "softmax: Newton's end"),
     ("product-of-experts", "run", "flow", "permuted", "", "digits, early: KL(FLOW"),
     ("product-of-experts", "run", "flow", "permuted", "", "language: KL(FLOW"),
@@ -237,16 +286,60 @@ def test_fails_where_two_runs_are_swapped(name, dim, one, other, only, check):
     xr.testing.assert_identical(swapped(broken, dim, one, other, only), computed(name))
 
 
-def reversed_epochs(dataset: xr.Dataset) -> xr.Dataset:
-    turned = dataset.assign(curve=(dataset.curve.dims, dataset.curve.values[..., ::-1, :]))
-    return turned.assign(accuracy=turned.curve.isel(epoch=-1, drop=True))
-
-
 def test_conflicting_labels_fail_where_time_runs_backwards():
     """Forgetting and learning are read at the end of the run."""
-    name = "conflicting-labels"
-    found = failing(ENTRIES[name].verdict(reversed_epochs(computed(name))))
+    dataset = computed("conflicting-labels")
+    turned = dataset.assign(
+        curve=(dataset.curve.dims, dataset.curve.values[..., ::-1, :], dataset.curve.attrs)
+    )
+    begun = turned.curve.isel(mark=-1, drop=True).rename(trained="run")
+    ends = dataset.accuracy.copy()
+    ends.loc[{"run": begun.run.values}] = begun.values
+    turned = turned.assign(accuracy=ends)
+    found = failing(ENTRIES["conflicting-labels"].verdict(turned))
     assert {text[:24] for text, *_ in found} >= {"standard at its best for", "standard at its best lea"}
+
+
+# ----------------------------------------------------------------- weights that know nothing of the rows
+
+ABOUT_WEIGHTS = {
+    "teacher-student-stall": "the network with FLOW leaves more of the shift than FLOW, weights shuffled",
+    "lazy-limit": "FLOW leaves more of the shift than its weights in random order",
+    "squared-digits": "up to 30 degrees: the network with FLOW is behind FLOW, weights shuffled",
+    "digits-label-noise": "clean labels, equal rate: FLOW, weights shuffled learns more",
+    "conflicting-labels": "equal rate: FLOW keeps more of the old task than FLOW, weights shuffled",
+    "hard-samples": "digits: FLOW, weights shuffled beats FLOW",
+    "where-it-fails": "clean, equal rate: FLOW, weights shuffled learns more",
+}
+
+
+def shuffled(weights):
+    """The same weights in random order."""
+    if isinstance(weights, jax.Array):
+        return jax.random.permutation(jax.random.key(len(weights)), weights)
+    return np.random.default_rng(len(weights)).permutation(weights)
+
+
+def levelled(weights):
+    """Each weight replaced by their mean."""
+    return 0 * weights + weights.mean()
+
+
+@pytest.mark.parametrize("blind", [shuffled, levelled])
+@pytest.mark.parametrize(("name", "check"), ABOUT_WEIGHTS.items())
+def test_fails_where_the_weights_know_nothing_of_the_rows(name, check, blind, monkeypatch):
+    """Computed anew with FLOW's own weights in random order, or all the same: what is said of the weights falls."""
+    assert any(one.name.startswith(check) for one in judged(name).checks)
+    weigh = lt.flow_weights
+    monkeypatch.setattr(lt, "flow_weights", lambda *args, **named: blind(weigh(*args, **named)))
+    own = lazy_limit.gaps.__wrapped__
+    monkeypatch.setattr(lazy_limit, "gaps", jax.jit(lambda *args: own(*args), static_argnums=(1, 3, 4)))
+    verdict = ENTRIES[name].verdict(ENTRIES[name].compute(Settings(quick=True)))
+    assert any(found[0].startswith(check) for found in failing(verdict))
+
+
+def test_every_experiment_has_such_a_check():
+    assert ABOUT_WEIGHTS.keys() == ENTRIES.keys()
 
 
 DIVERGED = [
@@ -260,6 +353,7 @@ DIVERGED = [
     ("squared-digits", ("network",), "run", "standard"),
     ("where-it-fails", ("accuracy",), "run", "standard-same-mean-step"),
     ("where-it-fails", ("ratio",), "kind", "along"),
+    ("language", ("bits",), "run", "flow"),
     ("product-of-experts", ("softmax_distance",), "run", "flow"),
     ("product-of-experts", ("digits_to_product",), "run", "flow"),
     ("product-of-experts", ("digits_exponents",), "run", "permuted"),
@@ -273,3 +367,20 @@ def test_a_seed_that_diverged_is_not_averaged_away(name, keys, dim, run):
     broken = {key: dataset[key].where(~((dataset[dim] == run) & first)) for key in keys}
     verdict = ENTRIES[name].verdict(dataset.assign(broken))
     assert not verdict.holds
+
+
+# ------------------------------------------------------------------------------------ the weights are FLOW's
+
+OWN = {
+    "images-own-head": "40 % wrong labels, equal rate: FLOW, weights shuffled learns more of them by heart than FLOW",
+    "images-rotated": "equal rate, equal learning: FLOW keeps more than FLOW, weights shuffled",
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_fails_where_flow_has_its_weights_in_random_order(name, monkeypatch):
+    """What is said of FLOW is said of its own weights: in random order they do what the shuffled run does."""
+    weights, rng = lt.flow_weights, np.random.default_rng(1)
+    monkeypatch.setattr(lt, "flow_weights", lambda *args, **kwargs: rng.permutation(weights(*args, **kwargs)))
+    verdict = ENTRIES[name].verdict(ENTRIES[name].compute(Settings(quick=True)))
+    assert any(found[0].startswith(OWN[name]) for found in failing(verdict))

@@ -69,7 +69,7 @@ def _trained(settings: Settings, ready: Ready, temperature: np.ndarray) -> list[
     side_by_side = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *lone)
     parts = tuple(ready.new[name] for name in ("test", "validation", "train"))
     _, curves = train(
-        ready.recipe.fine_tuning()._replace(measure=_laws), ready.probed, ready.probed, ready.rows, ready.orders,
+        ready.recipe.fine_tuning(measure=_laws), ready.probed, ready.probed, ready.rows, ready.orders,
         np.array(ready.marks), parts, side_by_side,
     )  # fmt: skip
     return [np.moveaxis(np.asarray(one, dtype=float), 1, 0) for one in curves]
