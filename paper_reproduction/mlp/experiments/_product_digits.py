@@ -187,6 +187,7 @@ def checks(d: xr.Dataset) -> tuple[Check, ...]:
     end = to_product.isel(mark=-1).mean("seed", skipna=False)
     early = at_stop(at, "digits_to_product").sel(run=FLOW).mean("seed", skipna=False)
     flow = units.sel(run=FLOW).mean("seed", skipna=False)
+    controls = units.sel(run=list(CONTROLS), expert=experts.EXPERTS[1]).mean("seed", skipna=False)
     above, below = (corrected(d.sel(factor=COLD), side) for side in ("above", "below"))
     return (
         Check("digits, early: KL(FLOW ‖ product) over KL(FLOW ‖ standard)",
@@ -196,6 +197,8 @@ def checks(d: xr.Dataset) -> tuple[Check, ...]:
         # Half-way between the product and a model that the weights have not touched.
         Check("digits, early: exponents from 1 and 1/τ, in units of these",
               float(abs(flow - 1).max(skipna=False)), 0.5),
+        Check("digits, early: exponent of p* under either control, in units of 1/τ",
+              float(controls.max(skipna=False)), 0.5),
         Check.at_least("digits, early: ln of that ratio below both controls', in standard errors",
                        float(sigmas(gap).min(skipna=False)), apart(gap)),
         Check.at_least("digits: KL(FLOW ‖ product) at the end over early", float((end / early).min(skipna=False)), 3.0),
