@@ -181,7 +181,7 @@ def checks(d: xr.Dataset) -> tuple[Check, ...]:
     """Early the product is near, and explains neither control; later and at low temperatures it is gone."""
     at = d.sel(factor=DEFAULT)
     near, units = share(at), in_units(at)
-    of_each = np.log(at_stop(at, "digits_to_product") / at_stop(at, "digits_to_standard"))
+    of_each = xr.apply_ufunc(np.log, at_stop(at, "digits_to_product") / at_stop(at, "digits_to_standard"))
     gap = (of_each.sel(run=list(CONTROLS)) - of_each.sel(run=FLOW)).assign_coords(overlap=units.overlap)
     to_product = at.digits_to_product.sel(run=FLOW)
     end = to_product.isel(mark=-1).mean("seed", skipna=False)
