@@ -1,7 +1,7 @@
-"""Left: as code takes fewer and fewer bits a byte (from the right to the left), prose takes more, least along the
-green band of averages with the pre-trained parameters, then under FLOW per byte, most under standard fine-tuning and
-FLOW's weights shuffled. Right: marks of what is lost of prose where code has come down to the same bits lie lower for averages, each method at its
-best rate: fewest bits are lost by the averages.
+"""Left: as code takes fewer and fewer bits a byte (from the right to the left), prose takes more; lowest lies the
+green band of averages with the pre-trained parameters, then FLOW per byte, and standard fine-tuning rises the most,
+with FLOW's weights shuffled beside it. Right: one mark a method for the bits of prose lost where code takes as many;
+the averages lie furthest left.
 """
 
 from __future__ import annotations

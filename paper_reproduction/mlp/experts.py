@@ -49,7 +49,8 @@ def softening(law: np.ndarray, labels: np.ndarray) -> float:
     """The temperature T for which softmax(ln p / T) has the least cross-entropy on these labels.
 
     ``law`` (rows, classes); ``labels`` are the share of each class in each row, (rows, classes). There the mean of ln p
-    over labels is that over the softened law, which falls with T: one root.
+    over labels is that over the softened law, which falls with T: one root. Infinite where the law is worse than none
+    at every T, 0 where it is the better the colder.
     """
     total, rows = labels.sum(), labels.sum(axis=-1)
     reached = (labels * law).sum() / total
@@ -57,7 +58,12 @@ def softening(law: np.ndarray, labels: np.ndarray) -> float:
     def excess(cold: float) -> float:
         return float((rows * (np.exp(normalised(cold * law)) * law).sum(axis=-1)).sum() / total - reached)
 
-    return float(1 / np.asarray(brentq(excess, 1e-4, 1e4, xtol=1e-15, maxiter=200)))
+    hottest, coldest = 1e-4, 1e4
+    if excess(hottest) >= 0:
+        return float("inf")
+    if excess(coldest) <= 0:
+        return 0.0
+    return float(1 / np.asarray(brentq(excess, hottest, coldest, xtol=1e-15, maxiter=200)))
 
 
 def overconfidence(law: np.ndarray, labels: np.ndarray) -> float:

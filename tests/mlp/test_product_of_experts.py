@@ -94,6 +94,12 @@ def test_softening_undoes_what_was_sharpened(seed, temperature):
     assert experts.softening(trained, np.exp(law)) == pytest.approx(1 + 1 / temperature, rel=1e-9)
 
 
+def test_softening_of_a_law_that_is_wrong_or_always_right():
+    law, _ = laws(4)
+    assert experts.softening(law, np.exp(experts.normalised(-law))) == np.inf
+    assert experts.softening(law, np.eye(law.shape[1])[law.argmax(axis=1)]) == 0.0
+
+
 def test_overconfidence_is_confidence_minus_accuracy():
     law, other = laws(3)
     labels = np.exp(other)
@@ -198,7 +204,6 @@ def without(own) -> list[str]:
         patch.setattr(lt, "flow_weights", own)
         dataset = product_of_experts.compute(Settings(seed=0, quick=True))
     verdict = product_of_experts.verdict(dataset)
-    assert verdict.headline.startswith("No")
     return [check.name for check in verdict.checks if not check.holds]
 
 

@@ -50,7 +50,7 @@ def _laws(network: Network, parts: Any) -> tuple[Array, Array, Array]:
     test, validation, rows = parts
     of = lambda part: jax.nn.log_softmax(comparison.NET.logits(network, part.images))
     wrong = rows.labels != rows.truth
-    learned = wrong & (jnp.argmax(of(rows), axis=-1) == rows.labels)
+    learned = wrong & (jnp.argmax(of(rows), axis=-1).astype(jnp.int32) == rows.labels)
     return of(test), of(validation), jnp.sum(learned).astype(jnp.float32) / jnp.sum(wrong).astype(jnp.float32)
 
 
@@ -181,14 +181,13 @@ def checks(d: xr.Dataset) -> tuple[Check, ...]:
     """Early the product is near, and explains neither control; later and at low temperatures it is gone."""
     at = d.sel(factor=DEFAULT)
     near, units = share(at), in_units(at)
-    of_each: xr.DataArray = xr.apply_ufunc(
-        np.log, at_stop(at, "digits_to_product") / at_stop(at, "digits_to_standard")
-    )
+    of_each = xr.apply_ufunc(np.log, at_stop(at, "digits_to_product") / at_stop(at, "digits_to_standard"))
     gap = (of_each.sel(run=list(CONTROLS)) - of_each.sel(run=FLOW)).assign_coords(overlap=units.overlap)
     to_product = at.digits_to_product.sel(run=FLOW)
     end = to_product.isel(mark=-1).mean("seed", skipna=False)
     early = at_stop(at, "digits_to_product").sel(run=FLOW).mean("seed", skipna=False)
     flow = units.sel(run=FLOW).mean("seed", skipna=False)
+    controls = units.sel(run=list(CONTROLS), expert=experts.EXPERTS[1]).mean("seed", skipna=False)
     above, below = (corrected(d.sel(factor=COLD), side) for side in ("above", "below"))
     return (
         Check("digits, early: KL(FLOW ‖ product) over KL(FLOW ‖ standard)",
@@ -198,11 +197,13 @@ def checks(d: xr.Dataset) -> tuple[Check, ...]:
         # Half-way between the product and a model that the weights have not touched.
         Check("digits, early: exponents from 1 and 1/τ, in units of these",
               float(abs(flow - 1).max(skipna=False)), 0.5),
+        Check("digits, early: exponent of p* under either control, in units of 1/τ",
+              float(controls.max(skipna=False)), 0.5),
         Check.at_least("digits, early: ln of that ratio below both controls', in standard errors",
                        float(sigmas(gap).min(skipna=False)), apart(gap)),
         Check.at_least("digits: KL(FLOW ‖ product) at the end over early", float((end / early).min(skipna=False)), 3.0),
         Check.at_least("digits: wrong labels that standard fine-tuning reproduces at the end",
-                       float(d.digits_standard_memorised.isel(mark=-1).mean("seed", skipna=False).min()), 0.5),
+                       float(d.digits_standard_memorised.isel(mark=-1).mean("seed", skipna=False).min()), 0.4),
         Check.at_least(f"digits, early, τ = median × {COLDEST:g}: KL(FLOW ‖ product) over KL(FLOW ‖ standard)",
                        float(share(d.sel(factor=COLDEST, run=FLOW)).min(skipna=False)), 1.0),
         Check(f"digits, early, τ = median × {COLD:g}: rows beyond the margin set right, over the lesser control's",

@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import xarray as xr
 
 import linear_theory as lt
@@ -94,9 +93,7 @@ def _tuned(
     validation: Array,
 ) -> tuple[np.ndarray, np.ndarray]:
     """ln p of every byte that may follow: on the test windows after each of ``steps``, on validation at the end."""
-    count = len(order)
-    cosine = optax.warmup_cosine_decay_schedule(0.0, PEAK, round(WARM * count), count, PEAK / 10)
-    rates = jnp.asarray(cosine(np.arange(count)), jnp.float32)
+    rates = jnp.asarray(_rates(len(order)), jnp.float32)
     tuning = Tuning(
         rows, jnp.asarray(weights, jnp.float32), jnp.asarray(order, jnp.int32), rates, start, jnp.float32(0.0)
     )
@@ -106,6 +103,13 @@ def _tuned(
         before = step
         found.append(np.asarray(_laws(carry[0], test), dtype=float))
     return np.stack(found), np.asarray(_laws(carry[0], validation), dtype=float)
+
+
+def _rates(steps: int) -> np.ndarray:
+    """Linearly up to :data:`PEAK`, then along a cosine to a tenth of it."""
+    done, warm = np.arange(steps), round(WARM * steps)
+    falling = 0.55 + 0.45 * np.cos(np.pi * (done - warm) / (steps - warm))
+    return PEAK * np.where(done < warm, done / warm, falling)
 
 
 @jax.jit

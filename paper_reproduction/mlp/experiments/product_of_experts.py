@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import xarray as xr
 
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
@@ -87,7 +88,9 @@ def _headline(d: xr.Dataset, checks: tuple[Check, ...]) -> str:
 
 
 def _power(value: float) -> str:
-    """A small number as LaTeX."""
+    """A small number as LaTeX; what is no number stays what it is."""
+    if not np.isfinite(value):
+        return str(value)
     digits_, exponent = f"{value:.0e}".split("e")
     return rf"${digits_}\times10^{{{int(exponent)}}}$"
 
