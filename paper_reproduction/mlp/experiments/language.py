@@ -16,7 +16,7 @@ import linear_theory as lt
 from linear_theory.threads import cores
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import corpus, language
-from paper_reproduction.mlp.equal_learning import at_best_rate
+from paper_reproduction.mlp.equal_learning import LEARNED, at_best_rate
 from paper_reproduction.mlp.statistics import (
     ahead,
     answer,
@@ -231,8 +231,9 @@ def _facts(losses: np.ndarray, weights: dict[str, np.ndarray], guessed: np.ndarr
 def _at_equal_learning(d: xr.Dataset) -> dict[str, xr.DataArray]:
     """Old bits (level, way, seed) where a method first has as few new bits, at its own best rate; NaN where never.
 
-    The levels are what can be had, in hundredths of a bit: as few as every way reaches at its best rate, and as few as
-    each reaches that does not hold back as FLOW per byte and the strong pull do.
+    The levels are a share of the way from before fine-tuning to the fewest that can be had: by every way at its best
+    rate, and by each that does not hold back as FLOW per byte and the strong pull do. At the fewest itself one would
+    compare the last step of one way with an early one of another.
     """
     curves = d.bits.transpose("run", "rate", "seed", "step", "place").rename(run="way", step="mark")
     averaged = d.averaged.transpose("average", "rate", "seed", "share", "place").rename(
@@ -241,10 +242,11 @@ def _at_equal_learning(d: xr.Dataset) -> dict[str, xr.DataArray]:
     # Averages from the pre-trained parameters to the last, as training goes.
     ways = (curves.drop_vars("label"), averaged.isel(mark=slice(None, None, -1)))
     reached = xr.concat([_reached(one) for one in ways], "way")
-    levels = [
-        float(np.ceil(100 * some.max()) / 100)
-        for some in (reached, reached.drop_sel(way=["flow", "flow-wise", "l2-strong"]))
+    start = float(d.bits.sel(run="standard", place="target").isel(step=0, rate=0).mean("seed"))
+    fewest = [
+        float(some.max()) for some in (reached, reached.drop_sel(way=["flow", "flow-wise", "l2-strong"]))
     ]
+    levels = [start - LEARNED[-1] * (start - bits) for bits in fewest]
     found = [
         xr.concat([-at_best_rate(-one.rename(way="run"), -level) for one in ways], "run") for level in levels
     ]
