@@ -127,6 +127,9 @@ def test_what_is_said_of_these_numbers_is_so():
     found = overview.tally(RESULTS)
     assert found.more == 0
     assert found.averaging == found.settings
+    prose = RESULTS["language"].kept.isel(level=0)
+    assert ahead(prose.sel(way="permuted"), prose.sel(way="flow"))
+    assert float(prose.sel(way="wise").mean()) < float(prose.sel(way="flow").mean())
 
 
 def test_the_default_temperature_is_behind_averaging_and_tiny_steps():

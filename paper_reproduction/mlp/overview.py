@@ -283,22 +283,24 @@ def _equal_learning(results: Results) -> tuple[tuple[str, ...], Table | None]:
 
 
 def _equal_bits(results: Results) -> tuple[str, ...]:
-    """The language model, where bits are few instead of accuracy high."""
+    """The language model, where bits are few instead of accuracy high; each kind of weight at a level that "
+    "it reaches."""
     if "language" not in results:
         return ()
-    kept = results["language"].kept.isel(level=-1)
-    known = [str(way) for way in kept.way.values if bool(kept.sel(way=way).notnull().all())]
-    best = min(known, key=lambda way: float(kept.sel(way=way).mean("seed")))
-    of = lambda way: told(kept.sel(way=way), 2)
-    names = {"flow": "FLOW per byte", "flow-sequence": "FLOW per sequence", "standard": "standard", "wise": "WiSE-FT",
-             "flow-wise": "WiSE-FT of FLOW per byte", "flow-sequence-wise": "WiSE-FT of FLOW per sequence"}  # fmt: skip
-    told_of = ", ".join(
-        f"{names[way]} {of(way)}" for way in ("flow", "flow-sequence", "standard") if way in known
-    )
-    return (
-        f"The language model, bits a byte of prose where code takes {float(kept.level):.2f}: {told_of}; the fewest has "
-        f"{names.get(best, best)}, {of(best)}.",
-    )
+    kept = results["language"].kept
+    said = []
+    for level, (flow, shuffled, words) in enumerate(
+        (
+            ("flow", "permuted", "weighted per byte"),
+            ("flow-sequence", "permuted-sequence", "weighted per sequence"),
+        )
+    ):
+        of = lambda way, level=level: told(kept.isel(level=level).sel(way=way), 2)
+        said.append(
+            f"{words}, where code takes {float(kept.level[level]):.1f}: FLOW {of(flow)}, its weights shuffled "
+            f"{of(shuffled)}, standard {of('standard')}, WiSE-FT {of('wise')}"
+        )
+    return (f"The language model's bits a byte of prose, {'; '.join(said)}.",)
 
 
 # -------------------------------------------------------------------------------------------------- against
