@@ -128,11 +128,12 @@ def run_networks(
     out: Out = None,
     seed: Seed = None,
     resume: Resume = False,
+    jobs: Jobs = None,
     publish: Publish = False,
     budgets: Budgets = False,
 ) -> None:
     """Train the networks and check what the theory says of them."""
-    options = context.obj.then(Options(quick, out, seed, resume, None, budgets))
+    options = context.obj.then(Options(quick, out, seed, resume, jobs, budgets))
     if names == [LIST]:
         with _interruptible():
             _list_experiments(options)

@@ -110,7 +110,11 @@ def list_experiments(options: Options) -> None:
 def run_networks(
     names: Sequence[str] | None, options: Options, seeds: int | None, publish: bool, again: str
 ) -> NoReturn:
-    """Train the networks of these experiments, or of all; one after another, because their time is measured."""
+    """Train the networks of these experiments, or of all.
+
+    A full run takes one after another, because their time is measured; a quick one as many side by side as there are
+    cores.
+    """
     entries = _experiments() or refuse("there are no network experiments to run")
     chosen = [entry for entry in entries if not names or entry.name in names]
     say(f"on {provenance.device()}, jax {provenance.versions()['jax']}")
@@ -127,7 +131,8 @@ def run_networks(
     work = Work(
         chosen, store, _sources(options), network_report.write, "experiments", on_record=publish_stored
     )
-    _perform([work], options, again)
+    with _side_by_side(options, workers.default_count if options.quick else lambda: 1) as way:
+        _perform([work], options, again, way)
     _leave([work], again)
 
 

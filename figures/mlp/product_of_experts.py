@@ -46,7 +46,7 @@ def draw(dataset: Any) -> Figure:
     _along_training(middle, dataset.isel(noise=0).sel(factor=DEFAULT))
     _temperatures(right, dataset)
     fig.set_layout_engine("constrained", w_pad=0.1)
-    title(fig, r"FLOW learns $\tilde{p}\,p_*^{1/\tau}$, label law times old model, until it learns the noise")
+    title(fig, "FLOW learns the product of the labels' law and the old model, until it learns the noise")
     return fig
 
 

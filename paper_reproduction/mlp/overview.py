@@ -268,7 +268,8 @@ def _equal_learning(results: Results) -> tuple[tuple[str, ...], Table | None]:
         return (), None
     found = tally(results)
     first = (
-        f"Of {found.comparisons} comparisons with standard at the same mean step and with shuffled weights, "
+        f"On digits and images, of {found.comparisons} comparisons with standard at the same mean step and "
+        "with shuffled weights, "
         "each method "
         f"at the rate that then keeps the most, FLOW keeps more of the old task beyond error in {found.more} and less "
         f"in {found.less} (Holm)."

@@ -14,8 +14,8 @@ from paper_reproduction.mlp.statistics import answer, sorted_out, told
 
 CLAIM = Claim(
     name="product-of-experts",
-    title=r"FLOW learns $\tilde p\,p_*^{1/\tau}$, label law times old model, until it learns the noise",
-    question=r"Is what FLOW learns the product $\tilde p\,p_*^{1/\tau}$?",
+    title="FLOW learns the product of the labels' law and the old model, until it learns the noise",
+    question="Is what FLOW learns the product of the labels' law and the old model's to the power 1/τ?",
     statement=(
         r"FLOW's weight of a row is $p_*(y|x)^{1/\tau}$. Where labels are drawn from a law $\tilde p(y|x)$, the "
         r"weighted cross-entropy is least at $p\propto\tilde p\,p_*^{1/\tau}$, whatever the law of $x$. We look for "
