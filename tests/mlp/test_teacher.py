@@ -149,20 +149,3 @@ def test_pre_training_fits_the_teacher_it_was_given():
         left = ((y - outputs(of(trained, s), X)) ** 2).mean()
         assert left < y.var() / 10
         assert left < ((y - start) ** 2).mean() / 10
-
-
-# --------------------------------------------------------------------------------------------- geometric
-
-
-@pytest.mark.parametrize(("last", "points"), [(1, 5), (7, 20), (300, 14), (1000, 24), (10**6, 9)])
-def test_geometric_steps(last, points):
-    steps = teacher.geometric(last, points)
-    assert all(isinstance(step, int) for step in steps)
-    assert steps[:2] == (0, 1)
-    assert steps[-1] == last
-    assert list(steps) == sorted(set(steps))
-    exact = np.array([last ** (i / (points - 1)) for i in range(points)])
-    for step in steps[1:]:
-        assert abs(exact - step).min() <= 0.5 + bound() * last
-    for value in exact:
-        assert min(abs(step - value) for step in steps) <= 0.5 + bound() * last

@@ -154,6 +154,11 @@ def test_marks(steps, points):
     assert found[-1] == steps
     assert list(found) == sorted(set(found))
     assert len(found) <= points + 1
+    exact = np.array([steps ** (i / (points - 1)) for i in range(points)])
+    for step in found[1:]:
+        assert abs(exact - step).min() <= 0.5 + bound() * steps
+    for value in exact:
+        assert min(abs(step - value) for step in found) <= 0.5 + bound() * steps
 
 
 # ------------------------------------------------------------------------------------------- the weights
