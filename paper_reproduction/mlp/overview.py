@@ -73,11 +73,11 @@ def _stall(d: xr.Dataset) -> str:
     left = lambda run: told(near.network.sel(run=run).isel(step=-1), 2)
     far = f" and {float(gap[-1]):.2f} at δ = {float(gap.distance[-1]):g}" if len(gap) > 1 else ""
     return (
-        f"A small tanh network whose target lies at distance δ is {float(gap[0]):.4f} of the shift from the "
-        "closed form "
-        f"of its linearization at δ = {float(gap.distance[0]):g}{far}. It stalls: after {int(d.step[-1])} steps of the "
-        f"same mean length {left('flow-same-mean-step')} of the shift remains with FLOW, {left('standard')} with "
-        f"standard fine-tuning and {left('permuted-same-mean-step')} with FLOW's weights shuffled."
+        f"A small tanh network whose target lies at distance δ is {float(gap[0]):.4f} of the shift from "
+        f"the closed form of its linearization at δ = {float(gap.distance[0]):g}{far}. It stalls: after "
+        f"{int(d.step[-1])} steps of the same mean length {left('flow-same-mean-step')} of the shift "
+        f"remains with FLOW, {left('standard')} with standard fine-tuning and "
+        f"{left('permuted-same-mean-step')} with FLOW's weights shuffled."
     )
 
 
@@ -88,8 +88,8 @@ def _lazy(d: xr.Dataset) -> str:
     narrow, wide = (int(steps.width[k]) for k in (0, -1))
     return (
         "The wider the network, the nearer: its outputs differ from the closed form by "
-        f"{float(largest[0]):.2f} % of the "
-        f"residual at width {narrow} and by {float(largest[-1]):.3f} % at {wide}."
+        f"{float(largest[0]):.2f} % of the residual at width {narrow} and by {float(largest[-1]):.3f} % at "
+        f"{wide}."
     )
 
 
@@ -98,9 +98,8 @@ def _squared(d: xr.Dataset) -> str:
     gap = ((d.network - d.linear) ** 2).mean(["step", "seed"], skipna=False) ** 0.5
     each = ", ".join(f"{float(gap.sel(angle=a).max('run')):.2f} at {a:g}°" for a in d.angle.values)
     return (
-        "On real digits with squared loss, turned for the new task, it is off by at most this share of the "
-        "shift (root mean "
-        f"square over steps): {each}."
+        "On real digits with squared loss, turned for the new task, it is off by at most this share of "
+        f"the shift (root mean square over steps): {each}."
     )
 
 
@@ -111,8 +110,7 @@ def _tenths(d: xr.Dataset) -> str:
     network, says = (near[name].sel(path="flow-same-mean-step") for name in ("network", "gaussian"))
     return (
         f"What FLOW leaves, it leaves on the hard samples: their hardest tenth has {share(network)} of the "
-        "error, by the "
-        f"Gaussian closed form {share(says)}."
+        f"error, by the Gaussian closed form {share(says)}."
     )
 
 
@@ -130,9 +128,8 @@ PREDICTED: Sequence[tuple[str, Says]] = (
 def _each(value: Callable[[str], xr.DataArray]) -> str:
     """FLOW, both controls and standard, in per cent."""
     return (
-        f"FLOW {percent(value(FLOW))} %, standard at the same mean step {percent(value(SAME))} %, FLOW with "
-        "its weights "
-        f"shuffled {percent(value(SHUFFLED))} %, standard {percent(value(STANDARD))} %"
+        f"FLOW {percent(value(FLOW))} %, standard at the same mean step {percent(value(SAME))} %, FLOW "
+        f"with its weights shuffled {percent(value(SHUFFLED))} %, standard {percent(value(STANDARD))} %"
     )
 
 
@@ -145,9 +142,10 @@ def _by_heart(d: xr.Dataset) -> str:
     cell = _noisiest(d)
     end = lambda place: lambda run: choice.at(cell.accuracy, run).sel(place=place)
     return (
-        f"They keep a network from learning wrong labels by heart. A residual network on images with "
-        f"{100 * float(cell.noise):.0f} % wrong labels, trained to the end at one rate, has of these learned: "
-        f"{_each(end(MEMORISED))}; of the new task's test images it has right: {_each(end('target'))}."
+        "They keep a network from learning wrong labels by heart. A residual network on images with "
+        f"{100 * float(cell.noise):.0f} % wrong labels, trained to the end at one rate, has of these "
+        f"learned: {_each(end(MEMORISED))}; of the new task's test images it has right: "
+        f"{_each(end('target'))}."
     )
 
 
@@ -156,17 +154,16 @@ def _peaks(cell: xr.Dataset) -> Callable[[str], xr.DataArray]:
     return lambda run: choice.peak(choice.at(cell.curve, run), ["mark"], choice.NEW).sel(place="target")
 
 
-def _wins_when_stopped(d: xr.Dataset) -> bool:
-    top = _peaks(_noisiest(d))
-    return all(ahead(top(FLOW), top(run)) for run in CONTROLS)
+def _leads(value: Callable[[str], xr.DataArray]) -> bool:
+    """Whether FLOW is ahead of both controls beyond error."""
+    return all(ahead(value(FLOW), value(run)) for run in CONTROLS)
 
 
 def _also_stopped(d: xr.Dataset) -> str:
     """Where stopping by validation rows does not make up for the weights."""
-    return (
-        f"Stopped at its best time by validation rows it has right: {_each(_peaks(_noisiest(d)))}."
-        * _wins_when_stopped(d)
-    )
+    if not _leads(_peaks(_noisiest(d))):
+        return ""
+    return f"Stopped at its best time by validation rows it has right: {_each(_peaks(_noisiest(d)))}."
 
 
 def _long(d: xr.Dataset) -> str:
@@ -174,8 +171,8 @@ def _long(d: xr.Dataset) -> str:
     curve = d.long_curve.isel(long_rate=int(d.attrs["long_rate_place"]), long_mark=-1)
     return (
         f"So with a small perceptron, {100 * float(d.attrs['long_noise']):.0f} % wrong labels and a long "
-        "training; right "
-        f"on the new task in the end: {_each(lambda run: curve.sel(long_run=run, place='target'))}."
+        "training; right on the new task in the end: "
+        f"{_each(lambda run: curve.sel(long_run=run, place='target'))}."
     )
 
 
@@ -184,9 +181,9 @@ def _rotated(d: xr.Dataset) -> str:
     kept = lambda run: d.kept_by_rate.sel(trained=run).isel(rate=-1).mean("learned", skipna=False)
     return (
         f"At a large rate ({float(d.rate[-1]):.2g}) they keep more of the old task for as much of the new "
-        "one: with one head "
-        f"and turned images FLOW has {points_more(kept(FLOW), kept(SAME))} than standard at the same mean step and "
-        f"{points_more(kept(FLOW), kept(SHUFFLED))} than with its weights shuffled."
+        f"one: with one head and turned images FLOW has {points_more(kept(FLOW), kept(SAME))} than "
+        f"standard at the same mean step and {points_more(kept(FLOW), kept(SHUFFLED))} than with its "
+        "weights shuffled."
     )
 
 
@@ -197,8 +194,8 @@ def _language(d: xr.Dataset) -> str:
     gap = lambda place: told(end.sel(run="flow", place=place) - end.sel(run="permuted", place=place), 2)
     return (
         f"A language model that goes from prose to code, weighted byte by byte, has {gap('pretrain')} bits "
-        "a byte of prose "
-        f"and {gap('target')} of code beside shuffled weights at the same rate (fewer are better)."
+        f"a byte of prose and {gap('target')} of code beside shuffled weights at the same rate (fewer are "
+        "better)."
     )
 
 
@@ -269,14 +266,12 @@ def _equal_learning(results: Results) -> tuple[tuple[str, ...], Table | None]:
     found = tally(results)
     first = (
         f"On digits and images, of {found.comparisons} comparisons with standard at the same mean step and "
-        "with shuffled weights, "
-        "each method "
-        f"at the rate that then keeps the most, FLOW keeps more of the old task beyond error in {found.more} and less "
-        f"in {found.less} (Holm)."
+        "with shuffled weights, each method at the rate that then keeps the most, FLOW keeps more of the "
+        f"old task beyond error in {found.more} and less in {found.less} (Holm)."
     )
     second = (
-        "Averaging parameters (WiSE-FT, of standard fine-tuning or of FLOW) keeps at least as much as FLOW in "
-        f"{found.averaging} of {found.settings} settings."
+        "Averaging parameters (WiSE-FT, of standard fine-tuning or of FLOW) keeps at least as much as "
+        f"FLOW in {found.averaging} of {found.settings} settings."
     )
     header = ("old task, %, at equal learning", "new, %", *(label_of(run) for run in COMPARED), "the most")
     caption = f"Where {100 * LEARNED:.0f} % of what can be learned of the new task is learned, mean ± s.e."
@@ -284,8 +279,7 @@ def _equal_learning(results: Results) -> tuple[tuple[str, ...], Table | None]:
 
 
 def _equal_bits(results: Results) -> tuple[str, ...]:
-    """The language model, where bits are few instead of accuracy high; each kind of weight at a level that "
-    "it reaches."""
+    """The language model: bits are few where accuracy is high; each kind of weight at a level that it reaches."""
     if "language" not in results:
         return ()
     kept = results["language"].kept
@@ -312,14 +306,13 @@ def _clean(d: xr.Dataset) -> str:
     hard = lambda run: choice.at(d.by_decile, run).isel(decile=-1)
     return (
         "Where labels are clean: the hard samples are then the informative ones. Of the hardest tenth of "
-        "the test digits, "
-        f"at one rate, are right: {_each(hard)}."
+        f"the test digits, at one rate, are right: {_each(hard)}."
     )
 
 
 def _stopped(d: xr.Dataset) -> str:
     """Where somebody watches validation rows and stops: the peak instead of the end."""
-    if _wins_when_stopped(d):
+    if _leads(_peaks(_noisiest(d))):
         return ""
     return f"Where training is stopped by validation rows: at its best time are right {_each(_peaks(_noisiest(d)))}."
 
@@ -328,12 +321,11 @@ def _stopped_long(d: xr.Dataset) -> str:
     """The same of the perceptron's long arm."""
     curve = d.long_curve.isel(long_rate=int(d.attrs["long_rate_place"])).rename(long_mark="mark")
     top = lambda run: choice.peak(curve.sel(long_run=run), ["mark"], choice.NEW).sel(place="target")
-    if all(ahead(top(FLOW), top(run)) for run in CONTROLS):
+    if _leads(top):
         return ""
     return (
-        "Where training is stopped by validation rows: at its best time the small perceptron, which learned "
-        "wrong labels by "
-        f"heart in the end, has right on the new task: {_each(top)}."
+        "Where training is stopped by validation rows: at its best time the small perceptron, which "
+        f"learned wrong labels by heart in the end, has right on the new task: {_each(top)}."
     )
 
 
@@ -343,8 +335,8 @@ def _alike(d: xr.Dataset) -> str:
     flow, same = choice.both(cell, FLOW), choice.both(cell, SAME)
     within = "beyond error" if ahead(flow, same) or ahead(same, flow) else "within error"
     return (
-        "Where all samples are equally hard the weights do little but shorten the steps: with inverted digits FLOW has "
-        f"{points_more(flow, same)} than standard at the same mean step, {within}."
+        "Where all samples are equally hard the weights do little but shorten the steps: with inverted "
+        f"digits FLOW has {points_more(flow, same)} than standard at the same mean step, {within}."
     )
 
 
@@ -352,12 +344,11 @@ def _over_confident(d: xr.Dataset) -> str:
     """Trained to the end FLOW is a sharpened product of two models."""
     each = lambda agreement: told(d.softmax_softening.sel(run=FLOW, agreement=agreement, temperature=1.0), 2)
     return (
-        "Where probabilities count, unless they are calibrated afterwards: trained to the end FLOW fits the "
-        "product of the "
-        "new labels' law and the old model's to the power 1/τ, which is over-confident. At τ = 1 in "
-        "softmax regression its "
-        f"logits have to be divided by {each('same task')} where the two agree (1 + 1/τ is 2) and by "
-        f"{each('another task')} where they are unrelated."
+        "Where probabilities count, unless they are calibrated afterwards: trained to the end FLOW fits "
+        "the product of the new labels' law and the old model's to the power 1/τ, which is "
+        "over-confident. At τ = 1 in softmax regression its logits have to be divided by "
+        f"{each('same task')} where the two agree (1 + 1/τ is 2) and by {each('another task')} where they "
+        "are unrelated."
     )
 
 

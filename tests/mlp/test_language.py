@@ -13,6 +13,7 @@ import linear_theory as lt
 from paper_reproduction.claim import Settings
 from paper_reproduction.mlp import corpus, language
 from paper_reproduction.mlp.experiments import language as experiment
+from paper_reproduction.mlp.networks import mixed
 from paper_reproduction.mlp.transformer import Transformer
 from tests.mlp.test_experiments import failing
 
@@ -277,9 +278,9 @@ def test_the_weights_are_what_they_are_called():
 
 def test_averages_lead_from_the_end_to_the_start():
     star, end = parameters(seed=1), parameters(seed=2)
-    assert distance(experiment._mixed(star, end, 1.0), star) == 0.0
-    assert distance(experiment._mixed(star, end, 0.0), end) == 0.0
-    third = experiment._mixed(star, end, 0.25)["symbols"]
+    assert distance(mixed(star, end, 1.0), star) == 0.0
+    assert distance(mixed(star, end, 0.0), end) == 0.0
+    third = mixed(star, end, 0.25)["symbols"]
     np.testing.assert_allclose(third, 0.25 * star["symbols"] + 0.75 * end["symbols"], atol=SINGLE)
 
 

@@ -17,6 +17,7 @@ from linear_theory.threads import cores
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import corpus, language
 from paper_reproduction.mlp.equal_learning import LEARNED, at_best_rate
+from paper_reproduction.mlp.networks import mixed
 from paper_reproduction.mlp.statistics import (
     ahead,
     answer,
@@ -132,7 +133,9 @@ def _one_seed(settings: Settings, size: Size, seed: int) -> xr.Dataset:
             curve, ends[run] = tune(weights[run], rate, PULLS.get(run, 0.0))
             curves[run].append(curve)
         for method, source in PATHS.items():
-            paths[method].append([_bits(net, _mixed(star, ends[source], share), held) for share in shares])
+            paths[method].append(
+                [_bits(net, mixed(star, ends[source], float(share)), held) for share in shares]
+            )
     known = {1.0: curves["flow"][size.rates.index(EQUAL)]}
     tempered = [
         known[multiple] if multiple in known else tune(_per_byte(losses, multiple), EQUAL)[0]
@@ -203,11 +206,6 @@ def _bits(net: Transformer, parameters: Any, held: Any) -> np.ndarray:
     """(place,)"""
     losses = language.token_losses(net, parameters, held.reshape(-1, held.shape[-1]))
     return np.asarray(losses, dtype=float).reshape(len(held), -1).mean(axis=1) * language.BITS
-
-
-def _mixed(star: Any, end: Any, share: float) -> Any:
-    """Parameters between the two."""
-    return jax.tree.map(lambda a, b: jnp.float32(share) * a + jnp.float32(1.0 - share) * b, star, end)
 
 
 def _facts(losses: np.ndarray, weights: dict[str, np.ndarray], guessed: np.ndarray, prose: np.ndarray) -> Any:
