@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from figures.mlp.parts import networks
 from figures.mlp.seeds import error, mean
 from figures.style import COLOURS, figure, label_line, styled, title
 
@@ -22,7 +23,8 @@ DEFAULT, COLD = (
     1.0,
     0.3,
 )  # τ over the median loss: on the left from the first on, on the right from the second on
-SHAPES = {"softmax": "s", "language": "D", "digits": "o"}  # filled: FLOW
+SHAPES = {"softmax": "s", "language": "D", "digits": "o", "images": "v"}  # filled: FLOW
+NETWORKS = {"digits": "digits", "images": "residual network"}
 CONTROLS = {  # open
     "permuted": (BLUE, "^"),
     "flow-sequence": (BLUE, "P"),
@@ -43,7 +45,7 @@ def draw(dataset: Any) -> Figure:
     """Exponents, distances along training, temperatures."""
     fig, (left, middle, right) = figure(1, 3, width=14, height=6.4, width_ratios=(1.1, 1.1, 1))
     _exponents(left, dataset)
-    _along_training(middle, dataset.isel(noise=0).sel(factor=DEFAULT))
+    _along_training(middle, networks(dataset, ("digits",))["digits"].isel(noise=0).sel(factor=DEFAULT))
     _temperatures(right, dataset)
     fig.set_layout_engine("constrained", w_pad=0.1)
     title(fig, "FLOW learns the product of the labels' law and the old model, until it learns the noise")
@@ -67,7 +69,10 @@ def _exponents(ax: Axes, d: Any) -> None:
     rows = [
         ("s", BLUE, BLUE, "FLOW, softmax: exact"),
         ("D", BLUE, BLUE, "FLOW, language model, by byte"),
-        ("o", BLUE, BLUE, "FLOW, digits, early"),
+        *(
+            (SHAPES[name], BLUE, BLUE, f"FLOW, {NETWORKS[name]}, early")
+            for name in networks(d, tuple(NETWORKS))
+        ),
         ("P", BLUE, "white", "FLOW, language model, by sequence"),
         ("^", BLUE, "white", "FLOW, weights shuffled"),
         ("o", ORANGE, "white", "standard, same mean step"),
@@ -93,20 +98,23 @@ def _key(
 def _points(d: Any, run: str) -> dict[str, np.ndarray]:
     """(points, 2) for each kind of model that has this run."""
     one = d.sel(run=run)
-    digits = one.digits_exponents.isel(mark=d.digits_stop).where(d.factor >= DEFAULT)
+    early = lambda cell: cell.exponents.isel(mark=cell.stop).where(cell.factor >= DEFAULT)
     return {
         "softmax": _scaled(one.softmax_exponents, d.temperature),
         "language": _scaled(
             one.language_exponents.isel(step=-1).where(d.language_factor >= DEFAULT), one.language_temperature
         ),
-        "digits": _scaled(digits, d.digits_temperature),
+        **{
+            name: _scaled(early(cell), cell.temperature)
+            for name, cell in networks(one, tuple(NETWORKS)).items()
+        },
     }
 
 
 def _scaled(exponents: Any, temperature: Any) -> np.ndarray:
     """Means over seeds or models of both exponents, that of p* times τ; without what was not run."""
     both = [exponents.isel(expert=0), exponents.isel(expert=1) * temperature]
-    means = [one.mean([dim for dim in ("seed", "model") if dim in one.dims]) for one in both]
+    means = [one.mean([dim for dim in ("seed", "model") if dim in one.dims], skipna=False) for one in both]
     points = np.stack([one.values.ravel() for one in means], axis=1)
     return points[np.isfinite(points).all(axis=1)]
 
@@ -116,12 +124,12 @@ def _scaled(exponents: Any, temperature: Any) -> np.ndarray:
 
 def _along_training(ax: Axes, d: Any) -> None:
     """KL of FLOW, and of FLOW with its weights shuffled, to the product and to standard fine-tuning."""
-    early = float(d.mark[d.digits_stop].median())
+    early = float(d.mark[d.stop].median())
     ax.axvline(early, color=GREY, lw=1.2, ls=(0, (1, 2)), ymax=0.7, zorder=0)
     label_line(ax, early, 0.0135, "early", GREY, dx=5)
     shown = d.isel(mark=np.flatnonzero(d.mark >= FIRST))
     for k, (run, other, words) in enumerate(CURVES):
-        one, dashes = shown[f"digits_to_{other}"].sel(run=run), DASHES if other == "standard" else "-"
+        one, dashes = shown[f"to_{other}"].sel(run=run), DASHES if other == "standard" else "-"
         mark, face, wide = ("o", BLUE, 2.4) if run == "flow" else ("^", "white", 1.3)
         line = {"color": BLUE, "ls": dashes, "lw": wide}
         ax.errorbar(shown.mark, mean(one), error(one), elinewidth=1, capsize=0, **line)
@@ -151,11 +159,12 @@ def _temperatures(ax: Axes, d: Any) -> None:
     for agreement, face in (("same task", BLUE), ("another task", "white")):
         values = flow.softmax_softening.sel(agreement=agreement)
         ax.errorbar(x, mean(values), error(values), color=BLUE, mfc=face, fmt="s", ms=8, mew=1.4, lw=1.2)
-    digits = flow.isel(factor=np.flatnonzero(d.factor >= COLD))
-    for noise in d.noise.values:
-        one = digits.sel(noise=noise)
-        ax.errorbar((1 + 1 / one.digits_temperature).mean("seed"), mean(one.digits_softening),
-                    error(one.digits_softening), color=BLUE, fmt="o", ms=8, mec="white", lw=1.2, zorder=3)  # fmt: skip
+    small = networks(flow.isel(factor=np.flatnonzero(d.factor >= COLD)), tuple(NETWORKS))
+    for name, cell in small.items():
+        for noise in d.noise.values:
+            one = cell.sel(noise=noise)
+            ax.errorbar((1 + 1 / one.temperature).mean("seed"), mean(one.softening), error(one.softening),
+                        color=BLUE, fmt=SHAPES[name], ms=8, mec="white", lw=1.2, zorder=3)  # fmt: skip
     ax.plot(
         (1 + 1 / flow.language_temperature).mean("model"), flow.language_softening.mean("model"), "D", color=BLUE,
         ms=8, mec="white", zorder=3,
@@ -171,7 +180,7 @@ def _temperatures(ax: Axes, d: Any) -> None:
         ("s", BLUE, BLUE, "softmax, both models one"),
         ("s", BLUE, "white", "softmax, another task"),
         ("D", BLUE, BLUE, "language model"),
-        ("o", BLUE, BLUE, "digits, early"),
+        *((SHAPES[name], BLUE, BLUE, f"{NETWORKS[name]}, early") for name in small),
     ]
     for k, (mark, colour, face, text) in enumerate(rows):
         _key(ax, 0.05, k, mark, colour, face, text)

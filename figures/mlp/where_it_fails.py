@@ -74,8 +74,9 @@ def _both(accuracy: Any) -> Any:
 
 def _dots(ax: Axes, cell: Any) -> None:
     best, both = cell.best, _both(cell.accuracy)
-    tuned = {run: both.sel(run=run).isel(rate=int(best.sel(run=run))) for run in LOOK}
-    order = sorted(LOOK, key=lambda run: float(mean(tuned[run])))
+    runs = [run for run in LOOK if run in cell.run.values]
+    tuned = {run: both.sel(run=run).isel(rate=int(best.sel(run=run))) for run in runs}
+    order = sorted(runs, key=lambda run: float(mean(tuned[run])))
     for y, run in enumerate(order):
         colour, mark, _ = LOOK[run]
         same = both.sel(run=run).isel(rate=_equal(cell))

@@ -58,10 +58,14 @@ class ResidualNetwork:
         corners = [hidden[rows, :, columns].mean(axis=(0, 2)) for rows in parts for columns in parts]
         return jnp.concatenate(corners, axis=-1)
 
+    def read(self, network: Network, features: Array) -> Array:
+        """(n, 4 · width) → (n, outputs)."""
+        matrix, offset = network.head
+        return features @ matrix + offset
+
     def logits(self, network: Network, images: Array) -> Array:
         """(n, side, side) → (n, outputs)."""
-        matrix, offset = network.head
-        return self.features(network.trunk, images) @ matrix + offset
+        return self.read(network, self.features(network.trunk, images))
 
 
 def _convolution(key: Array, inputs: int, outputs: int, scale: float = 1.0) -> tuple[Array, Array]:

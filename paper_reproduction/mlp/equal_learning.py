@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from paper_reproduction.mlp.methods import AVERAGED
+from paper_reproduction.claim import Table
+from paper_reproduction.mlp.methods import AVERAGED, FLOW, label_of
+from paper_reproduction.mlp.statistics import percent
 
 
 def kept(old: xr.DataArray, new: xr.DataArray, level: float, along: str = "mark") -> xr.DataArray:
@@ -96,3 +98,25 @@ def reached(cell: xr.Dataset, runs: Sequence[str], share: float) -> float:
     new = cell.curve.sel(trained=list(runs), place="target").mean("seed", skipna=False)
     top = float(new.max(["rate", "mark"]).min())
     return start + share * (top - start)
+
+
+def kept_table(cells: dict[str, xr.Dataset], levels: Sequence[float]) -> Table:
+    """What every run keeps at these shares of what can be learned, a column a level of each cell."""
+    columns = [
+        (f"{name}old at {100 * float(cell.level.sel(learned=one)):.0f} % new", cell.kept.sel(learned=one))
+        for name, cell in cells.items()
+        for one in levels
+    ]
+    runs = next(iter(cells.values())).keeper.values
+    told = lambda there: percent(there) if bool(there.notnull().all()) else "not reached"
+    rows = [
+        (
+            ("*" if run == FLOW else "") + label_of(str(run)),
+            *(told(there.sel(keeper=run)) for _, there in columns),
+        )
+        for run in runs
+    ]
+    caption = (
+        "Old task in % where the new one is learned as well, each method at the rate that then keeps the most"
+    )
+    return Table(caption, ("method", *(name for name, _ in columns)), tuple(rows))

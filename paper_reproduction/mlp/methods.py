@@ -12,8 +12,8 @@ import numpy as np
 import linear_theory as lt
 from paper_reproduction.claim import Settings
 from paper_reproduction.mlp.networks import Network, mixed
-from paper_reproduction.mlp.protocol import Ready, members, orders
-from paper_reproduction.mlp.training import adapted, adapter, train, whole
+from paper_reproduction.mlp.protocol import Ready, features, members, orders, probe
+from paper_reproduction.mlp.training import Loop, adapted, adapter, train, whole
 
 RANK, SHARE = 4, 0.5  # of LoRA; of the pre-trained weights in WiSE-FT, as in the paper
 PULLS = (0.01, 0.1)
@@ -27,8 +27,7 @@ class Method:
     label: str
     weights: str = "one"  # one, FLOW's, their mean, FLOW's over their mean, or FLOW's in random order
     pull: float = 0.0
-    trunk: float = 1.0  # 0: the head alone
-    low_rank: bool = False
+    trained: str = "whole"  # or the head alone, or an adapter of low rank
     temperature: float = 1.0  # τ over the median loss
 
 
@@ -39,10 +38,10 @@ TRAINED = {
     "flow": Method("FLOW", "flow"),
     "l2": Method(f"ℓ2 to θ*, λ = {PULLS[0]:g}", pull=PULLS[0]),
     "l2-strong": Method(f"ℓ2 to θ*, λ = {PULLS[1]:g}", pull=PULLS[1]),
-    "lora": Method(f"LoRA, rank {RANK}", low_rank=True),
-    "probe": Method("linear probe", trunk=0.0),
+    "lora": Method(f"LoRA, rank {RANK}", trained="low rank"),
+    "probe": Method("linear probe", trained="head"),
     "flow-l2": Method(f"FLOW + ℓ2, λ = {PULLS[0]:g}", "flow", pull=PULLS[0]),
-    "flow-lora": Method(f"FLOW + LoRA, rank {RANK}", "flow", low_rank=True),
+    "flow-lora": Method(f"FLOW + LoRA, rank {RANK}", "flow", trained="low rank"),
     "standard-same-mean-step": Method("standard, same mean step", "mean"),
     "flow-same-mean-step": Method("FLOW, same mean step", "over mean"),
     "permuted": Method("FLOW, weights shuffled", "shuffled"),
@@ -84,16 +83,25 @@ def weighed(settings: Settings, ready: Ready, method: Method) -> np.ndarray:
 
 def tune(settings: Settings, ready: Ready, method: Method, grid: np.ndarray) -> tuple[Network, np.ndarray]:
     """The networks of one method, (seeds, rates, …), and their curves, (seeds, rates, marks, places)."""
-    chosen = members(weighed(settings, ready, method), grid, method.pull, method.trunk)
-    start = ready.probed
-    if method.low_rank:
-        keys = jnp.stack([jax.random.fold_in(ready.key, s) for s in range(ready.seeds)])
-        start = jax.vmap(lambda network, key: adapter(network, RANK, key))(ready.probed, keys)
-    build = adapted if method.low_rank else whole
-    loop = ready.recipe.fine_tuning(build, ready.shared)
+    chosen = members(weighed(settings, ready, method), grid, method.pull)
+    loop, trainable, rows = _parametrised(ready, method)
     seen = np.array(ready.marks)
-    networks, curve = train(loop, start, ready.probed, ready.rows, ready.orders, seen, ready.judged, chosen)
+    networks, curve = train(loop, trainable, ready.probed, rows, ready.orders, seen, ready.judged, chosen)
     return networks, np.asarray(curve)
+
+
+def _parametrised(ready: Ready, method: Method) -> tuple[Loop, Any, tuple[Any, Any]]:
+    """The loop of a method, what it trains, from where, and the rows as this wants them."""
+    recipe, probed, (images, labels) = ready.recipe, ready.probed, ready.rows
+    match method.trained:
+        case "head":
+            return recipe.reading(), probed.head, (features(recipe.net, probed.trunk, images), labels)
+        case "low rank":
+            keys = jnp.stack([jax.random.fold_in(ready.key, s) for s in range(ready.seeds)])
+            factors = jax.vmap(lambda network, key: adapter(network, RANK, key))(probed, keys)
+            return recipe.fine_tuning(adapted, ready.shared), factors, ready.rows
+        case _:
+            return recipe.fine_tuning(whole, ready.shared), probed, ready.rows
 
 
 def averaged(ready: Ready, networks: Network, share: float = SHARE) -> Network:
@@ -107,16 +115,11 @@ def last_step(settings: Settings, ready: Ready, networks: Network) -> Network:
     recipe, (images, labels) = ready.recipe, ready.rows
     seeds, count = labels.shape
     many = jax.tree.leaves(networks)[0].shape[1]
-    flat = lambda tree: jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), networks)
     repeated = lambda array: np.repeat(np.asarray(array), many, axis=0)
     order = orders(settings, "last step", seeds, count, recipe, recipe.probe_epochs)
-    alone = members(np.ones((seeds * many, count)), np.array([recipe.probe_rate]), trunk=0.0)
-    begin = flat(networks)
-    ended, _ = train(
-        recipe.before(), begin, begin, (repeated(images), repeated(labels)), repeated(order),
-        np.array([order.shape[1]]), None, alone,
-    )  # fmt: skip
-    return jax.tree.map(lambda leaf: leaf[:, 0].reshape(seeds, many, *leaf.shape[2:]), ended)
+    ended = probe(recipe, flat, (repeated(images), repeated(labels)), repeated(order))
+    return jax.tree.map(lambda leaf: leaf.reshape(seeds, many, *leaf.shape[1:]), ended)
 
 
 def path(ready: Ready, networks: Network) -> np.ndarray:

@@ -49,10 +49,13 @@ class Architecture:
         """(n, pixels) → (n, width)."""
         return jax.vmap(eqx.combine(trunk, self._static_trunk))(images)
 
+    def read(self, network: Network, features: Array) -> Array:
+        """(n, width) → (n, outputs)."""
+        return jax.vmap(eqx.combine(network.head, self._static_head))(features)
+
     def logits(self, network: Network, images: Array) -> Array:
         """(n, pixels) → (n, outputs)."""
-        head = eqx.combine(network.head, self._static_head)
-        return jax.vmap(head)(self.features(network.trunk, images))
+        return self.read(network, self.features(network.trunk, images))
 
 
 def _without_arrays(make: Callable[[Any, Array], Any]) -> Any:

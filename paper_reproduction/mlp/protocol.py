@@ -25,6 +25,7 @@ from paper_reproduction.mlp.training import (
     all_of,
     batches,
     cross_entropy,
+    head_alone,
     marks,
     train,
     trunk_of,
@@ -43,8 +44,16 @@ class Net(Protocol):
         """Its parameters before all training, float32."""
         ...
 
+    def features(self, trunk: Any, images: Array) -> Array:
+        """(n, …) → (n, features)."""
+        ...
+
+    def read(self, network: Network, features: Array) -> Array:
+        """(n, features) → (n, outputs), by the head."""
+        ...
+
     def logits(self, network: Network, images: Array) -> Array:
-        """(n, …) → (n, outputs)."""
+        """(n, …) → (n, outputs): the features, read."""
         ...
 
 
@@ -78,11 +87,19 @@ class Recipe:
         """A GPU is idle unless much is done side by side."""
         return self.one_by_one and jax.default_backend() == "cpu"
 
-    def before(self) -> Loop:
-        """The loop of pre-training, of the probe and of the last step: nothing is measured on the way."""
+    def pretraining(self) -> Loop:
+        """The loop of pre-training: nothing is measured on the way."""
         return Loop(
-            self.net.logits, whole, nothing, momentum=self.pretrain_momentum, one_by_one=self.one_by_one
+            self.net.logits, whole, nothing, momentum=self.pretrain_momentum, one_by_one=self._one_by_one
         )
+
+    def probing(self) -> Loop:
+        """The loop of the probe and of the last step, on features: nothing is measured on the way."""
+        return Loop(self.net.read, head_alone, nothing, momentum=self.pretrain_momentum)
+
+    def reading(self) -> Loop:
+        """The loop of fine-tuning for the head alone, on features; measured as in :meth:`fine_tuning`."""
+        return Loop(self.net.read, head_alone, scoring(self.net), momentum=self.momentum)
 
 
 def nothing(network: Network, extra: Any) -> Array:
@@ -169,12 +186,12 @@ def _scores(net: Net, networks: Network, judged: Any) -> Array:
     return jax.lax.map(lambda one: jax.vmap(scoring(net), in_axes=(0, None))(*one), (networks, judged))
 
 
-def members(weights: np.ndarray, grid: np.ndarray, pull: float = 0.0, trunk: float = 1.0) -> Member:
+def members(weights: np.ndarray, grid: np.ndarray, pull: float = 0.0) -> Member:
     """One member a rate for each seed, from weights (seeds, n)."""
     shape = (len(weights), len(grid))
     fill = lambda value: jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
     wide = jnp.broadcast_to(jnp.asarray(weights, jnp.float32)[:, None], (*shape, weights.shape[1]))
-    return Member(wide, fill(grid), fill(pull), fill(trunk))
+    return Member(wide, fill(grid), fill(pull))
 
 
 def only(tree: Any) -> Any:
@@ -194,35 +211,44 @@ def pretrained(settings: Settings, recipe: Recipe, old: Parts) -> Network:
     fresh = jax.vmap(recipe.net.initial)(keys(settings, "init", seeds))
     ones = members(np.ones((seeds, rows)), np.array([recipe.pretrain_rate]))
     order = orders(settings, "pre-training", seeds, rows, recipe, recipe.pretrain_epochs)
-    return only(_ended(recipe.before(), fresh, fresh, (images, labels), order, ones))
+    return _ended(recipe.pretraining(), fresh, fresh, (images, labels), order, ones)
 
 
 def prepare(settings: Settings, recipe: Recipe, old: Parts, new: Parts, shared: bool = False) -> Ready:
     """Pre-train, probe, weigh; the splits of the seeds come stacked, seeds first."""
     star = pretrained(settings, recipe, old)
     rows = (new["train"].images, new["train"].labels)
-    probed = star if shared else probe(settings, recipe, star, rows)
+    count = rows[1].shape[1]
+    probed = star
+    if not shared:
+        probing = orders(settings, "probe", len(rows[1]), count, recipe, recipe.probe_epochs)
+        probed = probe(recipe, jax.vmap(blank_head)(star), rows, probing)
     losses = np.asarray(sample_losses(recipe.net, probed, *rows), dtype=float)
     weights = np.stack([lt.flow_weights(one) for one in losses])
     key = jax.random.key(int(settings.rng("LoRA").integers(2**31)))
-    order = orders(settings, "fine-tuning", len(losses), losses.shape[1], recipe, recipe.epochs)
+    order = orders(settings, "fine-tuning", len(losses), count, recipe, recipe.epochs)
     return Ready(recipe, old, new, star, probed, losses, weights, order, key, shared)
 
 
-def probe(settings: Settings, recipe: Recipe, star: Network, rows: tuple[Array, Array]) -> Network:
-    """The new head, from zero, on the frozen trunk."""
-    blank = jax.vmap(blank_head)(star)
-    seeds, count = rows[1].shape
-    probing = members(np.ones((seeds, count)), np.array([recipe.probe_rate]), trunk=0.0)
-    order = orders(settings, "probe", seeds, count, recipe, recipe.probe_epochs)
-    return only(_ended(recipe.before(), blank, blank, rows, order, probing))
+def probe(recipe: Recipe, networks: Network, rows: tuple[Array, Array], order: np.ndarray) -> Network:
+    """The head of each network (seeds, …) trained on, alone and on the unweighted loss, on its frozen trunk."""
+    images, labels = rows
+    ones = members(np.ones(labels.shape), np.array([recipe.probe_rate]))
+    seen = features(recipe.net, networks.trunk, images)
+    return _ended(recipe.probing(), networks.head, networks, (seen, labels), order, ones)
 
 
 def _ended(
     loop: Loop, trainable: Any, start: Network, rows: Any, order: np.ndarray, chosen: Member
 ) -> Network:
-    """The networks after the last step, nothing being measured on the way."""
-    return train(loop, trainable, start, rows, order, np.array([order.shape[1]]), None, chosen)[0]
+    """The networks of the single member of each seed after the last step, nothing being measured on the way."""
+    return only(train(loop, trainable, start, rows, order, np.array([order.shape[1]]), None, chosen)[0])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def features(net: Net, trunks: Any, images: Array) -> Array:
+    """(seeds, n, features): what a frozen trunk makes of its rows, once and not at every step."""
+    return jax.lax.map(lambda one: net.features(*one), (trunks, images))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -15,6 +15,7 @@ from scipy import stats
 
 from figures.mlp.seeds import error
 from linear_theory.significance import holm
+from paper_reproduction.claim import Check
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -68,6 +69,11 @@ def points_more(one: xr.DataArray, other: xr.DataArray) -> str:
 def ahead(one: xr.DataArray, other: xr.DataArray) -> bool:
     """Whether one − other, paired by seed, is above 0 beyond error (:func:`apart`); not where a seed is NaN."""
     return float(sigmas(one - other)) >= apart(one - other)
+
+
+def beyond(name: str, gap: xr.DataArray) -> Check:
+    """Whether a difference (…, seed) is above 0 beyond error (:func:`apart`), the least of what else it runs over."""
+    return Check.at_least(f"{name}, in standard errors", float(sigmas(gap).min(skipna=False)), apart(gap))
 
 
 def answer(*parts: bool) -> str:

@@ -20,7 +20,6 @@ class Member(NamedTuple):
     weights: Array  # (n,), one for each training row; the loss is a mean over n, not over the weights
     rate: Array  # learning rate
     pull: Array  # λ of λ‖trunk − trunk*‖², with the head where tasks share it
-    trunk: Array  # 1 where the trunk is trained, 0 where the head alone
 
 
 class Adapter(NamedTuple):
@@ -38,6 +37,11 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 def whole(trainable: Network, start: Network) -> Network:
     """All parameters are trained as they are."""
     return trainable
+
+
+def head_alone(trainable: Any, start: Network) -> Network:
+    """The trunk stays as it is."""
+    return Network(start.trunk, trainable)
 
 
 def adapted(trainable: Adapter, start: Network) -> Network:
@@ -77,7 +81,9 @@ def all_of(network: Network) -> Any:
 class Loop(NamedTuple):
     """What is the same for every member: the network, how it is parametrised, what is measured on the way."""
 
-    logits: Callable[[Network, Array], Array]
+    logits: Callable[
+        [Network, Array], Array
+    ]  # from the rows that are trained on: images, or features of a frozen trunk
     build: Callable[[Any, Network], Network]
     measure: Callable[[Network, Any], Any]  # (network, what one seed brings along) → arrays
     pulled: Callable[[Network], Any] = trunk_of  # what λ‖· − ·*‖² pulls to the start
@@ -119,14 +125,9 @@ def run(
         gaps = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), loop.pulled(network), loop.pulled(start))
         return jnp.mean(member.weights[place] * losses) + member.pull * sum(jax.tree.leaves(gaps))
 
-    def held(gradient: Any) -> Any:
-        if isinstance(gradient, Adapter):
-            return gradient
-        return Network(jax.tree.map(lambda g: member.trunk * g, gradient.trunk), gradient.head)
-
     def step(k: Array, carry: Any) -> Any:
         parameters, state = carry
-        updates, state = optimiser.update(held(jax.grad(loss)(parameters, order[k])), state)
+        updates, state = optimiser.update(jax.grad(loss)(parameters, order[k]), state)
         return optax.apply_updates(parameters, updates), state
 
     def onward(carry: Any, ends: tuple[Array, Array]) -> tuple[Any, Any]:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from paper_reproduction.mlp.networks import Array
+from paper_reproduction.mlp.training import cross_entropy
 
 
 class Transformer(NamedTuple):
@@ -57,9 +57,7 @@ class Transformer(NamedTuple):
 
     def losses(self, parameters: dict[str, Any], windows: Array) -> Array:
         """(n, length + 1) → (n, length): the cross-entropy of each letter but the first, in nats."""
-        return optax.softmax_cross_entropy_with_integer_labels(
-            self.logits(parameters, windows[:, :-1]), windows[:, 1:]
-        )
+        return cross_entropy(self.logits(parameters, windows[:, :-1]), windows[:, 1:])
 
     def _attention(self, layer: dict[str, Array], stream: Array) -> Array:
         """Causal: a letter looks at itself and at what stands before it."""

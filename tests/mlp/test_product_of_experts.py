@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from mpmath import mp
 
 import linear_theory as lt
 from paper_reproduction.claim import Settings
-from paper_reproduction.mlp import experts
+from paper_reproduction.mlp import experts, images
+from paper_reproduction.mlp.experiments import _product_networks as networks
 from paper_reproduction.mlp.experiments import _product_softmax as softmax
 from paper_reproduction.mlp.experiments import product_of_experts
 
@@ -205,6 +207,24 @@ def without(own) -> list[str]:
         dataset = product_of_experts.compute(Settings(seed=0, quick=True))
     verdict = product_of_experts.verdict(dataset)
     return [check.name for check in verdict.checks if not check.holds]
+
+
+@functools.cache
+def early_in_the_residual_network(own) -> list[bool]:
+    """Which of its checks hold after a few epochs, when what is early is over."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lt, "flow_weights", own)
+        patch.setattr(networks, "IMAGES", replace(networks.IMAGES, epochs=12))
+        patch.setattr(networks, "QUICK_NOISES", networks.JUDGED["images"])
+        found = networks.cells("images", Settings(seed=0, quick=True), images.SPLITS)
+    return [check.holds for check in networks.checks(found) if check.name.startswith("images, early:")]
+
+
+@pytest.mark.parametrize(("own", "hold"), [(FLOW_WEIGHTS, True), (shuffled, False)])
+def test_the_residual_network_is_early_at_the_product_with_the_weights_of_flow_alone(own, hold):
+    checks = early_in_the_residual_network(own)
+    assert len(checks) == 5
+    assert all(checks) == hold
 
 
 @pytest.mark.parametrize("part", PARTS)

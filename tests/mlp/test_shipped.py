@@ -159,7 +159,12 @@ OTHERWISE = {
     "the product to the end": (
         "product-of-experts",
         lambda d: d.assign(
-            digits_to_product=d.digits_to_product.where(d.run != "flow", 0.4 * d.digits_to_standard)
+            {
+                f"{name}_to_product": d[f"{name}_to_product"].where(
+                    d.run != "flow", 0.4 * d[f"{name}_to_standard"]
+                )
+                for name in ("digits", "images")
+            }
         ),
         "Yes",
     ),

@@ -9,7 +9,7 @@ import pytest
 
 from paper_reproduction.mlp import networks, training
 from paper_reproduction.mlp.networks import Architecture, Network, accuracy, blank_head, mixed
-from paper_reproduction.mlp.training import Loop, Member, adapted, adapter, batches, train, whole
+from paper_reproduction.mlp.training import Loop, Member, adapted, adapter, batches, head_alone, train, whole
 from tests.mlp import literal
 from tests.tolerances import bound, near
 
@@ -33,8 +33,8 @@ def curve_of_nothing(network, extra):
 LOOP = Loop(NET.logits, whole, curve_of_nothing)
 
 
-def member(weights=WEIGHTS, rate=RATE, pull=0.0, trunk=1.0) -> Member:
-    return Member(jnp.asarray(weights), jnp.asarray(rate), jnp.asarray(pull), jnp.asarray(trunk))
+def member(weights=WEIGHTS, rate=RATE, pull=0.0) -> Member:
+    return Member(jnp.asarray(weights), jnp.asarray(rate), jnp.asarray(pull))
 
 
 def trained(one: Member, order=ORDER, rows=(X, LABELS), start=START, loop=LOOP, trainable=None) -> Network:
@@ -42,6 +42,13 @@ def trained(one: Member, order=ORDER, rows=(X, LABELS), start=START, loop=LOOP, 
     trainable = start if trainable is None else trainable
     seen = jnp.asarray([len(order)])
     return training.run(loop, trainable, start, device(rows), jnp.asarray(order), seen, None, one)[0]
+
+
+def head_trained(one: Member, features=None) -> Network:
+    """The head alone, on the features of START's trunk unless others are given."""
+    loop = Loop(NET.read, head_alone, curve_of_nothing)
+    seen = NET.features(START.trunk, jnp.asarray(X)) if features is None else features
+    return trained(one, rows=(seen, LABELS), loop=loop, trainable=START.head)
 
 
 def device(rows):
@@ -64,14 +71,13 @@ SETTINGS = [
     {},
     {"weights": np.ones(ROWS)},
     {"pull": 0.1},
-    {"trunk": 0.0},
     {"pull": 0.05, "rate": 0.1, "weights": np.ones(ROWS)},
 ]
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(setting) or "flow")
 def test_the_loop_is_the_one_written_by_hand(setting):
-    one = {"weights": WEIGHTS, "rate": RATE, "pull": 0.0, "trunk": 1.0, **setting}
+    one = {"weights": WEIGHTS, "rate": RATE, "pull": 0.0, **setting}
     got = trained(member(**one))
     assert same(got, literal.descend(leaves(START), (X, LABELS), ORDER, **one))
     assert not same(got, START)
@@ -83,6 +89,11 @@ def test_wrong_loops_would_be_noticed():
     assert not same(trained(member(pull=0.1)), hand(pull=-0.1))
     assert not same(trained(member(pull=0.1)), hand(pull=0.05))  # λ‖·‖² for λ/2 ‖·‖²
     assert not same(trained(member()), hand(trunk=0.0))
+    frozen = lambda **wrong: literal.descend(
+        leaves(START), (X, LABELS), ORDER, WEIGHTS, RATE, trunk=0.0, **wrong
+    )
+    assert same(head_trained(member()), frozen())
+    assert not same(head_trained(member()), frozen(over_weights=True))
 
 
 def test_the_network_is_the_one_written_by_hand():
@@ -100,7 +111,7 @@ def test_members_are_single_runs(one_by_one):
     orders = np.stack([batches(np.random.default_rng(s), ROWS, BATCH, EPOCHS) for s in range(2)])
     images, labels = np.stack([X, X[::-1]]), np.stack([LABELS, LABELS[::-1]])
     # The third leaves the floats; its neighbours must not notice.
-    each = [member(), member(WEIGHTS**2, 0.1, 0.1), member(rate=1e200, pull=1e200), member(trunk=0.0)]
+    each = [member(), member(WEIGHTS**2, 0.1, 0.1), member(rate=1e200, pull=1e200), member(rate=0.1)]
     together = jax.tree.map(lambda *parts: jnp.stack([jnp.stack(parts)] * 2), *each)
     start = jax.tree.map(lambda *parts: jnp.stack(parts), *starts)
     loop = LOOP._replace(one_by_one=one_by_one)
@@ -202,8 +213,13 @@ def test_the_pull_draws_to_the_start():
     np.testing.assert_array_equal(got.head.weight, other.head.weight)  # the head is not drawn anywhere
 
 
-def test_a_frozen_trunk_is_left_alone_to_the_bit():
-    got = trained(member(trunk=0.0, pull=0.1))
+def test_a_head_alone_on_features_is_a_network_with_a_frozen_trunk():
+    """Trained on what the trunk makes of the rows, once, it is what it would be on the rows themselves."""
+    got = head_trained(member(pull=0.1))
+    whole_way = literal.descend(leaves(START), (X, LABELS), ORDER, WEIGHTS, RATE, trunk=0.0)
+    assert same(got, whole_way)
+    shuffled = head_trained(member(), NET.features(START.trunk, X[::-1]))
+    assert not same(shuffled, whole_way)
     for mine, before in zip(leaves(got.trunk), leaves(START.trunk), strict=True):
         np.testing.assert_array_equal(mine, before)
     assert all((a != b).any() for a, b in zip(leaves(got.head), leaves(START.head), strict=True))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import xarray as xr
 
-from paper_reproduction.claim import Check, Settings, Table
+from paper_reproduction.claim import Settings
 from paper_reproduction.mlp import digits, images
 from paper_reproduction.mlp.convolution import ResidualNetwork
 from paper_reproduction.mlp.equal_learning import kept, most
@@ -23,7 +21,7 @@ from paper_reproduction.mlp.methods import (
     tune,
 )
 from paper_reproduction.mlp.protocol import MEMORISED, PLACES, Ready, Recipe
-from paper_reproduction.mlp.statistics import apart, percent, sigmas, survivors
+from paper_reproduction.mlp.statistics import percent, survivors
 
 BOTH_ARMS = (*COMPARED, "l2", "flow-l2", "lora", "flow-lora", "wise", "flow-wise")
 LEVEL = 0.8  # of what can be learned, where methods are compared at equal learning; the tables have others
@@ -79,11 +77,6 @@ def there_by_rate(found: xr.Dataset, place: str) -> xr.DataArray:
     return xr.concat(levels, "learned").transpose("learned", "trained", "rate", "seed")
 
 
-def beyond(name: str, gap: xr.DataArray) -> Check:
-    """Whether a difference (seed,) is above 0 by Student's quantile for so few seeds."""
-    return Check.at_least(f"{name}, in standard errors", float(sigmas(gap)), apart(gap))
-
-
 def gains(cell: xr.Dataset, learned: float = LEVEL) -> dict[str, xr.DataArray]:
     """What FLOW keeps more than standard and than each control where all have learned as much, (seed,)."""
     there = cell.kept.sel(learned=learned)
@@ -119,25 +112,3 @@ def temperatures_in_words(ends: xr.DataArray) -> str:
         for one in ends.transpose("factor", ...)
     ]
     return "FLOW by temperature in median losses, at equal rate, old and new task: " + "; ".join(parts) + "."
-
-
-def kept_table(cells: dict[str, xr.Dataset], levels: Sequence[float]) -> Table:
-    """What every run keeps at these shares of what can be learned, a column a level of each cell."""
-    columns = [
-        (f"{name}old at {100 * float(cell.level.sel(learned=one)):.0f} % new", cell.kept.sel(learned=one))
-        for name, cell in cells.items()
-        for one in levels
-    ]
-    runs = next(iter(cells.values())).keeper.values
-    told = lambda there: percent(there) if bool(there.notnull().all()) else "not reached"
-    rows = [
-        (
-            ("*" if run == FLOW else "") + label_of(str(run)),
-            *(told(there.sel(keeper=run)) for _, there in columns),
-        )
-        for run in runs
-    ]
-    caption = (
-        "Old task in % where the new one is learned as well, each method at the rate that then keeps the most"
-    )
-    return Table(caption, ("method", *(name for name, _ in columns)), tuple(rows))

@@ -22,11 +22,10 @@ from paper_reproduction.mlp.methods import (
 from paper_reproduction.mlp.statistics import (
     ahead,
     answer,
-    apart,
+    beyond,
     difference,
     percent,
     points_more,
-    sigmas,
     sorted_out,
     survivors,
     told,
@@ -80,7 +79,6 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     end = points[STANDARD, "rate by the new task"]
     old = lambda run: points[run, "equal rate"].sel(place="pretrain")
     gain = lambda way: mean[STANDARD, f"equal rate, {way}"] - mean[STANDARD, "equal rate"]
-    beyond = lambda name, gap: Check.at_least(f"{name}, in standard errors", float(sigmas(gap)), apart(gap))
     checks = (
         Check.at_least("standard at its best forgets, share of accuracy",
                        float((start - end.sel(place="pretrain")).mean(skipna=False)), 0.2),
@@ -163,10 +161,5 @@ def tables(dataset: xr.Dataset) -> tuple[Table, ...]:
     caption = (
         "Accuracy in %, mean ± s.e.; rates by the validation rows of the new task or of both, times by both"
     )
-    header = ("method", *(f"old at {100 * level:.0f} % new" for level in dataset.level.values))
-    names = {**RUNS, **{run: METHODS[run] for run in AVERAGED}}
-    kept = tuple(
-        (label, *(percent(one.sel(keeper=run)) for one in dataset.kept)) for run, label in names.items()
-    )
-    equal = "Old digits in % where the new ones reach the same accuracy, each method at its own best rate"
-    return (Table(caption, ("method", "old", "new", "mean"), tuple(rows)), Table(equal, header, kept))
+    equal = equal_learning.kept_table({"": dataset}, dataset.learned.values.tolist())
+    return (Table(caption, ("method", "old", "new", "mean"), tuple(rows)), equal)

@@ -14,7 +14,7 @@ from paper_reproduction.mlp.methods import CONTROLS, FLOW, METHODS, SAME, SHUFFL
 from paper_reproduction.mlp.statistics import (
     ahead,
     answer,
-    apart,
+    beyond,
     difference,
     percent,
     sigmas,
@@ -161,7 +161,6 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     # Logarithms, as what is left differs between seeds by factors.
     tenth = np.log(near.network.isel(decile=-1))
     keeps = lambda other: tenth.sel(path="flow-same-mean-step", drop=True) - tenth.sel(path=other, drop=True)
-    beyond = lambda name, gap: Check.at_least(f"{name}, in standard errors", float(sigmas(gap)), apart(gap))
     order = (
         DISTANCES[0] / DISTANCES[1]
     ) ** 0.5  # half-way between a gap of first order in δ and one of order zero
@@ -220,12 +219,12 @@ def _also(d: xr.Dataset, best: xr.DataArray) -> dict[str, tuple[str, ...]]:
     fits = lambda pair: abs(float(sigmas(top(pair[0]) - top(pair[1])))) <= 4
     say = lambda name: f"{name} {told(top(shares[name][0]), 2)} (closed form {told(top(shares[name][1]), 2)})"
     of = f"The hardest tenth's share of the squared error, teacher-student at δ = {DISTANCES[-1]:g}"
-    apart = [name for name, pair in shares.items() if not fits(pair)]
+    off = [name for name, pair in shares.items() if not fits(pair)]
     close = [name for name, pair in shares.items() if fits(pair)]
     linear = told(top(near.linear.sel(path="flow-same-mean-step")), 2)
     return sorted_out(
         *([(False, f"{of}, where it is more than 4 standard errors from the Gaussian closed form: "
-            f"{'; '.join(map(say, apart))}.")] if apart else []),
+            f"{'; '.join(map(say, off))}.")] if off else []),
         *([(True, f"{of}: {'; '.join(map(say, close))}.")] if close else []),
         (True, f"For FLOW at the same mean step the linearization with the actual weights gives {linear}."),
         (True, f"On the easier half of the digits at equal rate FLOW has {percent(easy('flow'))} % and standard "

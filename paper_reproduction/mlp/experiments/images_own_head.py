@@ -8,13 +8,11 @@ import xarray as xr
 
 from paper_reproduction.claim import Check, Claim, Settings, Table, Verdict
 from paper_reproduction.mlp import choice, comparison, images
-from paper_reproduction.mlp.equal_learning import most
+from paper_reproduction.mlp.equal_learning import kept_table, most
 from paper_reproduction.mlp.experiments._image_runs import (
     BOTH_ARMS,
     LEVEL,
-    beyond,
     gains,
-    kept_table,
     recipe,
     splits,
     temperatures,
@@ -31,7 +29,16 @@ from paper_reproduction.mlp.methods import (
     label_of,
 )
 from paper_reproduction.mlp.protocol import MEMORISED, prepare
-from paper_reproduction.mlp.statistics import ahead, answer, difference, percent, sorted_out, survivors, told
+from paper_reproduction.mlp.statistics import (
+    ahead,
+    answer,
+    beyond,
+    difference,
+    percent,
+    sorted_out,
+    survivors,
+    told,
+)
 
 CLAIM = Claim(
     name="images-own-head",
@@ -49,7 +56,7 @@ CLAIM = Claim(
     formula=r"\frac1n\sum_i w_i\,\ell_i(\theta),\qquad w_i=e^{-\ell_i(\theta_*)/\tau}",
     functions=("flow_weights", "effective_sample_size"),
     seconds=1200,
-    quick_seconds=30,
+    quick_seconds=20,
     order=75,
 )
 
@@ -57,7 +64,7 @@ RUNS = {run: label_of(run) for run in (*BOTH_ARMS, LAST_STEP)}
 OTHERS = (STANDARD, *CONTROLS)
 NOISES, QUICK_NOISES = (0.0, 0.2, 0.4), (0.4,)
 RECIPE = recipe(5, 40, (0.003, 0.006, 0.012, 0.024), 0.012)
-QUICK = replace(RECIPE, rates=RECIPE.rates[2:3], points=5)
+QUICK = replace(RECIPE, pretrain_epochs=20, epochs=36, rates=RECIPE.rates[2:3], points=5)
 
 
 def compute(settings: Settings) -> xr.Dataset:
