@@ -16,6 +16,7 @@ import xarray as xr
 from paper_reproduction.claim import Table
 from paper_reproduction.mlp import choice
 from paper_reproduction.mlp.equal_learning import most
+from paper_reproduction.mlp.experiments.images_rotated import kept_at_largest_rate
 from paper_reproduction.mlp.experiments.lazy_limit import ladder
 from paper_reproduction.mlp.methods import (
     AVERAGED,
@@ -178,7 +179,7 @@ def _long(d: xr.Dataset) -> str:
 
 def _rotated(d: xr.Dataset) -> str:
     """One head, turned images: what is kept at one large rate and equal learning."""
-    kept = lambda run: d.kept_by_rate.sel(trained=run).isel(rate=-1).mean("learned", skipna=False)
+    kept = lambda run: kept_at_largest_rate(d, run)
     return (
         f"At a large rate ({float(d.rate[-1]):.2g}) they keep more of the old task for as much of the new "
         f"one: with one head and turned images FLOW has {points_more(kept(FLOW), kept(SAME))} than "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
 from paper_reproduction.claim import Settings
 from paper_reproduction.mlp import digits, images
 from paper_reproduction.mlp.convolution import ResidualNetwork
-from paper_reproduction.mlp.equal_learning import kept, most
+from paper_reproduction.mlp.equal_learning import kept, most, reached
 from paper_reproduction.mlp.methods import (
     COMPARED,
     CONTROLS,
@@ -70,11 +72,16 @@ def temperatures(settings: Settings, ready: Ready, found: xr.Dataset) -> xr.Data
     )
 
 
-def there_by_rate(found: xr.Dataset, place: str) -> xr.DataArray:
-    """(learned, trained, rate, seed): accuracy in a place where the new task reaches each level; NaN where never."""
-    curve = lambda where: found.curve.sel(place=where, drop=True)
-    levels = [kept(curve(place), curve("target"), float(level)) for level in found.level]
-    return xr.concat(levels, "learned").transpose("learned", "trained", "rate", "seed")
+def there_by_rate(found: xr.Dataset, place: str, runs: Sequence[str] | None = None) -> xr.DataArray:
+    """(learned, trained, rate, seed): accuracy in a place where the new task reaches each level; NaN where never.
+
+    Levels are those of the dataset, or, of some runs alone, those that these reach at the rates that it has.
+    """
+    chosen = found if runs is None else found.sel(trained=list(runs))
+    levels = found.level if runs is None else [reached(found, runs, share) for share in found.learned.values]
+    curve = lambda where: chosen.curve.sel(place=where, drop=True)
+    there = [kept(curve(place), curve("target"), float(level)) for level in levels]
+    return xr.concat(there, found.learned).transpose("learned", "trained", "rate", "seed")
 
 
 def gains(cell: xr.Dataset, learned: float = LEVEL) -> dict[str, xr.DataArray]:
