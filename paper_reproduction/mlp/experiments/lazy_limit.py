@@ -91,19 +91,21 @@ def gaps(key: Any, width: int, distance: Any, rows: int, steps: tuple[int, ...])
     rate = RATE / line.spectrum(1).values[0]
     w = lt.flow_weights(line.losses)
     size = jnp.linalg.norm(line.residuals)
-    found, unweighted, left = [], None, []
     moved = line.jvp(shift)
     remains = lambda outputs: 1 - (outputs - line.outputs) @ moved / (moved @ moved)
-    for weights, step in ((ones, rate), (w, rate / w.mean())):
-        linear = line.outputs_at(line.iterate(np.array(steps), step, weights))
-        unweighted = linear if unweighted is None else unweighted
-        path = descent.path(loss(weights, y), star, step, steps)
-        outputs = jax.lax.map(lambda t: predict(unflatten(t), X), path)
-        found.append(jnp.linalg.norm(outputs - linear, axis=1) / size)
-        left.append(remains(outputs[-1]))
     shuffled = jax.random.permutation(jax.random.fold_in(key, 1), w)
-    left.append(remains(line.outputs_at(line.iterate(np.array(steps[-1:]), rate / w.mean(), shuffled))[0]))
-    return jnp.stack(found), jnp.linalg.norm(outputs - unweighted, axis=1) / size, jnp.stack(left)
+    weighted, longer = jnp.stack([ones, w, shuffled]), rate / w.mean()
+    # One after another: two batches of eigendecompositions at once wait for one another for ever on two cores
+    # (docs/api/index.md).
+    linear = jax.lax.map(
+        lambda one: line.outputs_at(line.iterate(np.array(steps), *one)),
+        (jnp.stack([rate, longer, longer]), weighted),
+    )
+    ways = [descent.path(loss(v, y), star, step, steps) for v, step in ((ones, rate), (w, longer))]
+    outputs = jnp.stack([jax.lax.map(lambda t: predict(unflatten(t), X), way) for way in ways])
+    distances = lambda other: jnp.linalg.norm(outputs - other, axis=-1) / size
+    left = [remains(one[-1]) for one in (*outputs, linear[2])]
+    return distances(linear[:2]), distances(linear[0])[1], jnp.stack(left)
 
 
 def compute(settings: Settings) -> xr.Dataset:
