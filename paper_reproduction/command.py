@@ -19,7 +19,7 @@ from paper_reproduction.output import complain, refuse, say
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-Quick = Annotated[bool, typer.Option("--quick", help="Smaller problems: about a minute at most.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Smaller problems: some seconds a claim.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Where results go.  [default: out]", metavar="DIR")]
 Seed = Annotated[
     int | None, typer.Option("--seed", min=0, metavar="N", help="Seed of all that is random.  [default: 0]")

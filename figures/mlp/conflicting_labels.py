@@ -12,25 +12,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.mlp.lines import LOOK, NAMES
 from figures.mlp.seeds import chosen, chosen_place, error, mean
 from figures.style import COLOURS, figure, ink, label_line, spread_apart, styled, title
 
 EVERY = 2
 ORANGE, BLUE, GREEN, GREY = (COLOURS[name] for name in ("standard", "flow", "averaging", "uniform"))
 INK, START = COLOURS["theory"], COLOURS["pretrained"]
-# Colour of the edge and of the face of each run.
-LOOK = {
-    "standard": (ORANGE, ORANGE),
-    "standard-same-mean-step": (ORANGE, "white"),
-    "flow": (BLUE, BLUE),
-    "permuted": (BLUE, "white"),
-}
-NAMES = {
-    "standard": "standard",
-    "standard-same-mean-step": "same mean step",
-    "flow": "FLOW",
-    "permuted": "weights shuffled",
-}
 STAR, DIAMOND = 14, 8.5
 LIMITS = (15, 103)
 FINE = 11.5
@@ -64,7 +52,7 @@ def _plane(ax: Axes, d: Any, equal: Any) -> None:
     ax.set(xlim=LIMITS, ylim=LIMITS)
     _levels(ax)
     ends = []
-    for run, (colour, face) in LOOK.items():
+    for run, (colour, _, face, _) in LOOK.items():
         new, old = (mean(one) for one in _pair(equal.sel(run=run)))
         ax.plot(new, old, color=colour, lw=1.8, zorder=3)
         ax.plot(new[EVERY::EVERY], old[EVERY::EVERY], "o", color=colour, mfc=face, ms=6, mew=1.4, zorder=4)
@@ -141,15 +129,15 @@ def _curves(ax: Axes, equal: Any) -> None:
     ends = []
     for run in ("standard", "flow"):
         one = equal.sel(run=run)
-        colour, _ = LOOK[run]
-        stop, best = x[chosen_place(one, "mark")], chosen(one, "mark")
+        colour, best = LOOK[run][0], chosen(one, "mark")
+        stop = one.mark.isel(mark=chosen_place(one, "mark")).assign_coords(overlap=one.overlap)
         for task, values, at, mark, dashes in (
             ("new", _pair(one)[0], _pair(best)[0], "s", (0, (4, 2))),
             ("old", _pair(one)[1], _pair(best)[1], "o", "-"),
         ):
             ax.errorbar(x, mean(values), error(values), color=colour, fmt=mark, ms=4.5, lw=1.1, capsize=0)
             ax.plot(x, mean(values), color=colour, lw=1.4, ls=dashes)
-            ax.errorbar(stop.mean(), mean(at), error(at), stop.std(ddof=1) / np.sqrt(stop.size), color=colour,
+            ax.errorbar(stop.mean(), mean(at), error(at), error(stop), color=colour,
                         fmt="*", ms=STAR, lw=1.2, capsize=0, zorder=6)  # fmt: skip
             ends.append((float(mean(values)[-1]), f"{NAMES[run]}, {task}", colour))
     note = "★ best times,\nchosen as on\nthe left; means\nover seeds ± s.e."

@@ -13,18 +13,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.mlp.lines import LOOK, NAMES
 from figures.mlp.seeds import error, mean
 from figures.style import COLOURS, figure, ink, label_line, spread_apart, styled, title
 
-ORANGE, BLUE, GREEN = COLOURS["standard"], COLOURS["flow"], COLOURS["averaging"]
-# Colour, mark, face and name. Open: the comparisons that tell weights from shorter steps.
-LOOK = {
-    "standard": (ORANGE, "o", ORANGE, "standard"),
-    "standard-same-mean-step": (ORANGE, "D", "white", "same mean step"),
-    "permuted": (BLUE, "^", "white", "weights shuffled"),
-    "flow": (BLUE, "o", BLUE, "FLOW"),
-    "wise": (GREEN, "s", GREEN, "WiSE-FT"),
-}
+GREEN = COLOURS["averaging"]
+LOOKS = LOOK | {"wise": (GREEN, "s", GREEN, "-")}
+NAMED = NAMES | {"wise": "WiSE-FT"}
 ASIDE = 0.13  # between the marks of one share of wrong labels
 MIDDLE = 0.2  # share of wrong labels in the left panel
 
@@ -50,7 +45,7 @@ def _both(accuracy: Any) -> Any:
 
 
 def _look(run: str) -> dict[str, Any]:
-    colour, mark, face, _ = LOOK[run]
+    colour, mark, face, _ = LOOKS[run]
     return {"color": colour, "marker": mark, "mfc": face, "mew": 1.5, "ms": 6.5}
 
 
@@ -65,10 +60,10 @@ def _rates(ax: Axes, cell: Any) -> None:
         ax.text(
             0.1,
             height,
-            LOOK[run][3],
+            NAMED[run],
             transform=ax.transAxes,
             va="center",
-            color=ink(LOOK[run][0]),
+            color=ink(LOOKS[run][0]),
             fontsize=12.5,
         )
     start = float(mean(_both(cell.before)))
@@ -82,11 +77,11 @@ def _equal_learning(ax: Axes, d: Any) -> None:
     kept = 100 * d.kept.sel(learned=0.8)
     places = np.arange(d.sizes["noise"])
     labels = []
-    for k, run in enumerate(LOOK):
+    for k, run in enumerate(LOOKS):
         values = kept.sel(keeper=run)
-        at = places + ASIDE * (k - (len(LOOK) - 1) / 2)
+        at = places + ASIDE * (k - (len(LOOKS) - 1) / 2)
         ax.errorbar(at, mean(values), error(values), ls="", lw=1.5, capsize=0, **_look(run))
-        labels.append((float(mean(values)[-1]), LOOK[run][3], LOOK[run][0]))
+        labels.append((float(mean(values)[-1]), NAMED[run], LOOKS[run][0]))
     labels.sort()
     low, high = ax.get_ylim()
     heights = spread_apart(np.array([one[0] for one in labels]), 0.055 * (high - low))
@@ -108,8 +103,8 @@ def _long(ax: Axes, d: Any) -> None:
         new = curve.sel(long_run=run, place="target")
         ax.errorbar(x, mean(new), error(new), lw=1.6, capsize=0, **_look(run))
         heart = float(mean(curve.sel(long_run=run, place="wrong labels"))[-1])
-        name = LOOK[run][3]
-        ends.append((float(mean(new)[-1]), f"{name}:\n{heart:.0f} % by heart", LOOK[run][0]))
+        name = NAMED[run]
+        ends.append((float(mean(new)[-1]), f"{name}:\n{heart:.0f} % by heart", LOOKS[run][0]))
     ends.sort()
     low, high = ax.get_ylim()
     heights = spread_apart(np.array([end[0] for end in ends]), 0.11 * (high - low))

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.mlp.lines import LOOK, NAMES
 from figures.mlp.seeds import error, mean
 from figures.style import COLOURS, figure, label_line, spread_apart, styled, title
 
@@ -39,8 +40,8 @@ def _teacher(ax: Axes, d: Any) -> None:
     ax.errorbar(x, mean(start), error(start), fmt="s", color=GREY, ms=5.5, lw=1.2)
     label_line(ax, x[2], mean(start)[2], r"start, $\theta^{*}$", GREY, dx=-8, dy=16)
     for run, colour, face, text, (at, offset) in (
-        ("standard", ORANGE, ORANGE, "standard", (8, (5, -34))),
-        ("flow-same-mean-step", BLUE, "white", "FLOW, same mean step", (1, (8, -36))),
+        ("standard", ORANGE, ORANGE, "standard", (7, (5, -34))),
+        ("flow-same-mean-step", BLUE, "white", "FLOW, same mean step", (1, (8, -30))),
     ):
         ways = d.sel(path=run)
         network, linear, gaussian = (ways[name] / whole for name in ("network", "linear", "gaussian"))
@@ -76,12 +77,7 @@ def _digits(ax: Axes, d: Any) -> None:
     best, equal = d.best, int(np.argmin(abs(d.rate.values - float(d.equal_rate))))
     hard = 100 * d.by_decile.sel(decile=slice(FIRST, None))
     x, labels, floor = hard.decile.values, [], 100.0
-    for run, colour, mark, text in (
-        ("standard", ORANGE, "o", "standard"),
-        ("standard-same-mean-step", ORANGE, "D", "same mean step"),
-        ("flow", BLUE, "o", "FLOW"),
-        ("permuted", BLUE, "^", "weights shuffled"),
-    ):
+    for run, (colour, mark, _, _) in LOOK.items():
         chosen = int(best.sel(run=run))
         same = chosen == equal
         for place, tuned in ((equal, False), (chosen, True)):
@@ -94,7 +90,9 @@ def _digits(ax: Axes, d: Any) -> None:
             ax.errorbar(x, mean(one), error(one), color=colour, fmt=mark, mfc="white" if tuned else colour, mew=1.6,
                         ms=7, lw=1.5, ls=DASHES if tuned else "-")  # fmt: skip
             when = "both" if same else "own best" if tuned else "equal"
-            labels.append((float(mean(one)[-1]), f"{text}, {when} ({float(d.rate[place]):.2g})", colour))
+            labels.append(
+                (float(mean(one)[-1]), f"{NAMES[run]}, {when} ({float(d.rate[place]):.2g})", colour)
+            )
     labels.sort()
     heights = spread_apart(np.array([label[0] for label in labels]), 5.5)
     for height, (_, text, colour) in zip(heights, labels, strict=True):

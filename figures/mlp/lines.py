@@ -1,4 +1,4 @@
-"""Lines of the image experiments: one look a run, mean and error over splits, and labels at the right end."""
+"""One look and one name for each run that is compared; lines of the image experiments, labelled at the right end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from figures.style import COLOURS, label_line, spread_apart
 # Colour, mark, face of the mark and dashes. Open marks and dashes: both controls.
 LOOK = {
     "standard": (COLOURS["standard"], "o", COLOURS["standard"], "-"),
-    "standard-same-mean-step": (COLOURS["standard"], "o", "white", (0, (4, 2))),
+    "standard-same-mean-step": (COLOURS["standard"], "D", "white", (0, (4, 2))),
     "flow": (COLOURS["flow"], "o", COLOURS["flow"], "-"),
     "permuted": (COLOURS["flow"], "^", "white", (0, (4, 2))),
 }

@@ -15,9 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from matplotlib import style
+from scipy import stats
 
 import linear_theory as lt
 from figures.lessons import Picture, stored
+from figures.mlp.seeds import error
 from figures.style import COLOURS, HOUSE, figure, label_line, title
 
 style.use(HOUSE)
@@ -194,15 +196,11 @@ Picture(
 # %% [markdown]
 # Nearly: features of a network are not Gaussian, and along the shift somewhat more is left than $\mu^2$. One
 # network says nothing about the next. The stored experiment has ten, of width 16, and asks for FLOW's first step
-# along $u$ over the standard one at the same mean step, for which the theory says $\mu^2$ as well:
+# along $u$ over the standard one at the same mean step, for which the theory says $\mu^2$ as well.
+# `figures.mlp.seeds.error` is the standard error of a mean over seeds, $s/\sqrt{n}$:
 
 
 # %%
-def error(values):
-    """The standard error of the mean over seeds."""
-    return values.std("seed", ddof=1) / values.sizes["seed"] ** 0.5
-
-
 def told(values, digits=3):
     """mean ± standard error over seeds."""
     text = (
@@ -526,8 +524,13 @@ Picture(
 #
 # So far squared loss, labels that the network can express, and a small shift. Now digits: a network that knows 0 to
 # 4 learns 5 to 9, rotated by 45 degrees, with cross-entropy and batches, some labels wrong. Standard fine-tuning
-# with the same mean step has the loss times the mean weight. All at one learning rate; what FLOW has more (+) or
-# fewer (−) points of, paired by seed:
+# with the same mean step has the loss times the mean weight; FLOW with its weights shuffled has the same weights on
+# other rows. All at one learning rate; what FLOW has more (+) or fewer (−) points of, paired by seed.
+#
+# These ten seeds split one set of images again and again, so that they share rows, and their plain standard error
+# is too small: with $n$ seeds, and test and training rows in the ratio $\rho$, the variance of the mean is
+# $s^2(1/n+\rho)$ (Nadeau and Bengio). The stored result carries $\rho$ as `overlap`, and `error` reads it. It makes
+# the error here more than twice as large, and some differences that looked certain are not.
 
 # %%
 digits = stored("digits-label-noise")
@@ -552,17 +555,29 @@ def against(cell, other, names, best=None):
     return 100 * (of("flow") - of(other))
 
 
+def beyond(gap):
+    """Whether a mean over seeds is further from 0 than Student allows at 5 per cent."""
+    quantile = stats.t.isf(0.025, gap.sizes["seed"] - 1)
+    return bool(abs(gap.mean("seed")) > quantile * error(gap))
+
+
 def points(gap):
-    """A difference in points, with its standard error and its sign."""
-    mean = float(gap.mean("seed"))
-    return f"{mean:+.1f} ± {float(error(gap)):.1f}".replace("-", "−")
+    """A difference in points, with its sign and its standard error; a star if beyond."""
+    text = f"{float(gap.mean('seed')):+.1f} ± {float(error(gap)):.1f}"
+    return text.replace("-", "−") + " *" * beyond(gap)
 
 
+plain = digits.accuracy.drop_vars("overlap")
+widened = float(error(digits.accuracy).max() / error(plain).max())
+print(f"overlap {float(digits.overlap):.2f}: errors {widened:.2f} times as large")
+
+others = {
+    "standard": "standard",
+    "standard-same-mean-step": "the same mean step",
+    "permuted": "its weights shuffled",
+}
 levels = [digits.isel(noise=k) for k in range(digits.sizes["noise"])]
-for other in ("standard", "standard-same-mean-step"):
-    name = {"standard": "standard", "standard-same-mean-step": "the same mean step"}[
-        other
-    ]
+for other, name in others.items():
     print(f"FLOW minus {name}, points")
     for cell in levels:
         all_told = [f"{at} {points(against(cell, other, places[at]))}" for at in places]
@@ -629,17 +644,17 @@ title(fig, "By the mean of both tasks the same mean step does at least as well")
 Picture(
     fig,
     "Two panels. Left, FLOW minus the same mean step in points at four levels of "
-    "label noise: on clean labels +3.7 on the old task, −5.4 on the new, −0.8 on "
-    "the mean; at 40 % all within 1 of zero. Right, three ratios at the start "
-    "between 0.45 and 0.65, right of the squared mean weight and left of 1.",
+    "label noise: on clean labels about 4 more on the old task, 6 fewer on the new, 1 "
+    "fewer on the mean; at 40 % all within 1 of zero and within their errors. Right, "
+    "three ratios at the start between 0.45 and 0.65, right of the squared mean "
+    "weight and left of 1.",
 )
 
 # %% [markdown]
-# On clean labels FLOW does keep more of the old task than standard fine-tuning with the same mean step, and pays
-# for it with more on the new one. With wrong labels not even that: it keeps no more. By the mean of both accuracies
-# it is ahead of the same mean step at no noise level. An accuracy at one rate depends on the rate, so the
-# experiment also gives each method its own, chosen on validation rows of the new task, as one would who no longer
-# has the old: the smallest rate that is within one standard error of the best.
+# On clean labels FLOW learns fewer of the new digits than standard fine-tuning with the same mean step, and than with
+# its weights shuffled. By the mean of both accuracies it is ahead of neither at any noise level. An accuracy at one
+# rate depends on the rate, so the experiment also gives each method its own, chosen on validation rows of the new
+# task, as one would who no longer has the old: the smallest rate that is within one standard error of the best.
 
 
 # %%
@@ -673,28 +688,58 @@ for cell in levels:
     print(f"    at own rates {rates[0]:.2g} and {rates[1]:.2g}: mean of both", end=" ")
     print(f"{points(own)}, old task {points(kept_own)}")
     for both in (equal, own):
-        assert float(both.mean()) < 2 * float(error(both)), (
+        assert float(both.mean()) < 0 or not beyond(both), (
             "FLOW is not ahead, as far as ten seeds can tell"
         )
     if cell.noise > 0:
-        assert float(kept.mean()) < 2 * float(error(kept)), (
+        assert float(kept.mean()) < 0 or not beyond(kept), (
             "wrong labels: it keeps no more"
         )
     if cell.noise < 0.15:
         assert rates[0] > rates[1], "its own rate makes up for the slowness"
-        assert float(-kept_own.mean()) > 2 * float(error(kept_own)), (
-            "and at it more is forgotten"
-        )
-kept, learned = (
-    against(levels[0], "standard-same-mean-step", places[name])
-    for name in ("old task", "new task")
-)
-assert float(kept.mean()) > 4 * float(error(kept)), "clean labels: it keeps more"
-assert float(-learned.mean()) > 4 * float(error(learned)), "and learns less"
+for other in ("standard-same-mean-step", "permuted"):
+    learned = against(levels[0], other, places["new task"])
+    assert float(learned.mean()) < 0, "clean labels: it learns less"
+    assert beyond(learned), "beyond error"
 
 # %% [markdown]
-# A rate chosen on the new task alone makes up for the slowness: with few wrong labels FLOW's is the larger one, and
-# at it the old task is lost after all.
+# A rate chosen on the new task alone makes up for the slowness: with few wrong labels FLOW's is the larger one. What
+# that does to the old task differs from seed to seed by more than ten of them can settle.
+#
+# ## What the weights do that a smaller step does not
+#
+# They name the rows. With wrong labels and training that goes on and on, a network learns those labels by heart; the
+# weights are small exactly there. The stored experiment `images-own-head` trains a residual network on larger digits
+# that way, 40 % of the labels wrong, on five splits that share no image, so that their `overlap` is 0:
+
+# %%
+images = stored("images-own-head").sel(noise=0.4)
+curves = {
+    name: images.curve.sel(trained=run).sel(rate=images.equal_rate, method="nearest")
+    for run, name in {"flow": "FLOW", **others}.items()
+}
+ends = {name: curve.isel(mark=-1) for name, curve in curves.items()}
+for name, curve in curves.items():
+    best = curve.isel(
+        mark=curve.sel(place="target validation", drop=True).argmax("mark")
+    )
+    heart = ends[name].sel(place="wrong labels")
+    right = [100 * one.sel(place="target") for one in (ends[name], best)]
+    print(f"{name:20} {told(100 * heart, 1)} % of the wrong labels by heart;", end=" ")
+    print(f"new task {told(right[0], 1)} % at the end, {told(right[1], 1)} % at best")
+for name, end in ends.items():
+    if name != "FLOW":
+        heart, new = (
+            (ends["FLOW"] - end).sel(place=at) for at in ("wrong labels", "target")
+        )
+        assert float(heart.mean()) < 0, "FLOW learns fewer by heart"
+        assert float(new.mean()) > 0, "and is better for it"
+        assert beyond(heart), "beyond error"
+        assert beyond(new), "beyond error"
+
+# %% [markdown]
+# The same mean step and the same weights on other rows do not do that. At best means: stopped where the validation rows
+# of the new task, as noisy as the training rows, are fitted best.
 #
 # And cross-entropy? With squared loss and a small shift, $r \approx Ju$, and so gradient and curvature along $u$
 # are multiplied by one and the same number: $\langle J^\top W r, u\rangle \approx u^\top J^\top W J u$. With
@@ -720,8 +765,8 @@ for one in (curved, sloped):
     )
 
 # %% [markdown]
-# What remains is a slowdown beyond the smaller step. Its size is not that of the theory, and on these digits it
-# bought no better mean. Ten seeds of small networks on small digits do not say what large models do.
+# What remains is a slowdown beyond the smaller step. Its size is not that of the theory, and on the small digits it
+# bought no better mean. Small networks on small images do not say what large models do.
 #
 # ## Exercises
 #
@@ -811,8 +856,8 @@ for width, sign in ((found, 1), (found // 2, -1)):
 # %% [markdown]
 # ## Where to go on
 #
-# This was the last lesson. The experiments `teacher-student-stall`, `lazy-limit`, `digits-label-noise` and
-# `where-it-fails` are told in full in the report, with `hard-samples`, `squared-digits` and `conflicting-labels`;
+# This was the last lesson. The experiments `teacher-student-stall`, `lazy-limit`, `digits-label-noise`,
+# `images-own-head` and `where-it-fails` are told in full in the report, with six others, a language model among them;
 # `python -m paper_reproduction mlp` computes them again. Functions used here: `lt.linearize` with `losses`, `jvp`,
 # `curvature_ratio`, `modes`, `spectrum`, `iterate`, `outputs_at`, `progress` and `gradient`; `lt.flow_weights`,
 # `lt.weight_mass`, `lt.population_median_temperature`.

@@ -31,8 +31,8 @@ FLOW, LONGER, SAME, SHUFFLED = "flow", "flow-same-mean-step", "standard-same-mea
 RUNS = (FLOW, LONGER, SAME, SHUFFLED)
 CONTROLS = (SAME, SHUFFLED)
 NOISES, QUICK_NOISES = (0.2, 0.4), (0.2,)
-# With fewer wrong labels the residual network is at its best at the start, or nearly, on some splits: there standard
-# fine-tuning has learned no law of the labels yet that could be a factor. What is found there is told, not judged.
+# With fewer wrong labels standard fine-tuning of the residual network is on some splits at its best within a few steps,
+# before it has learned a law of the labels that could be a factor. What is found there is told, not judged.
 JUDGED = {"digits": (0.2, 0.4), "images": (0.4,)}
 FACTORS, QUICK_FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0), (0.1, 0.3, 1.0)  # τ over the median loss
 DEFAULT, COLD, COLDEST = 1.0, 0.3, 0.1

@@ -42,8 +42,8 @@ from paper_reproduction.mlp.statistics import (
 
 CLAIM = Claim(
     name="images-own-head",
-    title="FLOW's weights keep a network from learning wrong labels by heart; shuffled ones do not",
-    question="Do FLOW's weights keep a network from learning wrong labels by heart, at no cost where all are right?",
+    title="FLOW's weights delay learning wrong labels by heart; a smaller step and shuffled weights do so less",
+    question="Do FLOW's weights delay learning wrong labels by heart, at no cost where all are right?",
     statement=(
         "A residual network learns the handwritten digits 0-4 (MNIST, 14 × 14), then gets a new head for 5-9, with a "
         "share of the training labels wrong. The head is probed first, the weights come from the losses of the probed "

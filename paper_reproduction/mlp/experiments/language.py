@@ -38,15 +38,15 @@ CLAIM = Claim(
         "(letters and spaces) to less than two bits a byte and fine-tuned with Adam on their code. FLOW weighs whole "
         "sequences by their mean loss under the pre-trained model, or each byte by its own. Adam divides a common "
         "factor of the loss out, so that FLOW takes steps as long as standard fine-tuning's; what the weights do is "
-        "told by the same weights in random order and by a grid of rates. Beside them stand a pull to the pre-trained "
-        "parameters and the whole path of averages with them (WiSE-FT). Each seed has a split of the texts and a "
-        "pre-training of its own."
+        "told by the same weights in random order and by a grid of rates and temperatures. Beside them stand a pull to "
+        "the pre-trained parameters and the whole path of averages with them (WiSE-FT). Each seed has a split of the "
+        "texts and a pre-training of its own."
     ),
     equation="section 4; the language row of the paper in miniature",
     formula=r"\frac1{nT}\sum_{i,t} w_{it}\,\ell_{it}(\theta),\qquad w_{it}=e^{-\ell_{it}(\theta_*)/\tau}"
     r"\;\text{ or }\; e^{-\overline{\ell}_i(\theta_*)/\tau}",
     functions=("flow_weights", "effective_sample_size"),
-    seconds=1200,
+    seconds=1500,
     quick_seconds=15,
     order=90,
 )
@@ -61,9 +61,12 @@ RUNS = {
     "l2-strong": "ℓ2 to θ*, λ = 0.1",
 }
 PULLS = {"l2": 0.01, "l2-strong": 0.1}
+# τ over the median loss of a byte; 1 is FLOW's own.
+TEMPERED = {f"flow-{multiple:g}": multiple for multiple in (0.1, 0.3, 3.0, 10.0)}
 # Whose last parameters are averaged with the first.
 PATHS = {"wise": "standard", "flow-wise": "flow", "flow-sequence-wise": "flow-sequence"}
-METHODS = RUNS | {
+LABELS = RUNS | {run: f"FLOW, per byte, τ × {multiple:g}" for run, multiple in TEMPERED.items()}
+METHODS = LABELS | {
     "wise": "WiSE-FT of standard",
     "flow-wise": "WiSE-FT of FLOW, per byte",
     "flow-sequence-wise": "WiSE-FT of FLOW, per sequence",
@@ -81,14 +84,14 @@ class Size(NamedTuple):
     batch: int  # windows a step, none of them twice
     held: int  # windows of each held-out text
     measured: int  # times along training
+    runs: tuple[str, ...] = tuple(LABELS)
     averages: int = 11  # shares of the pre-trained parameters, from 0 to 1
-    multiples: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the median loss: temperatures
     packages: tuple[str, ...] = tuple(corpus.PACKAGES)  # whose texts
 
 
-FULL = Size(language.NET, (1e-4, 3e-4, 1e-3, 3e-3), steps=200, batch=16, held=64, measured=11)
+FULL = Size(language.NET, (1e-4, 3e-4, 1e-3, 3e-3), steps=200, batch=16, held=64, measured=8)
 QUICK = Size(
-    language.NET, (3e-4, EQUAL), steps=12, batch=8, held=12, measured=2, averages=3, multiples=(1.0,),
+    language.NET, (3e-4, EQUAL), steps=12, batch=8, held=12, measured=2, runs=tuple(RUNS), averages=3,
     packages=("numpy",),
 )  # fmt: skip
 WIDE = Size(language.WIDE, (1e-4, 3e-4, 1e-3, 3e-3), steps=400, batch=32, held=256, measured=11)
@@ -124,33 +127,26 @@ def _one_seed(settings: Settings, size: Size, seed: int) -> xr.Dataset:
     weights = _weights(losses, rng)
     shares = np.linspace(0.0, 1.0, size.averages)
     tune = partial(_tune, size, star, _bits(net, star, held), jnp.asarray(rows), held)
-    curves: dict[str, list[Any]] = {run: [] for run in RUNS}
+    curves: dict[str, list[Any]] = {run: [] for run in size.runs}
     paths: dict[str, list[Any]] = {method: [] for method in PATHS}
     for rate in size.rates:
         ends = {}
-        for run in RUNS:
+        for run in size.runs:
             curve, ends[run] = tune(weights[run], rate, PULLS.get(run, 0.0))
             curves[run].append(curve)
         for method, source in PATHS.items():
             paths[method].append(
                 [_bits(net, mixed(star, ends[source], float(share)), held) for share in shares]
             )
-    known = {1.0: curves["flow"][size.rates.index(EQUAL)]}
-    tempered = [
-        known[multiple] if multiple in known else tune(_per_byte(losses, multiple), EQUAL)[0]
-        for multiple in size.multiples
-    ]
     return xr.Dataset(
         {
             "bits": (("run", "rate", "step", "place"), np.array(list(curves.values()))),
             "averaged": (("average", "rate", "share", "place"), np.array(list(paths.values()))),
-            "tempered": (("multiple", "step", "place"), np.array(tempered)),
             **_facts(losses, weights, rows[:, 1:], prose.parts["train"]),
         },
         {
-            "run": list(RUNS), "label": ("run", list(RUNS.values())), "rate": list(size.rates),
+            "run": list(size.runs), "label": ("run", [LABELS[run] for run in size.runs]), "rate": list(size.rates),
             "step": _measured(size), "place": list(PLACES), "share": shares, "average": list(PATHS),
-            "multiple": list(size.multiples),
         },
     )  # fmt: skip
 
@@ -173,6 +169,7 @@ def _weights(losses: np.ndarray, rng: Any) -> dict[str, np.ndarray]:
         "permuted-sequence": wide(rng("sequences in random order").permutation(by_sequence)),
         "l2": ones,
         "l2-strong": ones,
+        **{run: _per_byte(losses, multiple) for run, multiple in TEMPERED.items()},
     }
 
 
@@ -236,8 +233,8 @@ def _at_equal_learning(d: xr.Dataset) -> dict[str, xr.DataArray]:
     """Old bits (level, way, seed) where a method first has as few new bits, at its own best rate; NaN where never.
 
     The levels are a share of the way from before fine-tuning to the fewest that can be had: by every way at its best
-    rate, and by each that does not hold back as FLOW per byte and the strong pull do. At the fewest itself one would
-    compare the last step of one way with an early one of another.
+    rate, other temperatures left aside, and by each that does not hold back as FLOW per byte and the strong pull do.
+    At the fewest itself one would compare the last step of one way with an early one of another.
     """
     curves = d.bits.transpose("run", "rate", "seed", "step", "place").rename(run="way", step="mark")
     averaged = d.averaged.transpose("average", "rate", "seed", "share", "place").rename(
@@ -245,7 +242,7 @@ def _at_equal_learning(d: xr.Dataset) -> dict[str, xr.DataArray]:
     )
     # Averages from the pre-trained parameters to the last, as training goes.
     ways = (curves.drop_vars("label"), averaged.isel(mark=slice(None, None, -1)))
-    reached = xr.concat([_reached(one) for one in ways], "way")
+    reached = xr.concat([_reached(one) for one in ways], "way").drop_sel(way=list(TEMPERED), errors="ignore")
     start = float(d.bits.sel(run="standard", place="target").isel(step=0, rate=0).mean("seed"))
     fewest = [
         float(some.max()) for some in (reached, reached.drop_sel(way=["flow", "flow-wise", "l2-strong"]))
@@ -345,6 +342,7 @@ def _also(d: xr.Dataset) -> dict[str, tuple[str, ...]]:
          f"{_fewer(_kept(d, 'flow-wise', 0), _kept(d, 'wise', 0))}, per sequence "
          f"{_fewer(_kept(d, 'flow-sequence-wise', 1), _kept(d, 'wise', 1))} bits a byte of prose."),
         (True, _slower(d)),
+        *([_tempered(d)] if set(TEMPERED) <= set(d.run.values) else []),
         (True, _spread(d)),
         (True, f"{100 * float(d.strange.mean()):.0f} % of the bytes of code are symbols that prose does not have; FLOW "
          f"per byte gives them the mean weight {float(d.strange_weight.mean()):.2f}, all bytes "
@@ -370,6 +368,20 @@ def _slower(d: xr.Dataset) -> str:
     )
 
 
+def _tempered(d: xr.Dataset) -> tuple[bool, str]:
+    """Whether some temperature keeps more than WiSE-FT at the level that FLOW per byte reaches, and what each keeps."""
+    ways = {"flow": 1.0} | TEMPERED
+    order = sorted(ways, key=lambda way: ways[way])
+    reach = [way for way in order if bool(_kept(d, way, 0).notnull().all())]
+    each = ", ".join(f"× {ways[way]:g} {told(_kept(d, way, 0), 2)}" for way in reach)
+    never = ", ".join(f"× {ways[way]:g}" for way in order if way not in reach)
+    wise = _kept(d, "wise", 0)
+    return any(ahead(wise, _kept(d, way, 0)) for way in reach), (
+        f"FLOW per byte by temperature in median losses, each at its best rate, bits a byte of prose where code takes "
+        f"{float(d.level[0]):.2f}: {each}{f'; {never} does not get there' if never else ''}. WiSE-FT {told(wise, 2)}."
+    )
+
+
 def _spread(d: xr.Dataset) -> str:
     """How much of what is forgotten hangs on the rate."""
     last = d.bits.isel(step=-1).sel(place=OLD)
@@ -382,22 +394,17 @@ def _spread(d: xr.Dataset) -> str:
 
 
 def tables(dataset: xr.Dataset) -> tuple[Table, ...]:
-    """At equal learning, at every rate, at every temperature."""
+    """At equal learning, and at every rate and temperature."""
     d = dataset
     seeds = f"bits a byte, mean ± s.e. over {d.sizes['seed']} seeds"
     cell = lambda values: "–" if bool(values.isnull().any()) else told(values, 2)
     levels = [f"code at {float(level):.2f}" for level in d.level]
-    equal = [(METHODS[way], *(cell(_kept(d, way, level)) for level in range(len(levels)))) for way in METHODS]
-    both = lambda run, rate: f"{cell(_end(d, run, OLD, rate))}; {cell(_end(d, run, NEW, rate))}"
-    rates = [(label, *(both(run, rate) for rate in d.rate.values)) for run, label in RUNS.items()]
-    last = d.tempered.isel(step=-1)
-    heat = [
-        (
-            f"{float(multiple):g} × median",
-            *(cell(last.sel(multiple=multiple, place=place)) for place in (OLD, NEW)),
-        )
-        for multiple in d.multiple
+    equal = [
+        (METHODS[str(way)], *(cell(_kept(d, str(way), level)) for level in range(len(levels))))
+        for way in d.way.values
     ]
+    both = lambda run, rate: f"{cell(_end(d, run, OLD, rate))}; {cell(_end(d, run, NEW, rate))}"
+    rates = [(LABELS[run], *(both(run, rate) for rate in d.rate.values)) for run in map(str, d.run.values)]
     note = (
         "Where the method first takes as many bits for code, at its own best rate on validation text; "
         "–: at no rate does every seed get there."
@@ -408,10 +415,5 @@ def tables(dataset: xr.Dataset) -> tuple[Table, ...]:
             f"Prose; code, after the last step: {seeds}",
             ("method", *(f"rate {rate:g}" for rate in d.rate.values)),
             tuple(rates),
-        ),
-        Table(
-            f"FLOW per byte at rate {EQUAL:g}, by temperature: {seeds}",
-            ("temperature", "prose", "code"),
-            tuple(heat),
         ),
     )
