@@ -23,7 +23,10 @@ def draw(dataset: Any) -> Figure:
     _along(middle, cell, "target", "accuracy on the new task, %", 3.0)
     _by_noise(right, dataset)
     left.set_title(f"{100 * float(cell.noise):.0f} % wrong labels, rate {float(cell.equal_rate):.2g}")
-    title(fig, "FLOW's weights delay learning wrong labels by heart; a smaller step and shuffled weights do so less")
+    title(
+        fig,
+        "FLOW's weights delay learning wrong labels by heart; a smaller step and shuffled weights do so less",
+    )
     return fig
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
 import pytest
 
 from paper_reproduction import registry, shipped
@@ -51,12 +50,47 @@ def test_where_flow_would_keep_more_it_is_counted():
     assert (found.averaging, changed.averaging) == (found.settings, 0)
 
 
-def test_a_peak_that_is_no_better_is_told_against_flow():
-    """Stopping in time is told where it makes up for the weights, and there alone."""
+def test_settings_with_nothing_to_learn_are_left_out():
+    d = RESULTS["digits-label-noise"]
+    known = d.assign(before=d.before * 0 + 1.0)
+    without = RESULTS | {"digits-label-noise": known}
+    assert tally(RESULTS).settings - tally(without).settings == d.sizes["noise"]
+    assert "digits, head of its own" not in str(overview(without)[2].table)
+
+
+def exchanged(d, dim, one, other):
+    """What is said of one run is said of the other."""
+    names = {one: other, other: one}
+    return d.assign_coords({dim: [names.get(str(run), str(run)) for run in d[dim].values]})
+
+
+WORDS = [
+    ("teacher-student-stall", {"run": ("flow-same-mean-step", "standard")}, "It stalls", "It does not stall"),
+    ("hard-samples", {"path": ("flow-same-mean-step", "standard")}, "lowers it", "lowers it"),
+    ("hard-samples", {"run": ("flow", "permuted")}, "loses the hard samples", "keeps the hard samples"),
+    ("images-own-head", {"run": ("flow", "permuted")}, "They delay", "They do not delay"),
+    ("language", {"run": ("flow", "permuted")}, "keeps more and learns less", "keeps less and learns more"),
+]
+
+
+@pytest.mark.parametrize(("name", "exchange", "said", "otherwise"), WORDS)
+def test_the_words_are_those_of_the_arrays(name, exchange, said, otherwise):
+    changed = RESULTS[name]
+    for dim, (one, other) in exchange.items():
+        changed = exchanged(changed, dim, one, other)
+    assert said in sentences(RESULTS)
+    assert otherwise in sentences(RESULTS | {name: changed})
+
+
+def test_a_peak_that_is_better_is_told_for_flow():
+    """Of how many controls FLOW is ahead where training is stopped is read off the curves."""
     d = RESULTS["images-own-head"]
-    alike = d.curve.copy()
+    of = lambda results: overview(results)[-1].sentences
+    stopped = lambda results: next(
+        text for text in of(results) if text.startswith("The residual network, stopped so")
+    )
+    better, alike = d.curve.copy(), d.curve.copy()
+    better.loc[{"trained": "flow", "place": "target"}] += 0.3
     alike.loc[{"trained": "flow"}] = d.curve.sel(trained="permuted").values
-    told = sentences(RESULTS | {"images-own-head": d.assign(curve=alike)})
-    assert "Stopped at its best time" in sentences(RESULTS)
-    assert "Stopped at its best time" not in told
-    assert np.diff([text.count("Where training is stopped") for text in (sentences(RESULTS), told)]) == 1
+    assert "ahead of both controls" in stopped(RESULTS | {"images-own-head": d.assign(curve=better)})
+    assert "ahead of neither control" in stopped(RESULTS | {"images-own-head": d.assign(curve=alike)})
