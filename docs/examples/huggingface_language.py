@@ -19,7 +19,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from paper_reproduction.mlp import corpus, language
 
-STEPS, BATCH, RATE = 120, 16, 1e-3
+STEPS, BATCH, RATE = 40, 16, 1e-3
 ADAM = {"optim": "adamw_torch", "adam_beta2": language.ADAM.slow, "per_device_train_batch_size": BATCH}
 
 
