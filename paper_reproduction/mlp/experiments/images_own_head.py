@@ -64,7 +64,7 @@ RUNS = {run: label_of(run) for run in (*BOTH_ARMS, LAST_STEP)}
 OTHERS = (STANDARD, *CONTROLS)
 NOISES, QUICK_NOISES = (0.0, 0.2, 0.4), (0.4,)
 RECIPE = recipe(5, 40, (0.003, 0.006, 0.012, 0.024), 0.012)
-QUICK = replace(RECIPE, pretrain_epochs=20, epochs=36, rates=RECIPE.rates[2:3], points=5)
+QUICK = replace(RECIPE, rates=RECIPE.rates[2:3], points=5)
 
 
 def compute(settings: Settings) -> xr.Dataset:

@@ -61,7 +61,7 @@ RUNS = {run: label_of(run) for run in BOTH_ARMS}
 OTHERS = (STANDARD, *CONTROLS)
 RECIPE = replace(recipe(10, 30, (0.001, 0.002, 0.004, 0.008, 0.016), 0.008), points=16)
 PRETRAININGS = 5  # of each split, at the largest rate
-QUICK = replace(RECIPE, pretrain_epochs=15, epochs=10, rates=RECIPE.rates[-1:], equal=0.016, points=8)
+QUICK = replace(RECIPE, pretrain_epochs=15, epochs=12, rates=RECIPE.rates[-1:], equal=0.016, points=8)
 
 
 def compute(settings: Settings) -> xr.Dataset:

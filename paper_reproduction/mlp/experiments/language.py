@@ -91,7 +91,7 @@ class Size(NamedTuple):
 
 FULL = Size(language.NET, (1e-4, 3e-4, 1e-3, 3e-3), steps=200, batch=16, held=64, measured=8)
 QUICK = Size(
-    language.NET, (3e-4, EQUAL), steps=12, batch=8, held=12, measured=2, runs=tuple(RUNS), averages=3,
+    language.NET, (3e-4, EQUAL), steps=16, batch=8, held=16, measured=2, runs=tuple(RUNS), averages=3,
     packages=("numpy",),
 )  # fmt: skip
 WIDE = Size(language.WIDE, (1e-4, 3e-4, 1e-3, 3e-3), steps=400, batch=32, held=256, measured=11)
