@@ -63,8 +63,9 @@ def test_the_runs_are_called_as_a_run_of_today_would_call_them(name):
     """They were renamed where they are stored: names and labels are those of the sources, in their order."""
     dataset = stored(name)
     module = importlib.import_module(f"paper_reproduction.mlp.experiments.{ENTRIES[name].claim.module}")
-    named = isinstance(getattr(module, "RUNS", None), dict) and set(module.RUNS) == set(dataset.run.values)
-    known = module.RUNS if named else {run: methods.label_of(run) for run in dataset.run.values}
+    own = getattr(module, "LABELS", getattr(module, "RUNS", None))
+    named = isinstance(own, dict) and set(own) == set(dataset.run.values)
+    known = own if named else {run: methods.label_of(run) for run in dataset.run.values}
     labels = dict(zip(dataset.run.values.tolist(), dataset.label.values.tolist(), strict=True))
     assert list(labels.items()) == list(known.items())
     if "path" in dataset.coords:
