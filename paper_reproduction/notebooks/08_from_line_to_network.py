@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from matplotlib import style
-from scipy import stats
 
 import linear_theory as lt
 from figures.lessons import Picture, stored
@@ -556,13 +555,12 @@ def against(cell, other, names, best=None):
 
 
 def beyond(gap):
-    """Whether a mean over seeds is further from 0 than Student allows at 5 per cent."""
-    quantile = stats.t.isf(0.025, gap.sizes["seed"] - 1)
-    return bool(abs(gap.mean("seed")) > quantile * error(gap))
+    """Three standard errors from 0: more than Student asks of five seeds."""
+    return bool(abs(gap.mean("seed")) > 3 * error(gap))
 
 
 def points(gap):
-    """A difference in points, with its sign and its standard error; a star if beyond."""
+    """A difference in points, its sign and standard error; a star: beyond error."""
     text = f"{float(gap.mean('seed')):+.1f} ± {float(error(gap)):.1f}"
     return text.replace("-", "−") + " *" * beyond(gap)
 
@@ -725,8 +723,10 @@ for name, curve in curves.items():
     )
     heart = ends[name].sel(place="wrong labels")
     right = [100 * one.sel(place="target") for one in (ends[name], best)]
-    print(f"{name:20} {told(100 * heart, 1)} % of the wrong labels by heart;", end=" ")
-    print(f"new task {told(right[0], 1)} % at the end, {told(right[1], 1)} % at best")
+    print(f"{name}: {told(100 * heart, 1)} % of the wrong labels by heart;")
+    print(
+        f"    new task {told(right[0], 1)} % at the end, {told(right[1], 1)} % at best"
+    )
 for name, end in ends.items():
     if name != "FLOW":
         heart, new = (
