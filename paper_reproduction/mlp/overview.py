@@ -166,9 +166,9 @@ def _by_heart(d: xr.Dataset) -> str:
     )
 
 
-def _peaks(cell: xr.Dataset) -> Callable[[str], xr.DataArray]:
-    """The new task at the best time by its validation rows, at the rate that all are compared at, (seed,)."""
-    return lambda run: choice.peak(choice.at(cell.curve, run), ["mark"], choice.NEW).sel(place="target")
+def _at_best(curve: xr.DataArray) -> xr.DataArray:
+    """The new task where its validation rows are best along training, (seed,)."""
+    return choice.peak(curve, ["mark"], choice.NEW).sel(place="target")
 
 
 def _long(d: xr.Dataset) -> str:
@@ -232,10 +232,15 @@ def _cells(results: Results) -> Iterator[tuple[str, xr.Dataset]]:
     ):
         if name in results and "noise" in results[name].dims:
             for cell in (results[name].isel(noise=i) for i in range(results[name].sizes["noise"])):
-                if _level(cell) - 100 * float(cell.before.sel(place="target").mean("seed")) > POINTS:
+                if _level(cell) - _known(cell) > POINTS:
                     yield f"{words}, {100 * float(cell.noise):.0f} % wrong labels", cell
         elif name in results:
             yield words, results[name]
+
+
+def _known(cell: xr.Dataset) -> float:
+    """Per cent of the new task that are right before fine-tuning."""
+    return 100 * float(cell.before.sel(place="target").mean("seed"))
 
 
 def _level(cell: xr.Dataset) -> float:
@@ -280,7 +285,7 @@ def _equal_learning(results: Results) -> tuple[tuple[str, ...], Table | None]:
         kept = cell.kept.sel(learned=LEARNED)
         best = most(kept)
         of = lambda run, kept=kept: percent(kept.sel(keeper=run))
-        new = f"{100 * float(cell.before.sel(place='target').mean('seed')):.0f} → {_level(cell):.0f}"
+        new = f"{_known(cell):.0f} → {_level(cell):.0f}"
         rows.append((words, new, *(of(run) for run in COMPARED), f"{label_of(best)}, {of(best)}"))
         seeds.add(kept.sizes["seed"])
     if not rows:
@@ -362,7 +367,7 @@ def _ahead_of(value: Callable[[str], xr.DataArray]) -> str:
 def _stopped_long(d: xr.Dataset) -> str:
     """Where somebody watches validation rows and stops: the peak instead of the end."""
     curve = d.long_curve.isel(long_rate=int(d.attrs["long_rate_place"])).rename(long_mark="mark")
-    top = lambda run: choice.peak(curve.sel(long_run=run), ["mark"], choice.NEW).sel(place="target")
+    top = lambda run: _at_best(curve.sel(long_run=run))
     return (
         "Where training is stopped by validation rows, as noisy as the training rows. At its best time the small "
         f"perceptron, which learned wrong labels by heart in the end, has right on the new task: {_each(top)}; "
@@ -372,7 +377,7 @@ def _stopped_long(d: xr.Dataset) -> str:
 
 def _stopped(d: xr.Dataset) -> str:
     """The same of the residual network."""
-    top = _peaks(_noisiest(d))
+    top = lambda run: _at_best(choice.at(_noisiest(d).curve, run))
     return f"The residual network, stopped so: {_each(top)}; {_ahead_of(top)}."
 
 

@@ -378,7 +378,7 @@ def _tempered(d: xr.Dataset) -> tuple[bool, str]:
     wise = _kept(d, "wise", 0)
     return any(ahead(wise, _kept(d, way, 0)) for way in reach), (
         f"FLOW per byte by temperature in median losses, each at its best rate, bits a byte of prose where code takes "
-        f"{float(d.level[0]):.2f}: {each}{f'; {never} does not get there' if never else ''}. WiSE-FT {told(wise, 2)}."
+        f"{float(d.level[0]):.2f}: {each}{f'; {never}: never there' if never else ''}. WiSE-FT {told(wise, 2)}."
     )
 
 
