@@ -26,6 +26,13 @@ def _optimised_where_networks_train(request):
     jax.config.update("jax_disable_most_optimizations", _compiles_quickly and not trains)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_code_is_let_go():
+    """Linux lets a process map 65 530 pieces of memory, of which compiled code takes thousands a module: then it dies."""
+    yield
+    jax.clear_caches()
+
+
 # The same examples each time, so that what fails has been changed; "deep" goes looking, with new ones at each run. No
 # deadline: the first call of a jitted function compiles.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
