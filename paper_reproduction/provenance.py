@@ -18,9 +18,9 @@ from pathlib import Path
 from paper_reproduction.claim import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-_HERE = "paper_reproduction"
+_HERE, _THEORY = "paper_reproduction", "linear_theory"
 # Published results are no sources: writing one must not mark the next as made with local changes.
-_SOURCES = ("linear_theory", "figures", _HERE, f":(exclude){_HERE}/mlp/results")
+_SOURCES = (_THEORY, "figures", _HERE, f":(exclude){_HERE}/mlp/results")
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,8 @@ def _git(*arguments: str) -> str:
 
 
 def claim_fingerprint(module: Path) -> str:
-    """Hash of what decides a claim's arrays: the mathematics, ``claim.py``, the claim and its helpers."""
-    own = {ROOT / _HERE / "claim.py", *_with_helpers(module.resolve())}
-    return _digest([*mathematics(), *own])
+    """Hash of what decides a claim's arrays: ``claim.py``, the claim, its helpers, and the mathematics they use."""
+    return _digest({ROOT / _HERE / "claim.py", *reached(module.resolve())})
 
 
 def figure_fingerprint(module: Path) -> str:
@@ -125,11 +124,6 @@ def figure_fingerprint(module: Path) -> str:
     house = ROOT / "figures"
     helpers = [*house.glob("_*.py"), house / "style.py", house / "house.mplstyle"]
     return _digest({module.resolve(), *helpers})
-
-
-def mathematics() -> list[Path]:
-    """The sources of linear_theory."""
-    return list((ROOT / "linear_theory").rglob("*.py"))
 
 
 def _digest(paths: Iterable[Path]) -> str:
@@ -140,30 +134,66 @@ def _digest(paths: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _with_helpers(module: Path) -> set[Path]:
-    """The module and the modules of this package that it imports, at any distance."""
+def reached(module: Path) -> set[Path]:
+    """The module and the sources of these packages that it uses, at any distance."""
     found: set[Path] = set()
     ahead = [module]
     while ahead:
         path = ahead.pop()
         if path not in found:
             found.add(path)
-            ahead.extend(_imports(path))
+            ahead.extend(_used(path))
     return found
 
 
-def _imports(path: Path) -> Iterator[Path]:
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        for name in _imported_names(node):
-            stem = ROOT.joinpath(*name.split("."))
-            yield from (file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file())
+def _used(path: Path) -> Iterator[Path]:
+    """The sources that an import may load, and those of the public names that are taken from ``linear_theory``.
+
+    Importing that loads all of it, of which a claim uses a part: what it does not use cannot change its arrays.
+    """
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _named_attributes(tree, alias) if alias.name == _THEORY else _sources(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, path)
+            for alias in node.names:
+                yield from _public(alias.name) if base == _THEORY else _sources(f"{base}.{alias.name}")
+            yield from _sources(base) if base != _THEORY else ()
 
 
-def _imported_names(node: ast.AST) -> Iterator[str]:
-    """Dotted names inside this package that an import statement may load (nothing here is relative)."""
-    names: list[str] = []
-    if isinstance(node, ast.Import):
-        names = [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-        names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    yield from (name for name in names if name.split(".")[0] == _HERE)
+def _absolute(node: ast.ImportFrom, path: Path) -> str:
+    """The dotted name of what is imported from."""
+    if not node.level:
+        return node.module or ""
+    package = path.relative_to(ROOT).parts[: -node.level]
+    return ".".join((*package, *filter(None, [node.module])))
+
+
+def _sources(name: str) -> Iterator[Path]:
+    """The file of a module or package of this name, if it is one of ours."""
+    if name.partition(".")[0] in (_HERE, _THEORY):
+        stem = ROOT.joinpath(*name.split("."))
+        yield from (file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file())
+
+
+def _named_attributes(tree: ast.AST, alias: ast.alias) -> Iterator[Path]:
+    """Where the attributes are made that a source takes from what it imports as ``alias``."""
+    name = alias.asname or alias.name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name:
+            yield from _public(node.attr)
+
+
+def _public(name: str) -> Iterator[Path]:
+    """The source of a public name of ``linear_theory``, be it a module of it or made in one."""
+    yield from _sources(f"{_THEORY}.{_public_modules().get(name, name)}")
+
+
+@functools.cache
+def _public_modules() -> dict[str, str]:
+    """In which module each public name is made."""
+    imports = ast.parse((ROOT / _THEORY / "public.py").read_bytes()).body
+    found = (node for node in imports if isinstance(node, ast.ImportFrom))
+    return {alias.asname or alias.name: node.module for node in found if node.module for alias in node.names}

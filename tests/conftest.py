@@ -28,7 +28,7 @@ def _optimised_where_networks_train(request):
 
 @pytest.fixture(autouse=True, scope="module")
 def _compiled_code_is_let_go():
-    """Linux lets a process map 65 530 pieces of memory, of which compiled code takes thousands a module: then it dies."""
+    """Linux lets a process map 65 530 pieces of memory; compiled code takes thousands a module, and then it dies."""
     yield
     jax.clear_caches()
 
