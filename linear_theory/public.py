@@ -5,6 +5,7 @@ from .choice import EarlyStop, best_early_stop
 from .descent import Path, descend
 from .diagnosis import Diagnosis, diagnose
 from .errors import DivergenceError, InvalidTypeError, InvalidValueError, LinearTheoryError
+from .inference import StandardErrors, UndoneAveraging, standard_errors, undo_averaging
 from .least_squares import NormalEquations, Solution, TemperaturePath, solve, temperature_path
 from .linearization import Linearization, linearize
 from .problem import FineTuningProblem, paper_problem
@@ -58,7 +59,9 @@ __all__ = [
     "ResidualTilt",
     "Solution",
     "Stall",
+    "StandardErrors",
     "TemperaturePath",
+    "UndoneAveraging",
     "best_average_weight",
     "best_early_stop",
     "best_model_average",
@@ -97,10 +100,12 @@ __all__ = [
     "stall_parameter",
     "stall_spectrum",
     "stall_temperature",
+    "standard_errors",
     "streaming",
     "target_error",
     "temperature_path",
     "total_error",
+    "undo_averaging",
     "weight_mass",
     "weighted_covariance",
     "weights",

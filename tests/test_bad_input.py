@@ -304,6 +304,16 @@ TABLE = [
         },
     ),
     (
+        lt.standard_errors,
+        DATA,
+        {"X": ROWS, "y": LABELS, "start": VECTOR, "temperature": OPTIONAL(POSITIVE)},
+    ),
+    (
+        lt.undo_averaging,
+        DATA | {"theta": START, "temperature": 100.0},
+        {"X": ROWS, "y": LABELS, "start": VECTOR, "theta": VECTOR, "temperature": OPTIONAL(POSITIVE)},
+    ),
+    (
         lt.NormalEquations.of,
         DATA,
         {"X": ROWS, "y": LABELS, "start": VECTOR, "weights": WEIGHTS, "column_scale": COLUMN_SCALE},

@@ -50,6 +50,8 @@ SIGNATURES = {
     "hard_sample_error": "(problem, theta, fraction)",
     "solve": "(X, y, start, weights=None, ridge=0.0, *, column_scale=None)",
     "temperature_path": "(X, y, start, temperatures, ridge=0.0, *, accuracy=1e-08, column_scale=None)",
+    "standard_errors": "(X, y, start, temperature=None)",
+    "undo_averaging": "(X, y, start, theta, temperature=None)",
     "linearize": "(predict, params, X, y)",
     "diagnose": "(X, y, start, temperature=None, pretrain_covariance=None, *, pretrain_rows=None, "
     "sample_weight=None, column_scale=None)",
