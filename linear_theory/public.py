@@ -1,6 +1,7 @@
 """The public names, one list: importing this module imports all of the mathematics."""
 
 from . import covariance, descent, streaming, weights
+from .checkpoints import checkpoint_weights
 from .choice import EarlyStop, best_early_stop
 from .descent import Path, descend
 from .diagnosis import Diagnosis, diagnose
@@ -65,6 +66,7 @@ __all__ = [
     "best_average_weight",
     "best_early_stop",
     "best_model_average",
+    "checkpoint_weights",
     "closed_form",
     "covariance",
     "descend",

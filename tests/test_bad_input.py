@@ -229,6 +229,16 @@ TABLE = [
         },
     ),
     (
+        lt.checkpoint_weights,
+        {"problem": P, "steps": 3},
+        {
+            "problem": PROBLEM,
+            "steps": [*STEPS, [3], 10**12],
+            "learning_rate": OPTIONAL(FINITE_POSITIVE),
+            "temperature": TEMPERATURE,
+        },
+    ),
+    (
         lt.gradient_flow,
         {"problem": P, "time": 1.0},
         {

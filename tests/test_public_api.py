@@ -29,6 +29,7 @@ SIGNATURES = {
     "stable_learning_rate": "(problem, temperature=inf)",
     "gradient_flow": "(problem, time, temperature=inf)",
     "fixed_point": "(problem, temperature)",
+    "checkpoint_weights": "(problem, steps, learning_rate=None, temperature=inf)",
     "sgd_error": "(problem, steps, learning_rate, temperature=inf)",
     "sgd_stability_limit": "(problem, temperature=inf)",
     "stall": "(problem, temperature)",

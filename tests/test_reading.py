@@ -63,7 +63,7 @@ READ_AGAIN = {
     "sgd_error",
     "sgd_stability_limit",
 }
-READ_AGAIN |= {"diagnose", "standard_errors", "undo_averaging"}
+READ_AGAIN |= {"checkpoint_weights", "diagnose", "standard_errors", "undo_averaging"}
 """What asks other public functions, weights of a rule for instance, each of which reads its own."""
 
 
