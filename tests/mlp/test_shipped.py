@@ -35,6 +35,40 @@ def test_a_full_run_is_stored_and_holds(name):
     assert isinstance(ENTRIES[name].draw(dataset), Figure)
 
 
+# ------------------------------------------------------------------------- what is told to whom cannot see a picture
+
+
+def _hardest_tenth(d: xr.Dataset) -> list[str]:
+    at = int(np.argmin(abs(d.rate.values - float(d.equal_rate))))
+    last = 100 * d.by_decile.isel(rate=at, decile=-1).mean("seed")
+    return [
+        f"standard fine-tuning ({float(last.sel(run='standard')):.0f} %)",
+        f"FLOW ({float(last.sel(run='flow')):.0f} %",
+    ]
+
+
+def _memorised(d: xr.Dataset) -> list[str]:
+    end = d.long_curve.isel(long_mark=-1, long_rate=d.attrs["long_rate_place"]).sel(
+        long_run="standard", place="target"
+    )
+    return [f"to {100 * float(end.mean('seed')):.0f} % with standard fine-tuning"]
+
+
+def _ratios(d: xr.Dataset) -> list[str]:
+    own = d.ratio.mean("seed").sel(kind=["fisher", "along", "gradient"])
+    rounded = [f"{round(20 * float(value)) / 20:g}" for value in (own.min(), own.max())]
+    return [f"lie at {' to '.join(rounded)}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [("hard-samples", _hardest_tenth), ("digits-label-noise", _memorised), ("where-it-fails", _ratios)],
+)
+def test_the_numbers_in_a_pictures_words_are_those_of_the_results(name, numbers):
+    for words in numbers(stored(name)):
+        assert words in ENTRIES[name].seen
+
+
 # ------------------------------------------------------------------------------ what the question is answered with
 
 ANSWERED = {
