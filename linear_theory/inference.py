@@ -1,17 +1,17 @@
 """How exactly FLOW's minimiser is known from n rows, and how its averaging is undone.
 
 The weights w = exp(−r²/τ), r = y − ⟨x, θ*⟩, are functions of the rows, so the minimiser θ̂ solves Σ wᵢρᵢxᵢ = 0,
-ρ = y − ⟨x, θ̂⟩: an M-estimator, and with H = E[w x xᵀ] each row moves it by its influence over n,
+ρ = y − ⟨x, θ̂⟩: an M-estimator. With H = E[w x xᵀ] each row moves it by its influence over n,
 
     τ given:            IFᵢ = H⁻¹ wᵢρᵢxᵢ,
     τ = sample median:  IFᵢ = H⁻¹ wᵢρᵢxᵢ + b (½ − 1{rᵢ² ≤ τ})/f,    b = ∂θ̂/∂τ = H⁻¹ E[w ρ r²/τ² x],
 
-f the density of r² at its median, by which the median itself moves. No law of x or of the noise is assumed. What θ̂ is
-an estimate of is θ_∞, where training ends in the population, and not the new task's own θ̃*.
+f the density of r² at its median, by which the median itself moves. In a sample ρᵢ is divided by 1 − ℓᵢ, ℓᵢ the
+leverage of the row: H⁻¹wᵢρᵢxᵢ/(n(1 − ℓᵢ)) is by how much θ̂ moves when row i is left out, exactly.
 
-The way back: if the noise is Gaussian, whatever the law of x, or if x is Gaussian, whatever the law of a noise that is
-independent of it, training ends on the segment, θ_∞ = θ* − κe. By Stein's lemma in the Gaussian of the two, with
-∂w/∂r = −2rw/τ, the weighted mean squared residual there is m = E[wρ²]/E[w] = (1 − κ)τ/2, so that κ = 1 − 2m/τ.
+The way back: if the noise is Gaussian, whatever the law of x, or if x is Gaussian around 0, whatever the law of a noise
+that is independent of it, training ends on the line from θ* through θ̃*, at θ_∞ = θ* − κe. By Stein's lemma in the
+Gaussian of the two, with ∂w/∂r = −2rw/τ, the weighted mean squared residual there is m = E[wρ²]/E[w] = (1 − κ)τ/2.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ import jax
 import numpy as np
 import scipy.linalg
 
-from .arrays import Array, Namespace, bounded, finite, namespace, require, shaped, whole_or_nan
+from .arrays import Array, Namespace, binary_unit, bounded, finite, namespace, require, shaped, whole_or_nan
 from .errors import reject
-from .least_squares.rows import Sample, checked_sample, refuse_infinite
+from .least_squares.rows import Sample, checked_sample
 from .least_squares.solver import minimise
+from .reading import same_labels
 from .sharding import on_automatic_mesh
-from .trees import is_concrete, pytree
-from .weights import flow_weights, median_temperature
+from .trees import pytree
+from .weights import effective_sample_size, flow_weights, median_temperature
 
 __all__ = ["StandardErrors", "UndoneAveraging", "standard_errors", "undo_averaging"]
 
@@ -44,9 +45,9 @@ class StandardErrors:
     >>> import numpy as np
     >>> import linear_theory as lt
     >>> X, y = np.ones((4, 1)), np.array([1.0, 2.0, 3.0, 6.0])
-    >>> known = lt.standard_errors(X, y, [0.0], np.inf)  # a plain mean: 3 ± √(Σ(y − 3)²)/4
+    >>> known = lt.standard_errors(X, y, [0.0], np.inf)  # a plain mean: 3 ± √(Σ(y − 3)²)/3, each left out in turn
     >>> print(known.theta, known.standard_errors.round(4))
-    [3.] [0.9354]
+    [3.] [1.2472]
     """
 
     theta: Array
@@ -62,10 +63,10 @@ class StandardErrors:
         >>> import linear_theory as lt
         >>> known = lt.standard_errors([[1.0], [1.0]], [0.0, 2.0], [0.0], float("inf"))
         >>> print(known.standard_errors.round(4))
-        [0.7071]
+        [1.4142]
         """
         space = namespace(self.covariance)
-        return space.xp.sqrt(space.xp.diagonal(self.covariance))
+        return space.xp.sqrt(space.xp.diagonal(self.covariance, axis1=-2, axis2=-1))
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """(low, high), each (d,): θ ± z·(standard error), with the normal quantile z of this coverage of θ_∞.
@@ -80,13 +81,13 @@ class StandardErrors:
         >>> import linear_theory as lt
         >>> known = lt.standard_errors([[1.0], [1.0]], [0.0, 2.0], [0.0], float("inf"))
         >>> low, high = known.interval(0.95)
-        >>> print(low.round(4), high.round(4))  # 1 ± 1.96/√2
-        [-0.3859] [2.3859]
+        >>> print(low.round(4), high.round(4))  # 1 ± 1.96·√2
+        [-1.7718] [3.7718]
         """
         space = namespace(self.theta, level)
         within = lambda v: (v > 0) & (v < 1)
         level = bounded(space, "level", level, within, "must be between 0 and 1, for instance 0.95")
-        reach = space.special.ndtri((1 + level) / 2) * self.standard_errors
+        reach = -space.special.ndtri((1 - level) / 2) * self.standard_errors
         return self.theta - reach, self.theta + reach
 
 
@@ -96,17 +97,18 @@ def standard_errors(
 ) -> StandardErrors:
     """The minimiser of (1/n) Σ exp(−rᵢ²/τ)(yᵢ − ⟨xᵢ,θ⟩)², rᵢ = yᵢ − ⟨xᵢ, start⟩, with its standard errors (T15).
 
-    The sandwich Σ IFᵢIFᵢᵀ/n² of the rows' influences. A temperature that is the median of the *same* sample's losses
-    is random itself and moves θ̂ along with it: the usual sandwich, which forgets that, covers 83 to 88 % where 95 %
-    are meant. The errors of ``solve`` with these weights as if they were known precisions are wrong in any case.
+    The sandwich Σ IFᵢIFᵢᵀ/n² of what leaving out each row does (the jackknife's, or HC3). A temperature that is the
+    median of the *same* sample's losses is random itself and moves θ̂ along with it: where FLOW averages, under label
+    noise, the usual sandwich forgets that and covers 82 to 90 % along the shift where 95 % are meant. The textbook's
+    (XᵀWX)⁻¹, for weights that are known precisions, is wrong in any case.
 
     Parameters
     ----------
     X : (n, d) array
-        n > d rows, of full rank under the weights.
+        Independent rows, worth more than d equally weighted ones under the weights (``effective_sample_size``).
     y : (n,) array
     start : (d,) array
-        θ*: what the losses are taken at.
+        θ*: what the losses are taken at. It must not have been fitted to these rows.
     temperature : float, optional
         τ > 0 in the units of y², known beforehand; ``None`` is the sample median, and its own error is counted;
         ``inf`` is unweighted.
@@ -114,14 +116,16 @@ def standard_errors(
     Returns
     -------
     StandardErrors
-        For n → ∞ at fixed d, as independent rows of any law with enough moments; where d/n is not small they are
-        too short. In JAX differentiable, but not through the median's indicator, which moves in steps.
+        For θ_∞, where training ends in the population: at its median temperature if none is given. Right for n → ∞ at
+        fixed d, for every law with enough moments under which r² has a density at its median; too short where d over
+        the effective sample size is not small, or few rows have most of the leverage.
 
     Raises
     ------
     InvalidValueError, InvalidTypeError
-        As :func:`linear_theory.solve` and :func:`linear_theory.flow_weights`; for n ≤ d, columns that depend on one
-        another, a sample median that many rows share, so that the losses have no density there.
+        As :func:`linear_theory.solve` and :func:`linear_theory.flow_weights`; for rows worth no more than d,
+        directions that no row or a single one determines, a median that many losses share, and errors whose squares
+        are no floats.
 
     Examples
     --------
@@ -137,29 +141,29 @@ def standard_errors(
     [0.68 1.  ] [0.017 0.013]
     """
     space, sample = _checked(X, y, start, temperature)
-    n, d = sample.X.shape
-    if n <= d:
-        reject("X", X, f"has {n} rows for {d} columns; an error can be told only of more rows than columns")
-    losses, tau, weights = _weighed(space, sample, temperature)
-    solution = minimise(space, sample.weighted(weights), space.array(0.0))
-    remedy = (
-        f"leaves {d - int(solution.rank)} of {d} directions undetermined" if is_concrete(solution) else ""
+    fit = _Fit(space, sample, temperature, X)
+    theta = minimise(space, sample.weighted(fit.weights), space.array(0.0)).theta
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # looked for in the result
+        influence = (fit.root * (sample.y - sample.X @ theta) / fit.unit)[:, None] * fit.solved
+        moved = influence / (1 - fit.leverage)[:, None]
+        if temperature is None:
+            # ∂w/∂τ = w r²/τ², so that θ̂ moves by the mean influence of rows weighted so.
+            drift = ((fit.losses / fit.tau) @ influence) / len(sample.X)
+            below = space.xp.where(fit.losses <= fit.tau, 1.0, 0.0)
+            moved = moved + (0.5 - below)[:, None] * (drift / _density(space, fit.losses, fit.tau))
+        within = moved.T @ moved / len(sample.X) ** 2
+        covariance = within * fit.unit * fit.unit
+        sizes = space.xp.diagonal(covariance)
+        tiny = float(space.range[0])
+        known = (
+            space.xp.isfinite(covariance).all() & ((sizes > tiny) | (space.xp.diagonal(within) == 0)).all()
+        )
+    remedy = "gives errors whose squares are no floats; give y and the columns of X in other units"
+    covariance = require(space, "y", covariance, known, remedy, y)
+    tau = fit.tau * fit.unit * fit.unit
+    return StandardErrors(
+        **whole_or_nan(space, {"theta": theta, "covariance": covariance, "temperature": tau})
     )
-    determined = solution.rank == d
-    theta = require(
-        space, "X", solution.theta, determined, f"{remedy}; leave columns out that depend on others", X
-    )
-    score = space.xp.sqrt(weights) * (sample.y - sample.X @ theta)
-    root = _inverse_root(space, sample, weights, solution.columns)
-    influence = score[:, None] * root
-    if temperature is None:
-        # ∂w/∂τ = w r²/τ², so that θ̂ moves by the mean influence of rows weighted so.
-        drift = ((losses / tau / tau) @ influence) / n
-        below = space.xp.where(losses <= tau, 1.0, 0.0)
-        influence = influence + (0.5 - below)[:, None] * (drift / _density(space, losses, tau))
-    covariance = influence.T @ influence / n / n
-    found = whole_or_nan(space, {"theta": theta, "covariance": covariance, "temperature": tau})
-    return StandardErrors(**found)
 
 
 def _checked(X: object, y: object, start: object, *others: object) -> tuple[Namespace, Sample]:
@@ -167,29 +171,62 @@ def _checked(X: object, y: object, start: object, *others: object) -> tuple[Name
     space, sample = checked_sample(X, y, start, None, *others)
     if sample.y.ndim != 1:
         reject("y", y, f"has shape {sample.y.shape}; must be (n,): one column of labels at a time")
-    refuse_infinite(space, sample.X)
+    if len(sample.X) <= sample.X.shape[1]:
+        n, d = sample.X.shape
+        reject("X", X, f"has {n} rows for {d} columns; an error can be told only of more rows than columns")
+    finite_everywhere = space.xp.isfinite(sample.X).all()
+    require(space, "X", sample.X, finite_everywhere, "must be finite (no NaN, no infinity)")
     return space, sample
 
 
-def _weighed(space: Namespace, sample: Sample, temperature: object) -> tuple[Array, Array, Array]:
-    """The losses r² at the start, the temperature asked for or their median, and FLOW's weights."""
-    losses = sample.residual**2
-    if temperature is None:
-        tau = space.array(median_temperature(losses))
-    else:
-        tau = bounded(space, "temperature", temperature, lambda v: v > 0, "must be > 0")
-    return losses, tau, flow_weights(losses, tau)
+class _Fit:
+    """FLOW's weights of these rows, and what they make of H = XᵀWX/n.
 
+    ``losses`` r² and ``tau`` in units of ``unit``², in which neither they nor their squares leave the floats;
+    ``weights``, their ``root``; ``solved`` (n, d), the rows H⁻¹√wᵢxᵢ; ``leverage`` (n,).
+    """
 
-def _inverse_root(space: Namespace, sample: Sample, weights: Array, columns: Array) -> Array:
-    """Rows H⁻¹√wᵢxᵢ (n, d), H = XᵀWX/n: with √W X = Q R D, D the columns' lengths, they are n·qᵢR⁻ᵀD⁻¹."""
-    scaled = space.xp.sqrt(weights)[:, None] * sample.X / columns
-    orthonormal, triangle = space.xp.linalg.qr(scaled)
-    if space.xp is np:
-        rows = scipy.linalg.solve_triangular(triangle, orthonormal.T).T
-    else:
-        rows = jax.scipy.linalg.solve_triangular(triangle, orthonormal.T).T
-    return len(sample.X) * rows / columns
+    def __init__(self, space: Namespace, sample: Sample, temperature: object, X: object) -> None:
+        xp, (n, d) = space.xp, sample.X.shape
+        given = None
+        if temperature is not None:
+            given = bounded(space, "temperature", temperature, lambda v: v > 0, "must be > 0")
+        residual = sample.residual
+        largest = space.constant(xp.max(abs(residual)))
+        smallest_exact, largest_exact = (edge**0.25 for edge in space.range)
+        plain = (largest == 0) | ((largest > smallest_exact) & (largest < largest_exact))
+        self.unit = xp.where(plain, 1.0, binary_unit(space, residual))
+        self.losses = (residual / self.unit) ** 2
+        with np.errstate(over="ignore", under="ignore"):
+            self.tau = (
+                space.array(median_temperature(self.losses))
+                if given is None
+                else given / self.unit / self.unit
+            )
+        self.weights = flow_weights(self.losses, self.tau)
+        self.root = xp.sqrt(self.weights)
+        worth = effective_sample_size(self.weights)
+        remedy = f"gives weights under which {n} rows are worth no more than d = {d} of them; raise it"
+        require(space, "temperature", worth, worth > d, remedy, temperature)
+        peak = xp.max(abs(sample.X), axis=0)
+        peak = xp.where(peak > 0, peak, 1.0)
+        scaled = self.root[:, None] * (sample.X / peak)
+        lengths = xp.sqrt((scaled**2).sum(axis=0))
+        lengths = xp.where(lengths > 0, lengths, 1.0)
+        orthonormal, triangle = xp.linalg.qr(scaled / lengths)
+        values = xp.linalg.svd(space.constant(triangle), compute_uv=False)
+        remedy = "has directions that these weights leave undetermined; leave out columns that depend on others, or "
+        alone = (
+            "has a row that alone determines a direction, so that its error cannot be told; leave it out, or "
+        )
+        raised = "raise the temperature"
+        triangle = require(space, "X", triangle, values[-1] > n * space.eps * values[0], remedy + raised, X)
+        leverage = (orthonormal**2).sum(axis=1)
+        single = space.constant(leverage) < 1 - math.sqrt(space.eps)
+        self.leverage = require(space, "X", leverage, single | (self.weights == 0), alone + raised, X)
+        solve = scipy.linalg.solve_triangular if xp is np else jax.scipy.linalg.solve_triangular
+        with np.errstate(over="ignore"):
+            self.solved = n * solve(triangle, orthonormal.T).T / lengths / peak
 
 
 SILVERMAN = 0.9
@@ -199,33 +236,40 @@ IQR_OF_A_NORMAL = 1.349
 
 
 def _density(space: Namespace, losses: Array, tau: Array) -> Array:
-    """The density of r² at τ, f(√τ)/(2√τ), f that of abs(r): a Gaussian kernel, reflected at 0, as f is not."""
+    """τ times the density of r² at τ, ½√τ f(√τ), f that of abs(r): a Gaussian kernel, reflected at 0, as f is not."""
     xp, size, n = space.xp, space.xp.sqrt(losses), losses.shape[0]
     quartiles = xp.quantile(size, space.array([0.25, 0.75]))
     spread = xp.minimum(xp.std(size), (quartiles[1] - quartiles[0]) / IQR_OF_A_NORMAL)
-    remedy = "has no density: half of the losses are equal; pass a temperature of your own"
-    width = SILVERMAN * n**-0.2 * require(space, "median of losses", spread, spread > 0, remedy, tau)
+    equal = xp.mean(xp.where(abs(losses - tau) <= 8 * space.eps * tau, 1.0, 0.0))
+    known = (spread > 0) & (equal <= max(2 / n, n**-0.5))
+    remedy = (
+        "is shared by many rows, so that the losses have no density there; pass a temperature of your own"
+    )
+    width = SILVERMAN * n**-0.2 * require(space, "median of losses", spread, known, remedy, tau)
     middle = xp.sqrt(tau)
     kernel = lambda gap: xp.exp(-((gap / width) ** 2) / 2) / (math.sqrt(2 * math.pi) * width)
-    return xp.mean(kernel(middle - size) + kernel(middle + size)) / (2 * middle)
+    return xp.mean(kernel(middle - size) + kernel(middle + size)) * middle / 2
 
 
 @pytree
 class UndoneAveraging:
     """What one weighted fit says of the whole way from θ* to θ̃* (T16).
 
-    ``theta`` (d,), an estimate of θ̃*; ``displacement`` κ, the share of the way that FLOW has gone; ``noise_variance``
-    σ² of labels whose noise is Gaussian.
+    ``theta`` (d,), an estimate of θ̃*; ``displacement`` κ, how far FLOW has gone in units of the way, and
+    ``displacement_error``, its standard error; ``noise_variance`` σ², right for Gaussian noise alone.
 
     Examples
     --------
     >>> import linear_theory as lt
-    >>> lt.undo_averaging([[1.0], [1.0]], [0.0, 2.0], [0.0], [1.0], temperature=4.0)
-    UndoneAveraging(theta=[2.], displacement=0.5, noise_variance=2.0)
+    >>> X, y = [[1.0], [1.0], [1.0], [1.0]], [0.0, 2.0, 0.0, 2.0]
+    >>> undone = lt.undo_averaging(X, y, [1.0], [1.0], temperature=16.0)
+    >>> print(undone.theta, f"{undone.displacement:.4f} ± {undone.displacement_error:.4f}")
+    [1.] 0.8333 ± 0.0000
     """
 
     theta: Array
     displacement: Array
+    displacement_error: Array
     noise_variance: Array
 
 
@@ -235,17 +279,18 @@ def undo_averaging(
 ) -> UndoneAveraging:
     """θ̃*, κ and σ² from FLOW's minimiser ``theta``: κ = 1 − 2m/τ, θ̃* = θ* + (θ − θ*)/κ, σ² = m/κ (T16).
 
-    m = Σ wᵢ(yᵢ − ⟨xᵢ,θ⟩)²/Σ wᵢ with the weights exp(−rᵢ²/τ) that ``theta`` was fitted with. Under label noise FLOW
-    trained to convergence is the model average θ* + κ(θ̃* − θ*) if one of the two is Gaussian: the noise, for every law
-    of x (κ is then τ/(τ + 2σ²)), or x, for every law of a noise that is independent of it. What it leaves of the
-    weighted rows tells κ in both cases; σ² is right in the first alone.
+    m is the weighted mean of (yᵢ − ⟨xᵢ,θ⟩)²/(1 − ℓᵢ), with the weights exp(−rᵢ²/τ) that ``theta`` was fitted with and
+    the leverages ℓᵢ of the rows. Under label noise FLOW trained to convergence ends at θ* + κ(θ̃* − θ*) if one of the
+    two is Gaussian: the noise, for every law of x, and then κ = τ/(τ + 2σ²) and it is a model average; or x around 0,
+    for every law of a noise that is independent of it. What it leaves of the weighted rows tells κ in both cases.
 
     Parameters
     ----------
     X : (n, d) array
+        As in :func:`standard_errors`. A column of ones is not Gaussian around 0: with it the noise must be.
     y : (n,) array
     start : (d,) array
-        θ*.
+        θ*. It must not have been fitted to these rows.
     theta : (d,) array
         The minimiser of the weighted loss, for instance of :func:`standard_errors` or :func:`linear_theory.solve`.
     temperature : float, optional
@@ -254,13 +299,14 @@ def undo_averaging(
     Returns
     -------
     UndoneAveraging
-        For n ≫ d. Where neither x nor the noise is Gaussian, or the noise varies along the shift, FLOW's minimiser is
-        no average of θ* and θ̃*, and this is no way back.
+        ``theta`` has the error of the fit over κ, and that of κ times (θ − θ*)/κ². Where neither x nor the noise is
+        Gaussian, the noise varies along the shift, or the line is no model of the labels, this is no way back.
 
     Raises
     ------
     InvalidValueError, InvalidTypeError
-        As :func:`linear_theory.flow_weights`; where m ≥ τ/2, which no average leaves.
+        As :func:`standard_errors`; for a ``theta`` that is a tenth of a standard error away from the minimiser; where κ
+        is within two standard errors of 0: what has not moved cannot be followed back.
 
     Examples
     --------
@@ -274,18 +320,43 @@ def undo_averaging(
     >>> print(averaged.round(2), abs(undone.theta).round(1), f"{undone.noise_variance:.2f}")
     [0.65 1.  ] [0. 1.] 1.02
     """
+    same_labels("parameters", X=(X, 1), start=(start, 0), theta=(theta, 0))
     space, sample = _checked(X, y, start, theta, temperature)
     end = shaped(
         "theta", finite(space, "theta", theta, ndim=1), sample.start.shape, "one entry a column of X"
     )
-    _, tau, weights = _weighed(space, sample, temperature)
-    left = (weights * sample.seen_from(end).residual ** 2).sum() / weights.sum()
-    kappa = 1 - 2 * left / tau
+    fit = _Fit(space, sample, temperature, X)
+    xp, weights = space.xp, fit.weights
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        residual = sample.seen_from(end).residual / fit.unit
+        score = (fit.root * residual)[:, None] * fit.solved
+        away = abs(score.sum(axis=0)) <= FROM_MINIMUM * xp.sqrt((score**2).sum(axis=0)) + _rounding(
+            fit, end, space
+        )
+    remedy = "is not the minimiser of the loss with these weights; pass that of standard_errors() or solve()"
+    end = require(space, "theta", end, away, remedy, theta)
+    squares = residual**2 / (1 - fit.leverage)
+    left = (weights * squares).sum() / weights.sum()
+    averaged = 2 * left / fit.tau  # 1 − κ
+    kappa = 1 - averaged
+    error = 2 / fit.tau * xp.sqrt(((weights * (squares - left)) ** 2).sum()) / weights.sum()
     remedy = (
-        f"leaves a weighted mean squared residual of {float(left):.4g}, not below τ/2: it is no minimiser "
-        "of FLOW's loss, or no average of start and the new optimum"
-        if is_concrete(left)
-        else ""
+        "leaves κ within two standard errors of 0: what has not moved has no way back; raise the temperature"
     )
-    kappa = require(space, "theta", kappa, kappa > 0, remedy, theta)
-    return UndoneAveraging(sample.start + (end - sample.start) / kappa, kappa, left / kappa)
+    kappa = require(space, "theta", kappa, abs(kappa) > 2 * error, remedy, theta)
+    found = {
+        "theta": end + (end - sample.start) * (averaged / kappa),
+        "displacement": kappa,
+        "displacement_error": error,
+        "noise_variance": left / kappa * fit.unit * fit.unit,
+    }
+    return UndoneAveraging(**whole_or_nan(space, found))
+
+
+FROM_MINIMUM = 0.1
+"""Of a standard error: how far from the minimiser a theta may be that is taken for it."""
+
+
+def _rounding(fit: _Fit, end: Array, space: Namespace) -> Array:
+    """What rounding of θ may leave of the score, in its units: n·ε·abs(θ)."""
+    return len(fit.weights) * 64 * space.eps * abs(end) / fit.unit
