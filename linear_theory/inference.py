@@ -17,6 +17,7 @@ Gaussian of the two, with ∂w/∂r = −2rw/τ, the weighted mean squared resid
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -141,29 +142,25 @@ def standard_errors(
     [0.68 1.  ] [0.017 0.013]
     """
     space, sample = _checked(X, y, start, temperature)
-    fit = _Fit(space, sample, temperature, X)
-    theta = minimise(space, sample.weighted(fit.weights), space.array(0.0)).theta
+    unit, losses, tau, weights = _weighed(space, sample, temperature)
+    solved, leverage = _geometry(space, sample.X, weights)
+    theta = minimise(space, sample.weighted(weights), space.array(0.0)).theta
+    xp, n = space.xp, len(sample.X)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # looked for in the result
-        influence = (fit.root * (sample.y - sample.X @ theta) / fit.unit)[:, None] * fit.solved
-        moved = influence / (1 - fit.leverage)[:, None]
+        influence = (xp.sqrt(weights) * (sample.y - sample.X @ theta) / unit)[:, None] * solved
+        moved = influence / (1 - leverage)[:, None]
         if temperature is None:
             # ∂w/∂τ = w r²/τ², so that θ̂ moves by the mean influence of rows weighted so.
-            drift = ((fit.losses / fit.tau) @ influence) / len(sample.X)
-            below = space.xp.where(fit.losses <= fit.tau, 1.0, 0.0)
-            moved = moved + (0.5 - below)[:, None] * (drift / _density(space, fit.losses, fit.tau))
-        within = moved.T @ moved / len(sample.X) ** 2
-        covariance = within * fit.unit * fit.unit
-        sizes = space.xp.diagonal(covariance)
-        tiny = float(space.range[0])
-        known = (
-            space.xp.isfinite(covariance).all() & ((sizes > tiny) | (space.xp.diagonal(within) == 0)).all()
-        )
-    remedy = "gives errors whose squares are no floats; give y and the columns of X in other units"
-    covariance = require(space, "y", covariance, known, remedy, y)
-    tau = fit.tau * fit.unit * fit.unit
-    return StandardErrors(
-        **whole_or_nan(space, {"theta": theta, "covariance": covariance, "temperature": tau})
-    )
+            drift = (losses / tau) @ influence / n / _density(space, losses, tau)
+            moved = moved + xp.where(losses <= tau, -0.5, 0.5)[:, None] * drift
+        within = moved.T @ moved / n**2
+        covariance = within * unit * unit
+        sizes, perfect = xp.diagonal(covariance), xp.diagonal(within) == 0
+        known = xp.isfinite(covariance).all() & ((sizes > space.range[0]) | perfect).all()
+        remedy = "gives errors whose squares are no floats; give y and the columns of X in other units"
+        covariance = require(space, "y", covariance, known, remedy, y)
+        found = {"theta": theta, "covariance": covariance, "temperature": tau * unit * unit}
+    return StandardErrors(**whole_or_nan(space, found))
 
 
 def _checked(X: object, y: object, start: object, *others: object) -> tuple[Namespace, Sample]:
@@ -179,54 +176,62 @@ def _checked(X: object, y: object, start: object, *others: object) -> tuple[Name
     return space, sample
 
 
-class _Fit:
-    """FLOW's weights of these rows, and what they make of H = XᵀWX/n.
+class _Weighed(NamedTuple):
+    """FLOW's weights of rows: ``losses`` r² and ``tau`` in units of ``unit``², in which their squares are floats."""
 
-    ``losses`` r² and ``tau`` in units of ``unit``², in which neither they nor their squares leave the floats;
-    ``weights``, their ``root``; ``solved`` (n, d), the rows H⁻¹√wᵢxᵢ; ``leverage`` (n,).
-    """
+    unit: Array
+    losses: Array
+    tau: Array
+    weights: Array
 
-    def __init__(self, space: Namespace, sample: Sample, temperature: object, X: object) -> None:
-        xp, (n, d) = space.xp, sample.X.shape
-        given = None
-        if temperature is not None:
-            given = bounded(space, "temperature", temperature, lambda v: v > 0, "must be > 0")
-        residual = sample.residual
-        largest = space.constant(xp.max(abs(residual)))
-        smallest_exact, largest_exact = (edge**0.25 for edge in space.range)
-        plain = (largest == 0) | ((largest > smallest_exact) & (largest < largest_exact))
-        self.unit = xp.where(plain, 1.0, binary_unit(space, residual))
-        self.losses = (residual / self.unit) ** 2
-        with np.errstate(over="ignore", under="ignore"):
-            self.tau = (
-                space.array(median_temperature(self.losses))
-                if given is None
-                else given / self.unit / self.unit
-            )
-        self.weights = flow_weights(self.losses, self.tau)
-        self.root = xp.sqrt(self.weights)
-        worth = effective_sample_size(self.weights)
-        remedy = f"gives weights under which {n} rows are worth no more than d = {d} of them; raise it"
-        require(space, "temperature", worth, worth > d, remedy, temperature)
-        peak = xp.max(abs(sample.X), axis=0)
-        peak = xp.where(peak > 0, peak, 1.0)
-        scaled = self.root[:, None] * (sample.X / peak)
-        lengths = xp.sqrt((scaled**2).sum(axis=0))
-        lengths = xp.where(lengths > 0, lengths, 1.0)
-        orthonormal, triangle = xp.linalg.qr(scaled / lengths)
-        values = xp.linalg.svd(space.constant(triangle), compute_uv=False)
-        remedy = "has directions that these weights leave undetermined; leave out columns that depend on others, or "
-        alone = (
-            "has a row that alone determines a direction, so that its error cannot be told; leave it out, or "
-        )
-        raised = "raise the temperature"
-        triangle = require(space, "X", triangle, values[-1] > n * space.eps * values[0], remedy + raised, X)
-        leverage = (orthonormal**2).sum(axis=1)
-        single = space.constant(leverage) < 1 - math.sqrt(space.eps)
-        self.leverage = require(space, "X", leverage, single | (self.weights == 0), alone + raised, X)
-        solve = scipy.linalg.solve_triangular if xp is np else jax.scipy.linalg.solve_triangular
-        with np.errstate(over="ignore"):
-            self.solved = n * solve(triangle, orthonormal.T).T / lengths / peak
+
+def _weighed(space: Namespace, sample: Sample, temperature: object) -> _Weighed:
+    """The weights at this temperature, or at the median of the losses; worth more rows than there are columns."""
+    xp, (n, d) = space.xp, sample.X.shape
+    residual = sample.residual
+    largest = space.constant(xp.max(abs(residual)))
+    shortest, longest = (edge**0.25 for edge in space.range)
+    plain = (largest == 0) | ((largest > shortest) & (largest < longest))
+    unit = xp.where(plain, 1.0, binary_unit(space, residual))
+    losses = (residual / unit) ** 2
+    if temperature is None:
+        tau = space.array(median_temperature(losses))
+    else:
+        tau = bounded(space, "temperature", temperature, lambda v: v > 0, "must be > 0")
+        with np.errstate(over="ignore", under="ignore"):  # as good as no weights, or none
+            tau = tau / unit / unit
+    weights = flow_weights(losses, tau)
+    worth = effective_sample_size(weights)
+    remedy = f"gives weights under which {n} rows are worth no more than d = {d} of them; raise it"
+    require(space, "temperature", worth, worth > d, remedy, temperature)
+    return _Weighed(unit, losses, tau, weights)
+
+
+class _Geometry(NamedTuple):
+    """Of weighted rows: ``solved`` (n, d), H⁻¹√wᵢxᵢ with H = XᵀWX/n, and ``leverage`` (n,)."""
+
+    solved: Array
+    leverage: Array
+
+
+def _geometry(space: Namespace, X: Array, weights: Array) -> _Geometry:
+    """With √W X = Q R D, D the columns' lengths: H⁻¹√wᵢxᵢ = n D⁻¹R⁻¹qᵢ, and the leverages are ‖qᵢ‖²."""
+    xp, n = space.xp, len(X)
+    nonzero = lambda sizes: xp.where(sizes > 0, sizes, 1.0)
+    peak = nonzero(xp.max(abs(X), axis=0))
+    scaled = xp.sqrt(weights)[:, None] * (X / peak)
+    lengths = nonzero(xp.sqrt((scaled**2).sum(axis=0)))
+    orthonormal, triangle = xp.linalg.qr(scaled / lengths)
+    values = xp.linalg.svd(space.constant(triangle), compute_uv=False)
+    remedy = "has directions that these weights leave undetermined; leave out columns that depend on others, or raise τ"
+    triangle = require(space, "X", triangle, values[-1] > n * space.eps * values[0], remedy, X)
+    leverage = (orthonormal**2).sum(axis=1)
+    shared = space.constant(leverage) < 1 - math.sqrt(space.eps)
+    remedy = "has a row that alone determines a direction, so that its error cannot be told; leave it out, or raise τ"
+    leverage = require(space, "X", leverage, shared, remedy, X)
+    solve = scipy.linalg.solve_triangular if xp is np else jax.scipy.linalg.solve_triangular
+    with np.errstate(over="ignore"):  # of columns so short that the errors are no floats
+        return _Geometry(n * solve(triangle, orthonormal.T).T / lengths / peak, leverage)
 
 
 SILVERMAN = 0.9
@@ -325,21 +330,21 @@ def undo_averaging(
     end = shaped(
         "theta", finite(space, "theta", theta, ndim=1), sample.start.shape, "one entry a column of X"
     )
-    fit = _Fit(space, sample, temperature, X)
-    xp, weights = space.xp, fit.weights
+    unit, _, tau, weights = _weighed(space, sample, temperature)
+    solved, leverage = _geometry(space, sample.X, weights)
+    xp = space.xp
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        residual = sample.seen_from(end).residual / fit.unit
-        score = (fit.root * residual)[:, None] * fit.solved
-        away = abs(score.sum(axis=0)) <= FROM_MINIMUM * xp.sqrt((score**2).sum(axis=0)) + _rounding(
-            fit, end, space
-        )
+        residual = sample.seen_from(end).residual / unit
+        moved = (xp.sqrt(weights) * residual)[:, None] * solved
+        rounding = ROUNDINGS * space.eps * len(sample.X) * abs(end) / unit
+        near = abs(moved.sum(axis=0)) <= FROM_MINIMUM * xp.sqrt((moved**2).sum(axis=0)) + rounding
     remedy = "is not the minimiser of the loss with these weights; pass that of standard_errors() or solve()"
-    end = require(space, "theta", end, away, remedy, theta)
-    squares = residual**2 / (1 - fit.leverage)
+    end = require(space, "theta", end, near, remedy, theta)
+    squares = residual**2 / (1 - leverage)
     left = (weights * squares).sum() / weights.sum()
-    averaged = 2 * left / fit.tau  # 1 − κ
+    averaged = 2 * left / tau  # 1 − κ
     kappa = 1 - averaged
-    error = 2 / fit.tau * xp.sqrt(((weights * (squares - left)) ** 2).sum()) / weights.sum()
+    error = 2 / tau * xp.sqrt(((weights * (squares - left)) ** 2).sum()) / weights.sum()
     remedy = (
         "leaves κ within two standard errors of 0: what has not moved has no way back; raise the temperature"
     )
@@ -348,15 +353,10 @@ def undo_averaging(
         "theta": end + (end - sample.start) * (averaged / kappa),
         "displacement": kappa,
         "displacement_error": error,
-        "noise_variance": left / kappa * fit.unit * fit.unit,
+        "noise_variance": left / kappa * unit * unit,
     }
     return UndoneAveraging(**whole_or_nan(space, found))
 
 
-FROM_MINIMUM = 0.1
-"""Of a standard error: how far from the minimiser a theta may be that is taken for it."""
-
-
-def _rounding(fit: _Fit, end: Array, space: Namespace) -> Array:
-    """What rounding of θ may leave of the score, in its units: n·ε·abs(θ)."""
-    return len(fit.weights) * 64 * space.eps * abs(end) / fit.unit
+FROM_MINIMUM, ROUNDINGS = 0.1, 64.0
+"""How far from the minimiser a theta may be that is taken for it: of a standard error, and in roundings of theta."""
