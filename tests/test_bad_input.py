@@ -320,7 +320,7 @@ TABLE = [
     ),
     (
         lt.undo_averaging,
-        DATA | {"theta": START, "temperature": 100.0},
+        DATA | {"theta": lt.standard_errors(X, Y, START, 100.0).theta, "temperature": 100.0},
         {"X": ROWS, "y": LABELS, "start": VECTOR, "theta": VECTOR, "temperature": OPTIONAL(POSITIVE)},
     ),
     (
