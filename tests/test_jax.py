@@ -57,6 +57,11 @@ def stalled(problem, temperature):
     return found.rate, found.direction, found.overlap, found.half_life
 
 
+def undone(X, y, start, temperature):
+    """Of the minimiser, as it takes no other."""
+    return lt.undo_averaging(X, y, start, lt.standard_errors(X, y, start, temperature).theta, temperature)
+
+
 # name -> (function of arrays only, its arguments)
 CALLS = {
     "paper_problem": (lt.paper_problem, (0.6, 2.0)),
@@ -100,6 +105,9 @@ CALLS = {
         lambda *rows: numbers(lt.temperature_path(*rows)),
         (ROWS.X, ROWS.y, ROWS.start, np.array([0.5, 3.0]), 0.1),
     ),
+    "checkpoint_weights": (lambda p, eta, t: lt.checkpoint_weights(p, 4, eta, t), (GENERAL, 0.2, 0.7)),
+    "standard_errors": (lt.standard_errors, (ROWS.X, ROWS.y, ROWS.start, 2.0)),
+    "undo_averaging": (undone, (ROWS.X, ROWS.y, ROWS.start, 2.0)),
     "descend": (lambda *a: lt.descend(*a, steps=4), (ROWS.X, ROWS.y, ROWS.start, ROWS.weights)),
     "linearize": (linearized, (NETWORK.params, NETWORK.X, NETWORK.y, NETWORK.weights)),
     "diagnose": (lt.diagnose, (ROWS.X, ROWS.y, ROWS.start, 2.0, np.eye(3))),
