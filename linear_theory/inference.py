@@ -201,10 +201,9 @@ def _weighed(space: Namespace, sample: Sample, temperature: object) -> _Weighed:
         with np.errstate(over="ignore", under="ignore"):  # as good as no weights, or none
             tau = tau / unit / unit
     weights = flow_weights(losses, tau)
-    worth = effective_sample_size(weights)
     remedy = f"gives weights under which {n} rows are worth no more than d = {d} of them; raise it"
-    require(space, "temperature", worth, worth > d, remedy, temperature)
-    return _Weighed(unit, losses, tau, weights)
+    enough = effective_sample_size(weights) > d
+    return _Weighed(unit, losses, tau, require(space, "temperature", weights, enough, remedy, temperature))
 
 
 class _Geometry(NamedTuple):

@@ -158,9 +158,10 @@ def _used(path: Path) -> Iterator[Path]:
                 yield from _named_attributes(tree, alias) if alias.name == _THEORY else _sources(alias.name)
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(node, path)
+            if base != _THEORY:
+                yield from _sources(base)
             for alias in node.names:
                 yield from _public(alias.name) if base == _THEORY else _sources(f"{base}.{alias.name}")
-            yield from _sources(base) if base != _THEORY else ()
 
 
 def _absolute(node: ast.ImportFrom, path: Path) -> str:
