@@ -198,7 +198,7 @@ def _weighed(space: Namespace, sample: Sample, temperature: object) -> _Weighed:
         tau = space.array(median_temperature(losses))
     else:
         tau = bounded(space, "temperature", temperature, lambda v: v > 0, "must be > 0")
-        with np.errstate(over="ignore", under="ignore"):  # as good as no weights, or none
+        with np.errstate(over="ignore", under="ignore"):  # all rows weigh alike, or few weigh at all
             tau = tau / unit / unit
     weights = flow_weights(losses, tau)
     remedy = f"gives weights under which {n} rows are worth no more than d = {d} of them; raise it"
@@ -358,4 +358,4 @@ def undo_averaging(
 
 
 FROM_MINIMUM, ROUNDINGS = 0.1, 64.0
-"""How far from the minimiser a theta may be that is taken for it: of a standard error, and in roundings of theta."""
+"""How far from the minimiser a theta may be that is taken for it: in standard errors, and in ε of theta."""
