@@ -10,7 +10,7 @@ import xarray as xr
 import linear_theory as lt
 from linear_theory.significance import four_sigma
 from paper_reproduction.claim import Check, Claim, Settings, Verdict
-from paper_reproduction.claims._rows import descent_path, draw_rows, jackknife, weighted_sums
+from paper_reproduction.sampled_rows import descent_path, draw_rows, jackknife, weighted_sums
 from paper_reproduction.standard_errors import in_standard_errors
 
 CLAIM = Claim(

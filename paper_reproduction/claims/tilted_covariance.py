@@ -12,7 +12,7 @@ import xarray as xr
 import linear_theory as lt
 from linear_theory.significance import four_sigma
 from paper_reproduction.claim import IN_EPSILON_TIMES_CONDITION, Check, Claim, Settings, Verdict
-from paper_reproduction.claims._rows import draw_rows
+from paper_reproduction.sampled_rows import draw_rows
 from paper_reproduction.standard_errors import in_standard_errors
 
 CLAIM = Claim(
