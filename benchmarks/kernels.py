@@ -80,7 +80,7 @@ def margins() -> Numbers:
         return {check.name: check.margin for check in verdict.checks}
 
     # A trained network is the same within standard errors only.
-    return {entry.name: of(entry) for entry in registry.discover() if entry.name != "network-stall"}
+    return {entry.name: of(entry) for entry in registry.PAPER.discover() if entry.name != "network-stall"}
 
 
 def measured(environment: dict[str, str]) -> dict[str, dict]:

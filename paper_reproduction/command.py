@@ -9,13 +9,16 @@ import contextlib
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from linear_theory import __version__
 from paper_reproduction.options import Options
 from paper_reproduction.output import complain, refuse, say
+
+if TYPE_CHECKING:
+    from paper_reproduction.registry import Chapter
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -67,7 +70,7 @@ def main(
         bool, typer.Option("--version", help="Name and version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Compute, check and draw every statement of the paper's linear section, and show the stored network results."""
+    """Compute, check and draw every statement of the paper's linear section, and show what is stored beyond it."""
     context.obj = options = Options(quick, out, seed, resume, jobs, budgets)
     if context.invoked_subcommand is None:
         size = "smaller problems, less than a minute" if quick else "some minutes; with --quick less than one"
@@ -83,9 +86,10 @@ def list_everything(context: typer.Context, budgets: Budgets = False) -> None:
     """Name every claim and every network experiment."""
     options = context.obj.then(Options(budgets=budgets))
     with _interruptible():
-        _list_claims(options)
-        say("")
-        _list_experiments(options)
+        _list(options, "run")
+        for word in ("beyond", "mlp"):
+            say("")
+            _list(options, word)
 
 
 @app.command("run")
@@ -105,15 +109,40 @@ def run_some(
     options = context.obj.then(Options(quick, out, seed, resume, jobs, budgets))
     if names == [LIST]:
         with _interruptible():
-            _list_claims(options)
+            _list(options, "run")
         return
-    names = _known(names or [], "claim")
+    names = _known(names or [], "run")
     again = options.resuming("run", *names)
     with _interruptible(again):
         say(f"computing and checking {', '.join(names)}; results go to {options.directory}")
         from paper_reproduction import session
 
-        session.run_claims(names, options, again)
+        session.run_claims(_chapter("run"), names, options, again)
+
+
+@app.command("beyond")
+def run_beyond(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help=f"Claims to run, or {LIST} to name them.  [default: all]"),
+    ] = None,
+    quick: Quick = False,
+    out: Out = None,
+    seed: Seed = None,
+    resume: Resume = False,
+    jobs: Jobs = None,
+    publish: Publish = False,
+    budgets: Budgets = False,
+) -> None:
+    """Compute, check and draw what the theory says beyond the paper."""
+    options = context.obj.then(Options(quick, out, seed, resume, jobs, budgets))
+    if names == [LIST]:
+        with _interruptible():
+            _list(options, "beyond")
+        return
+    size = "less than a minute" if options.quick else "some minutes"
+    _run_stored("beyond", "computing", f"what goes beyond the paper ({size})", names, options, publish)
 
 
 @app.command("mlp")
@@ -136,21 +165,34 @@ def run_networks(
     options = context.obj.then(Options(quick, out, seed, resume, jobs, budgets))
     if names == [LIST]:
         with _interruptible():
-            _list_experiments(options)
+            _list(options, "mlp")
         return
+    size = "some minutes" if options.quick else "under an hour"
+    _run_stored("mlp", "training", f"networks ({size})", names, options, publish, seeds)
+
+
+def _run_stored(
+    word: str,
+    doing: str,
+    everything: str,
+    names: Sequence[str] | None,
+    options: Options,
+    publish: bool,
+    seeds: int | None = None,
+) -> None:
+    """The claims of these names, or all, of a chapter whose results lie in the repository."""
     if publish and options.quick:
         refuse("--publish is for full runs; leave out --quick")
-    chosen = _known(names, "experiment") if names else None
-    what = (
-        ", ".join(chosen) if chosen else f"networks ({'some minutes' if options.quick else 'under an hour'})"
-    )
+    chosen = _known(names, word) if names else None
     extra = [*(["--seeds", str(seeds)] if seeds else []), *(["--publish"] if publish else [])]
-    again = options.resuming("mlp", *(chosen or []), *extra)
+    again = options.resuming(word, *(chosen or []), *extra)
+    chapter = _chapter(word)
     with _interruptible(again):
-        say(f"training and checking {what}; results go to {options.directory / 'mlp'}")
+        what = ", ".join(chosen) if chosen else everything
+        say(f"{doing} and checking {what}; results go to {options.directory / chapter.room}")
         from paper_reproduction import session
 
-        session.run_networks(chosen, options, seeds, publish, again)
+        session.run_claims(chapter, chosen, options, again, seeds, publish)
 
 
 @app.command("explorer")
@@ -175,34 +217,36 @@ def write_opening_picture(context: typer.Context, out: Out = None) -> None:
         session.write_opening_picture(options)
 
 
-def _list_claims(options: Options) -> None:
-    say("claims, for the word run")
-    from paper_reproduction import session
-
-    session.list_claims(options)
-
-
-def _list_experiments(options: Options) -> None:
-    say("network experiments, for the word mlp")
-    from paper_reproduction import session
-
-    session.list_experiments(options)
-
-
-def _known(names: Sequence[str], noun: str) -> list[str]:
-    """These names, each once; one that nothing is called is refused before anything is imported."""
+def _chapter(word: str) -> Chapter:
+    """The chapter of a word of the command."""
     from paper_reproduction import registry
 
-    known = registry.names(registry.CLAIMS if noun == "claim" else registry.EXPERIMENTS)
-    other = registry.names(registry.EXPERIMENTS if noun == "claim" else registry.CLAIMS)
+    return next(chapter for chapter in registry.chapters() if chapter.word == word)
+
+
+def _list(options: Options, word: str) -> None:
+    chapter = _chapter(word)
+    say(f"{chapter.noun.many}, for the word {word}")
+    from paper_reproduction import session
+
+    session.list_claims(chapter, options)
+
+
+def _known(names: Sequence[str], word: str) -> list[str]:
+    """These names, each once; one that nothing is called is refused before a claim is imported."""
+    from paper_reproduction import registry
+
+    chapter = _chapter(word)
+    noun, known = chapter.noun.short, chapter.names()
     if not names:
         refuse(f"which {noun}s? They are {', '.join(known)}")
     for name in names:
         if name in known:
             continue
-        if name in other:
-            word, what = ("mlp", "a network experiment") if noun == "claim" else ("run", "a claim")
-            refuse(f"{name!r} is {what}: the word for it is {word}, as in {word} {name}")
+        for other in registry.chapters():
+            if name in other.names():
+                told = f"a {other.noun.full}: the word for it is {other.word}, as in {other.word} {name}"
+                refuse(f"{name!r} is {told}")
         near = difflib.get_close_matches(name.replace("_", "-"), known, n=3, cutoff=0.5)
         near += [one for one in known if name in one and one not in near]
         hint = f"did you mean {' or '.join(near)}?" if near else f"the {noun}s are {', '.join(known)}"

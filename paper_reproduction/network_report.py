@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from paper_reproduction import mathml, numbers, report, shipped
+from paper_reproduction import mathml, numbers, registry, report, shipped
 from paper_reproduction.claim import Verdict
 from paper_reproduction.mlp.overview import overview
 from paper_reproduction.mlp.paper_numbers import TABLES
@@ -21,16 +21,15 @@ def write(store: Store) -> Path:
 
 def render(store: Store) -> str:
     """The page as text."""
-    facts = report.shared(store)
+    facts = report.shared(store, registry.NETWORKS)
     entries = {entry.name: entry for entry in store.entries}
     for section in facts["sections"]:
         section["gpu"] = _gpu(entries[section["id"]], store.records[section["id"]])
     return report.template("networks.html.j2").render(
         **facts,
-        **_making([outcome for outcome in store.records.values() if not outcome.stale], store),
+        **report.making(store),
         paper=[report.table(item) for item in TABLES],
         overview=_overview(store, entries),
-        linear=(store.directory.parent / "report.html").is_file(),
     )
 
 
@@ -49,23 +48,6 @@ def _overview(store: Store, entries: dict[str, Entry]) -> list[dict[str, Any]]:
         }
         for part in overview(results)
     ]
-
-
-def _making(outcomes: list[Outcome], store: Store) -> dict[str, Any]:
-    """On what, from which seeds and with which versions the results were made, each said once."""
-    known = [outcome for outcome in outcomes if outcome.device]
-    versions = [dict(outcome.versions) for outcome in known] or [store.stamp.versions()]
-    return {
-        "devices": _distinct(outcome.device for outcome in known) or [store.stamp.device],
-        "seeds": _distinct(outcome.seed for outcome in known) or [store.settings.seed],
-        "modes": _distinct("quick run" if outcome.quick else "full run" for outcome in outcomes),
-        "versions": versions[0] if all(other == versions[0] for other in versions) else {},
-        "not_here": sum(bool(outcome.origin) for outcome in outcomes),
-    }
-
-
-def _distinct(values: Any) -> list[Any]:
-    return list(dict.fromkeys(values))
 
 
 def _gpu(entry: Entry, outcome: Outcome) -> dict[str, Any] | None:

@@ -20,12 +20,12 @@ from paper_reproduction.claim import Settings
 ROOT = Path(__file__).resolve().parent.parent
 _HERE, _THEORY = "paper_reproduction", "linear_theory"
 # Published results are no sources: writing one must not mark the next as made with local changes.
-_SOURCES = (_THEORY, "figures", _HERE, f":(exclude){_HERE}/mlp/results")
+_SOURCES = (_THEORY, "figures", _HERE, f":(exclude){_HERE}/*/results")
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What the datasets of one family of claims say of their making, beyond settings, sources and cost."""
+    """What the datasets of one chapter say of their making, beyond settings, sources and cost."""
 
     word: str = "run"  # the word of the command that computes one of them
     device: str = ""  # named where it decides the arrays

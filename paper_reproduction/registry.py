@@ -1,9 +1,7 @@
-"""Finds the claims: every module in ``claims`` that has a figure of the same name in ``figures``.
+"""Finds the claims: every module in a chapter's package that has a figure of the same name.
 
-The network experiments are found in the same way, in ``mlp.experiments`` and ``figures.mlp``.
-
-Nothing is listed by hand, so adding a claim is two files and no third. Modules whose name starts with an
-underscore are helpers, not claims.
+There are three chapters: the paper, what goes beyond it, and the networks. Nothing is listed by hand, so adding a
+claim is two files and no third. Modules whose name starts with an underscore are helpers, not claims.
 """
 
 from __future__ import annotations
@@ -25,11 +23,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-CLAIMS = "paper_reproduction.claims"
-FIGURES = "figures"
-EXPERIMENTS = "paper_reproduction.mlp.experiments"
-EXPERIMENT_FIGURES = "figures.mlp"
-
 
 class RegistryError(Exception):
     """A claim is not in order: a name that does not match its file, a missing figure, a missing function."""
@@ -50,6 +43,7 @@ class Entry:
     figure_module: str
     fingerprint: str  # of what decides the arrays
     figure_fingerprint: str  # of what decides the picture
+    results: Path | None = None  # where its stored results lie, if its chapter has such
     tables: Callable[[xr.Dataset], tuple[Table, ...]] = no_tables
 
     @property
@@ -76,19 +70,72 @@ class Entry:
         return " ".join(told.partition("\n\n")[0].split())
 
 
-def discover(claims: str = "", figures: str = "") -> tuple[Entry, ...]:
+@dataclass(frozen=True)
+class Noun:
+    """What a claim of a chapter is called: among its own, beside others, several of them, and what they leave."""
+
+    short: str
+    full: str
+    many: str
+    results: str
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Claims that one word of the command computes and one page shows."""
+
+    word: str  # of the command
+    noun: Noun
+    claims: str  # the package of their modules
+    figures: str  # the package of their pictures
+    room: str = ""  # their directory under --out
+    results: Path | None = (
+        None  # their results in the repository, where they are too long to compute for everybody
+    )
+
+    def discover(self) -> tuple[Entry, ...]:
+        """All of its claims, in order. Raises :class:`RegistryError` where one is not in order."""
+        return discover(self.claims, self.figures, self.results)
+
+    def names(self) -> list[str]:
+        """What its claims are called, by their files alone: none of them is imported."""
+        return [module.replace("_", "-") for module in _modules(self.claims)]
+
+
+_HERE = Path(__file__).parent
+PAPER = Chapter("run", Noun("claim", "claim", "claims", "results"), "paper_reproduction.claims", "figures")
+BEYOND = Chapter(
+    "beyond",
+    Noun("claim", "claim beyond the paper", "claims beyond the paper", "results beyond the paper"),
+    "paper_reproduction.beyond",
+    "figures.beyond",
+    "beyond",
+    _HERE / "beyond" / "results",
+)
+NETWORKS = Chapter(
+    "mlp",
+    Noun("experiment", "network experiment", "network experiments", "network results"),
+    "paper_reproduction.mlp.experiments",
+    "figures.mlp",
+    "mlp",
+    _HERE / "mlp" / "results",
+)
+
+
+def chapters() -> tuple[Chapter, ...]:
+    """All of them, in the order in which they are read."""
+    return PAPER, BEYOND, NETWORKS
+
+
+def discover(claims: str, figures: str, results: Path | None = None) -> tuple[Entry, ...]:
     """All claims of a package, in order. Raises :class:`RegistryError` where one is not in order."""
-    return _entries(claims or CLAIMS, figures or FIGURES)
-
-
-def experiments(claims: str = "", figures: str = "") -> tuple[Entry, ...]:
-    """The network experiments, in order; they are claims in every respect."""
-    return _entries(claims or EXPERIMENTS, figures or EXPERIMENT_FIGURES)
-
-
-def names(claims: str) -> list[str]:
-    """What the claims of a package are called, by their files alone: none of them is imported."""
-    return [module.replace("_", "-") for module in _modules(claims)]
+    modules = _modules(claims)
+    found = [
+        _entry(importlib.import_module(f"{claims}.{name}"), f"{figures}.{name}", results) for name in modules
+    ]
+    found.sort(key=lambda entry: entry.claim.order)
+    _distinct_order(found)
+    return tuple(found)
 
 
 def _modules(claims: str) -> list[str]:
@@ -96,15 +143,7 @@ def _modules(claims: str) -> list[str]:
     return [info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")]
 
 
-def _entries(claims: str, figures: str) -> tuple[Entry, ...]:
-    modules = _modules(claims)
-    found = [_entry(importlib.import_module(f"{claims}.{name}"), f"{figures}.{name}") for name in modules]
-    found.sort(key=lambda entry: entry.claim.order)
-    _distinct_order(found)
-    return tuple(found)
-
-
-def _entry(module: ModuleType, figure_module: str) -> Entry:
+def _entry(module: ModuleType, figure_module: str, results: Path | None) -> Entry:
     claim = getattr(module, "CLAIM", None)
     if not isinstance(claim, Claim):
         raise RegistryError(f"{module.__name__} has no CLAIM; helpers start with an underscore")
@@ -128,6 +167,7 @@ def _entry(module: ModuleType, figure_module: str) -> Entry:
         figure_module=figure_module,
         fingerprint=provenance.claim_fingerprint(Path(str(module.__file__))),
         figure_fingerprint=provenance.figure_fingerprint(Path(figure.origin)),
+        results=results,
         **more,
     )
 

@@ -1,6 +1,6 @@
 """``out/report.html``: one page that holds everything and asks the network for nothing.
 
-What the page of the network experiments shares with it is public here: sections, tables, the environment.
+What the pages of the other chapters share with it is public here: sections, tables, the environment.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 import figures
-from paper_reproduction import fonts, mathml, numbers, provenance
+from paper_reproduction import fonts, mathml, numbers, provenance, registry
 from paper_reproduction.claim import Check, Table
 from paper_reproduction.outcome import Outcome
-from paper_reproduction.registry import Entry
+from paper_reproduction.registry import Chapter, Entry
 from paper_reproduction.store import Store, atomic
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -42,11 +43,10 @@ def put(store: Store, text: str) -> Path:
 def render(store: Store) -> str:
     """The page as text."""
     return template("report.html.j2").render(
-        **shared(store),
+        **shared(store, registry.PAPER),
         seed=store.settings.seed,
         quick=store.settings.quick,
         versions=store.stamp.versions(),
-        networks=_networks(store),
     )
 
 
@@ -56,7 +56,7 @@ def _opening() -> str | None:
     return _data_uri(path) if path.is_file() else None
 
 
-def shared(store: Store) -> dict[str, Any]:
+def shared(store: Store, chapter: Chapter) -> dict[str, Any]:
     """What every page says: its sections, how many hold, what is missing or of another run."""
     from paper_reproduction import hero  # loads the mathematics, which not every command needs
 
@@ -76,6 +76,7 @@ def shared(store: Store) -> dict[str, Any]:
         "opening": _opening(),
         "opening_alt": hero.ALT,
         "fonts": fonts,
+        "neighbours": _neighbours(store.directory, chapter),
         **_script(),
     }
 
@@ -98,16 +99,54 @@ def template(name: str) -> Template:
     return environment.get_template(name)
 
 
-def _networks(store: Store) -> dict[str, int] | None:
-    """How many network experiments hold, by the records beside their page, where there is one."""
-    page = store.directory / "mlp" / "report.html"
+def making(store: Store) -> dict[str, Any]:
+    """On what, from which seeds and with which versions the results of a page were made, each said once."""
+    outcomes = [outcome for outcome in store.records.values() if not outcome.stale]
+    known = [outcome for outcome in outcomes if outcome.versions]
+    versions = [dict(outcome.versions) for outcome in known] or [store.stamp.versions()]
+    return {
+        "devices": _distinct(outcome.device for outcome in known) or [store.stamp.device],
+        "seeds": _distinct(outcome.seed for outcome in known) or [store.settings.seed],
+        "modes": _distinct("quick run" if outcome.quick else "full run" for outcome in outcomes),
+        "versions": versions[0] if all(other == versions[0] for other in versions) else {},
+        "not_here": sum(bool(outcome.origin) for outcome in outcomes),
+    }
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+_HEADINGS = {
+    "run": "The linear theory, checked",
+    "beyond": "Beyond the paper",
+    "mlp": "From the line to the network",
+}
+
+
+def _neighbours(directory: Path, chapter: Chapter) -> list[dict[str, Any]]:
+    """The pages of the other chapters that lie beside this one, with how many of their claims hold."""
+    root = directory.parent if chapter.room else directory
+    found = []
+    for other in registry.chapters():
+        counted = None if other == chapter else _counted(root / other.room)
+        if counted:
+            place = f"{'../' if chapter.room else ''}{other.room}{'/' if other.room else ''}report.html"
+            found.append(
+                {"heading": _HEADINGS[other.word], "page": place, "many": other.noun.many, **counted}
+            )
+    return found
+
+
+def _counted(directory: Path) -> dict[str, int] | None:
+    """How many claims hold by the records beside a page, where there is one."""
     try:
-        records = json.loads(page.with_name("claims.json").read_text(encoding="utf-8"))["claims"]
+        records = json.loads((directory / "claims.json").read_text(encoding="utf-8"))["claims"]
         own = [record for record in records if not record["stale"]]
         held = sum(bool(record["holds"]) for record in own)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return {"held": held, "total": len(own)} if page.is_file() else None
+    return {"held": held, "total": len(own)} if (directory / "report.html").is_file() else None
 
 
 def _first_clause(text: str) -> str:

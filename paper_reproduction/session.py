@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 
 from paper_reproduction import (
+    beyond_report,
     explorer,
     hero,
     network_report,
@@ -26,7 +27,8 @@ from paper_reproduction.claim import Settings
 from paper_reproduction.options import Options
 from paper_reproduction.outcome import Outcome
 from paper_reproduction.output import complain, refuse, say
-from paper_reproduction.registry import Entry
+from paper_reproduction.provenance import Stamp
+from paper_reproduction.registry import Chapter, Entry
 from paper_reproduction.runner import Finished, Task
 from paper_reproduction.sources import Source
 from paper_reproduction.store import Store
@@ -34,20 +36,20 @@ from paper_reproduction.store import Store
 
 @dataclass(frozen=True)
 class Work:
-    """Claims to settle in a store, from which sources, and what is said of them."""
+    """Claims of a chapter to settle in a store, from which sources, and what is said of them."""
 
+    chapter: Chapter
     chosen: Sequence[Entry]
     store: Store
     sources: Sequence[Source]
-    page: Callable[[Store], object] = report.write
-    noun: str = "claims"
-    stored_of: int = 0  # of how many experiments these are the stored results, where they are such
+    stored_of: int = 0  # of how many claims these are the stored results, where they are such
     on_record: Callable[[Entry, Outcome], None] = lambda entry, outcome: None  # once a record is on disk
 
     @property
     def tasks(self) -> list[Task]:
         """One for each claim."""
-        return [Task(entry, self.store, self.sources, self.page) for entry in self.chosen]
+        page = _PAGES[self.chapter.word]
+        return [Task(entry, self.store, self.sources, page) for entry in self.chosen]
 
     @property
     def done(self) -> list[Entry]:
@@ -72,68 +74,54 @@ class Work:
     def summary(self) -> str:
         """How many of the chosen hold, as a phrase; of stored results also how many there are."""
         if not self.stored_of:
-            return f"{self._holding} of {len(self.chosen)} {self.noun} hold"
+            return f"{self._holding} of {len(self.chosen)} {self.chapter.noun.short}s hold"
         own = any(not self.store.records[entry.name].origin.startswith("stored") for entry in self.done)
-        there = f"{len(self.chosen)} of {self.stored_of} network results stored{' or computed earlier' if own else ''}"
-        return f"{there}, {'all' if self.holds else self._holding} of which hold"
+        there = f"{len(self.chosen)} of {self.stored_of} {self.chapter.noun.results}"
+        kind = f"stored{' or computed earlier' if own else ''}"
+        return f"{there} {kind}, {'all' if self.holds else self._holding} of which hold"
 
 
 def run_everything(options: Options, again: str) -> NoReturn:
-    """All claims, and beside them the stored network results."""
+    """All claims of the paper, and beside them the stored results of the other chapters."""
     with _side_by_side(options, workers.default_count) as way:
-        claims = _claims_work(_claims(), None, options)
-        networks = _stored_networks(_experiments(), options)
-        _perform([claims, networks], options, again, way)
-    if networks.chosen:
-        report.write(claims.store)  # now that there is a page to link to
-    _leave([claims, networks], again)
+        paper = _work(registry.PAPER, options)
+        works = [paper, *(_stored(chapter, options) for chapter in registry.chapters() if chapter.results)]
+        _perform(works, options, again, way)
+    if any(work.chosen for work in works[1:]):
+        report.write(paper.store)  # now that there are pages to link to
+    _leave(works, again)
 
 
-def run_claims(names: Sequence[str], options: Options, again: str) -> NoReturn:
-    """The claims of these names."""
-    work = _claims_work(_claims(), names, options)
-    with _side_by_side(options, lambda: 1) as way:
-        _perform([work], options, again, way)
-    _leave([work], again)
-
-
-def list_claims(options: Options) -> None:
-    """Every claim."""
-    terminal.show_claims(_claims(), options.budgets)
-
-
-def list_experiments(options: Options) -> None:
-    """Every network experiment."""
-    terminal.show_claims(_experiments(), options.budgets)
-
-
-def run_networks(
-    names: Sequence[str] | None, options: Options, seeds: int | None, publish: bool, again: str
+def run_claims(
+    chapter: Chapter,
+    names: Sequence[str] | None,
+    options: Options,
+    again: str,
+    seeds: int | None = None,
+    publish: bool = False,
 ) -> NoReturn:
-    """Train the networks of these experiments, or of all.
-
-    A full run takes one after another, because their time is measured; a quick one as many side by side as there are
-    cores.
-    """
-    entries = _experiments() or refuse("there are no network experiments to run")
-    chosen = [entry for entry in entries if not names or entry.name in names]
-    say(f"on {provenance.device()}, jax {provenance.versions()['jax']}")
-    store = Store(options.directory / "mlp", entries, _settings(options, seeds), provenance.network_stamp())
-
-    def publish_stored(entry: Entry, outcome: Outcome) -> None:
-        if not publish or outcome.error:
-            return
-        try:
-            shipped.publish(entry, store, provenance.backend())
-        except OSError as error:
-            refuse(f"cannot publish {entry.name}: {error.strerror or error}")
-
-    work = Work(
-        chosen, store, _sources(options), network_report.write, "experiments", on_record=publish_stored
-    )
-    with _side_by_side(options, workers.default_count if options.quick else lambda: 1) as way:
+    """The claims of these names, or all of a chapter."""
+    work = _work(chapter, options, names, seeds, publish)
+    if work.store.stamp.device:
+        say(f"on {work.store.stamp.device}, jax {provenance.versions()['jax']}")
+    with _side_by_side(options, lambda: _at_once(chapter, names, options)) as way:
         _perform([work], options, again, way)
     _leave([work], again)
+
+
+def _at_once(chapter: Chapter, names: Sequence[str] | None, options: Options) -> int:
+    """How many claims side by side where nothing is said: as many as there are cores, where that pays.
+
+    Some of a chapter that are asked for by name go one after another, for they start sooner. So do networks in a full
+    run, because their time is measured.
+    """
+    many = options.quick if chapter is registry.NETWORKS else names is None
+    return workers.default_count() if many else 1
+
+
+def list_claims(chapter: Chapter, options: Options) -> None:
+    """Every claim of a chapter."""
+    terminal.show_claims(_discovered(chapter), options.budgets)
 
 
 def write_explorer(options: Options) -> None:
@@ -172,35 +160,56 @@ def _sources(options: Options) -> tuple[Source, ...]:
     return (sources.kept, sources.computed) if options.resume else (sources.computed,)
 
 
-def _claims() -> tuple[Entry, ...]:
-    return _discovered(registry.discover) or refuse("there are no claims to run")
-
-
-def _experiments() -> tuple[Entry, ...]:
-    return _discovered(registry.experiments)
-
-
-def _discovered(discover: Callable[[], tuple[Entry, ...]]) -> tuple[Entry, ...]:
+def _discovered(chapter: Chapter) -> tuple[Entry, ...]:
     runner.prepare_process()
     try:
-        return discover()
+        return chapter.discover()
     except registry.RegistryError as error:
         refuse(str(error))
 
 
-def _claims_work(entries: Sequence[Entry], names: Sequence[str] | None, options: Options) -> Work:
-    """The claims of these names, or all, in the order of the tables."""
-    chosen = [entry for entry in entries if names is None or entry.name in names]
-    store = Store(options.directory, entries, _settings(options))
-    return Work(chosen, store, _sources(options))
+_PAGES: dict[str, Callable[[Store], object]] = {
+    "run": report.write,
+    "beyond": beyond_report.write,
+    "mlp": network_report.write,
+}
 
 
-def _stored_networks(entries: Sequence[Entry], options: Options) -> Work:
-    """What there is of network results without computing: the user's own, else those of the repository."""
-    store = Store(options.directory / "mlp", entries, _settings(options), provenance.network_stamp())
-    there = [e for e in entries if sources.earlier(e, store) or shipped.shown(e)]
-    known = (sources.earlier, sources.stored)
-    return Work(there, store, known, network_report.write, stored_of=len(entries))
+def _store(chapter: Chapter, entries: Sequence[Entry], options: Options, seeds: int | None = None) -> Store:
+    """Where a chapter's results of this run go."""
+    stamp = provenance.network_stamp() if chapter is registry.NETWORKS else Stamp(chapter.word)
+    return Store(options.directory / chapter.room, entries, _settings(options, seeds), stamp)
+
+
+def _work(
+    chapter: Chapter,
+    options: Options,
+    names: Sequence[str] | None = None,
+    seeds: int | None = None,
+    publish: bool = False,
+) -> Work:
+    """The claims of these names, or all of a chapter, in the order of the tables, to be computed."""
+    entries = _discovered(chapter) or refuse(f"there are no {chapter.noun.many} to run")
+    chosen = [entry for entry in entries if not names or entry.name in names]
+    store = _store(chapter, entries, options, seeds)
+
+    def publish_stored(entry: Entry, outcome: Outcome) -> None:
+        if not publish or outcome.error:
+            return
+        try:
+            shipped.publish(entry, store, provenance.backend())
+        except OSError as error:
+            refuse(f"cannot publish {entry.name}: {error.strerror or error}")
+
+    return Work(chapter, chosen, store, _sources(options), on_record=publish_stored)
+
+
+def _stored(chapter: Chapter, options: Options) -> Work:
+    """What there is of a chapter without computing: the user's own results, else those of the repository."""
+    entries = _discovered(chapter)
+    store = _store(chapter, entries, options)
+    there = [entry for entry in entries if sources.earlier(entry, store) or shipped.shown(entry)]
+    return Work(chapter, there, store, (sources.earlier, sources.stored), stored_of=len(entries))
 
 
 Way = Callable[[Sequence[Task]], Iterator[runner.Started | Finished]]

@@ -1,4 +1,4 @@
-"""The network results that lie in the repository, one directory for each kind of device.
+"""The results that lie in the repository, one directory for each kind of device.
 
 What is shown is a CPU's result, which everybody can repeat; where there is none, a GPU's.
 """
@@ -13,13 +13,14 @@ import xarray as xr
 from paper_reproduction.registry import Entry
 from paper_reproduction.store import Store, atomic
 
-RESULTS = Path(__file__).with_name("mlp") / "results"
 _TEXT = "OUST"  # kinds of arrays that HDF5 does not deflate
 
 
 def path(entry: Entry, backend: str) -> Path:
-    """Where the result of an experiment on "cpu" or "gpu" lies, if it does."""
-    return RESULTS / backend / f"{entry.name}.nc"
+    """Where the result of a claim on "cpu" or "gpu" lies, if it does."""
+    if entry.results is None:
+        raise ValueError(f"results of {entry.name!r} are not stored: its chapter is computed by every run")
+    return entry.results / backend / f"{entry.name}.nc"
 
 
 def shown(entry: Entry) -> Path | None:

@@ -65,4 +65,5 @@ def stored(entry: Entry, store: Store) -> Arrays | None:
 
 
 def _making(attributes: dict[Any, Any]) -> str:
-    return f"{attributes['device']}, seed {attributes['seed']}, {attributes['command']}"
+    parts = (attributes["device"], f"seed {attributes['seed']}", attributes["command"])
+    return ", ".join(part for part in parts if part)

@@ -11,7 +11,7 @@ import linear_theory as lt
 from paper_reproduction import mathml, registry
 
 THEOREMS = Path(__file__).parent.parent / "docs" / "theorems"
-CLAIMS = [entry.claim for entry in registry.discover()]
+CLAIMS = [entry.claim for entry in registry.PAPER.discover()]
 PAGES = sorted(page for page in THEOREMS.glob("*.md") if page.stem != "index")
 SECTIONS = ["Derivation", "Check it", "What it does not say"]
 DERIVATIONS = [page for page in PAGES if page.stem != "networks"]

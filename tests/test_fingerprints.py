@@ -98,7 +98,9 @@ def _calls_of_the_mathematics() -> Iterator[set[Path]]:
     "name", ["closed-form", "finite-data", "flow-iterates", "real-data", "squared-digits"]
 )
 def test_a_claim_calls_no_source_that_its_fingerprint_leaves_out(name: str) -> None:
-    entry = next(one for one in (*registry.discover(), *registry.experiments()) if one.name == name)
+    entry = next(
+        one for one in (*registry.PAPER.discover(), *registry.NETWORKS.discover()) if one.name == name
+    )
     module = sys.modules[entry.compute.__module__]
     reached = provenance.reached(Path(str(module.__file__)))
     assert len(reached & set(provenance.ROOT.glob("linear_theory/**/*.py"))) < 50  # of some seventy

@@ -323,7 +323,7 @@ def test_headline_and_tables_are_read_back(lab: Workshop) -> None:
     lab("mlp", "second")
     assert page(lab).count("By <math") == 2
     assert lab.records("mlp")["first"]["headline"].startswith("Yes: ")
-    (entry, _) = registry.experiments()
+    (entry, _) = registry.NETWORKS.discover()
     assert isinstance(entry.tables(arrays(lab))[0], Table)
 
 

@@ -66,7 +66,7 @@ def test_what_fits_not_and_what_was_also_measured_are_told_apart_and_read_back(o
 
 def test_every_attribute_of_a_dataset_is_on_the_page_and_there(out):
     """Attributes that all datasets share are those of the page; a claim's own are its business."""
-    stored = [shipped.stored(entry) for entry in registry.experiments()]
+    stored = [shipped.stored(entry) for entry in registry.NETWORKS.discover()]
     with xr.open_dataset(out / "standard-iterates.nc", engine="h5netcdf") as dataset:
         found = [general(one.attrs) for one in [dataset, *stored] if one is not None]
     assert len(found) == 1 + len(stored)
@@ -75,7 +75,7 @@ def test_every_attribute_of_a_dataset_is_on_the_page_and_there(out):
 
 
 def test_versions_named_are_those_recorded():
-    stored = shipped.stored(registry.experiments()[0])
+    stored = shipped.stored(registry.NETWORKS.discover()[0])
     assert stored is not None
     recorded = {
         str(name).removeprefix("version_") for name in stored.attrs if str(name).startswith("version_")

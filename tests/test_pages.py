@@ -91,7 +91,9 @@ def test_the_theory_has_every_statement_that_is_checked():
     """Every number of the paper that a claim names stands in the page and in its table; the project's own run on."""
     page = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
     text, table = page.split("## Where each statement is computed, derived and drawn")
-    named = {number for entry in registry.discover() for number in STATEMENT.findall(entry.claim.equation)}
+    named = {
+        number for entry in registry.PAPER.discover() for number in STATEMENT.findall(entry.claim.equation)
+    }
     assert len(named) > 10
     for number in named:
         assert number in text, number

@@ -20,7 +20,7 @@ from paper_reproduction import hero, registry, shipped
 from tests.pictures import faults
 from tests.test_diagnosis_report import ROWS
 
-STORED = [file for file in map(shipped.shown, registry.experiments()) if file]
+STORED = [file for file in map(shipped.shown, registry.NETWORKS.discover()) if file]
 
 
 def good():
@@ -76,7 +76,7 @@ def test_a_fault_is_seen(spoil, says):
 
 @pytest.mark.parametrize("path", STORED, ids=lambda p: p.stem)
 def test_stored_results_are_drawn_for_the_last_row(path):
-    (entry,) = (entry for entry in registry.experiments() if entry.name == path.stem)
+    (entry,) = (entry for entry in registry.NETWORKS.discover() if entry.name == path.stem)
     assert faults(entry.draw(xr.load_dataset(path))) == []
 
 
@@ -113,7 +113,7 @@ THINGS = {"standard", "flow", "averaging", "averages", "kl-dro", "line", "lines"
 
 
 @pytest.mark.parametrize(
-    "entry", [*registry.discover(), *registry.experiments()], ids=lambda entry: entry.name
+    "entry", [*registry.PAPER.discover(), *registry.NETWORKS.discover()], ids=lambda entry: entry.name
 )
 def test_who_cannot_see_a_picture_is_told_what_is_drawn(entry):
     words = set(re.findall(r"[a-z-]+", entry.seen.lower()))

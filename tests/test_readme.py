@@ -78,7 +78,7 @@ def test_the_files_of_the_last_block_are_diagnosed(tmp_path, monkeypatch):
     assert (tmp_path / "rows-diagnosis.png").stat().st_size > 10_000
 
 
-RESULTS = {entry.name: shipped.stored(entry) for entry in registry.experiments()}
+RESULTS = {entry.name: shipped.stored(entry) for entry in registry.NETWORKS.discover()}
 
 
 def numbers():
@@ -188,7 +188,7 @@ def test_names_in_the_table_exist(row):
 
 
 def test_the_counts_of_the_first_command_are_those_of_the_claims():
-    claims, experiments = len(registry.discover()), len(registry.experiments())
+    claims, experiments = len(registry.PAPER.discover()), len(registry.NETWORKS.discover())
     networks = f"{experiments} of {experiments} network results stored, all of which hold"
     said = f"{claims} of {claims} claims hold, {networks}\n"
     assert said in README

@@ -100,7 +100,7 @@ def test_what_is_set_is_left_alone(text):
 
 @each_page
 def test_alt_texts_say_what_is_seen(out, name):
-    entries = registry.discover() if name == PAGES[0] else registry.experiments()
+    entries = registry.PAPER.discover() if name == PAGES[0] else registry.NETWORKS.discover()
     opening, *alts = Parsed((out / name).read_text(encoding="utf-8")).alts
     assert opening
     assert alts == [entry.seen for entry in entries]
@@ -234,7 +234,7 @@ def test_the_last_row_can_read_every_slide(opened, name, width, height):
     """Letters, and pictures as large as :mod:`tests.pictures` takes them to be when it measures theirs."""
     page = opened(name, width=width, height=height)
     page.keyboard.press("s")
-    entries = registry.discover() if name == PAGES[0] else registry.experiments()
+    entries = registry.PAPER.discover() if name == PAGES[0] else registry.NETWORKS.discover()
     for identity in ("opening", *(entry.name for entry in entries)):
         assert page.evaluate("document.querySelector('.now').id") == identity
         size, text = page.evaluate(SMALLEST)

@@ -19,7 +19,7 @@ from tests.browser import needs_browser, one_at_a_time, started
 from tests.formulas_on_pages import CUT_OFF, unset
 
 ROOT = Path(__file__).parent.parent
-CLAIMS = [entry.claim for entry in registry.discover()]
+CLAIMS = [entry.claim for entry in registry.PAPER.discover()]
 # Elements of which a browser fetches these attributes by itself, without a click.
 FETCHED = {
     "img": ("src", "srcset"),
@@ -149,10 +149,10 @@ def test_the_gallery_shows_every_claim(site):
 
 def test_network_experiments_are_shown_with_their_verdicts(site):
     page = (site / "theorems" / "networks.html").read_text(encoding="utf-8")
-    for entry in registry.experiments():
+    for entry in registry.NETWORKS.discover():
         assert f'id="{entry.name}"' in page
         assert f"_images/{entry.name}.png" in page
-    assert len(re.findall(r"\d+ of \d+ checks hold", page)) == len(registry.experiments())
+    assert len(re.findall(r"\d+ of \d+ checks hold", page)) == len(registry.NETWORKS.discover())
 
 
 def test_lessons_come_with_their_pictures(site):
@@ -186,7 +186,7 @@ class Pictures(HTMLParser):
 
 def test_every_picture_says_what_is_seen(site):
     """Words, no file name, no markup; and not the title of a claim, which says what follows from the picture."""
-    titles = {entry.claim.title for entry in [*registry.discover(), *registry.experiments()]}
+    titles = {entry.claim.title for entry in [*registry.PAPER.discover(), *registry.NETWORKS.discover()]}
     found = [alt for page in site.rglob("*.html") for alt in Pictures(page.read_text(encoding="utf-8")).alts]
     assert len(found) > 60
     for alt in found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from paper_reproduction import registry, shipped
+from paper_reproduction import registry
 from paper_reproduction.command import app
 from tests.processes import LIMIT
 
@@ -72,7 +73,7 @@ class Workshop:
     def __init__(self, path: Path) -> None:
         self.path, self.out, self.log = path, path / "out", path / "log"
         self.package = f"fakes_{abs(hash(path))}"
-        for part in ("claims", "figures", "experiments", "pictures"):
+        for part in ("claims", "figures", "beyond", "views", "experiments", "pictures"):
             folder = path / self.package / part
             folder.mkdir(parents=True)
             (folder / "__init__.py").touch()
@@ -93,45 +94,49 @@ class Workshop:
     def source(self, part: str, name: str) -> Path:
         return self.path / self.package / part / f"{name.replace('-', '_')}.py"
 
-    def packages(self) -> dict[str, str]:
-        """Where the registry finds the fakes."""
+    def chapters(self) -> dict[str, dict[str, Any]]:
+        """Where the registry finds the fakes, and where ``--publish`` writes and the plain command reads."""
         rooms = {
-            "CLAIMS": "claims",
-            "FIGURES": "figures",
-            "EXPERIMENTS": "experiments",
-            "EXPERIMENT_FIGURES": "pictures",
+            "PAPER": ("claims", "figures"),
+            "BEYOND": ("beyond", "views"),
+            "NETWORKS": ("experiments", "pictures"),
         }
-        return {name: f"{self.package}.{room}" for name, room in rooms.items()}
+        where: dict[str, dict[str, Any]] = {
+            name: {"claims": f"{self.package}.{claims}", "figures": f"{self.package}.{figures}"}
+            for name, (claims, figures) in rooms.items()
+        }
+        where["BEYOND"]["results"] = self.path / "results beyond"
+        where["NETWORKS"]["results"] = self.shipped
+        return where
 
     @property
     def shipped(self) -> Path:
-        """Where ``--publish`` writes, and where the plain command reads."""
+        """Where the results of experiments are published."""
         return self.path / "results"
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Put the fakes in the place of the real claims, experiments and results."""
         monkeypatch.syspath_prepend(str(self.path))
         monkeypatch.setenv("FAKE_LOG", str(self.log))
-        for name, package in self.packages().items():
-            monkeypatch.setattr(registry, name, package)
-        monkeypatch.setattr(shipped, "RESULTS", self.shipped)
+        for name, where in self.chapters().items():
+            monkeypatch.setattr(registry, name, dataclasses.replace(getattr(registry, name), **where))
 
     def __call__(self, *arguments: str) -> Result:
         """The command in this process, one claim after another."""
         for module in [name for name in sys.modules if name.startswith(self.package + ".")]:
             del sys.modules[module]
         importlib.invalidate_caches()
-        one = () if {"mlp", "list", "--jobs"} & set(arguments) else ("--jobs", "1")
+        one = () if {"mlp", "beyond", "list", "--jobs"} & set(arguments) else ("--jobs", "1")
         return CliRunner().invoke(app, [*one, *arguments, "--out", str(self.out)], catch_exceptions=False)
 
     def start(self, *arguments: str, first: str = "", **options: Any) -> subprocess.Popen[str]:
         """The same in a process of its own, which may have others; ``first`` is done in it before all else."""
         driver = self.path / "driver.py"
         driver.write_text(
-            f"import pathlib, signal, sys\n{first}\n"
-            "from paper_reproduction import registry, shipped\n"
-            f"vars(registry).update({self.packages()!r})\n"
-            f"shipped.RESULTS = pathlib.Path({str(self.shipped)!r})\n"
+            f"import dataclasses, signal, sys\nfrom pathlib import PosixPath, WindowsPath\n{first}\n"
+            "from paper_reproduction import registry\n"
+            f"for name, where in {self.chapters()!r}.items():\n"
+            "    setattr(registry, name, dataclasses.replace(getattr(registry, name), **where))\n"
             "if __name__ == '__main__':\n"
             "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in a shell's background job
             "    from paper_reproduction.command import app\n"

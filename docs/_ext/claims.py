@@ -28,7 +28,7 @@ GALLERY = "/../figures/gallery"
 
 @cache
 def entries() -> dict[str, Entry]:
-    return {entry.name: entry for entry in registry.discover()}
+    return {entry.name: entry for entry in registry.PAPER.discover()}
 
 
 @cache
@@ -111,7 +111,7 @@ class NetworksDirective(SphinxDirective):
     """Each network experiment: what was asked, what came out, and what does not fit."""
 
     def run(self) -> list[nodes.Node]:
-        entries = registry.experiments()
+        entries = registry.NETWORKS.discover()
         results = {entry.name: stored for entry in entries if (stored := shipped.stored(entry)) is not None}
         found = [node for part in overview(results) for node in self._part(part)]
         for entry in entries:

@@ -14,7 +14,7 @@ from tests.pictures import faults
 from tests.verdicts import answered, as_stored, close
 
 QUICK = Settings(quick=True)
-ENTRIES = {entry.name: entry for entry in registry.discover()}
+ENTRIES = {entry.name: entry for entry in registry.PAPER.discover()}
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from paper_reproduction.mlp.experiments import lazy_limit
 from paper_reproduction.mlp.paper_numbers import TABLES
 from tests.verdicts import as_stored, close
 
-ENTRIES = {entry.name: entry for entry in registry.experiments()}
+ENTRIES = {entry.name: entry for entry in registry.NETWORKS.discover()}
 each = pytest.mark.parametrize("name", ENTRIES)
 
 

@@ -11,7 +11,9 @@ from paper_reproduction import registry, shipped
 from paper_reproduction.mlp.overview import overview, tally
 
 RESULTS = {
-    entry.name: stored for entry in registry.experiments() if (stored := shipped.stored(entry)) is not None
+    entry.name: stored
+    for entry in registry.NETWORKS.discover()
+    if (stored := shipped.stored(entry)) is not None
 }
 
 

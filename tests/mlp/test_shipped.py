@@ -14,7 +14,7 @@ from paper_reproduction import registry, shipped
 from paper_reproduction.mlp import images, language, methods, statistics
 from tests.verdicts import answered, close
 
-ENTRIES = {entry.name: entry for entry in registry.experiments()}
+ENTRIES = {entry.name: entry for entry in registry.NETWORKS.discover()}
 each = pytest.mark.parametrize("name", ENTRIES)
 
 
