@@ -84,12 +84,14 @@ def main(
 @app.command(LIST)
 def list_everything(context: typer.Context, budgets: Budgets = False) -> None:
     """Name every claim and every network experiment."""
+    from paper_reproduction import registry
+
     options = context.obj.then(Options(budgets=budgets))
     with _interruptible():
-        _list(options, "run")
-        for word in ("beyond", "mlp"):
-            say("")
-            _list(options, word)
+        for i, chapter in enumerate(one for one in registry.chapters() if one.names()):
+            if i:
+                say("")
+            _list(options, chapter.word)
 
 
 @app.command("run")

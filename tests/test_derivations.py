@@ -10,24 +10,25 @@ import pytest
 import linear_theory as lt
 from paper_reproduction import mathml, registry
 
-THEOREMS = Path(__file__).parent.parent / "docs" / "theorems"
-CLAIMS = [entry.claim for entry in registry.PAPER.discover()]
-PAGES = sorted(page for page in THEOREMS.glob("*.md") if page.stem != "index")
+DOCS = Path(__file__).parent.parent / "docs"
+ROOMS = {"theorems": registry.PAPER, "beyond": registry.BEYOND}
+CLAIMS = [(entry.claim, room) for room, chapter in ROOMS.items() for entry in chapter.discover()]
+PAGES = sorted(page for room in ROOMS for page in (DOCS / room).glob("*.md") if page.stem != "index")
 SECTIONS = ["Derivation", "Check it", "What it does not say"]
 DERIVATIONS = [page for page in PAGES if page.stem != "networks"]
-of_claims = pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
+of_claims = pytest.mark.parametrize(("claim", "room"), CLAIMS, ids=[claim.name for claim, _ in CLAIMS])
 of_pages = pytest.mark.parametrize("page", DERIVATIONS, ids=lambda page: page.stem)
 
 
 @of_claims
-def test_a_claim_has_a_page_under_its_title_with_its_directive(claim):
-    text = (THEOREMS / f"{claim.name}.md").read_text(encoding="utf-8")
+def test_a_claim_has_a_page_under_its_title_with_its_directive(claim, room):
+    text = (DOCS / room / f"{claim.name}.md").read_text(encoding="utf-8")
     assert text.startswith(f"# {claim.title}\n\n```{{claim}} {claim.name}\n```\n")
 
 
 @of_claims
-def test_the_page_says_where_each_function_comes_in(claim):
-    text = (THEOREMS / f"{claim.name}.md").read_text(encoding="utf-8")
+def test_the_page_says_where_each_function_comes_in(claim, room):
+    text = (DOCS / room / f"{claim.name}.md").read_text(encoding="utf-8")
     code = [name for name in claim.functions if callable(getattr(lt, name))]
     missing = [name for name in code if not re.search(rf"\{{(func|class)\}}`~?linear_theory\.{name}`", text)]
     assert missing == []

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from paper_reproduction import mathml, numbers, registry
 from tests.formulas_on_pages import unset
 
-ENTRIES = [*registry.PAPER.discover(), *registry.NETWORKS.discover()]
+ENTRIES = [entry for chapter in registry.chapters() for entry in chapter.discover()]
 FORMULAS = sorted({
     *(entry.claim.formula for entry in ENTRIES),
     *(one for entry in ENTRIES for one in mathml.formulas_in(entry.claim.statement)),

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 from matplotlib.colors import to_rgb
 from PIL import Image
 
@@ -20,7 +19,8 @@ from paper_reproduction import hero, registry, shipped
 from tests.pictures import faults
 from tests.test_diagnosis_report import ROWS
 
-STORED = [file for file in map(shipped.shown, registry.NETWORKS.discover()) if file]
+ENTRIES = [entry for chapter in registry.chapters() for entry in chapter.discover()]
+STORED = [entry for entry in ENTRIES if entry.results and shipped.shown(entry)]
 
 
 def good():
@@ -74,10 +74,9 @@ def test_a_fault_is_seen(spoil, says):
     assert any(says in fault for fault in faults(fig))
 
 
-@pytest.mark.parametrize("path", STORED, ids=lambda p: p.stem)
-def test_stored_results_are_drawn_for_the_last_row(path):
-    (entry,) = (entry for entry in registry.NETWORKS.discover() if entry.name == path.stem)
-    assert faults(entry.draw(xr.load_dataset(path))) == []
+@pytest.mark.parametrize("entry", STORED, ids=lambda entry: entry.name)
+def test_stored_results_are_drawn_for_the_last_row(entry):
+    assert faults(entry.draw(shipped.stored(entry))) == []
 
 
 def test_the_opening_picture_is_for_the_last_row():
@@ -112,9 +111,7 @@ THINGS = {"standard", "flow", "averaging", "averages", "kl-dro", "line", "lines"
           "squares", "ellipses", "row", "crosses", "ring", "guide", "band"}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "entry", [*registry.PAPER.discover(), *registry.NETWORKS.discover()], ids=lambda entry: entry.name
-)
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_who_cannot_see_a_picture_is_told_what_is_drawn(entry):
     words = set(re.findall(r"[a-z-]+", entry.seen.lower()))
     assert len(entry.seen) >= 80

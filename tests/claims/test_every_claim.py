@@ -14,7 +14,8 @@ from tests.pictures import faults
 from tests.verdicts import answered, as_stored, close
 
 QUICK = Settings(quick=True)
-ENTRIES = {entry.name: entry for entry in registry.PAPER.discover()}
+CHAPTERS = (registry.PAPER, registry.BEYOND)
+ENTRIES = {entry.name: entry for chapter in CHAPTERS for entry in chapter.discover()}
 
 
 @functools.cache
