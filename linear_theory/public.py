@@ -21,7 +21,7 @@ from .risk import (
     target_error,
     total_error,
 )
-from .sgd import sgd_error, sgd_stability_limit
+from .sgd import sgd_error, sgd_errors, sgd_stability_limit
 from .stalling import Stall, stall
 from .theorems import (
     closed_form,
@@ -92,6 +92,7 @@ __all__ = [
     "pretrain_error",
     "residual_tilt",
     "sgd_error",
+    "sgd_errors",
     "sgd_stability_limit",
     "solve",
     "squared_mass",

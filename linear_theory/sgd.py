@@ -1,27 +1,28 @@
-"""One-pass SGD on the population: the second moment of its error, exactly (docs/theorems/one-pass-sgd.md)."""
+"""One-pass SGD on the population: the second moment of its errors, exactly (docs/beyond/one-pass-sgd.md)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .arrays import Array, Namespace, binary_unit, namespace, positive
-from .covariance import Operator
+from .covariance import IdentityPlusLowRank, Operator
 from .covariance.spectrum import eigenbasis
 from .covariance.subspace import accept_any
 from .errors import InvalidTypeError, InvalidValueError
 from .problem import FineTuningProblem, checked_problem
 from .propagator.matrix_functions import differentiable_once
 from .propagator.powers import count_steps
-from .tilting import sample_moments, squared
+from .tilting import gaussian_tilt, sample_moments, squared
 from .trees import is_traced
 from .weights import KLDRO, Flow, Uniform, WeightRule, as_rule
 
-__all__ = ["sgd_error", "sgd_stability_limit"]
+__all__ = ["sgd_error", "sgd_errors", "sgd_stability_limit"]
 
 
 def sgd_error(
@@ -32,7 +33,7 @@ def sgd_error(
 ) -> Array:
     """E err₂ after K steps of one-pass SGD, exactly: fresh samples, batch size 1.
 
-    Derived in docs/theorems/one-pass-sgd.md (T9). With z = (x, ξ), u = (θ − θ̃*, −1) and M = E[u uᵀ], Isserlis'
+    Derived in docs/beyond/one-pass-sgd.md (T9). With z = (x, ξ), u = (θ − θ̃*, −1) and M = E[u uᵀ], Isserlis'
     theorem closes the second moment:
     M ← M − 2ημ₁(ΠC₁M + MC₁Π) + 4η²μ₂ Π(2C₂MC₂ + tr(MC₂)C₂)Π, where (μ₁, C₁) and (μ₂, C₂) are mass and
     covariance of z under w and w². The weights stay fixed at θ*. Unlike :func:`iterate` this loops over K.
@@ -67,18 +68,51 @@ def sgd_error(
     >>> print(f"{lt.sgd_error(problem, 1000, learning_rate=0.005):.4f}")  # less noise from smaller steps
     0.0011
     """
-    rule = as_rule(temperature)
-    space = namespace(problem, rule, learning_rate, steps)
-    problem = checked_problem(space, problem)
-    learning_rate = positive(space, "learning_rate", learning_rate)
-    if is_traced(steps):
-        raise InvalidTypeError("steps", steps, "must be known when sgd_error is traced; pass it as static")
-    counts = count_steps(namespace(), steps).count
-    if counts.max(initial=0) >= 2**31:
-        raise InvalidValueError("steps", steps, "is too large: the SGD recursion is run step by step")
-    _refuse_unsuited(problem, rule)
-    path = _errors(space, problem, rule, learning_rate, int(counts.max(initial=0)))
-    return path[counts.astype(int)]
+    run = _run(problem, steps, learning_rate, temperature)
+    return _left_to_learn(run)
+
+
+def sgd_errors(
+    problem: FineTuningProblem,
+    steps: int | Array,
+    learning_rate: float | Array,
+    temperature: float | Array | WeightRule = math.inf,
+) -> tuple[Array, Array]:
+    """(E err₁, E err₂) after K steps of one-pass SGD, exactly: what it forgets, and what is left to learn.
+
+    E err₂ is :func:`sgd_error`. The recursion (T9) holds around every point: with z = (x, y − ⟨θ*, x⟩) and
+    u = (θ − θ*, −1) it starts from M = diag(0, 1), and E err₁ = tr(ΣM_θθ) (T18). In u around θ̃*, as in (T9), the
+    same is tr(ΣM_θθ) + 2eᵀΣM_θ,last + eᵀΣe, of which most may cancel.
+
+    Parameters
+    ----------
+    problem : FineTuningProblem
+    steps, learning_rate, temperature
+        As in :func:`sgd_error`.
+
+    Returns
+    -------
+    tuple of two floats, or of two (m,) arrays
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        As :func:`sgd_error`; for a Σ that is an ``Operator``, too. In JAX, for a derivative of err₁ in the shift or the
+        factor of an ``IdentityPlusLowRank`` of more than 128 dimensions.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.6, noise_variance=0.1)
+    >>> forgotten, left = lt.sgd_errors(problem, [0, 10, 100, 1000], learning_rate=0.05)
+    >>> print(forgotten.round(4))  # in the end all of the shift, and the noise on top
+    [0.     0.4448 0.996  1.0126]
+    >>> print(left.round(4))
+    [1.     0.1675 0.0132 0.0131]
+    """
+    run = _run(problem, steps, learning_rate, temperature)
+    _refuse_operator("pretrain_covariance", run.problem.pretrain_covariance)
+    return _forgotten(run), _left_to_learn(run)
 
 
 def sgd_stability_limit(
@@ -161,12 +195,16 @@ and the quotient errs by the square of that."""
 
 def _refuse_unsuited(problem: FineTuningProblem, rule: WeightRule) -> None:
     """Refuse what has no closed second moment."""
-    if isinstance(problem.target_operator, Operator):
-        remedy = "is an operator; the noise of SGD enters every direction, which needs its whole spectrum"
-        raise InvalidTypeError("target_covariance", problem.target_covariance, remedy)
+    _refuse_operator("target_covariance", problem.target_covariance)
     if not isinstance(rule, Flow | KLDRO | Uniform):
         remedy = "must be a number, Flow, KLDRO or Uniform: only these keep the tilted samples Gaussian"
         raise InvalidTypeError("temperature", rule, remedy)
+
+
+def _refuse_operator(name: str, covariance: object) -> None:
+    if isinstance(covariance, Operator):
+        remedy = "is an operator; the noise of SGD enters every direction, which needs its whole spectrum"
+        raise InvalidTypeError(name, covariance, remedy)
 
 
 class Moments(NamedTuple):
@@ -241,14 +279,90 @@ def _recursion(space: Namespace, problem: FineTuningProblem, rule: WeightRule) -
     return Recursion(matrix, shift, unit, *masses[0], *masses[1], outside_dim, outside)
 
 
-def _errors(
-    space: Namespace, problem: FineTuningProblem, rule: WeightRule, learning_rate: Array, length: int
-) -> Array:
-    """E err₂ after 0, …, length steps."""
+class _Run(NamedTuple):
+    """What was asked for, checked."""
+
+    space: Namespace
+    problem: FineTuningProblem
+    rule: WeightRule
+    learning_rate: Array
+    counts: np.ndarray
+
+
+def _run(
+    problem: FineTuningProblem,
+    steps: int | Array,
+    learning_rate: float | Array,
+    temperature: float | Array | WeightRule,
+) -> _Run:
+    rule = as_rule(temperature)
+    space = namespace(problem, rule, learning_rate, steps)
+    problem = checked_problem(space, problem)
+    learning_rate = positive(space, "learning_rate", learning_rate)
+    if is_traced(steps):
+        raise InvalidTypeError("steps", steps, "must be known when SGD's error is traced; pass it as static")
+    counts = count_steps(namespace(), steps).count
+    if counts.max(initial=0) >= 2**31:
+        raise InvalidValueError("steps", steps, "is too large: the SGD recursion is run step by step")
+    _refuse_unsuited(problem, rule)
+    return _Run(space, problem, rule, learning_rate, counts.astype(int))
+
+
+def _left_to_learn(run: _Run) -> Array:
+    """E err₂: tr(Σ̃M_θθ) of u = (θ − θ̃*, −1)."""
+    recursion = _recursion(*run[:3])
+    start = run.space.xp.concatenate([recursion.shift, run.space.array([-1.0])])
+    return _expected(run, recursion, start, Moments(recursion.matrix, recursion.outside))
+
+
+def _forgotten(run: _Run) -> Array:
+    """E err₁: tr(ΣM_θθ) of u = (θ − θ*, −1), with which goes z = (x, r), r = y − ⟨θ*, x⟩ the residual at θ*."""
+    space, problem, rule = run[:3]
     xp, recursion = space.xp, _recursion(space, problem, rule)
-    mass, m = recursion.mass, recursion.reached
+    variance, image = problem.residual_variance, recursion.matrix @ recursion.shift
+
+    def around_start(rule: WeightRule, covariance: Array) -> Array:
+        """E[w x r] = −μ h Σ̃e and E[w r²] = μ h s² in the place of those with ξ."""
+        ratio = gaussian_tilt(rule, variance, space).ratio
+        cross, last = -ratio * image[:, None], (ratio * variance)[None, None]
+        rows = [covariance[:-1, :-1], cross], [cross.T, last]
+        return xp.concatenate([xp.concatenate(row, axis=1) for row in rows])
+
+    squares = squared(rule, variance, space)
+    first, second = around_start(rule, recursion.first), around_start(squares, recursion.second)
+    recursion = recursion._replace(first=first, second=second)
+    start = xp.concatenate([0.0 * recursion.shift, space.array([-1.0])])
+    return _expected(run, recursion, start, _pretrain_in_reach(space, problem, recursion))
+
+
+def _pretrain_in_reach(space: Namespace, problem: FineTuningProblem, recursion: Recursion) -> Moments:
+    """Σ in the reach of (Σ̃, e), and its mean over the directions outside, in which M is a multiple of the identity."""
+    xp, covariance, unit = space.xp, problem.pretrain_operator, recursion.unit
+    target: Any = problem.target_operator
+    reach = target.reach(problem.shift, accept_any)
+    m = recursion.reached
+    basis = reach.embed(xp.eye(m, dtype=space.dtype))
+    inside = covariance.apply(basis) @ basis.T
+    if reach.basis is None:
+        return Moments(inside / unit / unit, space.array(0.0))
+    held = (basis * basis).sum(axis=1)  # 1, or 0 for a row that stands for a direction outside
+    if isinstance(covariance, IdentityPlusLowRank):
+        rest = reach.outside(covariance.factor.T)
+        spread = ((covariance.core @ rest) * rest).sum()
+        mean = covariance.scale + spread / (problem.dim - held.sum())
+    else:
+        mean = (xp.trace(covariance.dense()) - xp.trace(inside)) / (problem.dim - held.sum())
+    if xp is not np:
+        # The basis is held fixed, so that what tilts it out of its span would be missed.
+        mean = mean * _without_derivative(target.factor.sum() + problem.shift.sum())
+    return Moments((inside + mean * xp.diag(1 - held)) / unit / unit, mean / unit / unit)
+
+
+def _expected(run: _Run, recursion: Recursion, start: Array, size: Moments) -> Array:
+    """E[⟨uuᵀ, size⟩] after the steps asked for, of the part θ of u."""
+    xp, mass, m = run.space.xp, recursion.mass, recursion.reached
     with np.errstate(over="ignore"):  # A step may be so long that the error overflows.
-        eta = learning_rate * recursion.unit * recursion.unit
+        eta = run.learning_rate * recursion.unit * recursion.unit
     shrink, grow = 2 * eta * mass, 4 * eta * (eta * recursion.square_mass)
 
     def step(state: Moments) -> Moments:
@@ -259,13 +373,24 @@ def _errors(
         )
 
     def error(state: Moments) -> Array:
-        at = Moments(state.moment[:m, :m], state.outside)
-        return recursion.product(at, Moments(recursion.matrix, recursion.outside))
+        return recursion.product(Moments(state.moment[:m, :m], state.outside), size)
 
-    u = xp.concatenate([recursion.shift, space.array([-1.0])])
-    path = _recorded(space, step, error, Moments(u[:, None] * u[None, :], space.array(0.0)), length)
-    overflowed = xp.isnan(path) & xp.isfinite(learning_rate * mass)  # ∞ − ∞
-    return xp.where(overflowed, math.inf, path)
+    moment = Moments(start[:, None] * start[None, :], run.space.array(0.0))
+    path = _recorded(run.space, step, error, moment, int(run.counts.max(initial=0)))
+    overflowed = xp.isnan(path) & xp.isfinite(run.learning_rate * mass)  # ∞ − ∞
+    return xp.where(overflowed, math.inf, path)[run.counts]
+
+
+@jax.custom_jvp
+def _without_derivative(number: Array) -> Array:
+    """1, of which no derivative can be taken."""
+    return jnp.ones_like(number)
+
+
+@_without_derivative.defjvp
+def _(primals: Any, tangents: Any) -> NoReturn:
+    remedy = "cannot be taken of SGD's err₁ in e or a low rank; where d is small, give Σ̃ as its matrix"
+    raise InvalidValueError("derivative", "the first", remedy)
 
 
 def _recorded(

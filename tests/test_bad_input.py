@@ -247,15 +247,18 @@ TABLE = [
             "temperature": TEMPERATURE,
         },
     ),
-    (
-        lt.sgd_error,
-        {"problem": P, "steps": 3, "learning_rate": 0.1},
-        {
-            "problem": PROBLEM,
-            "steps": [*STEPS, 10**12, 10**400],
-            "learning_rate": FINITE_POSITIVE,
-            "temperature": [*TEMPERATURE, HardThreshold(1.0)],
-        },
+    *(
+        (
+            each,
+            {"problem": P, "steps": 3, "learning_rate": 0.1},
+            {
+                "problem": PROBLEM,
+                "steps": [*STEPS, 10**12, 10**400],
+                "learning_rate": FINITE_POSITIVE,
+                "temperature": [*TEMPERATURE, HardThreshold(1.0)],
+            },
+        )
+        for each in (lt.sgd_error, lt.sgd_errors)
     ),
     (
         lt.stall_parameter,

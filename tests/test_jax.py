@@ -81,6 +81,7 @@ CALLS = {
     "stall": (stalled, (GENERAL, 0.7)),
     "best_early_stop": (lt.best_early_stop, (GENERAL,)),
     "sgd_stability_limit": (lt.sgd_stability_limit, (GENERAL, 0.7)),
+    "sgd_errors": (lambda p, eta, t: lt.sgd_errors(p, np.array([0, 5]), eta, t), (GENERAL, 0.05, 0.7)),
     "sgd_error": (lambda p, eta, t: lt.sgd_error(p, np.array([0, 5]), eta, t), (GENERAL, 0.05, 0.7)),
     "stall_parameter": (lt.stall_parameter, (0.7, 0.6, 2.0)),
     "stall_temperature": (lt.stall_temperature, (0.7, 0.6, 2.0)),

@@ -31,6 +31,7 @@ SIGNATURES = {
     "fixed_point": "(problem, temperature)",
     "checkpoint_weights": "(problem, steps, learning_rate=None, temperature=inf)",
     "sgd_error": "(problem, steps, learning_rate, temperature=inf)",
+    "sgd_errors": "(problem, steps, learning_rate, temperature=inf)",
     "sgd_stability_limit": "(problem, temperature=inf)",
     "stall": "(problem, temperature)",
     "best_early_stop": "(problem)",

@@ -61,6 +61,7 @@ READ_AGAIN = {
     "log_weights",
     "population_effective_sample_size",
     "sgd_error",
+    "sgd_errors",
     "sgd_stability_limit",
 }
 READ_AGAIN |= {"checkpoint_weights", "diagnose", "standard_errors", "undo_averaging"}

@@ -1,4 +1,4 @@
-"""Laws of one-pass SGD's exact second moment (section 7)."""
+"""Laws of one-pass SGD's exact second moment (T9, T14) and of what it forgets."""
 
 from __future__ import annotations
 
@@ -218,3 +218,113 @@ def test_the_limit_keeps_its_digits_where_all_directions_stall(tau):
     one, two = tau / (tau + 2), tau / (tau + 4)
     limit = lt.sgd_stability_limit(lt.FineTuningProblem([1.0], [0.0], [[1.0]]), tau)
     assert near(limit, math.sqrt(one / two) * one / two / two / 3, 100)
+
+
+# ------------------------------------------------------------------------------------------------ what it forgets
+
+FORGETTING = numpy_problem(random_case(3, 5.0, noise=0.3, seed=4, pretrain_condition=4.0))
+
+
+def around_target(problem, steps, eta, tau, sign=1):
+    """E err₁ from the second moment around θ̃*, written out: tr(ΣM_θθ) + 2eᵀΣM_θ,last + eᵀΣe."""
+    d, e, S = problem.dim, problem.shift, problem.pretrain_operator.dense()
+    C = np.zeros((d + 1, d + 1))
+    C[:d, :d], C[d, d] = problem.target_covariance, problem.noise_variance
+    u = np.append(e, -1.0)
+    s2 = u @ C @ u
+    tilt = lambda t: ((1 + 2 * s2 / t) ** -0.5, C - np.outer(C @ u, C @ u) * (2 / (t + 2 * s2)))
+    (m1, A), (m2, B), keep = tilt(tau), tilt(tau / 2), np.diag([1.0] * d + [0.0])
+    M = np.outer(u, u)
+    for _ in range(steps):
+        kick = keep @ (2 * B @ M @ B + np.trace(M @ B) * B) @ keep
+        M = M - 2 * eta * m1 * (keep @ A @ M + M @ A @ keep) + 4 * eta**2 * m2 * kick
+    return np.trace(S @ M[:d, :d]) + sign * 2 * e @ S @ M[:d, d] + e @ S @ e
+
+
+@given(problems(pretrain=True), RELATIVE_TEMPERATURES, st.integers(0, 60))
+def test_forgetting_is_that_of_the_second_moment_around_the_target(problem, t, steps):
+    tau, eta = min(t * squared(problem), 1e300), stable(problem)
+    forgotten, left = lt.sgd_errors(problem, steps, eta, tau)
+    assert left == lt.sgd_error(problem, steps, eta, tau)
+    whole = float(lt.pretrain_error(problem, problem.target))
+    want = around_target(problem, steps, eta, tau)
+    scale = 100 * (steps + 1) * condition(problem) * np.finfo(float).eps
+    assert abs(forgotten - want) <= scale * (whole + want)
+    if steps == 0:
+        assert forgotten == 0
+    elif want > 1e3 * scale * whole:
+        assert abs(forgotten - around_target(problem, steps, eta, tau, sign=-1)) > scale * whole
+
+
+@given(problems(pretrain=True), RELATIVE_TEMPERATURES, st.integers(1, 100))
+def test_noise_in_the_steps_only_forgets(problem, t, steps):
+    tau, eta = t * squared(problem), stable(problem)
+    descent = lt.pretrain_error(problem, lt.iterate(problem, steps, eta, tau))
+    around = 1 + np.linalg.norm(problem.target) / np.linalg.norm(problem.shift)
+    scale = lt.pretrain_error(problem, problem.target)
+    forgotten, _ = lt.sgd_errors(problem, steps, eta, tau)
+    assert not_above(descent, forgotten, 100 * condition(problem) * around, scale)
+
+
+def test_the_first_step_has_all_its_digits():
+    """E err₁ after one step of η = 1e-150: 4η²E[w²r² xᵀΣx], which around θ̃* is lost in eᵀΣe."""
+    problem, eta = lt.paper_problem(0.0, dim=3, noise_variance=0.5), 1e-150
+    forgotten, _ = lt.sgd_errors(problem, 1, eta)
+    # x ~ N(0, I), r = ξ − x₁: E[r² ‖x‖²] = 3σ² + (3 + 2).
+    assert near(forgotten, 4 * eta**2 * (3 * 0.5 + 5), 10)
+
+
+def test_forgetting_simulated():
+    steps, eta, tau, runs = 15, 0.05, 0.7, 40_000
+    rng, root = np.random.default_rng(5), np.linalg.cholesky(FORGETTING.target_covariance)
+    moved = np.zeros((runs, FORGETTING.dim))
+    for _ in range(steps):
+        X = rng.standard_normal((runs, FORGETTING.dim)) @ root.T
+        r = math.sqrt(FORGETTING.noise_variance) * rng.standard_normal(runs) - X @ FORGETTING.shift
+        moved = moved + 2 * eta * (np.exp(-(r**2) / tau) * (r - (X * moved).sum(axis=1)))[:, None] * X
+    errors = ((moved @ FORGETTING.pretrain_covariance) * moved).sum(axis=1)
+    assert within_standard_errors(errors, lt.sgd_errors(FORGETTING, steps, eta, tau)[0])
+    for wrong in (
+        lt.sgd_errors(FORGETTING, steps + 1, eta, tau)[0],
+        lt.pretrain_error(FORGETTING, lt.iterate(FORGETTING, steps, eta, tau)),
+        lt.sgd_errors(remade(FORGETTING, noise_variance=0.0), steps, eta, tau)[0],
+        lt.sgd_errors(remade(FORGETTING, pretrain_covariance=np.eye(3)), steps, eta, tau)[0],
+    ):
+        assert not within_standard_errors(errors, wrong)
+
+
+def structured(dim, rank, seed):
+    rng = np.random.default_rng(seed)
+    factor = rng.standard_normal((dim, rank)) / math.sqrt(dim)
+    return lt.covariance.IdentityPlusLowRank(factor, np.diag(rng.uniform(1, 4, rank)), rng.uniform(0.5, 2))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+@pytest.mark.parametrize("pretrain_rank", [0, 3])
+def test_a_low_rank_forgets_as_its_matrix_does(pretrain_rank, shift):
+    dim = 150
+    target, pretrain = structured(dim, 2, 1), structured(dim, pretrain_rank, 2)
+    e = shift * np.random.default_rng(3).standard_normal(dim) / math.sqrt(dim)
+    made = lambda *covariances: lt.FineTuningProblem(e, 0 * e, *covariances, noise_variance=0.3)
+    ask = lambda problem: lt.sgd_errors(problem, [0, 1, 40], 1e-3, 1.0)
+    want = ask(made(target.dense(), pretrain.dense()))
+    for covariances in ((target, pretrain), (target, pretrain.dense()), (target.dense(), pretrain)):
+        for got, wanted in zip(ask(made(*covariances)), want, strict=True):
+            assert near(got, wanted, 1000)
+    traced = jax.jit(ask)(jax.tree.map(jax.numpy.asarray, made(target, pretrain)))
+    assert near(traced[0], want[0], 1000)
+
+
+def test_a_derivative_that_a_low_rank_does_not_know_is_refused():
+    target, e = structured(150, 2, 1), np.ones(150)
+    problem = jax.tree.map(jax.numpy.asarray, lt.FineTuningProblem(e, 0 * e, target))
+    with pytest.raises(lt.InvalidValueError, match="give Σ̃ as its matrix"):
+        jax.grad(lambda e: lt.sgd_errors(remade(problem, pretrained=e), 2, 1e-3)[0])(problem.pretrained)
+
+
+def test_an_operator_has_no_trace():
+    operator = lt.covariance.Operator(lambda v: v, 2)
+    problem = lt.FineTuningProblem([1.0, 0.0], [0.0, 0.0], np.eye(2), operator)
+    assert lt.sgd_error(problem, 1, 0.1) > 0
+    with pytest.raises(lt.InvalidTypeError, match=r"pretrain_covariance.*whole spectrum"):
+        lt.sgd_errors(problem, 1, 0.1)
