@@ -1,6 +1,6 @@
 """The public names, one list: importing this module imports all of the mathematics."""
 
-from . import covariance, descent, streaming, weights
+from . import covariance, descent, sequences, streaming, weights
 from .checkpoints import checkpoint_weights
 from .choice import EarlyStop, best_early_stop
 from .descent import Path, descend
@@ -91,6 +91,7 @@ __all__ = [
     "population_median_temperature",
     "pretrain_error",
     "residual_tilt",
+    "sequences",
     "sgd_error",
     "sgd_errors",
     "sgd_stability_limit",

@@ -166,6 +166,18 @@ PREDICT = [
     lambda p, X: tanh_network(p, X).reshape(3),
 ]
 
+OPTIMA, COVARIANCES = np.array([[1.0, 2.0], [0.5, -1.0]]), np.stack([np.eye(2), np.diag([1.0, 0.0])])
+SEVERAL = [*NOT_NUMBERS, 1.0, THETA, np.zeros((0, 2)), np.zeros((2, 0)), OPTIMA * math.nan, OPTIMA[None]]
+ONE_A_TASK = [*NOT_NUMBERS, [1.0, 1.0, 1.0], 0.0, [1.0, -1.0], math.nan, [[1.0, 1.0]]]
+MATRICES = [
+    *NOT_NUMBERS,
+    np.eye(2),
+    COVARIANCES[:1],
+    np.full((2, 2, 2), math.inf),
+    np.stack([np.eye(2), np.array([[1.0, 0.5], [0.4, 1.0]])]),
+    np.stack([np.eye(2), np.diag([1.0, -1e-6])]),
+]
+
 ON_PROBLEM = {"problem": P, "temperature": 1.0}
 STALL = {"beta": 0.5, "rho": 0.5}
 DATA = {"X": X, "y": Y, "start": START}
@@ -290,6 +302,52 @@ TABLE = [
         lt.hard_sample_error,
         {"problem": P, "theta": THETA, "fraction": 0.1},
         {"problem": PROBLEM, "theta": THETAS, "fraction": [*POSITIVE, 1.0000001, math.inf]},
+    ),
+    (
+        lt.sequences.flow,
+        {"optima": OPTIMA, "temperatures": 1.0, "noise_variances": 0.5},
+        {
+            "optima": SEVERAL,
+            "temperatures": ONE_A_TASK,
+            "noise_variances": [*NOT_NUMBERS, [1.0, 1.0, 1.0], -1.0, math.nan, math.inf],
+            "start": OPTIONAL(VECTOR),
+        },
+    ),
+    (
+        lt.sequences.harmonic_temperatures,
+        {"noise_variances": THETA},
+        {"noise_variances": [*NOT_NUMBERS, 1.0, [0.0], [-1.0], [math.nan], [math.inf]]},
+    ),
+    (
+        lt.sequences.plain,
+        {"optima": OPTIMA, "covariances": COVARIANCES},
+        {"optima": SEVERAL, "covariances": MATRICES, "start": OPTIONAL(VECTOR)},
+    ),
+    (
+        lt.sequences.ridge,
+        {"optima": OPTIMA, "covariances": COVARIANCES, "strength": 0.5},
+        {
+            "optima": SEVERAL,
+            "covariances": MATRICES,
+            "strength": FINITE_POSITIVE,
+            "start": OPTIONAL(VECTOR),
+        },
+    ),
+    (
+        lt.sequences.plain_distance,
+        {"optima": np.ones((2, 4)), "reference": np.ones(4), "rows": 2},
+        {
+            "optima": [*NOT_NUMBERS, 1.0, np.ones(4), math.nan * np.ones((2, 4))],
+            "reference": [*NOT_NUMBERS, 1.0, [1.0], math.nan * np.ones(4)],
+            "rows": [*OPTIONAL(NOT_INTEGERS), None, 0, 3],
+            "noise_variance": NON_NEGATIVE,
+            "start": [*OPTIONAL(NOT_NUMBERS), 1.0, [1.0], math.inf * np.ones(4)],
+        },
+    ),
+    (
+        lt.sequences.task_errors,
+        {"path": OPTIMA, "optima": OPTIMA},
+        {"path": SEVERAL, "optima": SEVERAL, "covariances": OPTIONAL(MATRICES)},
     ),
     (
         lt.solve,

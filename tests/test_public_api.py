@@ -57,6 +57,12 @@ SIGNATURES = {
     "linearize": "(predict, params, X, y)",
     "diagnose": "(X, y, start, temperature=None, pretrain_covariance=None, *, pretrain_rows=None, "
     "sample_weight=None, column_scale=None)",
+    "sequences.flow": "(optima, temperatures, noise_variances, start=None)",
+    "sequences.harmonic_temperatures": "(noise_variances)",
+    "sequences.plain": "(optima, covariances, start=None)",
+    "sequences.ridge": "(optima, covariances, strength, start=None)",
+    "sequences.plain_distance": "(optima, reference, rows, noise_variance=0.0, *, start=None)",
+    "sequences.task_errors": "(path, optima, covariances=None)",
     "streaming.solve": "(source, start, temperature=inf, ridge=0.0, *, column_scale=None)",
     "streaming.normal_equations": "(source, start, temperature=inf, *, column_scale=None)",
     "NormalEquations.of": "(X, y, start, weights=None, *, column_scale=None)",
@@ -124,7 +130,7 @@ def public_callables():
                         yield f"{prefix}{name}.{method}", function
 
 
-NAMESPACES = ("covariance", "descent", "streaming", "weights")
+NAMESPACES = ("covariance", "descent", "sequences", "streaming", "weights")
 POSITIONAL = {
     parameter.name
     for name in [*SIGNATURES, "descend"]
@@ -161,7 +167,7 @@ def test_all_is_complete_and_sorted():
         for name, value in vars(lt).items()
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("linear_theory.")
     }
-    assert set(lt.__all__) == own | {"covariance", "descent", "streaming", "weights"}
+    assert set(lt.__all__) == own | {"covariance", "descent", "sequences", "streaming", "weights"}
     assert {name.split(".")[0] for name in SIGNATURES} <= set(lt.__all__)
 
 
@@ -228,7 +234,7 @@ def test_methods_of_a_linearization_state_their_meaning(name):
     ("namespace", "name"),
     [
         (space, name)
-        for space in (lt.covariance, lt.descent, lt.streaming)
+        for space in (lt.covariance, lt.descent, lt.sequences, lt.streaming)
         for name in space.__all__
         if inspect.isfunction(getattr(space, name)) or inspect.isclass(getattr(space, name))
     ],

@@ -35,6 +35,7 @@ DOORS = pytest.mark.parametrize("door", ARRAYS, ids=map(label, ARRAYS))
 NO_ARRAYS = {
     "covariance": {"Covariance", "RankOneDowndate", "Operator", "total"},
     "descent": {"Objective", "Path", "Solver"},
+    "sequences": set(),
     "streaming": {"Chunks", "MedianLoss", "Solution", "from_npy", "from_parquet"},
     "weights": {"WeightRule"},
 }

@@ -1,0 +1,229 @@
+"""Many tasks, one after the other: moving averages, projections, ridges, and what a task has forgotten (T19 to T21)."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import linear_theory as lt
+from tests.strategies import SEEDS, random_covariance
+from tests.tolerances import EPS, near, within_standard_errors
+
+TASKS, DIMS = st.integers(1, 8), st.integers(1, 5)
+
+
+def drawn(tasks, dim, seed, rank=None):
+    """Optima, a start, and covariances, of full rank if none is given."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((tasks, rank or dim + 3, dim))
+    return rng.standard_normal((tasks, dim)), X.transpose(0, 2, 1) @ X, rng.standard_normal(dim)
+
+
+# ------------------------------------------------------------------------------------------------------- FLOW
+
+
+@given(TASKS, DIMS, SEEDS)
+def test_flow_goes_to_the_fixed_point_of_each_task(tasks, dim, seed):
+    """Of a population of its own covariance, task by task."""
+    optima, covariances, start = drawn(tasks, dim, seed)
+    rng = np.random.default_rng(seed + 1)
+    tau, noise = rng.uniform(0.1, 3, tasks), rng.uniform(0, 2, tasks)
+    path, theta = lt.sequences.flow(optima, tau, noise, start), start
+    for t in range(tasks):
+        problem = lt.FineTuningProblem(theta, optima[t], covariances[t], noise_variance=noise[t])
+        theta = lt.fixed_point(problem, tau[t])
+        scale = 1e3 * np.linalg.cond(covariances[t]) * EPS
+        assert abs(path[t] - theta).max() <= scale * (1 + abs(optima).max() + abs(start).max())
+        theta = path[t]
+
+
+@given(TASKS, SEEDS)
+def test_flow_is_the_moving_average_of_the_optima(tasks, seed):
+    """The sum of (T19), written out."""
+    optima, _, start = drawn(tasks, 3, seed)
+    rng = np.random.default_rng(seed + 1)
+    tau, noise = rng.uniform(0.1, 3, tasks), rng.uniform(0, 2, tasks)
+    kappa = tau / (tau + 2 * noise)
+    left = np.append(np.cumprod((1 - kappa)[::-1])[::-1], 1.0)
+    want = left[0] * start + (kappa * left[1:]) @ optima
+    assert np.allclose(lt.sequences.flow(optima, tau, noise, start)[-1], want, rtol=0, atol=100 * EPS)
+
+
+@given(TASKS, SEEDS)
+def test_harmonic_temperatures_make_it_the_mean(tasks, seed):
+    optima, _, start = drawn(tasks, 3, seed)
+    noise = np.random.default_rng(seed + 1).uniform(0.1, 4, tasks)
+    tau = lt.sequences.harmonic_temperatures(noise)
+    means = np.cumsum(optima, axis=0) / np.arange(1, tasks + 1)[:, None]
+    assert np.allclose(lt.sequences.flow(optima, tau, noise, start), means, rtol=0, atol=100 * EPS)
+    if tasks > 2:  # one task later is another average
+        wrong = lt.sequences.flow(optima, np.append(tau[1:], tau[-1]), noise, start)
+        assert not np.allclose(wrong, means, atol=1e-6)
+
+
+def test_without_noise_or_weights_each_task_is_learned_and_the_last_forgotten():
+    optima, _, start = drawn(4, 3, 0)
+    for tau, noise in ((0.3, 0.0), (math.inf, 2.0)):
+        assert (lt.sequences.flow(optima, tau, noise, start) == optima).all()
+
+
+def test_repeated_flow_at_the_median_has_the_digits_derived_by_hand():
+    """v ← (1 − κ)²v: κ falls to c₀/(c₀ + 2), a ratio of 0.6637 in v, and never stops."""
+    v, found, noise = 4.0, [], 1.0
+    for _ in range(40):
+        problem = lt.FineTuningProblem([math.sqrt(v)], [0.0], [[1.0]], noise_variance=noise)
+        tau = lt.population_median_temperature(problem)
+        v = float(lt.sequences.flow([[0.0]], tau, noise, problem.pretrained)[-1, 0]) ** 2
+        found.append(v)
+    assert np.allclose(found[:4], [0.87561, 0.43021, 0.24493, 0.14875], rtol=0, atol=5e-6)
+    assert abs(found[-1] / found[-2] - 0.6637) < 5e-5
+
+
+# ------------------------------------------------------------------------------------------------------- standard
+
+
+@given(TASKS, DIMS, SEEDS)
+def test_plain_training_ends_where_solve_does_from_the_last_point(tasks, dim, seed):
+    """On rows, of any rank: the minimiser closest to the start."""
+    rng = np.random.default_rng(seed)
+    rank = int(rng.integers(1, dim + 1))
+    X = rng.standard_normal((tasks, rank, dim))
+    optima, start = rng.standard_normal((tasks, dim)), rng.standard_normal(dim)
+    path, theta = lt.sequences.plain(optima, X.transpose(0, 2, 1) @ X / rank, start), start
+    for t in range(tasks):
+        want = lt.solve(X[t], X[t] @ optima[t], theta).theta
+        assert np.allclose(path[t], want, rtol=0, atol=1e3 * EPS * np.linalg.cond(X[t]) ** 2 * 10)
+        theta = path[t]
+
+
+def two_tasks(angle, cycles, first=1.0, second=1.0):
+    """F_k after k cycles of two rows in the plane, the first norm and the second, from a point that fits the first."""
+    rows = np.array([[0.0, first], [-second * math.sin(angle), second * math.cos(angle)]])
+    grams = np.tile(rows[:, :, None] * rows[:, None], (cycles, 1, 1))
+    optima = np.zeros((2 * cycles, 2))
+    errors = lt.sequences.task_errors(lt.sequences.plain(optima, grams, [1.0, 0.0]), optima, grams)
+    return errors[:, :2].mean(axis=1)
+
+
+@given(st.floats(0.05, 1.5), st.integers(1, 6))
+def test_two_tasks_forget_as_the_cycle_of_rows_of_norm_one(angle, cycles):
+    k = np.arange(1, 2 * cycles + 1)
+    want = np.cos(angle) ** (2 * (k - 1)) * np.sin(angle) ** 2 / 2
+    assert np.allclose(two_tasks(angle, cycles), want, rtol=0, atol=100 * EPS)
+    assert (two_tasks(angle, cycles)[1:] <= 1 / (2 * math.e * (k[1:] - 1))).all()
+
+
+def test_rows_of_unequal_norm_break_the_cycle():
+    angle = math.pi / 2 - 0.8
+    assert np.allclose(two_tasks(angle, 2)[:3], [0.24270, 0.12489, 0.06427], rtol=0, atol=5e-6)
+    assert np.allclose(two_tasks(angle, 2, first=2.0)[:3], [0.24270, 0.49957, 0.06427], rtol=0, atol=5e-6)
+
+
+def test_a_ridge_to_the_last_point_is_descent_of_its_loss():
+    optima, covariances, start = drawn(4, 3, 2, rank=2)
+    path, theta = lt.sequences.ridge(optima, covariances, 0.7, start), start
+    for t in range(4):
+        gradient = 2 * covariances[t] @ (path[t] - optima[t]) + 2 * 0.7 * (path[t] - theta)
+        assert abs(gradient).max() <= 1e3 * EPS * abs(covariances[t]).max()
+        theta = path[t]
+
+
+@given(TASKS, SEEDS)
+def test_a_ridge_of_one_task_again_and_again_is_a_power(count, seed):
+    C, rng = random_covariance(3, 10.0, 1.0, seed), np.random.default_rng(seed)
+    start, values_vectors = rng.standard_normal(3), np.linalg.eigh(C)
+    values, vectors = values_vectors
+    path = lt.sequences.ridge(np.zeros((count, 3)), np.stack([C] * count), 0.5, start)
+    want = vectors @ ((0.5 / (0.5 + values)) ** count * (vectors.T @ start))
+    assert np.allclose(path[-1], want, rtol=0, atol=1e3 * EPS)
+
+
+def test_a_ridge_without_strength_is_plain_training():
+    optima, covariances, start = drawn(5, 4, 3, rank=2)
+    want = lt.sequences.plain(optima, covariances, start)
+    gaps = [abs(lt.sequences.ridge(optima, covariances, s, start) - want).max() for s in (1e-3, 1e-5)]
+    assert gaps[1] < 0.02 * gaps[0] < 0.02
+
+
+@pytest.mark.parametrize("angle", [0.3, 1.1])
+@pytest.mark.parametrize("strength", [0.2, 3.0])
+def test_one_cycle_of_ridges_has_the_eigenvalues_worked_out(angle, strength):
+    """Two unit rows: determinant (1 − c)², trace 2 − 2c + c²cos²θ, c = 1/(1 + λ)."""
+    rows = np.array([[0.0, 1.0], [-math.sin(angle), math.cos(angle)]])
+    cycle = np.stack(
+        [
+            lt.sequences.ridge(np.zeros((2, 2)), rows[:, :, None] * rows[:, None], strength, start)[-1]
+            for start in np.eye(2)
+        ],
+        axis=1,
+    )
+    c = 1 / (1 + strength)
+    assert near(np.linalg.det(cycle), (1 - c) ** 2, 100)
+    assert near(np.trace(cycle), 2 - 2 * c + (c * math.cos(angle)) ** 2, 100)
+
+
+def test_few_rows_simulated():
+    """Each task on fresh rows, to convergence: where the squared distance to the second optimum is on average."""
+    tasks, dim, n, noise, runs = 3, 12, 5, 0.5, 4000
+    rng = np.random.default_rng(6)
+    optima, start = rng.standard_normal((tasks, dim)) / math.sqrt(dim), np.zeros(dim)
+    theta = np.tile(start, (runs, 1))
+    for t in range(tasks):
+        X = rng.standard_normal((runs, n, dim))
+        y = X @ optima[t] + math.sqrt(noise) * rng.standard_normal((runs, n))
+        theta = theta + (np.linalg.pinv(X) @ (y - (X @ theta[:, :, None])[..., 0])[..., None])[..., 0]
+    distance = ((theta - optima[1]) ** 2).sum(axis=1)
+    right = lambda noise=noise, a=optima[1]: lt.sequences.plain_distance(optima, a, n, noise)[-1]
+    assert within_standard_errors(distance, right())
+    for wrong in (
+        right(noise=0.0),
+        right(a=optima[0]),
+        right() - n * noise / (dim - n - 1) + n * noise / dim,
+    ):
+        assert not within_standard_errors(distance, wrong)
+
+
+def test_few_rows_in_the_closed_form():
+    """(T21), written out: T = 5 tasks."""
+    rng = np.random.default_rng(1)
+    tasks, dim, n, noise = 5, 20, 8, 0.5
+    optima, start, a = rng.standard_normal((tasks, dim)), rng.standard_normal(dim), rng.standard_normal(dim)
+    kept = 1 - n / dim
+    square = lambda x: ((x - a) ** 2).sum()
+    want = kept**tasks * square(start) + (1 - kept**tasks) * dim * noise / (dim - n - 1)
+    want += (1 - kept) * sum(kept ** (tasks - 1 - t) * square(optima[t]) for t in range(tasks))
+    assert near(lt.sequences.plain_distance(optima, a, n, noise, start=start)[-1], want)
+
+
+# ----------------------------------------------------------------------------------------------------------- JAX
+
+
+def test_jax_says_the_same_under_jit_and_has_derivatives():
+    optima, covariances, start = drawn(3, 3, 5, rank=2)
+    spaces = {
+        "flow": lambda o, c, s: lt.sequences.flow(o, jnp.array([0.5, 1.0, math.inf]), 0.3, s),
+        "plain": lt.sequences.plain,
+        "ridge": lambda o, c, s: lt.sequences.ridge(o, c, 0.4, s),
+        "errors": lambda o, c, s: lt.sequences.task_errors(o + s, o, c),
+        "distance": lambda o, c, s: lt.sequences.plain_distance(o, s, 1, 0.1),
+    }
+    with jax.enable_x64(True):
+        given = [jnp.asarray(x) for x in (optima, covariances, start)]
+        for name, function in spaces.items():
+            want = np.asarray(function(optima, covariances, start))
+            assert np.allclose(jax.jit(function)(*given), want, rtol=0, atol=1e-12), name
+            move = np.random.default_rng(0).standard_normal(3)
+            slope = jax.jvp(lambda s, f=function: f(*given[:2], s), (given[2],), (jnp.asarray(move),))[1]
+            ends = [function(optima, covariances, start + h * move) for h in (1e-6, -1e-6)]
+            assert np.allclose(slope, (ends[0] - ends[1]) / 2e-6, atol=1e-7), name
+
+
+def test_under_tracing_a_bad_value_is_nan():
+    traced = jax.jit(lambda tau: lt.sequences.flow(np.ones((2, 1)), tau, 1.0))
+    assert np.isnan(traced(jnp.array([-1.0, 1.0]))).any()
