@@ -52,6 +52,17 @@ def unit_largest(e: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndar
     return e * math.sqrt(largest), matrix / largest
 
 
+def weighted_second_moment(problem: lt.FineTuningProblem, tau: float) -> np.ndarray:
+    """E[w x xᵀ]/E[w] by a trapezoidal rule over r; given r, ⟨e, x⟩ is Gaussian and the rest independent."""
+    v = float(problem.shift @ problem.target_covariance @ problem.shift)
+    s2 = v + float(problem.noise_variance)
+    r = np.linspace(-9.0, 9.0, 241) * min(math.sqrt(s2), math.sqrt(tau / 2))
+    mass = np.exp(-(r**2) / tau - r**2 / (2 * s2))
+    square = mass @ r**2 / mass.sum()
+    along = problem.target_covariance @ problem.shift
+    return problem.target_covariance + (square / s2 - 1) / s2 * np.outer(along, along)
+
+
 def stall_facts(problem: lt.FineTuningProblem, tau: float) -> np.ndarray:
     """FACTS of lt.stall, the tangent from its vector."""
     found = lt.stall(problem, tau)

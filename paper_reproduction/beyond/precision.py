@@ -17,6 +17,7 @@ from paper_reproduction.beyond._covariances import (
     over_temperature,
     real_groups,
     stall_facts,
+    weighted_second_moment,
 )
 from paper_reproduction.beyond._sampled_precision import ENTRIES, NOISES, RHO, TEMPERATURES, sampled_precision
 from paper_reproduction.claim import IN_EPSILON_TIMES_CONDITION, Check, Claim, Settings, Verdict
@@ -50,17 +51,6 @@ EPS = float(np.finfo(float).eps)
 POWER = 1000.0  # by how many bounds a wrong formula has to miss
 
 
-def _integrated(problem: lt.FineTuningProblem, tau: float) -> np.ndarray:
-    """E[w x xᵀ]/E[w] by a trapezoidal rule over r; given r, ⟨e, x⟩ is Gaussian and the rest independent."""
-    v = float(problem.shift @ problem.target_covariance @ problem.shift)
-    s2 = v + float(problem.noise_variance)
-    r = np.linspace(-9.0, 9.0, 241) * min(math.sqrt(s2), math.sqrt(tau / 2))
-    mass = np.exp(-(r**2) / tau - r**2 / (2 * s2))
-    square = mass @ r**2 / mass.sum()
-    along = problem.target_covariance @ problem.shift
-    return problem.target_covariance + (square / s2 - 1) / s2 * np.outer(along, along)
-
-
 def _bounds(matrix: np.ndarray, e: np.ndarray, gain: float) -> np.ndarray:
     """The two bounds, that of the tangent and how it amplifies errors, written out; ``gain`` is 2‖e‖²/T."""
     unit = e / np.linalg.norm(e)
@@ -77,7 +67,7 @@ def _one(problem: lt.FineTuningProblem, tau: float) -> dict[str, np.ndarray | fl
     T, norm2 = tau + 2 * float(problem.noise_variance), float(e @ e)
     mass = float(lt.weight_mass(problem, tau))
     precision = np.linalg.inv(matrix) + 2 / T * np.outer(e, e)
-    second = _integrated(problem, tau)
+    second = weighted_second_moment(problem, tau)
     values = np.linalg.eigvalsh(second)
     public = lt.weighted_covariance(problem, tau) / mass
     largest = np.linalg.norm(precision, 2)
