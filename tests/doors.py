@@ -12,7 +12,21 @@ import numpy as np
 import linear_theory as lt
 from linear_theory.arrays import namespace
 from linear_theory.covariance import Dense, IdentityPlusLowRank, as_covariance, checked_covariance
-from linear_theory.weights import KLDRO, Flow, HardThreshold, Uniform, as_rule, checked_log_weights
+from linear_theory.weights import (
+    KLDRO,
+    Cauchy,
+    Clipped,
+    Flow,
+    Focal,
+    HardSamples,
+    HardThreshold,
+    Huber,
+    Power,
+    Tukey,
+    Uniform,
+    as_rule,
+)
+from linear_theory.weights.rules import checked_log_weights
 from tests.test_bad_input import TABLE
 
 ANY = np.array([1.0, 2.0])
@@ -78,7 +92,8 @@ MORE = [
     (SUMS.loss, {"displacement": ANY}),
     (SUMS.gradient, {"displacement": ANY}),
     *((_of_rule(rule), {"losses": np.array([0.5, 1.0, 2.0])}) for rule in (
-        Flow(1.0), KLDRO(1.0), HardThreshold(1.0), Uniform()
+        Flow(1.0), KLDRO(1.0), HardThreshold(1.0), Uniform(), Cauchy(1.0), Clipped(1.0, 0.1), Focal(1.0, 2.0),
+        HardSamples(1.0), Huber(1.0), Power(1.0, 2.0), Tukey(1.0)
     )),
     (_of_own_rule, {"losses": np.array([-0.5, -1.0, -2.0])}),
     (as_rule, {"temperature": np.array(1.0)}),

@@ -14,7 +14,18 @@ import pytest
 
 import linear_theory as lt
 from linear_theory.descent import ConjugateGradient, GradientDescent, HeavyBall, Nesterov, StochasticGradient
-from linear_theory.weights import KLDRO, Flow, HardThreshold
+from linear_theory.weights import (
+    KLDRO,
+    Cauchy,
+    Clipped,
+    Flow,
+    Focal,
+    HardSamples,
+    HardThreshold,
+    Huber,
+    Power,
+    Tukey,
+)
 from tests.networks import tanh_network
 
 P = lt.paper_problem(0.6, noise_variance=0.1)
@@ -462,7 +473,19 @@ TABLE = [
     ),
     *(
         (rule, {name: 1.0}, {name: POSITIVE})
-        for rule, name in ((Flow, "temperature"), (KLDRO, "temperature"), (HardThreshold, "cutoff"))
+        for rule, name in (
+            (Flow, "temperature"),
+            (KLDRO, "temperature"),
+            *((rule, "cutoff") for rule in (HardThreshold, Cauchy, Huber, Tukey)),
+        )
+    ),
+    (HardSamples, {"cutoff": 1.0}, {"cutoff": FINITE_POSITIVE}),
+    (Power, {"cutoff": 1.0, "exponent": 2.0}, {"cutoff": POSITIVE, "exponent": FINITE_POSITIVE}),
+    (Clipped, {"temperature": 1.0, "floor": 0.5}, {"temperature": POSITIVE, "floor": [*POSITIVE, 1.1]}),
+    (
+        Focal,
+        {"temperature": 1.0, "exponent": 2.0},
+        {"temperature": FINITE_POSITIVE, "exponent": [*FINITE_POSITIVE, 101.0]},
     ),
     (GradientDescent, {"learning_rate": 0.1}, {"learning_rate": RATE, "tolerance": NON_NEGATIVE}),
     *(

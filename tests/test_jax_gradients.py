@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
-from linear_theory.weights import KLDRO, Flow, HardThreshold
+from linear_theory.weights import KLDRO, Flow, HardThreshold, Huber
 from tests.test_jax import to_jax
 
 KS = (0, 1, 2, 3, 10, 1000)
@@ -107,7 +107,7 @@ def test_gradients_beyond_every_float():
         assert jax.jit(jax.grad(error))(1.0) == 0
 
 
-@pytest.mark.parametrize("rule", [Flow, KLDRO, HardThreshold])
+@pytest.mark.parametrize("rule", [Flow, KLDRO, HardThreshold, Huber])
 def test_gradients_through_rules(rule):
     """Also at e = 0, where v = 0 stands in denominators."""
     value = lambda n, c: lt.gradient_flow(lt.paper_problem(0.6, n, noise_variance=0.2), 1.0, rule(c))[0]

@@ -23,7 +23,8 @@ from ..reading import same_labels, same_rows
 from ..risk import pretrain_error, target_error
 from ..sharding import on_automatic_mesh
 from ..trees import is_concrete, pytree
-from ..weights import as_rule, checked_log_weights
+from ..weights import as_rule
+from ..weights.rules import checked_log_weights
 from .checks import Check, run_checks
 from .comparison import Comparison
 from .findings import findings

@@ -21,7 +21,8 @@ from ..least_squares.solution import EPS, Method, from_start, unrefined_error
 from ..least_squares.solver import minimise
 from ..threads import shared_thread_pool
 from ..trees import pytree
-from ..weights import Flow, Uniform, WeightRule, as_rule, checked_log_weights
+from ..weights import Flow, Uniform, WeightRule, as_rule
+from ..weights.rules import checked_log_weights
 from .losses import part_losses
 from .stream import Part, Source, Stream
 
