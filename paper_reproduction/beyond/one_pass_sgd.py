@@ -210,7 +210,7 @@ def verdict(dataset: xr.Dataset) -> Verdict:
 def _headline(d: xr.Dataset) -> str:
     cold, hot = float(d.limit_of_temperature[0]), float(d.limit_of_temperature[-1])
     return (
-        f"No: from no weights to $\\tau = 10^{{-6}}\\lVert e\\rVert^2$ the mean weight falls to "
+        f"No: from weights of 1 to $\\tau = 10^{{-6}}\\lVert e\\rVert^2$ the mean weight falls to "
         f"{float(d.mass[0]):.1g}, and the largest stable learning rate rises only from {hot:.3f} to {cold:.3f}."
     )
 
