@@ -1,6 +1,6 @@
 """The public names, one list: importing this module imports all of the mathematics."""
 
-from . import covariance, descent, sequences, streaming, weights
+from . import covariance, descent, experts, sequences, streaming, weights
 from .checkpoints import checkpoint_weights
 from .choice import EarlyStop, best_early_stop
 from .descent import Path, descend
@@ -74,6 +74,7 @@ __all__ = [
     "diagnose",
     "displacement",
     "effective_sample_size",
+    "experts",
     "fixed_point",
     "flow_weights",
     "gap_closed",

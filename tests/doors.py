@@ -45,7 +45,7 @@ OPTIONAL = {
     "sample_weight": np.array([1.0, 2.0, 1.0]),
 }
 
-OBJECTS = {"problem", "predict", "params", "solver", "source", "rule", "space", "product"}
+OBJECTS = {"problem", "family", "predict", "params", "solver", "source", "rule", "space", "product"}
 """Arguments that are no arrays, and whose own are checked where they are made."""
 WHOLE = {"dim", "count", "accuracy", "batch_size", "seed", "rows"}
 """Single Python numbers, never arrays."""

@@ -189,6 +189,13 @@ MATRICES = [
     np.stack([np.eye(2), np.diag([1.0, -1e-6])]),
 ]
 
+FAMILY = [None, "logistic", lt.experts.Logistic, 3.0]
+VECTORS = [*NOT_NUMBERS, 1.0, [1.0, math.nan], [1.0, math.inf]]
+ON_LABELS = {
+    "problem": lt.FineTuningProblem(THETA, np.zeros(2), np.eye(2)),
+    "family": lt.experts.Logistic(),
+    "temperature": 1.0,
+}
 ON_PROBLEM = {"problem": P, "temperature": 1.0}
 STALL = {"beta": 0.5, "rho": 0.5}
 DATA = {"X": X, "y": Y, "start": START}
@@ -259,6 +266,49 @@ TABLE = [
             "steps": [*STEPS, [3], 10**12],
             "learning_rate": OPTIONAL(FINITE_POSITIVE),
             "temperature": TEMPERATURE,
+        },
+    ),
+    *(
+        (
+            each,
+            {first: THETA, second: np.ones(2), "temperature": 2.0},
+            {first: [*VECTORS, []], second: [*VECTORS, [1.0], [[1.0, 2.0]]], "temperature": POSITIVE},
+        )
+        for each, first, second in (
+            (lt.experts.fixed_point, "pretrained", "target"),
+            (lt.experts.undo, "fitted", "pretrained"),
+        )
+    ),
+    (
+        lt.experts.sharpening,
+        {"temperature": 2.0},
+        {"temperature": [*NOT_NUMBERS, 0.0, -1.0, math.nan, [1.0, 0.0]]},
+    ),
+    (
+        lt.experts.mean_weight,
+        ON_LABELS,
+        {"problem": [*PROBLEM, P], "family": FAMILY, "temperature": POSITIVE},
+    ),
+    (
+        lt.experts.iterate,
+        ON_LABELS | {"steps": 3, "learning_rate": 0.1},
+        {
+            "problem": [*PROBLEM, P],
+            "family": FAMILY,
+            "steps": [*STEPS, [], 10**7],
+            "learning_rate": FINITE_POSITIVE,
+            "temperature": POSITIVE,
+        },
+    ),
+    (
+        lt.experts.curvature,
+        ON_LABELS | {"theta": THETA, "direction": THETA},
+        {
+            "problem": [*PROBLEM, P],
+            "family": FAMILY,
+            "theta": THETAS,
+            "direction": THETAS,
+            "temperature": POSITIVE,
         },
     ),
     (

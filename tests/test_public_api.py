@@ -63,6 +63,12 @@ SIGNATURES = {
     "sequences.ridge": "(optima, covariances, strength, start=None)",
     "sequences.plain_distance": "(optima, reference, rows, noise_variance=0.0, *, start=None)",
     "sequences.task_errors": "(path, optima, covariances=None)",
+    "experts.fixed_point": "(pretrained, target, temperature)",
+    "experts.undo": "(fitted, pretrained, temperature)",
+    "experts.sharpening": "(temperature)",
+    "experts.iterate": "(problem, family, steps, learning_rate, temperature=inf)",
+    "experts.mean_weight": "(problem, family, temperature)",
+    "experts.curvature": "(problem, family, theta, direction, temperature=inf)",
     "streaming.solve": "(source, start, temperature=inf, ridge=0.0, *, column_scale=None)",
     "streaming.normal_equations": "(source, start, temperature=inf, *, column_scale=None)",
     "NormalEquations.of": "(X, y, start, weights=None, *, column_scale=None)",
@@ -130,7 +136,7 @@ def public_callables():
                         yield f"{prefix}{name}.{method}", function
 
 
-NAMESPACES = ("covariance", "descent", "sequences", "streaming", "weights")
+NAMESPACES = ("covariance", "descent", "experts", "sequences", "streaming", "weights")
 POSITIONAL = {
     parameter.name
     for name in [*SIGNATURES, "descend"]
@@ -167,7 +173,7 @@ def test_all_is_complete_and_sorted():
         for name, value in vars(lt).items()
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("linear_theory.")
     }
-    assert set(lt.__all__) == own | {"covariance", "descent", "sequences", "streaming", "weights"}
+    assert set(lt.__all__) == own | set(NAMESPACES)
     assert {name.split(".")[0] for name in SIGNATURES} <= set(lt.__all__)
 
 
@@ -234,7 +240,7 @@ def test_methods_of_a_linearization_state_their_meaning(name):
     ("namespace", "name"),
     [
         (space, name)
-        for space in (lt.covariance, lt.descent, lt.sequences, lt.streaming)
+        for space in (lt.covariance, lt.descent, lt.experts, lt.sequences, lt.streaming)
         for name in space.__all__
         if inspect.isfunction(getattr(space, name)) or inspect.isclass(getattr(space, name))
     ],

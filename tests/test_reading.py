@@ -35,6 +35,7 @@ DOORS = pytest.mark.parametrize("door", ARRAYS, ids=map(label, ARRAYS))
 ROBUST = {"Cauchy", "Clipped", "Focal", "HardSamples", "Huber", "Power", "Tukey"}
 NO_ARRAYS = {
     "covariance": {"Covariance", "RankOneDowndate", "Operator", "total"},
+    "experts": {"Family", "Logistic", "Poisson"},
     "descent": {"Objective", "Path", "Solver"},
     "sequences": set(),
     "streaming": {"Chunks", "MedianLoss", "Solution", "from_npy", "from_parquet"},

@@ -1,0 +1,259 @@
+"""The product of experts (T23) and the paths of weighted generalised linear models (T24)."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import optimize, special, stats
+
+import linear_theory as lt
+from linear_theory.experts import families
+from tests.tolerances import bound
+
+LOGISTIC, POISSON = lt.experts.Logistic(), lt.experts.Poisson()
+MARGINS = st.floats(-20, 20)
+TEMPERATURES = st.floats(0.05, 50)
+PLANE = np.eye(2)
+
+
+def problem(pretrained, target, covariance=None):
+    return lt.FineTuningProblem(pretrained, target, np.eye(len(target)) if covariance is None else covariance)
+
+
+# ------------------------------------------------------------------------------------------ the product
+
+
+@given(st.integers(2, 4), st.integers(1, 3), TEMPERATURES, st.integers(0, 10**6))
+@settings(max_examples=30)
+def test_softmax_has_no_gradient_at_the_fixed_point_whatever_the_law_of_x(classes, d, tau, seed):
+    rng = np.random.default_rng(seed)
+    old, new = rng.normal(size=(2, classes, d))
+    x, mass = rng.standard_t(3, size=(40, d)), rng.dirichlet(np.ones(40))
+    law = special.softmax(x @ new.T, axis=1)
+    joint = law * special.softmax(x @ old.T, axis=1) ** (1 / tau) * mass[:, None]  # P(x, y) w
+    gradient = lambda theta: (
+        (special.softmax(x @ theta.T, axis=1) * joint.sum(axis=1, keepdims=True) - joint).T @ x
+    )
+    rounding = bound(40) * abs(x).max() * (1 + 1 / tau) * (1 + abs(x).max())
+    assert abs(gradient(lt.experts.fixed_point(old, new, tau))).max() <= rounding
+
+
+@given(hnp.arrays(float, (3, 2), elements=MARGINS), hnp.arrays(float, (3, 2), elements=MARGINS), TEMPERATURES)
+def test_undoing_gives_the_target_back(old, new, tau):
+    fitted = lt.experts.fixed_point(old, new, tau)
+    size = abs(new).max() + abs(old).max() / tau
+    assert abs(lt.experts.undo(fitted, old, tau) - new).max() <= bound(4) * size
+    average = lt.model_average(problem(old[0], new[0]), 1 / (1 + tau))
+    assert abs(fitted[0] / lt.experts.sharpening(tau) - average).max() <= bound(8) * size
+
+
+def test_unweighted_it_is_the_target():
+    assert np.array_equal(lt.experts.fixed_point([1.0, 2.0], [0.5, 1.0], math.inf), [0.5, 1.0])
+    assert lt.experts.sharpening(math.inf) == 1
+
+
+def test_labels_of_a_frame_in_another_order_are_refused():
+    pd = pytest.importorskip("pandas")
+    one = pd.Series([1.0, 2.0], index=["a", "b"])
+    with pytest.raises(lt.InvalidValueError, match="rows"):
+        lt.experts.fixed_point(one, one[::-1], 1.0)
+
+
+def test_jax_comes_back_and_has_derivatives():
+    found = jax.jit(lt.experts.fixed_point)(jnp.ones(2), jnp.zeros(2), 0.5)
+    assert isinstance(found, jax.Array)
+    assert np.array_equal(found, [2.0, 2.0])
+    assert jax.grad(lt.experts.sharpening)(0.5) == -4
+
+
+# ------------------------------------------------------------------------------------------ the families
+
+
+@given(MARGINS, MARGINS, TEMPERATURES)
+def test_the_product_of_two_coins_is_two_sums(new, old, tau):
+    law = lambda z: special.expit([-z, z])
+    parts = law(new) * law(old) ** (1 / tau)
+    log_weight, mean = LOGISTIC.product(new, old, tau)
+    assert math.isclose(math.exp(log_weight), parts.sum(), rel_tol=bound(400 * (1 + 1 / tau)))
+    assert mean == special.expit(new + old / tau)
+
+
+@given(st.floats(-4, 3), st.floats(-4, 3), TEMPERATURES)
+def test_the_product_of_two_poissons_is_a_literal_sum(new, old, tau):
+    y = np.arange(0, 400)
+    logs = stats.poisson.logpmf(y, math.exp(new)) + stats.poisson.logpmf(y, math.exp(old)) / tau
+    log_weight, mean = POISSON.product(new, old, tau)
+    assert math.isclose(log_weight, special.logsumexp(logs), rel_tol=1e-11, abs_tol=1e-11 * (1 + 1 / tau))
+    assert math.isclose(mean, special.softmax(logs) @ y, rel_tol=1e-10, abs_tol=1e-13)
+
+
+@pytest.mark.parametrize("predictor", [6.0, 9.0, 13.0])
+def test_at_high_rates_every_tenth_term_will_do(predictor):
+    """Of two equal laws p_τ has the mean λ − (ν − 1)/(2ν) + O(1/λ), ν = 1 + 1/τ."""
+    _, mean = POISSON.product(predictor, predictor, 0.5)
+    assert abs(mean - math.exp(predictor) + 1 / 3) < math.exp(-predictor)
+    _, exact = POISSON.product(predictor, predictor, math.inf)
+    assert math.isclose(exact, math.exp(predictor), rel_tol=1e-11)
+
+
+@pytest.mark.parametrize(("family", "labels"), [(LOGISTIC, (0, 1)), (POISSON, (0, 3))])
+@given(predictor=st.floats(-3, 3))
+def test_mean_and_variance_are_derivatives_of_the_loss(family, labels, predictor):
+    for y in labels:
+        slope = optimize.approx_fprime([predictor], lambda z, y=y: float(family.loss(z[0], y)), 1e-6)[0]
+        assert math.isclose(slope, float(family.mean(predictor)) - y, abs_tol=1e-4)
+    bend = optimize.approx_fprime([predictor], lambda z: float(family.mean(z[0])), 1e-6)[0]
+    assert math.isclose(bend, float(family.variance(predictor)), abs_tol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------ the paths
+
+PRINTED = [
+    (
+        LOGISTIC, [1.5, 0.0], [0.3, 1.0], 0.693, 2.0, 0.43751,
+        {1: (1.62627, 0.23692), 5: (1.91467, 0.65990), 30: (2.39503, 0.97682)},
+    ),
+    (POISSON, [0.5, 0.0], [0.1, 0.4], 1.3, 0.3, 0.37841, {30: (0.30911, 0.25191)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "old", "new", "tau", "step", "mass", "path"), PRINTED)
+def test_paths_have_the_digits_derived_by_hand(family, old, new, tau, step, mass, path):
+    case = problem(old, new)
+    weight = lt.experts.mean_weight(case, family, tau)
+    assert abs(weight - mass) <= 6e-6
+    found = lt.experts.iterate(case, family, list(path), step / weight, tau)
+    assert abs(found - np.array(list(path.values()))).max() <= 6e-6
+
+
+def hermite(case, family, tau, theta, nodes=48):
+    """E[w], the gradient and the Hessian by a product Gauss-Hermite rule in all of x: no frame, no span."""
+    points, mass = np.polynomial.hermite_e.hermegauss(nodes)
+    grid = np.stack(np.meshgrid(*[points] * case.dim, indexing="ij"), -1).reshape(-1, case.dim)
+    probability = np.prod(np.meshgrid(*[mass] * case.dim, indexing="ij"), axis=0).ravel()
+    probability = probability / probability.sum()
+    x = grid @ np.linalg.cholesky(case.target_covariance).T
+    z, new, old = x @ theta, x @ case.target, x @ case.pretrained
+    total, gradient, hessian = 0.0, np.zeros(case.dim), np.zeros((case.dim, case.dim))
+    labels = range(2) if isinstance(family, lt.experts.Logistic) else range(120)
+    for y in labels:
+        w = probability * np.exp(-family.loss(new, y) - family.loss(old, y) / tau)
+        total += w.sum()
+        gradient += (w * (family.mean(z) - y)) @ x
+        hessian += (w * family.variance(z) * x.T) @ x
+    return total, gradient, hessian
+
+
+@pytest.mark.parametrize("family", [LOGISTIC, POISSON], ids=["logistic", "Poisson"])
+@pytest.mark.parametrize("tau", [0.4, 3.0, math.inf])
+def test_one_step_and_the_curvature_in_three_correlated_dimensions(family, tau):
+    rng = np.random.default_rng(5)
+    mix = rng.normal(size=(3, 3))
+    covariance = mix @ mix.T / 4 + 0.3 * np.eye(3)
+    case = problem(0.3 * rng.normal(size=3), 0.3 * rng.normal(size=3), (covariance + covariance.T) / 2)
+    mass, gradient, _ = hermite(case, family, tau, case.pretrained)
+    assert math.isclose(lt.experts.mean_weight(case, family, tau), mass, rel_tol=1e-9)
+    one = lt.experts.iterate(case, family, 1, 0.5, tau)
+    assert abs(one - case.pretrained + 0.5 * gradient).max() <= 1e-8
+    theta = np.array([0.2, -0.3, 0.4])
+    _, gradient, hessian = hermite(case, family, tau, theta)
+    u = rng.normal(size=3)
+    assert math.isclose(lt.experts.curvature(case, family, theta, u, tau), u @ hessian @ u, rel_tol=1e-7)
+    from_there = lambda pretrained: lt.FineTuningProblem(pretrained, case.target, case.target_covariance)
+    # Where no weight depends on the start, a step may begin anywhere: the third axis of the quadrature.
+    _, plain, _ = hermite(case, family, math.inf, theta)
+    two = lt.experts.iterate(from_there(theta), family, 1, 0.5)
+    assert abs(two - theta + 0.5 * plain).max() <= 1e-8
+
+
+@pytest.mark.parametrize("family", [LOGISTIC, POISSON], ids=["logistic", "Poisson"])
+@given(st.integers(1, 5), st.sampled_from([0.05, 1.0, math.inf]), st.integers(0, 10**6))
+@settings(max_examples=8, deadline=None)
+def test_nodes_half_as_far_apart_change_nothing(family, d, tau, seed):
+    rng = np.random.default_rng(seed)
+    mix, scale = rng.normal(size=(d, d)), 1.5 if family is LOGISTIC else 0.5
+    old, new = (v * scale / np.linalg.norm(v) for v in rng.normal(size=(2, d)))
+    case = problem(old, new, (mix @ mix.T + np.eye(d)) / np.trace(mix @ mix.T + np.eye(d)))
+    finer = type(
+        "Finer", (type(family),), {"spacing": lambda self, *how: type(family).spacing(self, *how) / 2}
+    )()
+
+    def numbers(rule):
+        path = lt.experts.iterate(case, rule, 3, 0.3, tau)
+        return np.append(
+            path, [lt.experts.mean_weight(case, rule, tau), lt.experts.curvature(case, rule, path, old, tau)]
+        )
+
+    assert abs(numbers(finer) - numbers(family)).max() <= bound(2000) * (abs(old).max() + abs(new).max() + 1)
+
+
+def test_without_weights_logistic_descent_ends_at_the_target_and_with_them_at_the_product():
+    case = problem([1.0, -0.5, 0.3], [0.2, 0.8, 0.0])
+    for tau in (math.inf, 2.0):
+        rate = 4 / lt.experts.mean_weight(case, LOGISTIC, tau)
+        end = lt.experts.iterate(case, LOGISTIC, 600, rate, tau)
+        assert abs(end - lt.experts.fixed_point(case.pretrained, case.target, tau)).max() <= 1e-9
+    assert abs(end - case.target).max() > 0.4
+
+
+def test_a_cold_path_follows_the_steep_end():
+    """θ_∞ = θ̃* + θ*/τ is ten times as steep as what the grid was first made for."""
+    case = problem([1.0, 0.0], [0.0, 0.5])
+    end = lt.experts.fixed_point(case.pretrained, case.target, 0.1)
+    near = lt.experts.iterate(problem(case.pretrained, case.target), LOGISTIC, 20000, 200.0, 0.1)
+    assert near[0] > 6
+    at = lambda theta: lt.experts.curvature(case, LOGISTIC, theta, [0.0, 1.0], 0.1)
+    assert at(end) < at(near)
+
+
+def test_a_shift_that_no_row_sees_does_not_move():
+    case = problem([1.0, 2.0], [0.0, 5.0], np.diag([1.0, 0.0]))
+    assert lt.experts.iterate(case, LOGISTIC, 4, 1.0, 0.7)[1] == 2
+    alone = problem([0.0, 2.0], [0.0, 5.0], np.diag([1.0, 0.0]))
+    assert np.array_equal(lt.experts.iterate(alone, LOGISTIC, 4, 1.0, 0.7), [0.0, 2.0])
+    assert math.isclose(lt.experts.mean_weight(alone, LOGISTIC, 0.5), 0.25, rel_tol=1e-14)
+
+
+def test_in_a_hundred_thousand_dimensions_as_in_three():
+    small = lt.experts.iterate(lt.paper_problem(0.6, dim=3), LOGISTIC, 5, 1.0, 0.7)
+    large = lt.experts.iterate(lt.paper_problem(0.6, dim=10**5), LOGISTIC, 5, 1.0, 0.7)
+    assert abs(large[:3] - small).max() <= bound(1000)
+    assert not large[3:].any()
+
+
+def test_an_array_of_steps_is_one_path():
+    case = problem([0.5, 0.0], [0.1, 0.4])
+    path = lt.experts.iterate(case, POISSON, [0, 2, 2, 1], 0.2, 1.0)
+    assert path.shape == (4, 2)
+    assert np.array_equal(path[0], case.pretrained)
+    assert np.array_equal(path[1], path[2])
+    assert np.array_equal(path[3], lt.experts.iterate(case, POISSON, 1, 0.2, 1.0))
+
+
+def test_jax_in_jax_out_and_tracing_is_refused():
+    case = lt.FineTuningProblem(jnp.array([0.5, 0.0], dtype=jnp.float32), np.array([0.1, 0.4]), np.eye(2))
+    found = lt.experts.iterate(case, LOGISTIC, 2, 0.2, 1.0)
+    assert found.dtype == jnp.float32
+    assert lt.experts.mean_weight(case, LOGISTIC, 1.0).dtype == jnp.float32
+    with pytest.raises(lt.InvalidTypeError, match="outside jit"):
+        jax.jit(lambda tau: lt.experts.mean_weight(case, LOGISTIC, tau))(1.0)
+
+
+def test_what_is_too_steep_and_what_diverges_is_said():
+    with pytest.raises(lt.InvalidValueError, match="too steep"):
+        lt.experts.mean_weight(problem([4.0, 0.0], [0.0, 4.0]), POISSON, 1.0)
+    with pytest.raises(lt.InvalidValueError, match="so long that step") as caught:
+        lt.experts.iterate(problem([0.5, 0.0], [0.1, 0.4]), POISSON, 50, 100.0)
+    assert caught.value.argument == "learning_rate"
+
+
+def test_shorter_spacing_for_steeper_predictors():
+    assert families.Logistic().spacing(30.0, 30.0, 1.0) < families.Logistic().spacing(3.0, 3.0, 1.0) / 8
+    assert families.Poisson().spacing(0.5, 1.0, 0.1) < families.Poisson().spacing(0.5, 1.0, 10.0)
