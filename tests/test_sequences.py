@@ -89,7 +89,7 @@ def test_repeated_flow_at_the_median_has_the_digits_derived_by_hand():
 
 
 @given(TASKS, DIMS, SEEDS)
-def test_plain_training_ends_where_solve_does_from_the_last_point(tasks, dim, seed):
+def test_standard_training_ends_where_solve_does_from_the_last_point(tasks, dim, seed):
     """On rows, of any rank: the minimiser closest to the start."""
     rng = np.random.default_rng(seed)
     rank = int(rng.integers(1, dim + 1))
@@ -144,7 +144,7 @@ def test_a_ridge_of_one_task_again_and_again_is_a_power(count, seed):
     assert np.allclose(path[-1], want, rtol=0, atol=1e3 * EPS)
 
 
-def test_a_ridge_without_strength_is_plain_training():
+def test_a_ridge_without_strength_is_standard_training():
     optima, covariances, start = drawn(5, 4, 3, rank=2)
     want = lt.sequences.plain(optima, covariances, start)
     gaps = [abs(lt.sequences.ridge(optima, covariances, s, start) - want).max() for s in (1e-3, 1e-5)]
