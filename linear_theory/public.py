@@ -2,7 +2,15 @@
 
 from . import covariance, descent, experts, sequences, streaming, weights
 from .checkpoints import checkpoint_weights
-from .choice import EarlyStop, best_early_stop
+from .choice import (
+    BestFlow,
+    BestTemperature,
+    EarlyStop,
+    best_early_stop,
+    best_flow,
+    best_temperature,
+    ridge_optimum,
+)
 from .descent import Path, descend
 from .diagnosis import Diagnosis, diagnose
 from .errors import DivergenceError, InvalidTypeError, InvalidValueError, LinearTheoryError
@@ -47,6 +55,8 @@ from .trajectories import fixed_point, gradient_flow, iterate, stable_learning_r
 from .weights import effective_sample_size, flow_weights, median_temperature
 
 __all__ = [
+    "BestFlow",
+    "BestTemperature",
     "Diagnosis",
     "DivergenceError",
     "EarlyStop",
@@ -65,7 +75,9 @@ __all__ = [
     "UndoneAveraging",
     "best_average_weight",
     "best_early_stop",
+    "best_flow",
     "best_model_average",
+    "best_temperature",
     "checkpoint_weights",
     "closed_form",
     "covariance",
@@ -92,6 +104,7 @@ __all__ = [
     "population_median_temperature",
     "pretrain_error",
     "residual_tilt",
+    "ridge_optimum",
     "sequences",
     "sgd_error",
     "sgd_errors",

@@ -262,15 +262,20 @@ def joint_optimum(problem: FineTuningProblem) -> Array:
 def _solved(space: Namespace, problem: FineTuningProblem, pull: Array) -> Array:
     """(Σ+Σ̃)⁻¹ of a vector."""
     both = total(problem.pretrain_operator, problem.target_operator)
+    return solved(space, both, pull, "pretrain_covariance + target_covariance", "joint optimum")
+
+
+def solved(space: Namespace, both: Covariance, pull: Array, name: str, sought: str) -> Array:
+    """A⁻¹ of a vector, where A, the curvature of what is ``sought``, is not singular to rounding."""
     one = space.array(1.0)
     reach = invariant_subspace(Inverse(), one, both, pull)
     smallest = space.xp.min(reach.covariance.eigh()[0])
     pull = require(
         space,
-        "pretrain_covariance + target_covariance",
+        name,
         pull,
         (smallest > 0) & (True if reach.rest is None else reach.rest > 0),
-        "is singular, so the joint optimum is not unique; project the problem onto its range",
+        f"is singular, so the {sought} is not unique; project the problem onto its range",
         both,
     )
     return propagate(Inverse(), one, both, pull)

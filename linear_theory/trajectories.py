@@ -16,6 +16,7 @@ from .arrays import Array, Namespace, bounded, namespace, positive, require
 from .errors import DivergenceError
 from .problem import FineTuningProblem
 from .propagator.apply import Decay, largest_reached, propagate, steepest
+from .propagator.matrix_functions import Kernel
 from .propagator.powers import Power, count_steps
 from .tilting import WeightedMoments, weighted_moments
 from .trees import is_concrete
@@ -24,10 +25,10 @@ from .weights import WeightRule
 __all__ = ["fixed_point", "gradient_flow", "iterate", "stable_learning_rate"]
 
 
-def _path(problem: FineTuningProblem, moments: WeightedMoments, kernel: Power | Decay, scale: Array) -> Array:
-    """θ̃* + (1 − κ)e + κ φ(scale·Σ'/μ)e."""
-    remaining = moments.unit * propagate(kernel, scale, moments.covariance)
-    return problem.target + moments.one_minus_kappa * problem.shift + moments.kappa * remaining
+def remaining(problem: FineTuningProblem, moments: WeightedMoments, kernel: Kernel, scale: Array) -> Array:
+    """θ̃* + (1 − κ)e + κ φ(scale·Σ'/μ)e: what φ leaves of the shift."""
+    left = moments.unit * propagate(kernel, scale, moments.covariance)
+    return problem.target + moments.one_minus_kappa * problem.shift + moments.kappa * left
 
 
 def iterate(
@@ -87,7 +88,7 @@ def iterate(
         with np.errstate(over="ignore"):  # a step so long that the iterate is beyond the floats, too
             rate = positive(space, "learning_rate", learning_rate) * moments.mass * 2
     with np.errstate(over="ignore", invalid="ignore"):
-        theta = _path(problem, moments, Power(count_steps(space, steps)), rate)
+        theta = remaining(problem, moments, Power(count_steps(space, steps)), rate)
     if is_concrete(theta) and not bool(space.xp.isfinite(theta).all()):
         limit = float(stable_learning_rate(problem, temperature))
         remedy = f"the iterate is beyond the largest float; it converges below {limit:.6g}"
@@ -185,7 +186,7 @@ def gradient_flow(
         rate = space.xp.where(limit, 1.0, 2 * moments.mass * space.xp.where(limit, 1.0, time))
     # An infinite product would make ∞·0 of an eigenvalue 0, along which nothing moves however long.
     rate = space.xp.minimum(rate, float(jnp.finfo(space.dtype).max))
-    return _path(problem, moments, Decay(limit), rate)
+    return remaining(problem, moments, Decay(limit), rate)
 
 
 def fixed_point(problem: FineTuningProblem, temperature: float | Array | WeightRule) -> Array:

@@ -118,7 +118,7 @@ def _whole_call(function, good):
 
 CALLS = [(function, _whole_call(function, good)) for function, good, _ in TABLE] + MORE
 CALLS.append((lt.descend, DATA | {"steps": np.array([0, 3])}))
-WHOLE_HERE = {("checkpoint_weights", "steps")}
+WHOLE_HERE = {("best_temperature", "steps"), ("checkpoint_weights", "steps")}
 """Arguments that are a single number in one function and arrays in others."""
 ARRAYS = [
     (function, call, name)

@@ -357,7 +357,32 @@ TABLE = [
     ),
     *(
         (each, {"problem": P}, {"problem": PROBLEM})
-        for each in (lt.best_average_weight, lt.best_model_average, lt.best_early_stop, lt.joint_optimum)
+        for each in (
+            lt.best_average_weight,
+            lt.best_model_average,
+            lt.best_early_stop,
+            lt.best_flow,
+            lt.joint_optimum,
+        )
+    ),
+    (
+        lt.best_temperature,
+        {"problem": P, "steps": 3},
+        {
+            "problem": PROBLEM,
+            "steps": OPTIONAL([*STEPS, [3], 0, 10**13]),
+            "learning_rate": OPTIONAL(FINITE_POSITIVE),
+        },
+    ),
+    (
+        lt.ridge_optimum,
+        {"problem": P, "ridge": 0.5},
+        {
+            "problem": PROBLEM,
+            "ridge": FINITE_POSITIVE,
+            "temperature": TEMPERATURE,
+            "metric": OPTIONAL(MATRIX),
+        },
     ),
     (
         lt.hard_sample_error,

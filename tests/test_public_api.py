@@ -35,6 +35,9 @@ SIGNATURES = {
     "sgd_stability_limit": "(problem, temperature=inf)",
     "stall": "(problem, temperature)",
     "best_early_stop": "(problem)",
+    "best_flow": "(problem)",
+    "best_temperature": "(problem, steps=None, learning_rate=None)",
+    "ridge_optimum": "(problem, ridge, temperature=inf, metric=None)",
     "displacement": "(problem, temperature)",
     "population_effective_sample_size": "(problem, temperature)",
     "residual_tilt": "(temperature, variance)",
@@ -319,6 +322,8 @@ def shown():
     yield lt.paper_problem(0.6, dim=1000)
     yield lt.stall(lt.paper_problem(0.6, dim=8), 0.1)
     yield lt.best_early_stop(lt.paper_problem(0.6, dim=8))
+    yield lt.best_flow(lt.paper_problem(0.6, dim=8))
+    yield lt.best_temperature(lt.paper_problem(0.6, dim=8), 3)
     yield lt.solve(X * 1e300, X[:, 0] * 1e300, e)
     yield lt.NormalEquations.of(X * 1e300, X[:, 0] * 1e300, e)
     yield lt.descend(X * 1e300, X[:, 0] * 1e300, e)

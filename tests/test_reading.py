@@ -67,7 +67,15 @@ READ_AGAIN = {
     "sgd_errors",
     "sgd_stability_limit",
 }
-READ_AGAIN |= {"checkpoint_weights", "diagnose", "standard_errors", "undo_averaging"}
+READ_AGAIN |= {
+    "best_flow",
+    "best_temperature",
+    "checkpoint_weights",
+    "diagnose",
+    "ridge_optimum",
+    "standard_errors",
+    "undo_averaging",
+}
 """What asks other public functions, weights of a rule for instance, each of which reads its own."""
 
 

@@ -27,6 +27,7 @@ from .matrix_functions import Kernel, derivative, differentiable_once, fixed
 __all__ = [
     "Decay",
     "Inverse",
+    "Shrinkage",
     "invariant_subspace",
     "largest_reached",
     "propagate",
@@ -81,6 +82,21 @@ class Inverse(Kernel):
         for x in points:
             product = -product / xp.where(x > 0, x, math.nan)
         return product
+
+
+@pytree
+class Shrinkage(Kernel):
+    """φ(x) = 1/(1 + x), x ≥ 0: what a penalty of weight λ leaves along an eigenvalue λx."""
+
+    def value(self, x: Array) -> Array:
+        return 1 / (1 + x)
+
+    def divided_difference(self, x: Array, y: Array) -> Array:
+        return -self.value(x) * self.value(y)
+
+    def differences(self, *points: Array) -> Array:
+        """(−1)^n/((1 + x₀) ⋯ (1 + xₙ))."""
+        return -math.prod(-self.value(x) for x in points)
 
 
 LOW_RANK_REMEDY = "what leaves the span of a low rank; where d is small, give the covariance as its matrix"

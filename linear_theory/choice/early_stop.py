@@ -1,19 +1,18 @@
-"""What to choose: when to stop standard fine-tuning."""
+"""When to stop standard fine-tuning (T13)."""
 
 from __future__ import annotations
 
 import math
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from .arrays import Array, Namespace, namespace
-from .covariance.subspace import InvariantSubspace, accept_any, converged
-from .problem import FineTuningProblem, checked_problem
-from .risk import total_error
-from .trajectories import gradient_flow
-from .trees import pytree
+from ..arrays import Array, Namespace, namespace
+from ..covariance.subspace import InvariantSubspace, accept_any, converged
+from ..problem import FineTuningProblem, checked_problem
+from ..risk import total_error
+from ..trajectories import gradient_flow
+from ..trees import pytree
+from .root import differentiable_root
 
 __all__ = ["EarlyStop", "best_early_stop"]
 
@@ -77,7 +76,13 @@ def best_early_stop(problem: FineTuningProblem) -> EarlyStop:
     if space.xp is not np:
         fixed = space.constant(problem)
         time = _best_time(space, fixed, fixed.target_operator.reach(fixed.shift, accept_any))
-        time = _differentiable(space, problem, time)
+
+        def condition(time: Array) -> Array:
+            theta = gradient_flow(problem, time)
+            image = covariance.apply(theta - problem.target)
+            return image @ (problem.pretrain_operator.apply(theta - problem.pretrained) + image)
+
+        time = differentiable_root(condition, time)
     else:
 
         def remaining_shift(reach: InvariantSubspace) -> tuple[Array, Array]:
@@ -136,19 +141,3 @@ def _best_time(space: Namespace, problem: FineTuningProblem, reach: InvariantSub
     time = xp.where(errors[best] <= error_at_infinity, low[best], math.inf)
     with np.errstate(over="ignore", under="ignore"):
         return xp.where(stationary, 0.0, time / unit)
-
-
-def _differentiable(space: Namespace, problem: FineTuningProblem, time: Array) -> Array:
-    """The time with its derivatives: each of Newton's steps from the root doubles how many are right."""
-    inner = jnp.isfinite(time) & (time > 0)
-    root = jnp.where(inner, time, 1.0)
-
-    def condition(time: Array) -> Array:
-        theta = gradient_flow(problem, time)
-        image = problem.target_operator.apply(theta - problem.target)
-        return image @ (problem.pretrain_operator.apply(theta - problem.pretrained) + image)
-
-    for _ in range(2):
-        value, slope = jax.jvp(condition, (root,), (jnp.ones_like(root),))
-        root = root - value / slope
-    return time + jnp.where(inner, root - jax.lax.stop_gradient(root), 0.0)

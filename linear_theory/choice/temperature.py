@@ -1,0 +1,218 @@
+"""The temperature at which a given number of steps ends with the least total error.
+
+With φ(x) = (1 − αx)^K, α = 2ημ, p = φ(M)e and M = Σ̃ − (1 − R)Σ̃e eᵀΣ̃/v, R = (τ + 2σ²)/(τ + 2s²), training moves by
+h = κ(p − e), and
+
+    d err_tot/dτ = 2⟨dh/dτ, Σh + Σ̃(h + e)⟩,        dh/dτ = κ'(p − e) + κ(R'/v)·V(φ[mᵢ, mⱼ] ∘ uuᵀ)Vᵀe + κα'·∂p/∂α,
+
+V the eigenvectors of M, mᵢ its eigenvalues, φ[·,·] the divided difference and u = VᵀΣ̃e.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import jax
+import numpy as np
+
+from ..arrays import Array, Namespace, binary_unit, integer, namespace, positive, quotient, require
+from ..errors import reject
+from ..problem import FineTuningProblem, checked_problem, quadratic_above_rounding
+from ..propagator.powers import Power, count_steps
+from ..risk import total_error
+from ..tilting import weight_mass
+from ..trajectories import fixed_point, iterate
+from ..trees import is_concrete, pytree
+from .modes import Modes, Weighted, asked_of_numpy, of_best, searched
+
+__all__ = ["BestTemperature", "best_temperature"]
+
+MINIMA = 4
+"""Of the local minima in τ, the lowest, that are told."""
+
+MOST_STEPS = 10**12
+GRID_TEMPERATURES = 400
+"""Evenly in logarithm, between which a minimum is looked for."""
+
+BISECTIONS = 64
+
+
+@pytree
+class BestTemperature:
+    """The best ``temperature``, with its ``theta`` (d,) and ``total_error``; and its lowest ``minima`` (T26).
+
+    ``minima`` (4,) are temperatures with ``errors`` (4,), the lowest first, NaN where there are no more.
+
+    Examples
+    --------
+    >>> import linear_theory as lt
+    >>> found = lt.best_temperature(lt.paper_problem(0.6), steps=5)
+    >>> print(f"{found.temperature:.4f} {found.total_error:.4f}")
+    0.3054 0.4664
+    """
+
+    temperature: Array
+    theta: Array
+    total_error: Array
+    minima: Array
+    errors: Array
+
+
+def best_temperature(
+    problem: FineTuningProblem, steps: int | None = None, learning_rate: float | Array | None = None
+) -> BestTemperature:
+    """The τ at which K steps of FLOW, or training to convergence, ends with the least total error (4) (T26).
+
+    To convergence (``steps=None``) FLOW is averaging with ω = 2σ²/(τ + 2σ²), so τ = 2σ²B/A, A = ēᵀΣē, B = ēᵀΣ̃ē. One
+    step without noise at the default rate moves by μ²Σ̃e, and μ² = min(1, eᵀΣ̃²e/(eᵀΣ̃ΣΣ̃e + eᵀΣ̃³e)). In general it is a
+    root of one equation in τ that may have several: all are taken between 400 temperatures, evenly in logarithm, from
+    where no weight is left to where all are 1, and τ = ∞ (unweighted) is a candidate too.
+
+    Parameters
+    ----------
+    problem : FineTuningProblem
+    steps : int, optional
+        K from 1 to 10¹²; ``None`` trains to convergence.
+    learning_rate : float, optional
+        η, the same at every temperature; by default 1/(2μ), which makes up for the small weights. At the temperature
+        found either may be beyond :func:`stable_learning_rate`.
+
+    Returns
+    -------
+    BestTemperature
+        In JAX ``total_error`` has first derivatives, and the others are constants; all but ``minima`` and
+        ``errors`` have derivatives where ``steps`` is left out. NaN under
+        tracing where the arguments are bad.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For K < 1 or too large, a rate that is not positive; and where no temperature matters: to convergence without
+        label noise, or where there is nothing to learn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> problem = lt.paper_problem(0.9, 1.0, 2, np.array([[1.5, -1.3], [-1.3, 5.0]]), noise_variance=0.5)
+    >>> found = lt.best_temperature(problem, steps=10)
+    >>> for temperature, error in zip(found.minima[:2], found.errors[:2]):
+    ...     print(f"τ = {temperature:.4f}, err_tot = {error:.4f}")
+    τ = 1.3150, err_tot = 0.4478
+    τ = 44.0012, err_tot = 0.7030
+    """
+    space = namespace(problem, learning_rate)
+    problem = checked_problem(space, problem)
+    if learning_rate is not None:
+        learning_rate = positive(space, "learning_rate", learning_rate)
+    still = problem.shift_variance == 0
+    if is_concrete(still) and still:
+        reject("problem", problem, "has a shift that no sample sees (Σ̃e = 0), so that no temperature matters")
+    if steps is None:
+        return _to_convergence(space, problem)
+    count = integer("steps", steps, "must be one integer from 1 to 10¹², or None; under jit it must be known")
+    if not 1 <= count <= MOST_STEPS:
+        reject("steps", steps, "must be from 1 to 10¹²; None is training to convergence")
+
+    if space.xp is np:
+        minima, errors = _minima(count, problem, learning_rate)
+    else:
+        shapes = (jax.ShapeDtypeStruct((MINIMA,), space.dtype),) * 2
+        minima, errors = asked_of_numpy(partial(_minima, count), shapes, problem, learning_rate)
+    temperature = minima[0]
+    theta = _end(problem, count, learning_rate, temperature)
+    error = total_error(problem, theta)
+    if space.xp is not np:
+        error = of_best(error)
+    return BestTemperature(temperature, space.constant(theta), error, minima, errors)
+
+
+def _end(problem: FineTuningProblem, count: int, rate: Array | None, temperature: Array) -> Array:
+    """θ_K, also where the default rate is beyond the stable ones."""
+    if rate is None:
+        rate = 1 / (2 * weight_mass(problem, temperature))
+    return iterate(problem, count, rate, temperature)
+
+
+def _to_convergence(space: Namespace, problem: FineTuningProblem) -> BestTemperature:
+    """κ = B/(A + B), of the part of the shift that training can see."""
+    noise = require(
+        space,
+        "problem",
+        space.array(problem.noise_variance),
+        space.array(problem.noise_variance) > 0,
+        "has no label noise, so that training to convergence ends in the new optimum at every temperature; pass steps",
+        problem,
+    )
+    unit = binary_unit(space, problem.shift)
+    seen = (problem.pretrained - fixed_point(problem, math.inf)) / unit
+    a, b = (
+        quadratic_above_rounding(space, A, seen) for A in (problem.pretrain_operator, problem.target_operator)
+    )
+    temperature = quotient(space, 2 * noise * b, a, math.inf)[()]
+    theta = fixed_point(problem, temperature)
+    error = total_error(problem, theta)
+    rest = space.xp.full(MINIMA - 1, math.nan, dtype=space.dtype)
+    minima, errors = (space.xp.concatenate([one[None], rest]) for one in (temperature, error))
+    return BestTemperature(temperature, theta, error, minima, errors)
+
+
+def _minima(count: int, problem: FineTuningProblem, rate: Array | None = None) -> tuple[Array, Array]:
+    """The lowest local minima of the total error in τ, and the errors there."""
+    return searched(problem, lambda modes: _search(modes, count, rate))
+
+
+def _search(modes: Modes, count: int, rate: Array | None) -> tuple[Array, tuple[Array, Array]]:
+    kernel, v = Power(count_steps(namespace(), count)), modes.variance
+    twice = 1.0 if rate is None else 2 * float(rate) * modes.rate_unit
+
+    def scale(temperature: Array) -> Array:
+        """2ημ, of M in its own units."""
+        return modes.rate_unit + 0 * temperature if rate is None else twice * modes.mass(temperature)
+
+    def moved(temperature: Array, at: Weighted) -> Array:
+        left = kernel.value(scale(temperature)[:, None] * at.values)
+        return at.moved(left, modes.displacement(temperature))
+
+    def slope(temperature: Array, at: Weighted) -> Array:
+        """Of half the total error, in τ."""
+        tau, alpha = temperature[:, None], scale(temperature)[:, None]
+        x = alpha * at.values
+        image = np.einsum("k,nkj->nj", modes.values * modes.shift, at.vectors)
+        ratio_slope = 2 * v / (temperature + 2 * (v + modes.noise)) ** 2
+        table = kernel.divided_difference(x[:, :, None], x[:, None, :])
+        turned = alpha * (ratio_slope / v)[:, None] * image * (table @ (image * at.shift)[..., None])[..., 0]
+        if rate is not None:
+            growth = modes.mass(temperature)[:, None] ** 2 * (v + modes.noise) / tau**2  # μ'/μ
+            turned += growth * x * kernel.divided_difference(x, x) * at.shift
+        kappa, kappa_slope = modes.displacement(tau), 2 * modes.noise / (tau + 2 * modes.noise) ** 2
+        change = kappa_slope * (kernel.value(x) - 1) * at.shift + kappa * turned
+        change = np.einsum("nk,njk->nj", change, at.vectors)
+        h = moved(temperature, at)
+        return (change * (h @ modes.old + modes.values * (modes.shift + h))).sum(axis=-1)
+
+    with np.errstate(all="ignore"):  # steps so long that the error is infinite at high temperatures
+        grid = _grid(modes, count, twice)
+        decreasing = slope(grid, modes.weighted(grid)) < 0
+        low, high = (grid[k:][: len(grid) - 1][decreasing[:-1] & ~decreasing[1:]] for k in (0, 1))
+        for _ in range(BISECTIONS if len(low) else 0):
+            middle = low + (high - low) / 2
+            falling = slope(middle, modes.weighted_to_the_last_digit(middle)) < 0
+            low, high = np.where(falling, middle, low), np.where(falling, high, middle)
+        ends = [math.inf] if decreasing[-1] or not len(low) else []
+        found = np.append(low, ends)
+        x = moved(found, modes.weighted_to_the_last_digit(found))
+        errors = np.where(np.isfinite(x).all(axis=-1), modes.error(x), math.inf)
+    order = np.argsort(errors, kind="stable")[:MINIMA]
+    rest = (0, MINIMA - len(order))
+    fill = lambda values, unit: np.pad(values[order] * unit, rest, constant_values=math.nan)
+    return x[order[0]], (fill(found, modes.temperature_unit), fill(errors, modes.temperature_unit))
+
+
+def _grid(modes: Modes, count: int, rate: float) -> Array:
+    """From where K steps do not move along the stalled direction to where all weights are 1 to each of them."""
+    v, noise, a = modes.variance, modes.noise, float(modes.shift @ modes.old @ modes.shift)
+    end = [2 * noise * v / a] if noise * a > 0 else []  # the best to convergence
+    low, high = v / (count * max(rate, 1.0)) ** (1 if rate == 1.0 else 2), (v + noise) * count
+    return np.geomspace(1e-3 * min(low, *end, v), 1e3 * max(high, *end, v), GRID_TEMPERATURES)

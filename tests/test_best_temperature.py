@@ -1,0 +1,123 @@
+"""The best temperature (T26): closed forms, a table derived elsewhere, brute force, and more than one minimum."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import linear_theory as lt
+from tests.laws import NOISELESS, problems
+from tests.strategies import log_uniform
+from tests.tolerances import bound, near
+
+
+def plane(rho, a, b, c, noise=0.0):
+    return lt.paper_problem(rho, pretrain_covariance=np.array([[a, c], [c, b]]), noise_variance=noise)
+
+
+TABLE = [
+    ((0.6, 2, 2, 0.9), 1, 0.0, "0.601770", "0.685442"),
+    ((0.6, 2, 2, 0.9), 5, 0.0, "0.157638", "0.662309"),
+    ((0.6, 2, 2, 0.9), 5, 0.5, "0.585811", "0.663024"),
+    ((0.9, 1.5, 5, -1.3), 10, 0.5, "1.315028", "0.447843"),
+    ((0.6, 1, 1, 0), 20, 1.0, "2.000247", "0.499980"),
+]
+
+
+@pytest.mark.parametrize(("cell", "steps", "noise", "temperature", "error"), TABLE)
+def test_a_table_computed_elsewhere(cell, steps, noise, temperature, error):
+    best = lt.best_temperature(plane(*cell, noise), steps)
+    assert f"{best.temperature:.6f}" == temperature
+    assert f"{best.total_error:.6f}" == error
+
+
+def test_of_two_minima_both_are_told():
+    best = lt.best_temperature(plane(0.9, 1.5, 5, -1.3, 0.5), 10)
+    assert f"{best.minima[1]:.4f} {best.errors[1]:.6f}" == "44.0012 0.703037"
+    assert np.isnan(best.minima[2:]).all()
+    assert near(best.minima[0], best.temperature, bound())
+
+
+@given(problems(noise=NOISELESS, largest=1.0, pretrain=True))
+def test_one_step_in_closed_form(problem):
+    """(F1): two quadratic forms."""
+    e, new, old = problem.shift, problem.target_covariance, problem.pretrain_operator.dense()
+    image = new @ e
+    mass2 = min(1.0, image @ image / (image @ old @ image + image @ new @ image))
+    best = lt.best_temperature(problem, 1)
+    error = e @ image - 2 * mass2 * image @ image + mass2**2 * (image @ old @ image + image @ new @ image)
+    assert near(best.total_error, error, bound(1e4))
+    if mass2 < 0.99:
+        assert near(best.temperature, 2 * (e @ image) * mass2 / (1 - mass2), 1e-6)
+
+
+@given(log_uniform(0.05, 50), st.integers(1, 1000))
+def test_without_correlation_it_makes_the_best_average(A, steps):
+    problem = lt.paper_problem(0.0, pretrain_covariance=A * np.eye(2))
+    best = lt.best_temperature(problem, steps)
+    mass2 = 1 - (A / (A + 1)) ** (1 / steps)
+    assert near(best.temperature, 2 * mass2 / (1 - mass2), 1e-9)
+    assert near(best.total_error, A / (A + 1), bound(100))
+
+
+@given(problems(noise=st.floats(0.01, 10.0), largest=1.0, pretrain=True))
+def test_to_convergence_it_makes_the_best_average(problem):
+    best = lt.best_temperature(problem)
+    assert near(best.theta, lt.best_model_average(problem), bound(1e3))
+
+
+def test_to_convergence_in_numbers():
+    """A = 3, B = 0.8, σ² = 0.6."""
+    problem = lt.FineTuningProblem([1.0], [0.0], np.array([[0.8]]), np.array([[3.0]]), 0.6)
+    best = lt.best_temperature(problem)
+    assert f"{best.temperature:.6f} {best.total_error:.6f}" == "0.320000 0.631579"
+
+
+@given(problems(largest=1.0, pretrain=True), st.integers(1, 40), st.sampled_from([None, 0.05, 0.4]))
+def test_no_other_temperature_is_better(problem, steps, rate):
+    best = lt.best_temperature(problem, steps, rate)
+    unit = float(problem.residual_variance)
+    for tau in np.append(unit * np.geomspace(1e-5, 1e5, 120), math.inf):
+        error = lt.total_error(problem, lt.iterate(problem, steps, rate, tau))
+        assert best.total_error <= error * (1 + 1e-9)
+    known = best.errors[np.isfinite(best.errors)]
+    assert (np.diff(known) >= 0).all()
+    assert near(known[0], best.total_error, bound(1e3))
+
+
+def test_where_no_temperature_matters_it_says_so():
+    with pytest.raises(lt.InvalidValueError, match="no label noise"):
+        lt.best_temperature(lt.paper_problem(0.5))
+    with pytest.raises(lt.InvalidValueError, match="no temperature matters"):
+        lt.best_temperature(lt.FineTuningProblem([1.0, 0.0], np.zeros(2), np.diag([0.0, 1.0])), 3)
+
+
+def test_a_part_that_no_sample_sees_does_not_count():
+    seen, both = (
+        lt.FineTuningProblem(e, np.zeros(2), np.diag([1.0, 0.0]), np.array([[2.0, 0.3], [0.3, 1.0]]), 0.4)
+        for e in ([1.0, 0.0], [1.0, 5.0])
+    )
+    for steps in (None, 3):
+        assert near(
+            lt.best_temperature(both, steps).temperature, lt.best_temperature(seen, steps).temperature, 1e-9
+        )
+
+
+def test_derivatives_are_those_of_the_closed_form():
+    """In the size of Σ, at ρ = 0: of the error of five steps, and of the temperature to convergence."""
+
+    def found(A, noise, steps):
+        problem = lt.paper_problem(0.0, pretrain_covariance=A * jax.numpy.eye(2), noise_variance=noise)
+        return lt.best_temperature(problem, steps)
+
+    error = lambda A: found(A, 0.0, 5).total_error
+    assert near(jax.grad(error)(2.0), 1 / 9, bound(1e4))  # of A/(A + 1)
+    with pytest.raises(lt.InvalidValueError, match="first derivatives only"):
+        jax.grad(jax.grad(error))(2.0)
+    slope = jax.grad(lambda A: found(A, 0.3, None).temperature)
+    assert near(jax.grad(slope)(2.0), 2 * 2 * 0.3 / 2.0**3, bound(1e4))
