@@ -44,7 +44,7 @@ def _coverage(ax: Axes, ds: Any, direction: str) -> None:
         ax.errorbar(ds.n * shift, share, 2 * error, fmt="o-", color=COLOURS[method], lw=1.8, ms=6)
         if direction == "along":
             at = share.isel(n=1)
-            dy = {"corrected": 16, "usual": 28, "textbook": -34}[interval]
+            dy = {"corrected": 27, "usual": 28, "textbook": -34}[interval]
             label_line(ax, at.n * 1.3, at, name, COLOURS[method], dx=4, dy=dy)
     ax.set(xscale="log", xlabel="rows $n$", xlim=(80, 1.3 * float(ds.n[-1])))
     ax.set_title(

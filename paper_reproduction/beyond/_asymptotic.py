@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -43,8 +44,8 @@ def integrated(matrix: np.ndarray, e: np.ndarray, noise: float, sample_median: b
     s, tau = math.sqrt(s2), MEDIAN * s2
     nodes, widths = np.polynomial.legendre.leggauss(60)
     edges = s * np.array([-10, -math.sqrt(MEDIAN), math.sqrt(MEDIAN), 10])
-    r = np.concatenate([(b - a) / 2 * nodes + (a + b) / 2 for a, b in zip(edges, edges[1:], strict=False)])
-    share = np.concatenate([(b - a) / 2 * widths for a, b in zip(edges, edges[1:], strict=False)])
+    r = np.concatenate([(b - a) / 2 * nodes + (a + b) / 2 for a, b in itertools.pairwise(edges)])
+    share = np.concatenate([(b - a) / 2 * widths for a, b in itertools.pairwise(edges)])
     share = share * stats.norm.pdf(r, scale=s)
     z, mass = np.polynomial.hermite_e.hermegauss(20)
     r, z = r[:, None], z[None, :]
