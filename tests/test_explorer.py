@@ -80,6 +80,8 @@ def test_the_page_computes_what_the_package_computes(opened):
         ("Infinity, eta * mass)", "Infinity, eta)"),  # the same mean step as FLOW
         ("[a / (a + 1), 0]", "[a / (a + 2), 0]"),
         ("high = low + width", "high = high - width"),  # early stopping not at its best
+        ("c >= rho * a ||", "c >= 0 ||"),  # the new task leans, too
+        (">= (x - y) ** k0", ">= (x - y)"),  # the hull, and not the triangle above its border
     ],
 )
 def test_wrong_mathematics_is_rejected(browser, right, wrong):

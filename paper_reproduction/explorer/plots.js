@@ -4,9 +4,9 @@ const plots = (() => {
   const { STEPS, show } = settings;
   // By day letters are darker than what they name: LETTERS has their colours.
   const DAY = { ...COLOURS, ink: "#1d2733", quiet: "#6b7686", grid: "#e6eaef", paper: "#ffffff", rings: "#cdd4dc",
-    veil: "rgba(255,255,255,0.75)", beyond: "#f3d9d2" };
+    veil: "rgba(255,255,255,0.75)", beyond: "#f3d9d2", reached: "rgba(0,114,178,0.13)" };
   const NIGHT = { ...DAY, ink: "#e4e9f0", quiet: "#9aa5b4", grid: "#2b3441", paper: "#141a22", rings: "#3d4857",
-    veil: "rgba(20,26,34,0.75)", beyond: "#4a2a24", standard: "#f2843c", flow: "#4fb0ea", averaging: "#2fc79b",
+    veil: "rgba(20,26,34,0.75)", beyond: "#4a2a24", reached: "rgba(79,176,234,0.2)", standard: "#f2843c", flow: "#4fb0ea", averaging: "#2fc79b",
     early_stopping: "#e5a3cb", joint_optimum: "#f4f6f9", pretrained: "#8dd0f7", target: "#d0ad78" };
   const night = matchMedia("(prefers-color-scheme: dark)");
   let tone = night.matches ? NIGHT : DAY; // what everything is drawn in
@@ -88,10 +88,12 @@ const plots = (() => {
     });
   }
 
+  // Its curve; the hull of that curve is what FLOW reaches in small steps
   function earlyStopping(problem) {
     const times = Array.from({ length: 121 }, (_, i) => Math.exp(-6 + i / 10));
     const points = [[1, 0], ...times.map(time => theory.gradientFlow(problem, time)), [0, 0]];
-    return line(points, { line: { color: tone.early_stopping, width: 2.2, dash: "dash" } });
+    const reached = { fill: "toself", fillcolor: tone.reached };
+    return line(points, { line: { color: tone.early_stopping, width: 2.2, dash: "dash" }, ...reached });
   }
 
   // The labels of the points and the numbers of the rings, which meet no path, mark or label

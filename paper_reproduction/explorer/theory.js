@@ -108,6 +108,15 @@ const theory = (() => {
     return Math.exp((low + high) / 2);
   }
 
+  // FLOW's best over all temperatures and times, in small steps, and which of three it then is. What it reaches is the
+  // convex hull of early stopping's curve: with p = x + y and q = x − y, q^k₀ ≤ p ≤ q ≤ 1, k₀ = (1 + ρ)/(1 − ρ).
+  function bestFlow(problem, table) {
+    const { rho, a, c } = problem, [x, y] = table.joint.theta, k0 = (1 + rho) / (1 - rho);
+    const winner = c >= rho * a || rho === 0 ? "average" : // outwards from the averages the total error rises
+      x - y >= 0 && x + y >= (x - y) ** k0 ? "joint" : "early";
+    return { winner, total: table[winner].total };
+  }
+
   // ---------------------------------------------------------------------------------- all that the page shows of
   // a state { rho, tau, eta, K, a, b, lean, noise }. lean in [−1, 1] is c in units of its bound, so that Σ ⪰ I.
   // eta = null is η = 1/(2μ), the paper's: standard fine-tuning then takes ½, the same mean step.
@@ -128,7 +137,8 @@ const theory = (() => {
       forgot: pretrainError(problem, theta), left: targetError(problem, theta),
     });
     const table = Object.fromEntries(Object.entries(points).map(([name, theta]) => [name, row(theta)]));
-    return { problem, beta: stallParameter(problem, state.tau), flow, standard, sameMeanStep, stop, table };
+    const best = bestFlow(problem, table);
+    return { problem, beta: stallParameter(problem, state.tau), flow, standard, sameMeanStep, stop, table, best };
   }
 
   return { compute, gradientFlow, pretrainError, targetError, totalError, bothCovariances };

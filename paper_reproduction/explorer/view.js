@@ -57,6 +57,11 @@ window.explorer = (() => {
   }
 
   const steps = K => `${K.toLocaleString("en")} ${K === 1 ? "step" : "steps"}`;
+  const WINNERS = {
+    average: "the best average, which it nears as τ → 0",
+    joint: "the best for both, at a τ of its own",
+    early: "early stopping, which it nears as τ → ∞",
+  };
   const DASHES = { solid: "none", dash: "7 4", dot: "2 4", dashdot: "8 3 2 3" };
   function drawLegend() {
     const sample = ({ label, colour, dash }) => `<span><svg width="34" height="10" aria-hidden="true"><path d="M0 5H34"
@@ -76,7 +81,9 @@ window.explorer = (() => {
     $("caption").textContent = `After ${steps(state.K)}: errors in units of ‖e‖²`;
     const { mass, halfLife, diverges } = now.flow;
     const fate = diverges ? "it diverges" : `what stalls halves every ${show(halfLife, 1)} steps`;
-    $("facts").textContent = `FLOW: mean weight μ = ${show(mass)}; ${fate}.`;
+    const { winner, total } = now.best;
+    $("facts").textContent = `FLOW: mean weight μ = ${show(mass)}; ${fate}. `
+      + `In small steps its best total, over every τ and time, is ${show(total)}: ${WINNERS[winner]}.`;
   }
 
   function drawNotice() {
