@@ -130,10 +130,14 @@ def disagreements(state: dict, here: dict) -> dict[str, float]:
             found[f"{name} to learn"] = gap(row["left"], lt.target_error(problem, theta))
             found[f"{name} total"] = gap(row["total"], lt.total_error(problem, theta))
     best = lt.total_error(problem, lt.gradient_flow(problem, np.exp(np.linspace(-10, 10, 2001)))).min()
-    winner = {"average": "averaging", "joint": "joint optimum", "early": "early stopping"}[here["best"]["winner"]]
+    winner = {"average": "averaging", "joint": "joint optimum", "early": "early stopping"}[
+        here["best"]["winner"]
+    ]
     exact = lt.best_flow(problem)
     found["FLOW's best"] = gap(here["best"]["total"], exact.total_error)
-    found["who wins"] = 0.0 if winner == exact.winner or state["rho"] == 0 else math.inf  # on a line all are one
+    found["who wins"] = (
+        0.0 if winner == exact.winner or state["rho"] == 0 else math.inf
+    )  # on a line all are one
     found["early stopping is the best"] = max(0.0, here["table"]["early"]["total"] - float(best))
     if state["rho"] > 0 or tau < math.inf:
         beta = lt.stall_parameter(tau + 2 * state["noise"], state["rho"])
