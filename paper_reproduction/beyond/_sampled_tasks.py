@@ -58,7 +58,7 @@ def few_rows(
                 weights = lt.flow_weights((y - X @ theta) ** 2)
                 weighted = lt.solve(X, y, theta, weights).theta
                 scale = np.linalg.cond(X) ** 2 * np.linalg.norm(moved)
-            changed = max(changed, float(abs(weighted - moved).max() / scale))
+                changed = max(changed, float(abs(weighted - moved).max() / scale))
             theta = moved
             found.append(((theta - reference) ** 2).sum())
         distances.append(found)

@@ -210,7 +210,8 @@ def verdict(dataset: xr.Dataset) -> Verdict:
               abs(d.ridge - d.ridge_law).max() / EPS, 64),
         Check("few rows: mean squared distance after each task, in standard errors", few.max(), four_sigma(few.size)),
         Check.at_least("the same with σ² n/d for the noise", few_wrong.max(axis=1).min(), four_sigma(few.size)),
-        Check(f"few rows: what the weights change, {IN_EPSILON} times the condition number", d.few_changed.max(), 16),
+        Check(f"few rows: what the weights change, {IN_EPSILON} times the squared condition number",
+              d.few_changed.max(), 16),
         Check(f"repeated FLOW against v ← (1 − κ)²v, relative, {IN_EPSILON}",
               abs(d.v / d.v_own - 1).max() / EPS, 64 * 60),
         Check("the same on sampled rows with their own median, in standard errors", again.max(), four_sigma(4, dof)),
@@ -241,5 +242,5 @@ def _measured(d: xr.Dataset) -> tuple[str, ...]:
         f"{float(d.cycle[1, 1]):.3f}, where rows of norm 1 leave {float(d.cycle[0, 1]):.3f}; after odd visits, "
         "when the task of the longer row has just been solved, both are the same.",
         f"Where tasks have fewer rows than parameters, the weights change nothing beyond rounding "
-        f"({float(d.few_changed.max()):.2g} in units of rounding error times the condition number).",
+        f"({float(d.few_changed.max()):.2g} in units of rounding error times the squared condition number).",
     )
