@@ -1,6 +1,6 @@
 """The public names, one list: importing this module imports all of the mathematics."""
 
-from . import covariance, descent, experts, sequences, streaming, weights
+from . import covariance, descent, experts, high_dimension, sequences, streaming, weights
 from .checkpoints import checkpoint_weights
 from .choice import (
     BestFlow,
@@ -93,6 +93,7 @@ __all__ = [
     "gradient_flow",
     "half_life",
     "hard_sample_error",
+    "high_dimension",
     "iterate",
     "joint_optimum",
     "linearize",

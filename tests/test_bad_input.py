@@ -312,6 +312,28 @@ TABLE = [
         },
     ),
     (
+        lt.high_dimension.optimum,
+        {"problem": P, "ratio": 0.5},
+        {
+            "problem": PROBLEM,
+            "ratio": [*FINITE_POSITIVE, 1.0],
+            "ridge": NON_NEGATIVE,
+            "temperature": [*TEMPERATURE, KLDRO(9.0)],
+        },
+    ),
+    (
+        lt.high_dimension.path,
+        {"problem": P, "ratio": 0.5, "steps": 3},
+        {
+            "problem": PROBLEM,
+            "ratio": FINITE_POSITIVE,
+            "time": [1.0],
+            "steps": OPTIONAL(STEPS),
+            "learning_rate": RATE,
+            "temperature": [*TEMPERATURE, KLDRO(9.0)],
+        },
+    ),
+    (
         lt.gradient_flow,
         {"problem": P, "time": 1.0},
         {

@@ -16,7 +16,15 @@ import pytest
 import linear_theory as lt
 
 MODULES = ["linear_theory", *(found.name for found in pkgutil.walk_packages(lt.__path__, "linear_theory."))]
-NAMESPACES = (lt.covariance, lt.descent, lt.experts, lt.sequences, lt.streaming, lt.weights)
+NAMESPACES = (
+    lt.covariance,
+    lt.descent,
+    lt.experts,
+    lt.high_dimension,
+    lt.sequences,
+    lt.streaming,
+    lt.weights,
+)
 CLASSES = (lt.Linearization, lt.Solution, lt.Path, lt.NormalEquations, lt.Diagnosis, lt.TemperaturePath)
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 

@@ -72,6 +72,8 @@ SIGNATURES = {
     "experts.iterate": "(problem, family, steps, learning_rate, temperature=inf)",
     "experts.mean_weight": "(problem, family, temperature)",
     "experts.curvature": "(problem, family, theta, direction, temperature=inf)",
+    "high_dimension.optimum": "(problem, ratio, ridge=0.0, temperature=inf)",
+    "high_dimension.path": "(problem, ratio, time=None, steps=None, learning_rate=None, temperature=inf)",
     "streaming.solve": "(source, start, temperature=inf, ridge=0.0, *, column_scale=None)",
     "streaming.normal_equations": "(source, start, temperature=inf, *, column_scale=None)",
     "NormalEquations.of": "(X, y, start, weights=None, *, column_scale=None)",
@@ -139,7 +141,7 @@ def public_callables():
                         yield f"{prefix}{name}.{method}", function
 
 
-NAMESPACES = ("covariance", "descent", "experts", "sequences", "streaming", "weights")
+NAMESPACES = ("covariance", "descent", "experts", "high_dimension", "sequences", "streaming", "weights")
 POSITIONAL = {
     parameter.name
     for name in [*SIGNATURES, "descend"]
@@ -243,7 +245,7 @@ def test_methods_of_a_linearization_state_their_meaning(name):
     ("namespace", "name"),
     [
         (space, name)
-        for space in (lt.covariance, lt.descent, lt.experts, lt.sequences, lt.streaming)
+        for space in (lt.covariance, lt.descent, lt.experts, lt.high_dimension, lt.sequences, lt.streaming)
         for name in space.__all__
         if inspect.isfunction(getattr(space, name)) or inspect.isclass(getattr(space, name))
     ],

@@ -90,7 +90,15 @@ def test_every_public_name_is_documented(site):
     documented = {name for page in pages for name in re.findall(r'<dt [^>]*id="(linear_theory[\w.]+)"', page)}
     code = lambda space, name: callable(getattr(space, name)) and not inspect.ismodule(getattr(space, name))
     wanted = {f"linear_theory.{name}" for name in lt.__all__ if code(lt, name)}
-    for space in (lt.covariance, lt.descent, lt.experts, lt.sequences, lt.streaming, lt.weights):
+    for space in (
+        lt.covariance,
+        lt.descent,
+        lt.experts,
+        lt.high_dimension,
+        lt.sequences,
+        lt.streaming,
+        lt.weights,
+    ):
         short = space.__name__.rpartition(".")[2]
         names = [name for name in space.__all__ if not hasattr(lt, name) or name == "Solution"]
         wanted |= {f"linear_theory.{short}.{name}" for name in names if code(space, name)}
@@ -108,7 +116,16 @@ def misread(docstring: str) -> list[str]:
 
 
 def test_docstrings_list_names_and_not_prose():
-    spaces = (lt, lt.covariance, lt.descent, lt.experts, lt.sequences, lt.streaming, lt.weights)
+    spaces = (
+        lt,
+        lt.covariance,
+        lt.descent,
+        lt.experts,
+        lt.high_dimension,
+        lt.sequences,
+        lt.streaming,
+        lt.weights,
+    )
     found = {getattr(space, name) for space in spaces for name in space.__all__}
     found |= {
         part for item in found if inspect.isclass(item) for part in vars(item).values() if callable(part)
