@@ -11,10 +11,12 @@ V the eigenvectors of M, mᵢ its eigenvalues, φ[·,·] the divided difference 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import numpy as np
+from scipy.optimize import brentq
 
 from ..arrays import Array, Namespace, binary_unit, integer, namespace, positive, quotient, require
 from ..errors import reject
@@ -34,8 +36,6 @@ MINIMA = 4
 MOST_STEPS = 10**12
 GRID_TEMPERATURES = 400
 """Evenly in logarithm, between which a minimum is looked for."""
-
-BISECTIONS = 64
 
 
 @pytree
@@ -195,19 +195,27 @@ def _search(modes: Modes, count: int, rate: Array | None) -> tuple[Array, tuple[
     with np.errstate(all="ignore"):  # steps so long that the error is infinite at high temperatures
         grid = _grid(modes, count, twice)
         decreasing = slope(grid, modes.weighted(grid)) < 0
-        low, high = (grid[k:][: len(grid) - 1][decreasing[:-1] & ~decreasing[1:]] for k in (0, 1))
-        for _ in range(BISECTIONS if len(low) else 0):
-            middle = low + (high - low) / 2
-            falling = slope(middle, modes.weighted_to_the_last_digit(middle)) < 0
-            low, high = np.where(falling, middle, low), np.where(falling, high, middle)
-        ends = [math.inf] if decreasing[-1] or not len(low) else []
-        found = np.append(low, ends)
+
+        def exact(tau: float) -> float:
+            one = np.array([tau])
+            return float(slope(one, modes.weighted_to_the_last_digit(one))[0])
+
+        turns = np.flatnonzero(decreasing[:-1] & ~decreasing[1:])
+        found = [_root(exact, *grid[k : k + 2]) for k in turns]
+        found = np.array([*found, math.inf] if decreasing[-1] or not found else found)
         x = moved(found, modes.weighted_to_the_last_digit(found))
         errors = np.where(np.isfinite(x).all(axis=-1), modes.error(x), math.inf)
     order = np.argsort(errors, kind="stable")[:MINIMA]
     rest = (0, MINIMA - len(order))
     fill = lambda values, unit: np.pad(values[order] * unit, rest, constant_values=math.nan)
     return x[order[0]], (fill(found, modes.temperature_unit), fill(errors, modes.temperature_unit))
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Between two temperatures, the lower one where rounding has shown a turn that there is none."""
+    if not function(low) < 0 <= function(high) < math.inf:
+        return low
+    return float(brentq(function, low, high, xtol=np.finfo(float).tiny, rtol=4 * np.finfo(float).eps))  # pyright: ignore
 
 
 def _grid(modes: Modes, count: int, rate: float) -> Array:
