@@ -68,7 +68,7 @@ def compute(settings: Settings) -> xr.Dataset:
             _ensemble(rng, size),
             hull(),
             counter_example(),
-            more_dimensions(settings.rng("dimensions"), 3 if settings.quick else 50),
+            more_dimensions(settings.rng("dimensions"), 3 if settings.quick else 100),
             drawn(24 if settings.quick else 72),
         ],
         combine_attrs="no_conflicts",
@@ -205,7 +205,7 @@ def _headline(d: xr.Dataset) -> str:
 
 
 def _findings(d: xr.Dataset) -> tuple[str, ...]:
-    ridge, wise = d.deep_flow / d.deep_ridge - 1, d.deep_flow / d.deep_wise - 1
+    ridge, wise = ((d.deep_flow / other - 1).clip(0) for other in (d.deep_ridge, d.deep_wise))
     many = d.deep_flow.size
     return (
         f"In three dimensions the rule ends: of {many} random problems ridge at its best λ is below FLOW by more than "
