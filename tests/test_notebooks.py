@@ -71,8 +71,8 @@ def out_of_sync(written: NotebookNode, read: NotebookNode) -> list[str]:
     return [f"cell {k}: {face(a)} ≠ {face(b)}" for k, (a, b) in pairs if face(a) != face(b)]
 
 
-def test_the_eight_lessons_are_there_in_pairs() -> None:
-    assert [script.stem[:2] for script in SCRIPTS] == [f"{k:02}" for k in range(1, 9)]
+def test_the_lessons_are_there_in_pairs() -> None:
+    assert [script.stem[:2] for script in SCRIPTS] == [f"{k:02}" for k in range(1, 10)]
     assert sorted(FOLDER.glob("*.ipynb")) == sorted(script.with_suffix(".ipynb") for script in SCRIPTS)
     assert sorted(FOLDER.glob(PATTERN)) == sorted(
         path for script in SCRIPTS for path in (script, script.with_suffix(".ipynb"))

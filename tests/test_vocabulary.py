@@ -27,7 +27,7 @@ ROOTS = (
 )
 KINDS = {".md", ".py", ".ipynb", ".js", ".j2", ".css"}
 ELSEWHERE = (  # copied when the site is built, or made of old words
-    "docs/project", "docs/notebooks/0", "tests/test_vocabulary.py",
+    "docs/project", "docs/notebooks/0", "docs/notebooks/1", "tests/test_vocabulary.py",
 )  # fmt: skip
 
 OLD = {  # the old word: the better one

@@ -45,7 +45,7 @@ class LessonsDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         gallery = nodes.container(classes=["gallery"])
-        names = sorted(path.stem for path in LESSONS.glob("0*.ipynb"))
+        names = sorted(path.stem for path in LESSONS.glob("[0-9][0-9]_*.ipynb"))
         for name in names:
             notebook = json.loads((LESSONS / f"{name}.ipynb").read_text(encoding="utf-8"))
             heading, about = re.match(

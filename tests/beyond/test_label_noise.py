@@ -1,4 +1,4 @@
-"""The claim sees wrong formulas, weights that do not belong to their rows, and missing numbers; its derivation holds."""
+"""The claim sees wrong formulas, weights of other rows, and missing numbers; its derivation holds."""
 
 from __future__ import annotations
 
