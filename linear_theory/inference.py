@@ -100,8 +100,8 @@ def standard_errors(
 
     The sandwich Σ IFᵢIFᵢᵀ/n² of what leaving out each row does (the jackknife's, or HC3). A temperature that is the
     median of the *same* sample's losses is random itself and moves θ̂ along with it: where FLOW averages, under label
-    noise, the usual sandwich forgets that and covers 82 to 90 % along the shift where 95 % are meant. The textbook's
-    (XᵀWX)⁻¹, for weights that are known precisions, is wrong in any case.
+    noise, the usual sandwich forgets that and covers as little as 80 % along the shift where 95 % are meant. The
+    textbook's (XᵀWX)⁻¹, for weights that are known precisions, is wrong in any case.
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ from ..weights import Flow
 from .checks import Check, at_the_median, equal_weights
 from .comparison import MIN_GAIN, Comparison
 from .measured import Measured
+from .moved import moved
 from .paths import (
     METHODS,
     Paths,
@@ -128,6 +129,7 @@ def format_report(
         _errors(comparison, fill),
         ("The weights, on these rows and in the theory", _weights(m, fill)),
         ("The slowest direction", _slowest(m, labels, width, fill)),
+        *_moved(m, labels, fill),
         ("What the theory assumes", _assumptions(m, checks, labels, width, fill)),
     ]
     head = f"FLOW on {_rows(m)} and {plural(m.rows.X.shape[1], 'column')}"
@@ -262,6 +264,41 @@ def _slowest(m: Measured, labels: Sequence[str], width: int, fill: Fill) -> str:
         if unreached < len(m.shift):
             lines.append(fill(f"Their overlap (|cosine|) is {number(float(overlap(direction, m.shift)))}."))
     return "\n".join(lines)
+
+
+def _moved(m: Measured, labels: Sequence[str], fill: Fill) -> list[tuple[str, str]]:
+    """The section on FLOW's parameters, where their errors can be told."""
+    known = moved(m)
+    if known is None:
+        return []
+    order = np.argsort(known.p, kind="stable")
+    rows = [
+        (labels[k], *map(number, (known.distance[k], known.error[k])), _chance(float(known.p[k])))
+        for k in map(int, order[:MOST_PARAMETERS])
+    ]
+    more = f" The table has the {MOST_PARAMETERS} surest." if len(order) > MOST_PARAMETERS else ""
+    how = "known beforehand"
+    if at_the_median(m):
+        how = "the median loss of these rows, and its own error is counted"
+    notes = (
+        f"FLOW has moved {int(known.beyond.sum())} of {plural(len(order), 'parameter')} beyond what noise explains "
+        f"(Holm's test of all of them at 5 %).{more}",
+        "The error is that of where FLOW ends, trained on ever more rows like these: under label noise on the way to "
+        f"the new optimum, and not there. The temperature is {how}.",
+    )
+    table_ = table([("", "moved by", "std. error", "p-value"), *rows], "<>>>")
+    return [("What FLOW has moved, trained to the end", "\n".join([table_, "", *map(fill, notes)]))]
+
+
+MOST_PARAMETERS = 10
+"""Of which the report tells."""
+
+
+def _chance(p: float) -> str:
+    return f"<{number(SMALLEST_CHANCE)}" if p < SMALLEST_CHANCE else number(p, 2)
+
+
+SMALLEST_CHANCE = 1e-16
 
 
 def eigenvalue_rounding(m: Measured) -> float:
