@@ -18,8 +18,13 @@ from tests.browser import needs_browser, one_at_a_time, started
 from tests.formulas_on_pages import CUT_OFF, unset
 from tests.workshop import Page as Parsed
 
-PAGES = ("report.html", "mlp/report.html")
-SHEETS = {PAGES[0]: 15, PAGES[1]: 30}  # eleven network experiments with their tables
+CHAPTERS = {
+    "report.html": registry.PAPER,
+    "beyond/report.html": registry.BEYOND,
+    "mlp/report.html": registry.NETWORKS,
+}
+PAGES = tuple(CHAPTERS)
+SHEETS = dict(zip(PAGES, (15, 25, 30), strict=True))  # eleven network experiments with their tables
 SCREENS = [(1920, 1080), (1280, 720)]
 
 pytestmark = one_at_a_time
@@ -100,7 +105,7 @@ def test_what_is_set_is_left_alone(text):
 
 @each_page
 def test_alt_texts_say_what_is_seen(out, name):
-    entries = registry.PAPER.discover() if name == PAGES[0] else registry.NETWORKS.discover()
+    entries = CHAPTERS[name].discover()
     opening, *alts = Parsed((out / name).read_text(encoding="utf-8")).alts
     assert opening
     assert alts == [entry.seen for entry in entries]
@@ -234,7 +239,7 @@ def test_the_last_row_can_read_every_slide(opened, name, width, height):
     """Letters, and pictures as large as :mod:`tests.pictures` takes them to be when it measures theirs."""
     page = opened(name, width=width, height=height)
     page.keyboard.press("s")
-    entries = registry.PAPER.discover() if name == PAGES[0] else registry.NETWORKS.discover()
+    entries = CHAPTERS[name].discover()
     for identity in ("opening", *(entry.name for entry in entries)):
         assert page.evaluate("document.querySelector('.now').id") == identity
         size, text = page.evaluate(SMALLEST)
