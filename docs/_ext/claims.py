@@ -7,6 +7,7 @@ experiments with the verdicts on their stored results.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -46,9 +47,10 @@ def tests() -> dict[str, str]:
 
 def reference(name: str) -> str:
     """A link to the API page of a public name, or of a namespace."""
-    if isinstance(getattr(lt, name), ModuleType):
+    named = functools.reduce(getattr, name.split("."), lt)
+    if isinstance(named, ModuleType):
         return f"{{doc}}`{name} </api/{name}>`"
-    kind = "class" if isinstance(getattr(lt, name), type) else "func"
+    kind = "class" if isinstance(named, type) else "func"
     return f"{{{kind}}}`~linear_theory.{name}`"
 
 
