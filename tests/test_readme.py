@@ -35,7 +35,7 @@ ROWS = [
 
 
 def test_every_block_is_python_or_a_command_with_a_name():
-    assert set(COMMANDS) == {"main", "tests", "diagnose", "networks", "site", "frameworks"}
+    assert set(COMMANDS) == {"main", "tests", "diagnose", "beyond", "networks", "site", "frameworks"}
     outputs = [code for language, code in BLOCKS if language == "text"]
     assert len(PYTHON) + len(COMMANDS) + len(outputs) == len(BLOCKS)
 
@@ -188,10 +188,12 @@ def test_names_in_the_table_exist(row):
 
 
 def test_the_counts_of_the_first_command_are_those_of_the_claims():
-    claims, experiments = len(registry.PAPER.discover()), len(registry.NETWORKS.discover())
-    networks = f"{experiments} of {experiments} network results stored, all of which hold"
-    said = f"{claims} of {claims} claims hold, {networks}\n"
-    assert said in README
+    claims = len(registry.PAPER.discover())
+    said = [f"{claims} of {claims} claims hold"]
+    for chapter in (registry.BEYOND, registry.NETWORKS):
+        count = len(chapter.discover())
+        said.append(f"{count} of {count} {chapter.noun.results} stored, all of which hold")
+    assert ", ".join(said) + "\n" in README
 
 
 def test_linked_files_exist():
