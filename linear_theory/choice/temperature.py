@@ -34,7 +34,7 @@ MINIMA = 4
 """Of the local minima in τ, the lowest, that are told."""
 
 MOST_STEPS = 10**12
-GRID_TEMPERATURES = 400
+GRID_TEMPERATURES = 600
 """Evenly in logarithm, between which a minimum is looked for."""
 
 
@@ -66,7 +66,7 @@ def best_temperature(
 
     To convergence (``steps=None``) FLOW is averaging with ω = 2σ²/(τ + 2σ²), so τ = 2σ²B/A, A = ēᵀΣē, B = ēᵀΣ̃ē. One
     step without noise at the default rate moves by μ²Σ̃e, and μ² = min(1, eᵀΣ̃²e/(eᵀΣ̃ΣΣ̃e + eᵀΣ̃³e)). In general it is a
-    root of one equation in τ that may have several: all are taken between 400 temperatures, evenly in logarithm, from
+    root of one equation in τ that may have several: all are taken between 600 temperatures, evenly in logarithm, from
     where no weight is left to where all are 1, and τ = ∞ (unweighted) is a candidate too.
 
     Parameters
@@ -219,8 +219,8 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
 
 
 def _grid(modes: Modes, count: int, rate: float) -> Array:
-    """From where K steps do not move along the stalled direction to where all weights are 1 to each of them."""
+    """From where K steps do not move along the stalled direction to where τ = ∞ is as good, to rounding."""
     v, noise, a = modes.variance, modes.noise, float(modes.shift @ modes.old @ modes.shift)
     end = [2 * noise * v / a] if noise * a > 0 else []  # the best to convergence
     low, high = v / (count * max(rate, 1.0)) ** (1 if rate == 1.0 else 2), (v + noise) * count
-    return np.geomspace(1e-3 * min(low, *end, v), 1e3 * max(high, *end, v), GRID_TEMPERATURES)
+    return np.geomspace(1e-3 * min(low, *end, v), 1e9 * max(high, *end, v), GRID_TEMPERATURES)
