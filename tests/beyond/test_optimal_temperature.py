@@ -72,7 +72,7 @@ def test_the_sum_over_steps_is_the_derivative(tau, steps, noise):
 def test_the_median_is_best_to_convergence_where_the_page_says(A, B, v):
     """c₀(1 + v/σ²) = 2B/A, v = B‖e‖²."""
     c0 = 0.454936423119572
-    if B / A < 0.53 * c0:
+    if 0.53 * c0 > B / A:
         return
     noise = v / (2 * B / A / c0 - 1)
     e = np.sqrt(v / B)
