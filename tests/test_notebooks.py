@@ -72,7 +72,7 @@ def out_of_sync(written: NotebookNode, read: NotebookNode) -> list[str]:
 
 
 def test_the_lessons_are_there_in_pairs() -> None:
-    assert [script.stem[:2] for script in SCRIPTS] == [f"{k:02}" for k in range(1, 10)]
+    assert [script.stem[:2] for script in SCRIPTS] == [f"{k:02}" for k in range(1, 11)]
     assert sorted(FOLDER.glob("*.ipynb")) == sorted(script.with_suffix(".ipynb") for script in SCRIPTS)
     assert sorted(FOLDER.glob(PATTERN)) == sorted(
         path for script in SCRIPTS for path in (script, script.with_suffix(".ipynb"))

@@ -174,7 +174,7 @@ def test_network_experiments_are_shown_with_their_verdicts(site):
 
 def test_lessons_come_with_their_pictures(site):
     lessons = sorted((ROOT / "paper_reproduction" / "notebooks").glob("*.ipynb"))
-    assert len(lessons) == 9
+    assert len(lessons) == 10
     for lesson in lessons:
         page = (site / "notebooks" / f"{lesson.stem}.html").read_text(encoding="utf-8")
         assert page.count("<img") >= 3
