@@ -856,7 +856,7 @@ for width, sign in ((found, 1), (found // 2, -1)):
 # %% [markdown]
 # ## Where to go on
 #
-# This was the last lesson. The experiments `teacher-student-stall`, `lazy-limit`, `digits-label-noise`,
+# Next, lesson 9: who wins. The experiments `teacher-student-stall`, `lazy-limit`, `digits-label-noise`,
 # `images-own-head` and `where-it-fails` are told in full in the report, with six others, a language model among them;
 # `python -m paper_reproduction mlp` computes them again. Functions used here: `lt.linearize` with `losses`, `jvp`,
 # `curvature_ratio`, `modes`, `spectrum`, `iterate`, `outputs_at`, `progress` and `gradient`; `lt.flow_weights`,
