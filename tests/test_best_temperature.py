@@ -121,3 +121,61 @@ def test_derivatives_are_those_of_the_closed_form():
         jax.grad(jax.grad(error))(2.0)
     slope = jax.grad(lambda A: found(A, 0.3, None).temperature)
     assert near(jax.grad(slope)(2.0), 2 * 2 * 0.3 / 2.0**3, bound(1e4))
+
+
+@pytest.mark.parametrize("learning_rate", [None, 0.5])
+@pytest.mark.parametrize(
+    ("problem", "steps", "error"),
+    [
+        (lt.FineTuningProblem([1.0, 0.0], [0.0, 0.0], [[1.32, 0.57], [0.57, 1.32]], [[0.32, 0.85], [0.85, 3.02]],
+                              0.024), 12, 0.16553563163930615),
+        (lt.FineTuningProblem([1.0, 0.0], [0.0, 0.0], 0.3 * np.eye(2), 0.01 * np.eye(2)), 1, 0.1479),
+    ],
+)  # fmt: skip
+def test_no_weights_may_be_the_best(problem, steps, error, learning_rate):
+    """At τ = ∞ the default rate is ½."""
+    found = lt.best_temperature(problem, steps, learning_rate)
+    assert found.temperature == math.inf
+    unweighted = lt.total_error(problem, lt.iterate(problem, steps, 0.5))
+    np.testing.assert_allclose([found.total_error, found.errors[0], unweighted], error, rtol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [2.0, 3.0, 10.0, 1e3, 1e8])
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_columns_in_any_unit_end_no_worse_than_the_start(unit, noise):
+    """The default step then overshoots at every temperature, and cold weights keep it small."""
+    new, old = np.array([[1.0, 0.9], [0.9, 1.0]]), np.array([[1.5, -1.3], [-1.3, 5.0]])
+    problem = lt.FineTuningProblem([1 / unit, 0.0], [0.0, 0.0], new * unit**2, old * unit**2, noise)
+    found = lt.best_temperature(problem, 10)
+    colder = [
+        lt.iterate(problem, 10, _default(problem, t), t) for t in found.temperature * np.geomspace(0.1, 10, 9)
+    ]
+    assert found.total_error <= lt.total_error(problem, problem.pretrained) * (1 + 1e-6)
+    assert found.total_error <= min(lt.total_error(problem, theta) for theta in colder) * (1 + 1e-6)
+
+
+def _default(problem, temperature):
+    return 1 / (2 * lt.weight_mass(problem, temperature))
+
+
+def test_steps_that_leave_the_floats_at_every_temperature_are_refused():
+    problem = lt.FineTuningProblem([1e-60, 0.0], [0.0, 0.0], 1e120 * np.array([[1.0, 0.9], [0.9, 1.0]]))
+    with pytest.raises(lt.InvalidValueError, match="scale the columns"):
+        lt.best_temperature(problem, 10)
+
+
+def test_a_shift_that_no_sample_sees_is_nan_where_it_is_traced():
+    jnp, jax = pytest.importorskip("jax.numpy"), pytest.importorskip("jax")
+    best = lambda start: (
+        lt.best_temperature(lt.FineTuningProblem(start, jnp.zeros(2), jnp.eye(2)), 3).temperature
+    )
+    assert np.isnan(jax.jit(best)(jnp.zeros(2)))
+
+
+def test_winners_of_many_problems():
+    jnp, jax = pytest.importorskip("jax.numpy"), pytest.importorskip("jax")
+    new, old = jnp.array([[1.0, 0.6], [0.6, 1.0]]), 2 * jnp.eye(2)
+    best = lambda noise: lt.best_flow(
+        lt.FineTuningProblem(jnp.array([1.0, 0.0]), jnp.zeros(2), new, old, noise)
+    )
+    assert list(jax.vmap(best)(jnp.array([0.1, -1.0])).winner) == ["joint optimum", ""]

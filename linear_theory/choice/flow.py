@@ -14,7 +14,7 @@ least of a convex function is on one of them, or inside at its own optimum.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,9 +58,10 @@ class BestFlow:
     rule: Array
 
     @property
-    def winner(self) -> str:
+    def winner(self) -> Any:
         """ "early stopping", "averaging" or "joint optimum", where FLOW's best is one of these; else "between"."""
-        return WINNERS[int(self.rule)]
+        names = np.array([*WINNERS, ""])[np.asarray(self.rule)]
+        return names if names.ndim else str(names)
 
 
 class _Found(NamedTuple):

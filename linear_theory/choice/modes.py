@@ -139,7 +139,8 @@ def asked_of_numpy(
     def on_host(*given: Any) -> tuple[Array, ...]:
         given = jax.tree.map(lambda leaf: np.asarray(leaf, dtype=float), given)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(given)):
-            return tuple(np.full(one.shape, np.nan).astype(one.dtype) for one in shapes)
+            missing = lambda dtype: np.nan if np.issubdtype(dtype, np.floating) else -1
+            return tuple(np.full(one.shape, missing(one.dtype), dtype=one.dtype) for one in shapes)
         return tuple(np.asarray(x, dtype=one.dtype) for x, one in zip(search(*given), shapes, strict=True))
 
     held = jax.lax.stop_gradient(arguments)

@@ -35,6 +35,12 @@ MINIMA = 4
 
 MOST_STEPS = 10**12
 GRID_TEMPERATURES = 600
+MOST_NUMBERS = 10**6
+"""Of one table over temperatures and pairs of eigenvalues, which are looked at in parts."""
+
+FURTHEST = 600.0
+"""In ln τ, how far below the other temperatures the coldest one may be: there the floats end."""
+
 """Evenly in logarithm, between which a minimum is looked for."""
 
 
@@ -67,7 +73,9 @@ def best_temperature(
     To convergence (``steps=None``) FLOW is averaging with ω = 2σ²/(τ + 2σ²), so τ = 2σ²B/A, A = ēᵀΣē, B = ēᵀΣ̃ē. One
     step without noise at the default rate moves by μ²Σ̃e, and μ² = min(1, eᵀΣ̃²e/(eᵀΣ̃ΣΣ̃e + eᵀΣ̃³e)). In general it is a
     root of one equation in τ that may have several: all are taken between 600 temperatures, evenly in logarithm, from
-    where no weight is left to where all are 1, and τ = ∞ (unweighted) is a candidate too.
+    where no weight is left to where all are 1, and τ = ∞ (unweighted) is a candidate too. The default rate does not
+    know the units of x: where it is too long at every temperature the best is not to move, the limit τ → 0, and a
+    temperature is told that is as good.
 
     Parameters
     ----------
@@ -117,6 +125,13 @@ def best_temperature(
 
     if space.xp is np:
         minima, errors = _minima(count, problem, learning_rate)
+        if not math.isfinite(errors[0]):
+            reject(
+                "learning_rate",
+                learning_rate,
+                f"is so long that {count} steps leave the floats at every temperature (None is 1/(2μ)); pass one below "
+                "stable_learning_rate, or scale the columns",
+            )
     else:
         shapes = (jax.ShapeDtypeStruct((MINIMA,), space.dtype),) * 2
         minima, errors = asked_of_numpy(partial(_minima, count), shapes, problem, learning_rate)
@@ -165,11 +180,13 @@ def _minima(count: int, problem: FineTuningProblem, rate: Array | None = None) -
 
 def _search(modes: Modes, count: int, rate: Array | None) -> tuple[Array, tuple[Array, Array]]:
     kernel, v = Power(count_steps(namespace(), count)), modes.variance
+    if v == 0:  # traced, so that it cannot be refused
+        return np.zeros(modes.shift.size), (np.full(MINIMA, math.nan), np.full(MINIMA, math.nan))
     twice = 1.0 if rate is None else 2 * float(rate) * modes.rate_unit
 
     def scale(temperature: Array) -> Array:
         """2ημ, of M in its own units."""
-        return modes.rate_unit + 0 * temperature if rate is None else twice * modes.mass(temperature)
+        return np.full_like(temperature, modes.rate_unit) if rate is None else twice * modes.mass(temperature)
 
     def moved(temperature: Array, at: Weighted) -> Array:
         left = kernel.value(scale(temperature)[:, None] * at.values)
@@ -193,8 +210,9 @@ def _search(modes: Modes, count: int, rate: Array | None) -> tuple[Array, tuple[
         return (change * (h @ modes.old + modes.values * (modes.shift + h))).sum(axis=-1)
 
     with np.errstate(all="ignore"):  # steps so long that the error is infinite at high temperatures
-        grid = _grid(modes, count, twice)
-        decreasing = slope(grid, modes.weighted(grid)) < 0
+        grid = _grid(modes, count, twice, modes.rate_unit if rate is None else 1.0)
+        parts = np.array_split(grid, 1 + len(grid) * modes.values.size**2 // MOST_NUMBERS)
+        decreasing = np.concatenate([slope(part, modes.weighted(part)) < 0 for part in parts])
 
         def exact(tau: float) -> float:
             one = np.array([tau])
@@ -202,13 +220,15 @@ def _search(modes: Modes, count: int, rate: Array | None) -> tuple[Array, tuple[
 
         turns = np.flatnonzero(decreasing[:-1] & ~decreasing[1:])
         found = [_root(exact, *grid[k : k + 2]) for k in turns]
-        found = np.array([*found, math.inf] if decreasing[-1] or not found else found)
+        coldest = [] if exact(grid[0]) < 0 else [grid[0]]  # as good as the limit τ → 0, where nothing moves
+        found = np.array([*coldest, *found, *([math.inf] if decreasing[-1] or not found else [])])
         x = moved(found, modes.weighted_to_the_last_digit(found))
-        errors = np.where(np.isfinite(x).all(axis=-1), modes.error(x), math.inf)
+        errors = np.nan_to_num(modes.error(x), nan=math.inf, posinf=math.inf)
     order = np.argsort(errors, kind="stable")[:MINIMA]
     rest = (0, MINIMA - len(order))
     fill = lambda values, unit: np.pad(values[order] * unit, rest, constant_values=math.nan)
-    return x[order[0]], (fill(found, modes.temperature_unit), fill(errors, modes.temperature_unit))
+    best = x[order[0]] if math.isfinite(errors[order[0]]) else np.zeros(modes.shift.size)
+    return best, (fill(found, modes.temperature_unit), fill(errors, modes.temperature_unit))
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:
@@ -218,9 +238,12 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
     return float(brentq(function, low, high, xtol=np.finfo(float).tiny, rtol=4 * np.finfo(float).eps))  # pyright: ignore
 
 
-def _grid(modes: Modes, count: int, rate: float) -> Array:
+def _grid(modes: Modes, count: int, rate: float, longest: float) -> Array:
     """From where K steps do not move along the stalled direction to where τ = ∞ is as good, to rounding."""
     v, noise, a = modes.variance, modes.noise, float(modes.shift @ modes.old @ modes.shift)
     end = [2 * noise * v / a] if noise * a > 0 else []  # the best to convergence
     low, high = v / (count * max(rate, 1.0)) ** (1 if rate == 1.0 else 2), (v + noise) * count
-    return np.geomspace(1e-3 * min(low, *end, v), 1e9 * max(high, *end, v), GRID_TEMPERATURES)
+    # A step of default length multiplies what it overshoots by up to ``longest`` − 1, and colder weights shrink that.
+    growth = min(count * math.log(max(longest - 1, 1.0)), FURTHEST)
+    lowest = 1e-3 * min(low, *end, v) * math.exp(-growth)
+    return np.geomspace(lowest, 1e9 * max(high, *end, v), GRID_TEMPERATURES)
