@@ -40,7 +40,8 @@ from .arrays import (
 )
 from .covariance import Dense
 from .errors import reject
-from .propagator.apply import Decay, propagate
+from .propagator.apply import Decay, Shrinkage, propagate
+from .propagator.matrix_functions import Kernel
 
 __all__ = ["flow", "harmonic_temperatures", "plain", "plain_distance", "ridge", "task_errors"]
 
@@ -94,8 +95,8 @@ def flow(
 def harmonic_temperatures(noise_variances: Array) -> Array:
     """τ₁ = ∞, τ_t = 2σ_t²/(t − 1): with them κ_t = 1/t, and :func:`flow` is the plain mean of the optima (T19).
 
-    ``noise_variances`` (T,), each > 0 → (T,). Raises InvalidValueError or InvalidTypeError for anything else (NaN under
-    JAX tracing).
+    ``noise_variances`` (T,), each > 0 and at most half the largest float → (T,). Raises InvalidValueError or
+    InvalidTypeError for anything else, and for no task (a bad value gives NaN under JAX tracing).
 
     Examples
     --------
@@ -104,9 +105,15 @@ def harmonic_temperatures(noise_variances: Array) -> Array:
     [inf  2.  3.]
     """
     space = namespace(noise_variances)
-    remedy = "must be finite and > 0: without noise FLOW goes to each optimum, at every temperature"
-    accept = lambda v: (v > 0) & (v < math.inf)
+    largest = float(np.finfo(space.dtype).max) / 2
+    remedy = (
+        f"must be > 0 (without noise FLOW goes to each optimum, at every temperature) and at most {largest:.4g}, "
+        "for 2σ² to be a float; measure y in larger units"
+    )
+    accept = lambda v: (v > 0) & (v <= largest)
     noise = bounded(space, "noise_variances", noise_variances, accept, remedy, ndim=1)
+    if noise.size == 0:
+        reject("noise_variances", noise_variances, f"has shape {noise.shape}; it needs a task")
     before = space.array(np.arange(len(noise)))
     return space.xp.where(before > 0, 2 * (noise / space.xp.where(before > 0, before, 1.0)), math.inf)
 
@@ -146,26 +153,22 @@ def plain(optima: Array, covariances: Array, start: Array | None = None) -> Arra
     space, optima, start = _checked(optima, start, covariances)
     covariances = _checked_covariances(space, covariances, optima)
     null = Decay(space.xp.asarray(True))  # φ is 1 at eigenvalue 0, and else 0
-
-    def step(t: int, theta: Array) -> Array:
-        left = propagate(null, space.array(1.0), Dense(covariances[t]), theta - optima[t])
-        return optima[t] + left
-
-    return _visited(space, start, len(optima), step)
+    return _left_of_each(space, null, space.array(1.0), optima, covariances, start)
 
 
 def ridge(optima: Array, covariances: Array, strength: float | Array, start: Array | None = None) -> Array:
     """Ridge to the previous point on a sequence of tasks, λ‖θ − θ_{t−1}‖² beside each task's loss (T20).
 
-    θ_t = θ_{t−1} + (Σ_t + λ)⁻¹Σ_t(θ°_t − θ_{t−1}). With label noise that is the mean over it, where Σ_t
-    is of given rows.
+    θ_t = θ_{t−1} + (Σ_t + λ)⁻¹Σ_t(θ°_t − θ_{t−1}), which leaves λ/(m + λ) of the way along an eigenvalue m of Σ_t.
+    With label noise that is the mean over it, where Σ_t is of given rows.
 
     Parameters
     ----------
     optima, covariances, start
         As in :func:`plain`.
     strength : float
-        λ > 0, beside a loss that is a mean over rows without ½; λ → 0 is :func:`plain`.
+        λ > 0, beside a loss that is a mean over rows without ½; λ → 0 is :func:`plain`, with the
+        same zero eigenvalues.
 
     Returns
     -------
@@ -187,9 +190,9 @@ def ridge(optima: Array, covariances: Array, strength: float | Array, start: Arr
     space, optima, start = _checked(optima, start, covariances, strength)
     covariances = _checked_covariances(space, covariances, optima)
     strength = positive(space, "strength", strength)
-    shrunk = covariances + strength * space.xp.eye(optima.shape[1], dtype=space.dtype)
-    step = lambda t, theta: theta + space.xp.linalg.solve(shrunk[t], covariances[t] @ (optima[t] - theta))
-    return _visited(space, start, len(optima), step)
+    with np.errstate(over="ignore"):  # 1/λ of the smallest floats, which would make ∞·0 of an eigenvalue 0
+        scale = space.xp.minimum(1 / strength, float(np.finfo(space.dtype).max))
+    return _left_of_each(space, Shrinkage(), scale, optima, covariances, start)
 
 
 def plain_distance(
@@ -280,6 +283,14 @@ def task_errors(path: Array, optima: Array, covariances: Array | None = None) ->
         return (away**2).sum(axis=-1)
     covariances = _checked_covariances(space, covariances, optima)
     return space.xp.einsum("tjd,jde,tje->tj", away, covariances, away)
+
+
+def _left_of_each(
+    space: Namespace, kernel: Kernel, scale: Array, optima: Array, covariances: Array, start: Array
+) -> Array:
+    """θ_t = θ°_t + φ(scale·Σ_t)(θ_{t−1} − θ°_t)."""
+    left = lambda t, theta: propagate(kernel, scale, Dense(covariances[t]), theta - optima[t])
+    return _visited(space, start, len(optima), lambda t, theta: optima[t] + left(t, theta))
 
 
 def _visited(space: Namespace, state: Array, count: int, step: Callable[[int, Array], Array]) -> Array:

@@ -67,6 +67,14 @@ def test_harmonic_temperatures_make_it_the_mean(tasks, seed):
         assert not np.allclose(wrong, means, atol=1e-6)
 
 
+def test_noise_whose_double_is_no_float_and_no_task_have_no_harmonic_temperatures():
+    for noise, match in (([1e308, 1e308], "at most 8.988e"), ([], "needs a task"), ([1.0, 0.0], "> 0")):
+        with pytest.raises(lt.InvalidValueError, match=match) as caught:
+            lt.sequences.harmonic_temperatures(noise)
+        assert caught.value.argument == "noise_variances"
+    assert np.isfinite(lt.sequences.harmonic_temperatures([8e307, 8e307])[1])
+
+
 def test_without_noise_or_weights_each_task_is_learned_and_the_last_forgotten():
     optima, _, start = drawn(4, 3, 0)
     for tau, noise in ((0.3, 0.0), (math.inf, 2.0)):
@@ -149,6 +157,31 @@ def test_a_ridge_without_strength_is_standard_training():
     want = lt.sequences.plain(optima, covariances, start)
     gaps = [abs(lt.sequences.ridge(optima, covariances, s, start) - want).max() for s in (1e-3, 1e-5)]
     assert gaps[1] < 0.02 * gaps[0] < 0.02
+
+
+@pytest.mark.parametrize("strength", [1e-13, 1e-17, 1e-300, 5e-324])
+def test_a_tiny_ridge_on_few_rows_is_standard_training(strength):
+    """Two rows in six dimensions; the relative difference is λ over the least eigenvalue that is not 0."""
+    rng = np.random.default_rng(0)
+    X, optima = rng.normal(size=(1, 2, 6)), rng.normal(size=(1, 6))
+    grams = X.transpose(0, 2, 1) @ X / 2
+    want = lt.sequences.plain(optima, grams)
+    assert abs(lt.sequences.ridge(optima, grams, strength) - want).max() <= 1e-12
+    with jax.enable_x64(True):
+        traced = jax.jit(lt.sequences.ridge)(jnp.asarray(optima), jnp.asarray(grams), strength)
+        assert abs(traced - want).max() <= 1e-12
+
+
+def test_a_ridge_has_derivatives_by_covariance_and_strength():
+    optima, grams, start = drawn(3, 4, 7, rank=2)
+    move = random_covariance(4, 3.0, 1.0, 1)
+    moved = lambda h: lt.sequences.ridge(optima, grams + h * move, 0.4 + h, start)
+    with jax.enable_x64(True):
+        traced = lambda h: lt.sequences.ridge(optima, jnp.asarray(grams) + h * move, 0.4 + h, start)
+        slope = jax.jvp(traced, (jnp.array(0.0),), (jnp.array(1.0),))[1]
+        # A two-sided derivative needs a covariance that stays positive semi-definite on one side only: 4, −3, −1.
+        ends = (4 * moved(5e-5) - 3 * moved(0.0) - moved(1e-4)) / 1e-4
+        assert np.allclose(slope, ends, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("angle", [0.3, 1.1])
