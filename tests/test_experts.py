@@ -103,6 +103,47 @@ def test_at_high_rates_every_tenth_term_will_do(predictor):
     assert math.isclose(exact, math.exp(predictor), rel_tol=1e-11)
 
 
+@given(st.floats(-30, 50))
+def test_two_equal_poissons_have_a_bessel_function_in_all_digits(predictor):
+    """Σ p(y)² = e^(−2λ) I₀(2λ), which for large λ is 1/(2√(πλ))."""
+    log_weight, _ = POISSON.product(predictor, predictor, 1.0)
+    rate = math.exp(predictor)
+    exact = math.log(special.ive(0, 2 * rate)) if predictor < 20 else -math.log(4 * math.pi * rate) / 2
+    beyond = 1 / (8 * rate) if predictor >= 20 else 0.0
+    assert abs(log_weight - exact) <= bound(100) + 8 * np.finfo(float).eps * math.sqrt(rate) + beyond
+
+
+@pytest.mark.parametrize("family", [LOGISTIC, POISSON], ids=["logistic", "Poisson"])
+def test_families_refuse_what_has_no_law(family):
+    calls = [
+        (lambda tau=tau: family.product(1.0, 1.0, tau), "temperature")
+        for tau in (0.0, -1.0, math.nan, "cold", [1.0])
+    ]
+    for z in (math.nan, math.inf, [0.0, -math.inf], "steep", True):
+        calls += [
+            (lambda z=z: family.product(z, 1.0, 1.0), "target"),
+            (lambda z=z: family.product(1.0, z, 1.0), "pretrained"),
+            (lambda z=z: family.loss(z, 0), "predictor"),
+            (lambda z=z: family.mean(z), "predictor"),
+            (lambda z=z: family.variance(z), "predictor"),
+        ]
+    calls += [(lambda y=y: family.loss(0.0, y), "label") for y in (-1, math.nan, math.inf)]
+    calls += [(lambda: family.product([1.0, 2.0], [1.0, 2.0, 3.0], 1.0), "target")]
+    for call, argument in calls:
+        with pytest.raises(lt.LinearTheoryError) as caught:
+            call()
+        assert caught.value.argument == argument
+    for found in (family.loss([0.5, 1.0], [0, 1]), family.mean([0, 1]), *family.product([1, 2], [1, 2], 1)):
+        assert found.shape == (2,)
+
+
+def test_rates_at_which_counts_have_no_digits_are_refused():
+    for arguments, name in (((51.0, 1.0), "target"), ((1.0, [0.0, 51.0]), "pretrained")):
+        with pytest.raises(lt.InvalidValueError, match="at most 50") as caught:
+            POISSON.product(*arguments, 1.0)
+        assert caught.value.argument == name
+
+
 @pytest.mark.parametrize(("family", "labels"), [(LOGISTIC, (0, 1)), (POISSON, (0, 3))])
 @given(predictor=st.floats(-3, 3))
 def test_mean_and_variance_are_derivatives_of_the_loss(family, labels, predictor):
