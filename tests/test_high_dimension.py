@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -247,6 +248,38 @@ def test_cold_flow_is_a_cut_at_the_easiest_rows(ratio):
     assert abs(found.displacement - kappa) <= 2e-5
     residual = (1 - kappa / 2) ** 2 * 2 * m2 + kappa**2 / 2 * ratio
     assert math.isclose(found.variance, a * 2 / (density * tau) * residual, rel_tol=1e-3)
+
+
+@pytest.mark.parametrize(("ratio", "ridge"), [(0.5, 0.1), (1.5, 0.1), (1.5, 0.01)])
+def test_with_a_ridge_cold_flow_sees_a_spike_of_rows(ratio, ridge):
+    """Hardly any row counts, so g = γ/λ and κ = E[Z²w/(1 + gw)]/λ, in units of the spike's width √(τ/s²)."""
+    problem, _ = paper(0.0, 1.0)
+    weight = lambda t: math.exp(-t * t)
+    moment = integrate.quad(lambda t: t * t * weight(t) / (1 + ratio / ridge * weight(t)), -9, 9)[0]
+    for relative in (1e-8, 1e-10, 2e-11):
+        found = optimum(problem, ratio, ridge, relative * problem.residual_variance)
+        want = relative**1.5 * moment / math.sqrt(2 * math.pi) / ridge
+        assert math.isclose(found.displacement, want, rel_tol=10 * math.sqrt(relative) / ridge)
+
+
+def test_cold_paths_begin_along_the_mean_gradient():
+    problem, _ = paper(0.0, 1.0)
+    for relative in (1e-8, 1e-10, 2e-11):
+        found = path(problem, 0.5, 1e-3, temperature=relative * problem.residual_variance)
+        assert math.isclose(found.displacement, 2e-3 * (relative / 2) ** 1.5, rel_tol=0.02)
+
+
+def test_temperatures_without_digits_are_refused():
+    problem, _ = paper(0.0, 1.0)
+    for call in (optimum, partial(path, time=1.0)):
+        with pytest.raises(lt.InvalidValueError, match="at least 2e-11") as caught:
+            call(problem, 0.5, temperature=1e-11)
+        assert caught.value.argument == "temperature"
+    with pytest.raises(lt.InvalidValueError, match="so cold that the variance"):
+        optimum(problem, 0.999, temperature=2.1e-11)
+    unit = 2e-11
+    cold, warm = (optimum(problem, 0.5, temperature=tau).variance * tau for tau in (1.01 * unit, 1e4 * unit))
+    assert math.isclose(cold, warm, rel_tol=3e-6)
 
 
 def test_a_cut_is_the_same_rows_fewer():

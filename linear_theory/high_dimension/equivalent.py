@@ -32,13 +32,16 @@ from ..covariance.subspace import InvariantSubspace, accept_any
 from ..errors import InvalidTypeError, reject
 from ..problem import FineTuningProblem, checked_problem
 from ..trees import is_concrete, leaves, pytree
-from ..weights import KLDRO, WeightRule, as_rule
+from ..weights import KLDRO, Flow, WeightRule, as_rule
 from ..weights.rules import checked_log_weights
 from .quadrature import normal_quadrature
 
 __all__ = ["Expected", "Population", "Response", "bracketed_root", "population", "root_between"]
 
 EPS = np.finfo(float).eps
+
+COLDEST = 1e-11
+"""τ/s², at which −r²/τ, known to ε r²/τ, still says to a few parts in 10⁶ where γ < 1 rows stop to count."""
 
 
 @pytree
@@ -250,6 +253,13 @@ def population(problem: object, ratio: object, temperature: object, *others: obj
             "problem", problem, "has a target covariance in whose bulk there is nothing: no row says anything"
         )
     seen = np.where(found.values > 0, found.coordinates, 0.0)
+    coldest = COLDEST * float(checked.residual_variance)
+    if isinstance(rule, Flow) and float(rule.temperature) < coldest:
+        remedy = (
+            f"must be at least {coldest:.4g}, {COLDEST:g} of the residual variance: below, rounding r²/τ leaves no "
+            "digits; raise it"
+        )
+        reject("temperature", temperature, remedy)
     return Population(
         checked, gamma, rule, reach, found.vectors, found.values, seen, bulk, shares, on_bulk,
         float(checked.residual_variance), float(checked.shift_variance),

@@ -39,7 +39,9 @@ def optimum(
     ridge : float
         ≥ 0, in the units of x². The loss is a mean over n.
     temperature : float or weight rule
-        τ > 0 in the units of y², or a rule with bounded weights: any object with ``log_weights``, not KL-DRO.
+        τ > 0 in the units of y², at least 1e-11 of the residual variance (the variance of the fit, which without a
+        ridge diverges as 1/τ, has six digits there at γ = ½); or a rule with bounded weights: any object with
+        ``log_weights``, not KL-DRO.
 
     Returns
     -------
@@ -51,7 +53,8 @@ def optimum(
     Raises
     ------
     InvalidValueError, InvalidTypeError
-        For bad arguments; JAX tracers; and, without a ridge, as many dimensions as rows that have a weight, where the
+        For bad arguments; temperatures below that, or so cold that no digit of the variance is left, as happens
+        earlier near γ = 1; JAX tracers; and, without a ridge, as many dimensions as rows that have a weight, where the
         variance is infinite.
 
     Examples
@@ -74,7 +77,11 @@ def optimum(
         bounded(space, "ridge", ridge, lambda v: (v >= 0) & (v < math.inf), "must be finite and ≥ 0")
     )
     z, mass, response = _solved(found, penalty)
-    fluctuation = found.fluctuation(response, response, z, mass)[:, 0, 0]
+    with np.errstate(divide="ignore"):  # E[p(1 − p)] that is 0 in floats
+        fluctuation = found.fluctuation(response, response, z, mass)[:, 0, 0]
+    if not np.isfinite(fluctuation).all():
+        remedy = f"is so cold that the variance, at {ratio} dimensions a row, has no digits; raise it or add a ridge"
+        reject("temperature", temperature, remedy)
     return expected(found, found.mean(response)[0], *fluctuation)
 
 

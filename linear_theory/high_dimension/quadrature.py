@@ -11,8 +11,13 @@ from ..arrays import Array
 
 __all__ = ["normal_quadrature"]
 
-HALF_LINE = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 18.0, 26.0, 38.0])
-"""Beyond 38 standard deviations the density is no float."""
+HALF_LINE = np.array(
+    [0.0, *2.0 ** np.arange(-28, -1, 4), 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 18.0, 26.0, 38.0]
+)
+"""Narrow panels beside 0, for no node of a wide one is in the spike of a cold temperature, of the width √τ.
+
+Beyond 38 standard deviations the density is no float.
+"""
 
 POINTS, WEIGHTS = np.polynomial.legendre.leggauss(16)
 LEVELS, MOST_PANELS = 56, 20_000
