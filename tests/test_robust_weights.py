@@ -100,6 +100,8 @@ def test_weights_are_monotone_in_the_loss_and_know_only_its_ratio(make, losses, 
 def test_at_infinity_nothing_is_weighted(make):
     assert not make(math.inf).log_weights([0.0, 1.0, 1e308]).any()
     assert near(lt.weight_mass(lt.paper_problem(0.6), make(math.inf)), 1.0)
+    tilt = lt.residual_tilt(make(math.inf), 1.0)
+    assert (tilt.mass, tilt.ratio, tilt.deficit) == (1.0, 1.0, 0.0)
 
 
 def test_infinite_losses():

@@ -180,6 +180,7 @@ def _tukey(rule: Tukey, power: int, variance: Array, space: Namespace) -> Residu
     """w = (1 − q)^n up to a and −z w' = 2n q(1 − q)^(n−1), q = z²/a², n twice the power."""
     degree, xp = 2 * power, space.xp
     cutoff = standard_cutoff(space, parameter(space, "cutoff", rule.cutoff), variance)
+    unweighted = xp.isinf(cutoff)
     cutoff = xp.minimum(cutoff, 1 / math.sqrt(float(jnp.finfo(space.dtype).tiny)))
     t, dt = _logarithmic(space, -xp.log(xp.maximum(cutoff, 1.0)) - E_FOLDS, E_FOLDS)
     share, left = t / (1 + t), (1 + 2 * t) / (1 + t) ** 2  # z = a t/(1 + t) goes up to a, and 1 − q is left
@@ -187,4 +188,6 @@ def _tukey(rule: Tukey, power: int, variance: Array, space: Namespace) -> Residu
     quadrature = HALF_NORMAL * cutoff[..., None] * dt / (1 + t) ** 2 * xp.exp(-(z**2) / 2)
     weighted = quadrature * left**degree
     fall = 2 * degree * share**2 * quadrature * left ** (degree - 1)
-    return _of_sums(space, rule, weighted.sum(-1), (weighted * z**2).sum(-1), fall.sum(-1))
+    sums = weighted.sum(-1), (weighted * z**2).sum(-1), fall.sum(-1)
+    exact = (xp.where(unweighted, value, total) for value, total in zip((1.0, 1.0, 0.0), sums, strict=True))
+    return _of_sums(space, rule, *exact)
