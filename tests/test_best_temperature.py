@@ -132,7 +132,7 @@ def test_derivatives_are_those_of_the_closed_form():
         (lt.FineTuningProblem([1.0, 0.0], [0.0, 0.0], 0.3 * np.eye(2), 0.01 * np.eye(2)), 1, 0.1479),
     ],
 )  # fmt: skip
-def test_no_weights_may_be_the_best(problem, steps, error, learning_rate):
+def test_unweighted_may_be_the_best(problem, steps, error, learning_rate):
     """At τ = ∞ the default rate is ½."""
     found = lt.best_temperature(problem, steps, learning_rate)
     assert found.temperature == math.inf
