@@ -73,7 +73,7 @@ class Cauchy:
 
 @pytree
 class Power:
-    """w = (1 + r²/cutoff²)^(−exponent): tails |r|^(−2 exponent), the exponent finite and > 0; :class:`Cauchy` is 1.
+    """w = (1 + r²/cutoff²)^(−exponent): tails ``|r|^(−2 exponent)``, the exponent finite and > 0; :class:`Cauchy` is 1.
 
     Its population moments need a cutoff of at least 10⁻¹⁰⁰ residual standard deviations (in float32, 10⁻¹⁵), as do
     those of Cauchy and Huber.
@@ -107,7 +107,7 @@ def _log_power(losses: Array, cutoff: Array | float, exponent: Array | float) ->
 
 @pytree
 class Huber:
-    """w = min(1, cutoff/|r|): the weight of Huber's loss.
+    """w = ``min(1, cutoff/|r|)``: the weight of Huber's loss.
 
     Examples
     --------
