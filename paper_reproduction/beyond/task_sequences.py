@@ -202,7 +202,7 @@ def verdict(dataset: xr.Dataset) -> Verdict:
         Check.at_least("the same with τ/(τ + σ²) for κ", wrong.max(axis=(1, 2)).min(), four_sigma(off.size, dof)),
         Check(f"two tasks in turn against the principal angles, singular values 1, {IN_EPSILON}",
               d.cycle_off.max(), 512),
-        Check.at_least("the same with cos^{2k} for cos^{2(k−1)}", d.cycle_late.min(), 512 * POWER),
+        Check.at_least("the same with the cosine to the power 2k, not 2(k − 1)", d.cycle_late.min(), 512 * POWER),
         Check(f"by how much smaller singular values exceed it, {IN_EPSILON}", d.cycle_above.max(), 512),
         Check(f"rows of norm 2 and 1: what the second visit leaves against 4 times the law, {IN_EPSILON}",
               abs(d.cycle[1, 1] / d.cycle_law[1] / 4 - 1) / EPS, 64),
