@@ -12,6 +12,7 @@ import linear_theory as lt
 from paper_reproduction.beyond import checkpoint_averaging as claim
 from paper_reproduction.beyond._checkpoints import threshold
 from paper_reproduction.claim import Settings
+from tests.beyond.spoilt import failing, spoil_weights
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +20,7 @@ def dataset() -> xr.Dataset:
     return claim.compute(Settings(quick=True))
 
 
-def failures(dataset: xr.Dataset) -> list[str]:
-    return [check.name for check in claim.verdict(dataset).checks if not check.holds]
+failures = failing(claim)
 
 
 READ = (
@@ -61,17 +61,7 @@ def test_it_fails_where_a_formula_is_off(function: str, monkeypatch: pytest.Monk
 def test_it_fails_where_the_weights_do_not_belong_to_their_rows(
     wrong, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = lt.flow_weights
-
-    def weights(losses, temperature):
-        found = right(losses, temperature)
-        return (
-            np.random.default_rng(0).permutation(found)
-            if wrong == "shuffled"
-            else np.full_like(found, found.mean())
-        )
-
-    monkeypatch.setattr(lt, "flow_weights", weights)
+    spoil_weights(monkeypatch, wrong)
     assert "FLOW on sampled rows minus the average of their checkpoints, in standard errors" in failures(
         claim.compute(Settings(quick=True))
     )

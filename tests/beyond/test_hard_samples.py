@@ -11,6 +11,7 @@ from scipy import stats
 import linear_theory as lt
 from paper_reproduction.beyond import hard_samples as claim
 from paper_reproduction.claim import Settings
+from tests.beyond.spoilt import failing, spoil_weights
 from tests.laws import condition, problems
 from tests.strategies import SEEDS, log_uniform
 from tests.tolerances import near
@@ -21,8 +22,7 @@ def dataset() -> xr.Dataset:
     return claim.compute(Settings(quick=True))
 
 
-def failures(dataset: xr.Dataset) -> list[str]:
-    return [check.name for check in claim.verdict(dataset).checks if not check.holds]
+failures = failing(claim)
 
 
 @pytest.mark.parametrize("array", ["closed", "integrals", "place_error", "sampled", "fading"])
@@ -42,14 +42,7 @@ def test_it_fails_where_a_formula_is_off(function: str, monkeypatch: pytest.Monk
 def test_it_fails_where_the_weights_do_not_belong_to_their_rows(
     wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = lt.flow_weights
-
-    def weights(losses, temperature):
-        found = right(losses, temperature)
-        mean = np.full_like(found, found.mean())
-        return np.random.default_rng(0).permutation(found) if wrong == "shuffled" else mean
-
-    monkeypatch.setattr(lt, "flow_weights", weights)
+    spoil_weights(monkeypatch, wrong)
     assert any("trained on rows" in name for name in failures(claim.compute(Settings(quick=True))))
 
 

@@ -16,6 +16,7 @@ import linear_theory as lt
 from paper_reproduction.beyond import high_dimension as claim
 from paper_reproduction.beyond._few_rows import averaged, cut, floor, in_last_digits, problem_of
 from paper_reproduction.claim import Settings
+from tests.beyond.spoilt import failing, spoil_weights
 
 QUICK = Settings(quick=True)
 
@@ -25,8 +26,7 @@ def dataset() -> xr.Dataset:
     return claim.compute(QUICK)
 
 
-def failures(dataset: xr.Dataset) -> list[str]:
-    return [check.name for check in claim.verdict(dataset).checks if not check.holds]
+failures = failing(claim)
 
 
 READ = ("sampled", "predicted", "cold", "cut", "flip_sampled", "flip")
@@ -81,13 +81,7 @@ def test_it_fails_where_a_formula_is_off(function: str, monkeypatch: pytest.Monk
 def test_it_fails_where_the_weights_do_not_belong_to_their_rows(
     wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right, rng = lt.flow_weights, np.random.default_rng(0)
-
-    def weights(losses, temperature=None):
-        found = right(losses, temperature)
-        return rng.permutation(found) if wrong == "shuffled" else np.full_like(found, found.mean())
-
-    monkeypatch.setattr(lt, "flow_weights", weights)
+    spoil_weights(monkeypatch, wrong)
     assert any("sampled rows" in name for name in failures(claim.compute(QUICK)))
 
 

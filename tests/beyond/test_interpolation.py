@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import linear_theory as lt
 from paper_reproduction.beyond import interpolation as claim
 from paper_reproduction.claim import Settings
+from tests.beyond.spoilt import failing, spoil_weights
 from tests.strategies import SEEDS
 
 
@@ -22,8 +23,7 @@ def dataset() -> xr.Dataset:
     return claim.compute(Settings(quick=True))
 
 
-def failures(dataset: xr.Dataset) -> list[str]:
-    return [check.name for check in claim.verdict(dataset).checks if not check.holds]
+failures = failing(claim)
 
 
 @pytest.mark.parametrize("array", ["end", "descended", "pseudo", "path", "looped"])
@@ -51,13 +51,7 @@ def test_it_fails_where_a_minimiser_is_off(monkeypatch: pytest.MonkeyPatch) -> N
 def test_it_fails_where_the_weights_do_not_belong_to_their_rows(
     wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right, rng = lt.flow_weights, np.random.default_rng(0)
-
-    def weights(losses, temperature):
-        found = right(losses, temperature)
-        return rng.permutation(found) if wrong == "shuffled" else np.full_like(found, found.mean())
-
-    monkeypatch.setattr(lt, "flow_weights", weights)
+    spoil_weights(monkeypatch, wrong)
     assert any("easy rows" in name for name in failures(claim.compute(Settings(quick=True))))
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import linear_theory as lt
 from paper_reproduction.beyond import label_noise as claim
 from paper_reproduction.claim import Settings
+from tests.beyond.spoilt import failing, spoil_weights
 from tests.strategies import SEEDS
 
 
@@ -21,8 +22,7 @@ def dataset() -> xr.Dataset:
     return claim.compute(Settings(quick=True))
 
 
-def failures(dataset: xr.Dataset) -> list[str]:
-    return [check.name for check in claim.verdict(dataset).checks if not check.holds]
+failures = failing(claim)
 
 
 READ = ("moved", "error", "exact", "left", "path", "shrunk", "round_v", "round_sampled")
@@ -47,13 +47,7 @@ def test_it_fails_where_a_formula_is_off(function: str, monkeypatch: pytest.Monk
 def test_it_fails_where_the_weights_do_not_belong_to_their_rows(
     wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right, rng = lt.flow_weights, np.random.default_rng(0)
-    ways = {
-        "shuffled": rng.permutation,
-        "mean": lambda found: np.full_like(found, found.mean()),
-        "square root": np.sqrt,
-    }
-    monkeypatch.setattr(lt, "flow_weights", lambda *args: ways[wrong](right(*args)))
+    spoil_weights(monkeypatch, wrong)
     broken = failures(claim.compute(Settings(quick=True)))
     assert any("five laws" in name for name in broken)
     assert any("rounds leave" in name for name in broken)

@@ -13,6 +13,7 @@ import linear_theory as lt
 from linear_theory.tilting import ResidualTilt
 from paper_reproduction.beyond import moving_weights as claim
 from paper_reproduction.claim import Settings
+from tests.beyond.spoilt import failing, spoil_weights
 from tests.laws import problems
 from tests.strategies import log_uniform
 
@@ -22,8 +23,7 @@ def dataset() -> xr.Dataset:
     return claim.compute(Settings(quick=True))
 
 
-def failures(dataset: xr.Dataset) -> list[str]:
-    return [check.name for check in claim.verdict(dataset).checks if not check.holds]
+failures = failing(claim)
 
 
 READ = ("field", "closed", "solved", "clocked", "solved_away", "rows", "rows_exact")
@@ -57,14 +57,7 @@ def test_it_fails_where_standard_flow_is_off(monkeypatch: pytest.MonkeyPatch) ->
 def test_it_fails_where_the_weights_do_not_belong_to_their_rows(
     wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = lt.flow_weights
-
-    def weights(losses, temperature):
-        found = right(losses, temperature)
-        mean = np.full_like(found, found.mean())
-        return np.random.default_rng(0).permutation(found) if wrong == "shuffled" else mean
-
-    monkeypatch.setattr(lt, "flow_weights", weights)
+    spoil_weights(monkeypatch, wrong)
     assert any("sampled rows" in name for name in failures(claim.compute(Settings(quick=True))))
 
 

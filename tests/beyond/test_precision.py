@@ -13,6 +13,7 @@ from linear_theory.stalling import Stall
 from paper_reproduction.beyond import precision as claim
 from paper_reproduction.beyond._covariances import drawn
 from paper_reproduction.claim import Settings
+from tests.beyond.spoilt import failing, spoil_weights
 from tests.strategies import SEEDS
 
 
@@ -21,8 +22,7 @@ def dataset() -> xr.Dataset:
     return claim.compute(Settings(quick=True))
 
 
-def failures(dataset: xr.Dataset) -> list[str]:
-    return [check.name for check in claim.verdict(dataset).checks if not check.holds]
+failures = failing(claim)
 
 
 READ = ("found", "bounds", "eigenvalue", "half", "half_life", "raw_half_life", "digits", "sampled", "exact")
@@ -61,17 +61,7 @@ def test_it_fails_where_a_formula_is_off(function: str, monkeypatch: pytest.Monk
 def test_it_fails_where_the_weights_do_not_belong_to_their_rows(
     wrong, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = lt.flow_weights
-
-    def weights(losses, temperature):
-        found = right(losses, temperature)
-        return (
-            np.random.default_rng(0).permutation(found)
-            if wrong == "shuffled"
-            else np.full_like(found, found.mean())
-        )
-
-    monkeypatch.setattr(lt, "flow_weights", weights)
+    spoil_weights(monkeypatch, wrong)
     broken = failures(claim.compute(Settings(quick=True)))
     assert any("sampled rows" in name for name in broken)
 

@@ -13,6 +13,7 @@ from linear_theory import inference
 from paper_reproduction.beyond import standard_errors as claim
 from paper_reproduction.beyond._asymptotic import closed, integrated
 from paper_reproduction.claim import Settings
+from tests.beyond.spoilt import failing, spoil_weights
 from tests.strategies import SEEDS, log_uniform, random_covariance
 
 QUICK = Settings(quick=True)
@@ -23,8 +24,7 @@ def dataset() -> xr.Dataset:
     return claim.compute(QUICK)
 
 
-def failures(dataset: xr.Dataset) -> list[str]:
-    return [check.name for check in claim.verdict(dataset).checks if not check.holds]
+failures = failing(claim)
 
 
 @pytest.mark.parametrize("array", ["deviation", "error", "closed", "integrated", "digits", "predicted"])
@@ -76,15 +76,5 @@ def test_the_usual_interval_never_covers_less_than_eighty_percent(noise: float) 
 def test_it_fails_where_the_weights_do_not_belong_to_their_rows(
     wrong, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = inference.flow_weights
-
-    def weights(losses, temperature):
-        found = right(losses, temperature)
-        return (
-            np.random.default_rng(0).permutation(found)
-            if wrong == "shuffled"
-            else np.full_like(found, found.mean())
-        )
-
-    monkeypatch.setattr(inference, "flow_weights", weights)
+    spoil_weights(monkeypatch, wrong, inference)
     assert any(name.startswith("corrected intervals") for name in failures(claim.compute(QUICK)))

@@ -13,6 +13,7 @@ from linear_theory import inference
 from paper_reproduction.beyond import _laws
 from paper_reproduction.beyond import undo as claim
 from paper_reproduction.claim import Settings
+from tests.beyond.spoilt import failing, spoil_weights
 from tests.strategies import SEEDS, log_uniform
 
 QUICK = Settings(quick=True)
@@ -23,8 +24,7 @@ def dataset() -> xr.Dataset:
     return claim.compute(QUICK)
 
 
-def failures(dataset: xr.Dataset) -> list[str]:
-    return [check.name for check in claim.verdict(dataset).checks if not check.holds]
+failures = failing(claim)
 
 
 READ = ("theta", "told", "population", "large_told", "displacement")
@@ -46,17 +46,7 @@ def test_it_fails_where_nothing_is_undone(dataset: xr.Dataset) -> None:
 @pytest.mark.parametrize("wrong", ["shuffled", "mean"])
 def test_weights_that_do_not_belong_to_their_rows_are_refused(wrong, monkeypatch: pytest.MonkeyPatch) -> None:
     """They leave so much of the residuals that κ is not told from 0, and no verdict is reached."""
-    right = inference.flow_weights
-
-    def weights(losses, temperature):
-        found = right(losses, temperature)
-        return (
-            np.random.default_rng(0).permutation(found)
-            if wrong == "shuffled"
-            else np.full_like(found, found.mean())
-        )
-
-    monkeypatch.setattr(inference, "flow_weights", weights)
+    spoil_weights(monkeypatch, wrong, inference)
     with pytest.raises(lt.InvalidValueError, match="within two standard errors of 0"):
         claim.compute(QUICK)
 

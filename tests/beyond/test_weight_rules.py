@@ -16,6 +16,7 @@ from linear_theory.weights import robust, rules
 from paper_reproduction.beyond import weight_rules as claim
 from paper_reproduction.beyond._rule_moments import TEN
 from paper_reproduction.claim import Settings
+from tests.beyond.spoilt import failing
 from tests.strategies import log_uniform
 from tests.tolerances import near
 
@@ -25,8 +26,7 @@ def dataset() -> xr.Dataset:
     return claim.compute(Settings(quick=True))
 
 
-def failures(dataset: xr.Dataset) -> list[str]:
-    return [check.name for check in claim.verdict(dataset).checks if not check.holds]
+failures = failing(claim)
 
 
 READ = ("mass", "share", "written_share", "digits", "cold", "tail_share", "rate", "sampled", "sampled_exact")
