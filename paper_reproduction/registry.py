@@ -85,13 +85,12 @@ class Chapter:
     """Claims that one word of the command computes and one page shows."""
 
     word: str  # of the command
+    heading: str  # of its page, where another leads there
     noun: Noun
     claims: str  # the package of their modules
     figures: str  # the package of their pictures
     room: str = ""  # their directory under --out
-    results: Path | None = (
-        None  # their results in the repository, where they are too long to compute for everybody
-    )
+    results: Path | None = None  # where the repository keeps theirs, if not everybody computes them
 
     def discover(self) -> tuple[Entry, ...]:
         """All of its claims, in order. Raises :class:`RegistryError` where one is not in order."""
@@ -103,9 +102,16 @@ class Chapter:
 
 
 _HERE = Path(__file__).parent
-PAPER = Chapter("run", Noun("claim", "claim", "claims", "results"), "paper_reproduction.claims", "figures")
+PAPER = Chapter(
+    "run",
+    "The linear theory, checked",
+    Noun("claim", "claim", "claims", "results"),
+    "paper_reproduction.claims",
+    "figures",
+)
 BEYOND = Chapter(
     "beyond",
+    "Beyond the paper",
     Noun("claim", "claim beyond the paper", "claims beyond the paper", "results beyond the paper"),
     "paper_reproduction.beyond",
     "figures.beyond",
@@ -114,6 +120,7 @@ BEYOND = Chapter(
 )
 NETWORKS = Chapter(
     "mlp",
+    "From the line to the network",
     Noun("experiment", "network experiment", "network experiments", "network results"),
     "paper_reproduction.mlp.experiments",
     "figures.mlp",

@@ -117,13 +117,6 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
 
 
-_HEADINGS = {
-    "run": "The linear theory, checked",
-    "beyond": "Beyond the paper",
-    "mlp": "From the line to the network",
-}
-
-
 def _neighbours(directory: Path, chapter: Chapter) -> list[dict[str, Any]]:
     """The pages of the other chapters that lie beside this one, with how many of their claims hold."""
     root = directory.parent if chapter.room else directory
@@ -132,9 +125,7 @@ def _neighbours(directory: Path, chapter: Chapter) -> list[dict[str, Any]]:
         counted = None if other == chapter else _counted(root / other.room)
         if counted:
             place = f"{'../' if chapter.room else ''}{other.room}{'/' if other.room else ''}report.html"
-            found.append(
-                {"heading": _HEADINGS[other.word], "page": place, "many": other.noun.many, **counted}
-            )
+            found.append({"heading": other.heading, "page": place, "many": other.noun.many, **counted})
     return found
 
 

@@ -24,7 +24,7 @@ CHAPTERS = {
     "mlp/report.html": registry.NETWORKS,
 }
 PAGES = tuple(CHAPTERS)
-SHEETS = dict(zip(PAGES, (15, 25, 30), strict=True))  # eleven network experiments with their tables
+SHEETS = dict(zip(PAGES, (15, 15, 30), strict=True))  # eleven network experiments with their tables
 SCREENS = [(1920, 1080), (1280, 720)]
 
 pytestmark = one_at_a_time

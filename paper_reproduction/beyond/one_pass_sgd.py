@@ -26,8 +26,8 @@ CLAIM = Claim(
     ),
     equation="beyond the paper",
     formula=(
-        r"M \leftarrow M - 2\eta\mu_1(\Pi C_1 M + M C_1\Pi) + 4\eta^2\mu_2\,\Pi\,(2C_2 M C_2 + "
-        r"\mathrm{tr}(M C_2)\,C_2)\,\Pi, \qquad E\,\mathrm{err}_1 = \mathrm{tr}(\Sigma M_{\theta\theta}) + "
+        r"M \leftarrow M - 2\eta\mu_1(A + A^\top) + 4\eta^2\mu_2\,\Pi B\Pi, \qquad A = \Pi C_1 M, \qquad "
+        r"B = 2C_2 M C_2 + \mathrm{tr}(M C_2)\,C_2, \qquad E\,\mathrm{err}_1 = \mathrm{tr}(\Sigma M_{\theta\theta}) + "
         r"2e^\top\Sigma M_{\theta,\mathrm{last}} + e^\top\Sigma e"
     ),
     functions=(
