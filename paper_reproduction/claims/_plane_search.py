@@ -160,7 +160,7 @@ def best_flow(plane: Plane) -> Best:
 
 def best_average(plane: Plane) -> Best:
     """ωθ* + (1−ω)θ̃* at its best ω, found numerically: formula (17) is the package's."""
-    found = minimize_scalar(
+    found: Any = minimize_scalar(
         lambda w: float(plane.total((w, 0.0))), bounds=(0, 1), method="bounded", options={"xatol": 1e-12}
     )
     return Best(float(found.fun), (float(found.x), 0.0), left=float(found.x))
@@ -186,7 +186,7 @@ def _refined(objective, grid: np.ndarray, at: int, limits: tuple[float, float]) 
     low = grid[at - 1] if at > 0 else limits[0]
     high = grid[at + 1] if at + 1 < len(grid) else limits[1]
     low, high = min(low, grid[at]), max(high, grid[at])
-    found = minimize_scalar(
+    found: Any = minimize_scalar(
         lambda v: float(objective(v)), bounds=(low, high), method="bounded", options={"xatol": 1e-10 * high}
     )
     return float(found.x) if found.fun < objective(grid[at]) else float(grid[at])
