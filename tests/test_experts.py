@@ -18,7 +18,7 @@ from linear_theory.experts import families
 from tests.tolerances import bound
 
 LOGISTIC, POISSON = lt.experts.Logistic(), lt.experts.Poisson()
-MARGINS = st.floats(-20, 20)
+MARGINS = st.floats(-20, 20).filter(lambda m: m == 0 or abs(m) > 1e-9)  # the square of a shift has its digits
 TEMPERATURES = st.floats(0.05, 50)
 PLANE = np.eye(2)
 

@@ -358,7 +358,7 @@ def speeds(problem, temperatures):
 def median_loss(problem, n=100_000):
     """Of the old model on new labels: the default temperature."""
     inputs = rng.normal(size=(n, 2))
-    labels = rng.random(n) < logistic.mean(inputs @ problem.target)
+    labels = (rng.random(n) < logistic.mean(inputs @ problem.target)).astype(float)
     return float(
         lt.median_temperature(logistic.loss(inputs @ problem.pretrained, labels))
     )
