@@ -61,6 +61,8 @@ def solve(
     Returns
     -------
     Solution
+        ``error_bound`` is what rounding may have done; how exactly n rows tell θ is
+        :func:`linear_theory.standard_errors`, whose weights are FLOW's.
 
     Raises
     ------
