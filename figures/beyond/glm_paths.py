@@ -44,7 +44,7 @@ def _paths(ax: Axes, d: Any) -> None:
         across, up, high, wide, fmt="o", color=COLOURS["simulation"], ms=7, mec="white", mew=0.8, zorder=5
     )
     for step, (x, y) in zip(d.step.values, sampled["mean"][:, :2].values, strict=True):
-        label_line(ax, x, y, f"$K = {step}$", SHIFT, dx=10, dy=-3)
+        label_line(ax, x, y, f"$K = {step}$", SHIFT, dx=12, dy=-9)
     ax.plot(*d.attrs["pretrained"], "o", color=OLD, ms=11, mec="white", zorder=6)
     ax.plot(*d.attrs["target"], "s", color=COLOURS["target"], ms=11, mec="white", zorder=6)
     ax.plot(*d.end.values, "*", color=SHIFT, ms=17, mec="white", zorder=6)
@@ -87,8 +87,8 @@ def _certain(ax: Axes, d: Any) -> None:
         (("along $e$, the shift", SHIFT, "-"), ("across $e$", ACROSS, "-"))
     ):
         ax.plot(d.norm, d.sweep[:, k], dash, color=colour, lw=2.4, marker="o", ms=4)
-        at = d.sweep[:, k].sel(norm=4 if k == 0 else 8, method="nearest")
-        label_line(ax, at.norm, at, name, colour, dx=-8 if k == 0 else 8, dy=-10 if k == 0 else 10)
+        at = d.sweep[:, k].sel(norm=6 if k == 0 else 8, method="nearest")
+        label_line(ax, at.norm, at, name, colour, dx=8, dy=10)
     linear = float(d.linear)
     ax.axhline(linear, color=GREY, ls="--", lw=1.6)
     label_line(ax, 1.05, linear, r"the linear model: $\mu^2$", GREY, dx=0.1, dy=-13)

@@ -43,10 +43,10 @@ def _errors(ax: Axes, d: Any) -> None:
         ax.errorbar(
             d.ratio, rows.mean("draw"), 4 * error, fmt=mark, color=COLOURS[colour], ms=6, mec="white", mew=0.6
         )
-        at = {"converged": (1.4, 10, 10), "ridge": (2.0, 10, 8), "flow 2": (2.0, 10, -8)}[name]
+        at = {"converged": (1.4, 10, 10), "ridge": (2.2, 8, 8), "flow 2": (2.2, 8, -10)}[name]
         height = float(np.interp(at[0], x, line))
         label_line(ax, at[0], height, names[name], COLOURS[colour], dx=at[1], dy=at[2])
-    ax.set(xlabel="$d/n$", yscale="log", xlim=(0, 2.9), ylim=(0.38, 12))
+    ax.set(xlabel="$d/n$", yscale="log", xlim=(0, 3.2), ylim=(0.38, 12))
     ax.set_xticks([0, 0.5, 1, 1.5, 2])
     ax.minorticks_off()
     ax.set_yticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "10"])

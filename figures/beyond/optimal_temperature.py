@@ -32,7 +32,7 @@ def _curve(ax: Axes, ds: Any) -> None:
     ax.plot(ds.few, ds.walked, "o", color=COLOURS["simulation"], ms=6, mec="white", zorder=4)
     ax.axhline(float(ds.joint), color=COLOURS["joint_optimum"], lw=1.2, ls="--")
     label_line(ax, 1900, float(ds.joint), "best for both", COLOURS["joint_optimum"], dx=-2, dy=-13)
-    texts = (("best", (6, -3), "left"), ("second minimum", (0.1, 50), "center"))
+    texts = (("best", (12, 0), "left"), ("second minimum", (0.1, 50), "center"))
     for (tau, error), (text, (dx, dy), ha) in zip(ds.minimum.values, texts, strict=True):
         ax.plot(tau, error, "o", ms=13, mfc="none", mec=flow, mew=2.4, zorder=6)
         words = rf"{text}, $\tau = {tau:.3g}$: {error:.3f}"
