@@ -59,6 +59,20 @@ def test_unweighted_it_is_the_target():
     assert lt.experts.sharpening(math.inf) == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "values"),
+    [("mean", [710.0]), ("variance", [[1.0, 1e308]]), ("loss", [710.0, 1.0]), ("loss", [-1e308, 1e300])],
+)
+def test_what_is_no_float_is_refused_and_not_infinite(method, values):
+    with pytest.raises(lt.InvalidValueError, match="no float"):
+        getattr(POISSON, method)(*values)
+
+
+def test_the_largest_rate_is_a_float():
+    assert np.isfinite(POISSON.mean(709.0))
+    assert POISSON.loss(-1e5, 1e300) == pytest.approx(1e305 + special.gammaln(1e300), rel=1e-15)
+
+
 def test_labels_of_a_frame_in_another_order_are_refused():
     pd = pytest.importorskip("pandas")
     one = pd.Series([1.0, 2.0], index=["a", "b"])

@@ -23,6 +23,12 @@ DIGITS = -math.log(np.finfo(float).eps)
 MOST_LOG_RATE = 50.0
 """e^(z/2) is the width of a bell of counts, in which a float of the size e^z is exact to ε e^(z/2)."""
 
+MOST_COUNT = 1e300
+"""A count whose logarithm times it is a float."""
+
+LARGEST_LOG = 709.0
+"""A predictor whose exponential is a float."""
+
 _FIRST = np.arange(16.0)
 FEW = xlogy(_FIRST, _FIRST) - _FIRST - gammaln(_FIRST + 1)
 """ln p(y) of Poisson's law of the rate y; from 16 on four terms of Stirling's series have all digits."""
@@ -140,16 +146,18 @@ class Poisson:
 
     def loss(self, predictor: Any, label: Any) -> Array:
         """ℓ = −ln p(y|z)."""
-        z, y = _with_label(predictor, label, np.finfo(float).max, "must be ≥ 0 and finite")
-        return np.exp(z) - y * z + gammaln(y + 1)
+        z, y = _with_label(predictor, label, MOST_COUNT, f"must be from 0 to {MOST_COUNT:g}")
+        with np.errstate(over="ignore"):  # looked for in the result
+            loss = _rate(z) - y * z + gammaln(y + 1)
+        return require(_NUMPY, "label", loss, np.isfinite(loss), "has a loss that is no float", label)
 
     def mean(self, predictor: Any) -> Array:
         """A'(z) = e^z."""
-        return np.exp(_predictor(predictor))
+        return _rate(_predictor(predictor))
 
     def variance(self, predictor: Any) -> Array:
         """A''(z) = e^z, also the curvature of the loss."""
-        return np.exp(_predictor(predictor))
+        return _rate(_predictor(predictor))
 
     def product(self, target: Any, pretrained: Any, temperature: float) -> tuple[Array, Array]:
         """ln E[w|x] and the mean label under p_τ ∝ p̃ · p*^(1/τ), by the sum over y around its largest term.
@@ -199,6 +207,12 @@ class Poisson:
         radius = np.linspace(0, math.sqrt(2 * DIGITS), 400)[:-1]
         precision = 1 + slope**2 * (1 + 1 / temperature) * np.exp(steepest * radius)
         return float(np.sqrt(2 * math.pi**2 / ((DIGITS - radius**2 / 2) * precision)).min())
+
+
+def _rate(predictor: Array) -> Array:
+    """e^z, if it is a float."""
+    remedy = f"must be at most {LARGEST_LOG:g}: its rate is no float beyond"
+    return np.exp(require(_NUMPY, "predictor", predictor, predictor <= LARGEST_LOG, remedy))
 
 
 def _deviance(count: Array, log_count: Array, predictor: Array) -> Array:
