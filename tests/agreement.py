@@ -15,7 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 import linear_theory as lt
-from tests.reference import Rule, flow, mass, paper_case, residual_split, stable_learning_rate
+from linear_theory.testing.reference.population import (
+    Rule,
+    flow,
+    mass,
+    paper_case,
+    residual_split,
+    stable_learning_rate,
+)
 from tests.strategies import random_case
 
 RHOS = (0.0, 0.1, 0.6, 0.9, 0.999)

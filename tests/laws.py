@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import spectral_condition
 from tests.agreement import numpy_problem
 from tests.strategies import NOISE, RELATIVE_TEMPERATURES, RHOS, cases, log_uniform, paper_cases
-from tests.tolerances import spectral_condition
 
 
 def problems(dims=st.integers(1, 6), noise=NOISE, **options):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tests.reference import mp
+from linear_theory.testing.reference.population import mp
 
 
 def exact_matrix(rows):

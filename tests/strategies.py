@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.reference import Case, freeze, paper_case
+from linear_theory.testing.reference.population import Case, freeze, paper_case
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
+from linear_theory.testing.reference.population import INF, floats, mp
+from linear_theory.testing.tolerances import EPS, SAFETY, disagreement, least_squares_condition
 from tests import reference_data as ref
 from tests.agreement import assert_agrees, assert_rejects, under_jit
-from tests.reference import INF, floats, mp
 from tests.strategies import random_data
-from tests.tolerances import EPS, SAFETY, disagreement, least_squares_condition
 
 LOSSES = tuple(np.random.default_rng(5).standard_normal((2, 9)) ** 2)
 LOSS_SETS = (LOSSES[0], LOSSES[1][:8], 1e6 * LOSSES[0], np.array([0.25]), np.array([0.0, 1e-3, 1.0, 700.0]))

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
-from tests import reference as ref
-from tests import reference_risk as risk
+from linear_theory.testing.reference import population as ref
+from linear_theory.testing.reference import risk
+from linear_theory.testing.reference.population import Rule, mp
+from linear_theory.testing.tolerances import disagreement, measured_condition, scales
 from tests.agreement import (
     GENERAL_CASES,
     RHOS,
@@ -27,8 +29,6 @@ from tests.agreement import (
     under_jit,
     weight_rule,
 )
-from tests.reference import Rule, mp
-from tests.tolerances import disagreement, measured_condition, scales
 
 FAMILIES = {**{f"paper, ρ = {rho}": tuple(paper_cases(rho)) for rho in RHOS}, "general": GENERAL_CASES}
 FAMILY = pytest.mark.parametrize("cases", FAMILIES.values(), ids=FAMILIES.keys())

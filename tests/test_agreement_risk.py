@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
-from tests import reference_risk as risk
+from linear_theory.testing.reference import risk
+from linear_theory.testing.reference.population import inner, mp, paper_case
+from linear_theory.testing.tolerances import disagreement, measured_condition, quadratic_form_condition
 from tests.agreement import (
     GENERAL_CASES,
     RHOS,
@@ -21,8 +23,6 @@ from tests.agreement import (
     paper_cases,
     under_jit,
 )
-from tests.reference import inner, mp, paper_case
-from tests.tolerances import disagreement, measured_condition, quadratic_form_condition
 
 PLANE_METRIC = (
     (1.5, 1.3),

@@ -7,10 +7,17 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
-from tests import reference_stall as stall
+from linear_theory.testing.reference import stall
+from linear_theory.testing.reference.population import mp, norm
+from linear_theory.testing.tolerances import (
+    RELATIVE,
+    bound,
+    disagreement,
+    measured_condition,
+    power_bound,
+    power_condition,
+)
 from tests.agreement import RHOS, STEPS, TEMPERATURES, assert_agrees, assert_rejects, under_jit
-from tests.reference import mp, norm
-from tests.tolerances import RELATIVE, bound, disagreement, measured_condition, power_bound, power_condition
 
 SHIFT_NORMS = (1.0, 0.3, 40.0)
 BETA_SHARES = (1e-6, 1e-3, 0.1, 0.5, 0.9, 0.999, 0.999999)

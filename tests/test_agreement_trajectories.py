@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
-from tests import reference as ref
-from tests import reference_risk as risk
-from tests import reference_sgd as sgd
+from linear_theory.testing.reference import population as ref
+from linear_theory.testing.reference import risk, sgd
+from linear_theory.testing.reference.population import Rule, flow, paper_case
+from linear_theory.testing.tolerances import disagreement, measured_condition, scales
 from tests.agreement import (
     GENERAL_CASES,
     RHOS,
@@ -26,9 +27,7 @@ from tests.agreement import (
     under_jit,
     weight_rule,
 )
-from tests.reference import Rule, flow, paper_case
 from tests.strategies import random_case
-from tests.tolerances import disagreement, measured_condition, scales
 
 FAMILIES = {
     **{f"paper, ρ = {rho}": tuple(paper_cases(rho, dims=(2, 4))) for rho in RHOS},

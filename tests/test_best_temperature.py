@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import bound, near
 from tests.laws import NOISELESS, problems
 from tests.strategies import log_uniform
-from tests.tolerances import bound, near
 
 
 def plane(rho, a, b, c, noise=0.0):

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import EPS, bound
 from linear_theory.weights import KLDRO, HardThreshold
 from tests.agreement import numpy_problem
 from tests.laws import FINITE_TEMPERATURES, RELATIVE_TEMPERATURES, problems, size, squared
 from tests.strategies import random_case
-from tests.tolerances import EPS, bound
 
 STEPS = st.integers(0, 40)
 

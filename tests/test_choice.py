@@ -11,9 +11,9 @@ import scipy.linalg
 from hypothesis import given
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import bound, near
 from tests.laws import problems
 from tests.strategies import log_uniform
-from tests.tolerances import bound, near
 
 
 def flow(problem, time):

@@ -18,8 +18,8 @@ import linear_theory as lt
 from linear_theory.arrays import namespace
 from linear_theory.covariance import Dense, IdentityPlusLowRank, RankOneDowndate
 from linear_theory.covariance.spectrum import downdated_spectrum, spectrum
+from linear_theory.testing.tolerances import bound, near, spectral_condition
 from tests.strategies import SEEDS, log_uniform, orthogonal, random_covariance
-from tests.tolerances import bound, near, spectral_condition
 
 mp = mpmath.mp.clone()
 mp.dps = 1300

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory import streaming
+from linear_theory.testing.tolerances import EPS, near
 from tests.strategies import SEEDS, log_uniform, random_data
-from tests.tolerances import EPS, near
 
 SMALL = 1e-30
 """The unit of an honest column beside one of unit 1."""

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import linear_theory as lt
 from linear_theory.arrays import namespace
 from linear_theory.covariance import Dense, RankOneDowndate, checked_covariance
+from linear_theory.testing.tolerances import EPS, near, spectral_condition
 from tests.strategies import SEEDS, log_uniform, random_covariance
-from tests.tolerances import EPS, near, spectral_condition
 
 RATIOS = st.one_of(st.just(0.0), log_uniform(1e-12, 1.0), log_uniform(1.0, 1e3))
 

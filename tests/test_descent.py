@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory.descent import GradientDescent
+from linear_theory.testing.tolerances import near, not_above
 from tests.strategies import data, random_data
 from tests.test_least_squares import extent, loss, objective, weights_of
-from tests.tolerances import near, not_above
 
 EXAMPLE = random_data(9, 3, 3, condition=3.0, seed=1, weights=True)
 

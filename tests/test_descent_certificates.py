@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory.descent import ConjugateGradient, GradientDescent, HeavyBall, Nesterov, StochasticGradient
+from linear_theory.testing.reference.population import norm
+from linear_theory.testing.tolerances import EPS, least_squares_condition
 from tests import reference_data as ref
 from tests.descents import StepByStep, curvatures, descend
-from tests.reference import norm
 from tests.strategies import DIMS, MAYBE, ROWS, SEEDS, Data, log_uniform, random_data
-from tests.tolerances import EPS, least_squares_condition
 
 EXAMPLE = random_data(9, 3, 3, condition=3.0, seed=1, weights=True)
 SOLVERS = {

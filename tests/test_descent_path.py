@@ -15,11 +15,11 @@ from linear_theory.descent import GradientDescent, HeavyBall, Nesterov
 from linear_theory.least_squares import blocks
 from linear_theory.propagator.momentum import Response
 from linear_theory.propagator.powers import GeometricSum, count_steps
+from linear_theory.testing.reference.population import mp
+from linear_theory.testing.tolerances import disagreement, measured_condition, near
 from tests.descents import StepByStep, curvatures, descend, written_out
-from tests.reference import mp
 from tests.strategies import data, random_data
 from tests.test_least_squares import extent, loss, objective
-from tests.tolerances import disagreement, measured_condition, near
 
 EXAMPLE = random_data(9, 3, 3, condition=3.0, seed=1, weights=True)
 LINEAR = [GradientDescent(), HeavyBall(), Nesterov()]

@@ -13,10 +13,10 @@ from scipy.sparse.linalg import lsqr
 
 import linear_theory as lt
 from linear_theory.descent import ConjugateGradient, GradientDescent, HeavyBall, Nesterov, StochasticGradient
+from linear_theory.testing.tolerances import near, within_standard_errors
 from tests.descents import StepByStep, curvatures, descend
 from tests.strategies import SEEDS, Data, data, log_uniform, random_data
 from tests.test_least_squares import closest_minimiser, extent, loss, weights_of
-from tests.tolerances import near, within_standard_errors
 
 EXAMPLE = random_data(9, 3, 3, condition=3.0, seed=1, weights=True)
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import SAFETY, near
 from tests import device_script as script
 from tests.processes import finished, launched, paired
-from tests.tolerances import SAFETY, near
 
 
 def condition(name):

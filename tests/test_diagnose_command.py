@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import linear_theory as lt
 from linear_theory.command import installation
 from linear_theory.command.app import app
-from tests.tolerances import near
+from linear_theory.testing.tolerances import near
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("along", "across")

@@ -17,10 +17,10 @@ from linear_theory.diagnosis.findings import by_how_much, findings, headline
 from linear_theory.diagnosis.paths import METHODS
 from linear_theory.diagnosis.report import number
 from linear_theory.propagator.powers import steps_to_halve
+from linear_theory.testing.tolerances import near, not_above, spectral_condition
 from tests.reference_sentences import Facts, judged
 from tests.strategies import SEEDS, data, log_uniform, orthogonal, random_covariance, random_data
 from tests.test_least_squares import extent, loss
-from tests.tolerances import near, not_above, spectral_condition
 
 TALL = data(rows=st.integers(8, 20), columns=st.integers(1, 5), full_rank=True, weights=st.just(False))
 WARMTH = log_uniform(0.1, 1e3)

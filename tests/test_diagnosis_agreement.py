@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import linear_theory as lt
 from linear_theory.diagnosis import paths as package
 from linear_theory.diagnosis.paths import compare_with_theory, shift_ratio
+from linear_theory.testing.tolerances import disagreement, exact, near, not_above, within_standard_errors
 from tests import reference_diagnosis as reference
 from tests.agreement import assert_agrees, assert_rejects
 from tests.strategies import SEEDS, random_covariance, random_data
-from tests.tolerances import disagreement, exact, near, not_above, within_standard_errors
 
 EARLY = 20
 SIGMA = random_covariance(3, 5.0, 2.0, 7)

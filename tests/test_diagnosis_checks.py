@@ -11,8 +11,8 @@ from scipy import stats
 import linear_theory as lt
 from linear_theory.diagnosis.checks import MEANING, column_skewness
 from linear_theory.significance import as_deviate, f_deviate, four_sigma, kurtosis_deviate, skewness_deviate
+from linear_theory.testing.tolerances import SIGMAS, near
 from tests.strategies import orthogonal, random_covariance
-from tests.tolerances import SIGMAS, near
 
 BY_CHANCE = [name for name in MEANING if name != "labels without noise"]
 TWO = 2 * stats.norm.sf(2.0)

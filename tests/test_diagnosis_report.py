@@ -15,8 +15,8 @@ from linear_theory.diagnosis.findings import headline
 from linear_theory.diagnosis.paths import NEAR_BEST, slowest
 from linear_theory.diagnosis.report import percent
 from linear_theory.propagator.powers import steps_to_halve
+from linear_theory.testing.tolerances import EPS, near
 from tests.strategies import random_data
-from tests.tolerances import EPS, near
 
 RHO = np.linalg.cholesky([[1.0, 0.6], [0.6, 1.0]])
 

@@ -15,8 +15,8 @@ import linear_theory as lt
 from linear_theory.arrays import namespace
 from linear_theory.diagnosis.findings import headline
 from linear_theory.diagnosis.measured import median
+from linear_theory.testing.tolerances import SIGMAS, near
 from tests.strategies import SEEDS
-from tests.tolerances import SIGMAS, near
 
 
 def rows(seed, n=40, d=3, noise=1.0):

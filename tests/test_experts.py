@@ -15,7 +15,7 @@ from scipy import optimize, special, stats
 
 import linear_theory as lt
 from linear_theory.experts import families
-from tests.tolerances import bound
+from linear_theory.testing.tolerances import bound
 
 LOGISTIC, POISSON = lt.experts.Logistic(), lt.experts.Poisson()
 MARGINS = st.floats(-20, 20).filter(lambda m: m == 0 or abs(m) > 1e-9)  # the square of a shift has its digits

@@ -15,8 +15,8 @@ from scipy import stats
 
 import linear_theory as lt
 from linear_theory.significance import SIGMAS, four_sigma
+from linear_theory.testing.tolerances import near
 from tests.strategies import SEEDS, random_data
-from tests.tolerances import near
 
 COVARIANCE = np.array([[1.0, 0.5, 0.0], [0.5, 1.0, 0.2], [0.0, 0.2, 1.5]])
 SHIFT, NOISE = np.array([1.0, 0.0, 0.0]), 1.0

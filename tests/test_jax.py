@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import EPS, near
 from linear_theory.weights import KLDRO, Flow, HardThreshold, Uniform
 from tests.agreement import numpy_problem
 from tests.networks import network, tanh_network
 from tests.strategies import random_case, random_data
-from tests.tolerances import EPS, near
 
 ROWS = random_data(7, 3, 3, seed=3, weights=True)
 THETA = np.array([0.3, -1.2, 0.7])

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import SAFETY, near
 from tests.processes import ROOT, finished, launched, paired
 from tests.strategies import Data, orthogonal, random_data
-from tests.tolerances import SAFETY, near
 
 PAGE = (ROOT / "docs" / "howto" / "large_data.md").read_text(encoding="utf-8")
 MARKED = re.findall(r"^<!-- run: (\w+) -->\n```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)

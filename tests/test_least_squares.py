@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import lsqr
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import near, not_above
 from tests.strategies import SEEDS, Data, data, log_uniform, orthogonal, random_data
-from tests.tolerances import near, not_above
 
 ROWS, RIDGES = st.integers(1, 12), log_uniform(1e-3, 10.0)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory.linearization import Linearization, products
+from linear_theory.testing.tolerances import EPS, near, not_above, within_standard_errors
 from tests.networks import SHAPES, linear_model, network, tanh_network
 from tests.strategies import SEEDS, log_uniform, orthogonal, random_data
-from tests.tolerances import EPS, near, not_above, within_standard_errors
 
 EACH = pytest.mark.parametrize("shape", SHAPES)
 

@@ -13,9 +13,9 @@ import pytest
 import linear_theory as lt
 from linear_theory.descent import GradientDescent
 from linear_theory.linearization import Linearization, linear
+from linear_theory.testing.tolerances import VACUOUS, bound, near
 from tests.networks import SHAPES, linear_model, network, tanh_network
 from tests.strategies import random_data
-from tests.tolerances import VACUOUS, bound, near
 
 EACH = pytest.mark.parametrize("shape", SHAPES)
 STEPS = 30

@@ -16,9 +16,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import EPS, near
 from tests.reference_rational import closest
 from tests.strategies import SEEDS, Data, data, random_data
-from tests.tolerances import EPS, near
 
 SUMS = ("gram", "moment", "energy", "count")
 START = np.zeros(2)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import near
 from tests.laws import RHOS, paper_problems, problems, squared
 from tests.strategies import log_uniform
-from tests.tolerances import near
 
 
 @given(problems())

@@ -14,8 +14,8 @@ from linear_theory.arrays import namespace
 from linear_theory.covariance import Dense
 from linear_theory.propagator.apply import Decay, propagate
 from linear_theory.propagator.powers import Power, count_steps, one_minus_power, power
+from linear_theory.testing.tolerances import TINY, bound, near
 from tests.strategies import SEEDS, STEPS, log_uniform, random_covariance
-from tests.tolerances import TINY, bound, near
 
 mp = mpmath.mp.clone()
 mp.dps = 60

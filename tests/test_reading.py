@@ -25,10 +25,10 @@ import linear_theory as lt
 import linear_theory.reading
 from linear_theory.arrays import namespace, numeric
 from linear_theory.covariance import Operator
+from linear_theory.testing.tolerances import EPS
+from linear_theory.testing.tolerances import near as close
 from tests.doors import ARRAYS, CALLS, START, X, Y, label
 from tests.test_weights_frameworks import imported, near, refusing  # noqa: F401 (imported is a fixture)
-from tests.tolerances import EPS
-from tests.tolerances import near as close
 
 DOORS = pytest.mark.parametrize("door", ARRAYS, ids=map(label, ARRAYS))
 

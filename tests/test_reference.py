@@ -7,12 +7,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests import reference as ref
-from tests import reference_risk as risk
-from tests import reference_sgd as sgd
-from tests import reference_stall as stall
-from tests.reference import Case, Rule, flow, mp, norm
-from tests.tolerances import SIGMAS, exact
+from linear_theory.testing.reference import population as ref
+from linear_theory.testing.reference import risk, sgd, stall
+from linear_theory.testing.reference.population import Case, Rule, flow, mp, norm
+from linear_theory.testing.tolerances import SIGMAS, exact
 
 DIGITS = mp.mpf(10) ** -48
 FLOAT_QUADRATURE = 1e-13  # a float64 trapezoidal sum over 10⁶ points of size one

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import bound, near
 from linear_theory.weights import HardThreshold
 from tests.laws import RELATIVE_TEMPERATURES, condition, problems, size, squared
 from tests.strategies import log_uniform
-from tests.tolerances import bound, near
 
 RIDGES = log_uniform(1e-3, 1e3)
 

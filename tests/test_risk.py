@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import near, not_above, within_standard_errors
 from tests.agreement import numpy_problem
 from tests.laws import (
     NOISELESS,
@@ -24,7 +25,6 @@ from tests.laws import (
     squared,
 )
 from tests.strategies import SEEDS, STEPS, log_uniform, orthogonal, random_case
-from tests.tolerances import near, not_above, within_standard_errors
 
 EXAMPLE = numpy_problem(random_case(3, 30.0, noise=0.5, seed=4, pretrain_condition=7.0))
 QUIET = remade(EXAMPLE, noise_variance=0.0)

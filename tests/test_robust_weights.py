@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import norm
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import RELATIVE, near, not_above, within_standard_errors
 from linear_theory.tilting.population import weighted_moments
 from linear_theory.weights import (
     Cauchy,
@@ -31,7 +32,6 @@ from linear_theory.weights import (
 )
 from tests.agreement import numpy_problem
 from tests.strategies import log_uniform, random_case
-from tests.tolerances import RELATIVE, near, not_above, within_standard_errors
 
 mp = mpmath.mp.clone()
 mp.dps = 150

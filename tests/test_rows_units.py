@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import EPS, VACUOUS, near
 from tests.strategies import random_data
-from tests.tolerances import EPS, VACUOUS, near
 
 SOLVERS = {
     "gradient descent": lt.descent.GradientDescent(),

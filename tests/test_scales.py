@@ -21,10 +21,10 @@ from scipy.special import gammainc
 
 import linear_theory as lt
 from linear_theory.arrays import namespace
+from linear_theory.testing.tolerances import RELATIVE, near
 from linear_theory.tilting import gaussian_tilt
 from linear_theory.weights import KLDRO, Flow, HardThreshold, Uniform
 from tests.strategies import SEEDS, log_uniform
-from tests.tolerances import RELATIVE, near
 
 mp = mpmath.mp.clone()
 mp.dps = 1400

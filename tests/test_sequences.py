@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import EPS, near, within_standard_errors
 from tests.strategies import SEEDS, random_covariance
-from tests.tolerances import EPS, near, within_standard_errors
 
 TASKS, DIMS = st.integers(1, 8), st.integers(1, 5)
 

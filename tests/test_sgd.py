@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import near, not_above, within_standard_errors
 from linear_theory.weights import KLDRO, Uniform
 from tests.agreement import numpy_problem
 from tests.laws import NOISELESS, RELATIVE_TEMPERATURES, condition, problems, remade, rotated, scaled, squared
 from tests.strategies import SEEDS, orthogonal, random_case
-from tests.tolerances import near, not_above, within_standard_errors
 
 EXAMPLE = numpy_problem(random_case(2, 5.0, noise=0.3, seed=4))
 

@@ -21,9 +21,9 @@ import pytest
 from scipy.linalg import lstsq
 
 import linear_theory as lt
-from tests.reference import mp, norm
+from linear_theory.testing.reference.population import mp, norm
+from linear_theory.testing.tolerances import EPS, SAFETY
 from tests.strategies import orthogonal, random_data
-from tests.tolerances import EPS, SAFETY
 
 SHAPES = {"tall": (30, 5), "square": (6, 6), "wide": (5, 12)}
 DECADES = (0, 2, 4, 6, 8, 10, 12, 14)

@@ -21,8 +21,8 @@ from scipy.linalg import lstsq
 
 import linear_theory as lt
 from linear_theory.least_squares import pivoted
+from linear_theory.testing.tolerances import EPS, SAFETY, VACUOUS
 from tests.reference_rational import closest, excess, sensitivity
-from tests.tolerances import EPS, SAFETY, VACUOUS
 
 SEEDS = range(45)
 

@@ -12,9 +12,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import EPS, bound, near
 from tests.laws import problems
 from tests.strategies import RHOS, SEEDS, log_uniform, orthogonal
-from tests.tolerances import EPS, bound, near
 
 TEMPERATURES = log_uniform(1e-3, 1e3)
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory import streaming
+from linear_theory.testing.tolerances import EPS, near
 from tests.strategies import SEEDS, data, log_uniform, random_data
 from tests.test_least_squares import extent, loss
 from tests.test_solve_accuracy import complaints
-from tests.tolerances import EPS, near
 
 CHUNK = st.integers(1, 12)
 SUMS = ("gram", "moment", "energy", "count")

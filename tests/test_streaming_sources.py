@@ -13,8 +13,8 @@ import pytest
 
 import linear_theory as lt
 from linear_theory import streaming
+from linear_theory.testing.tolerances import near
 from tests.strategies import random_data
-from tests.tolerances import near
 
 ROWS = random_data(50, 3, 3, 5.0, seed=4, weights=True)
 WANT = lt.NormalEquations.of(ROWS.X, ROWS.y, ROWS.start, ROWS.weights)

@@ -17,11 +17,11 @@ from scipy.sparse.linalg import aslinearoperator
 import linear_theory as lt
 from linear_theory.covariance import IdentityPlusLowRank, Operator
 from linear_theory.covariance.subspace import InvariantSubspace
+from linear_theory.testing.tolerances import EPS, near, spectral_condition
 from linear_theory.weights import HardThreshold
 from tests.laws import remade
 from tests.strategies import SEEDS, log_uniform, orthogonal
 from tests.test_jax_gradients import close, differences
-from tests.tolerances import EPS, near, spectral_condition
 
 FACTORS = ("general", "orthonormal", "repeated", "zero")
 

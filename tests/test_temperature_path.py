@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory.least_squares import solver, temperatures
+from linear_theory.testing.tolerances import EPS, SAFETY, TINY, bound, near
 from tests.strategies import SEEDS, Data, log_uniform, orthogonal, random_data
 from tests.test_jax import to_jax
 from tests.test_jax_gradients import close, differences
-from tests.tolerances import EPS, SAFETY, TINY, bound, near
 
 ACCURACY = 1e-8  # the default
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import EPS, near, not_above
 from linear_theory.theorems import model_average_weight
 from tests.laws import RELATIVE_TEMPERATURES
 from tests.strategies import RHOS, STEPS, log_uniform
-from tests.tolerances import EPS, near, not_above
 
 NORMS = log_uniform(1e-3, 1e3)
 

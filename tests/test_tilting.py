@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2, norm
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import near, not_above, within_standard_errors
 from linear_theory.tilting import weighted_moments
 from linear_theory.weights import KLDRO, HardThreshold, Uniform
 from tests.agreement import numpy_problem
@@ -27,7 +28,6 @@ from tests.laws import (
     squared,
 )
 from tests.strategies import SEEDS, log_uniform, orthogonal, random_case
-from tests.tolerances import near, not_above, within_standard_errors
 
 
 def per_mass(problem, tau):

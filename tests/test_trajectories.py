@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import near, not_above
 from linear_theory.weights import KLDRO, HardThreshold, Uniform
 from tests.agreement import numpy_problem
 from tests.laws import (
@@ -26,7 +27,6 @@ from tests.laws import (
     squared,
 )
 from tests.strategies import SEEDS, STEPS, log_uniform, orthogonal, random_case
-from tests.tolerances import near, not_above
 
 EXAMPLE = numpy_problem(random_case(3, 30.0, noise=0.5, seed=4))
 QUIET = remade(EXAMPLE, noise_variance=0.0)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import near, not_above
 from linear_theory.weights import KLDRO, Flow, HardThreshold, Uniform, as_rule
 from tests.strategies import SEEDS, log_uniform
-from tests.tolerances import near, not_above
 
 LOSSES = hnp.arrays(np.float64, st.integers(1, 20), elements=st.floats(0, 1e3, allow_subnormal=False))
 WARMTH = log_uniform(2e-2, 1e4)

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import bound
 from paper_reproduction.beyond import _glm, _glm_rows
 from paper_reproduction.beyond import glm_paths as claim
 from paper_reproduction.claim import Settings
 from tests.beyond.spoilt import failing, spoil_weights
-from tests.tolerances import bound
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from hypothesis import given
 from scipy import stats
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import near
 from paper_reproduction.beyond import hard_samples as claim
 from paper_reproduction.claim import Settings
 from tests.beyond.spoilt import failing, spoil_weights
 from tests.laws import condition, problems
 from tests.strategies import SEEDS, log_uniform
-from tests.tolerances import near
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import bound
 from paper_reproduction.beyond import _labelled_rows as rows
 from paper_reproduction.beyond import product_of_experts as claim
 from paper_reproduction.claim import Settings
 from tests.beyond.spoilt import failing, spoil_weights
 from tests.strategies import SEEDS
-from tests.tolerances import bound
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import near
 from linear_theory.tilting import ResidualTilt
 from linear_theory.weights import robust, rules
 from paper_reproduction.beyond import weight_rules as claim
@@ -18,7 +19,6 @@ from paper_reproduction.beyond._rule_moments import TEN
 from paper_reproduction.claim import Settings
 from tests.beyond.spoilt import failing
 from tests.strategies import log_uniform
-from tests.tolerances import near
 
 
 @pytest.fixture(scope="module")

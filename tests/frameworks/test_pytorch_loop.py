@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import bound
 from tests.frameworks.loops import example, told
-from tests.tolerances import bound
 
 torch = pytest.importorskip("torch", reason="PyTorch is the extra [torch]")
 loop = example("pytorch_loop")

@@ -8,11 +8,11 @@ import xarray as xr
 from scipy import stats
 
 from linear_theory.significance import holm
+from linear_theory.testing.tolerances import bound, near
 from paper_reproduction.claim import Settings
 from paper_reproduction.mlp import choice, comparison, statistics
 from paper_reproduction.mlp.comparison import RECIPE
 from paper_reproduction.mlp.protocol import PLACES
-from tests.tolerances import bound, near
 
 
 def cell(validation) -> xr.Dataset:

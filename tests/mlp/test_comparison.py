@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 import linear_theory as lt
+from linear_theory.testing.tolerances import SAFETY, VACUOUS, near
 from paper_reproduction.claim import Settings
 from paper_reproduction.mlp import comparison, digits, methods
 from paper_reproduction.mlp.comparison import RECIPE, Task
@@ -25,7 +26,6 @@ from paper_reproduction.mlp.methods import (
 )
 from paper_reproduction.mlp.protocol import MEMORISED, PLACES, Ready, scoring
 from paper_reproduction.mlp.training import head_alone
-from tests.tolerances import SAFETY, VACUOUS, near
 
 SETTINGS = Settings(seed=3, quick=True)
 TASK = Task(noise=0.2)

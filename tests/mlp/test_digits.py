@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from linear_theory.testing.tolerances import SIGMAS
 from paper_reproduction.mlp import digits
-from tests.tolerances import SIGMAS
 
 KINDS = [range(5), range(5, 10)]
 NOISES = [0.0, 0.1, 0.2, 0.37]

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from linear_theory.testing.tolerances import bound, near, within_standard_errors
 from paper_reproduction.claim import Settings
 from paper_reproduction.mlp import teacher
-from tests.tolerances import bound, near, within_standard_errors
 
 SEEDS, ROWS, DISTANCE = 20, 400, 0.1
 SETTINGS = Settings(seed=5)

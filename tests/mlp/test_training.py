@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from linear_theory.testing.tolerances import bound, near
 from paper_reproduction.mlp import networks, training
 from paper_reproduction.mlp.networks import Architecture, Network, accuracy, blank_head, mixed
 from paper_reproduction.mlp.training import Loop, Member, adapted, adapter, batches, head_alone, train, whole
 from tests.mlp import literal
-from tests.tolerances import bound, near
 
 ROWS, INPUTS, WIDTH, CLASSES, BATCH, EPOCHS, RANK = 24, 6, 5, 3, 6, 3, 2
 NET = Architecture(inputs=INPUTS, width=WIDTH, depth=2, outputs=CLASSES)

@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from tests.reference import INF, Case, mp, norm
+from .reference.population import INF, Case, mp, norm
 
 EPS = 2.0**-52
 """Spacing of float64 at 1; the unit roundoff is half of it."""
@@ -137,16 +137,16 @@ def measured_condition(function, *inputs, want=None):
     θ̃* covers it.
     """
     want = function(*inputs) if want is None else want
-    size, total = _size(want), mp.mpf(0)
+    size, total = norm_of(want), mp.mpf(0)
     if size == 0:
         return mp.mpf(0)
     for k, item in enumerate(inputs):
         for moved in neighbours(item):
-            total += _size(function(*inputs[:k], moved, *inputs[k + 1 :]) - want)
+            total += norm_of(function(*inputs[:k], moved, *inputs[k + 1 :]) - want)
     return total / (size * mp.mpf(EPS))
 
 
-def _size(value):
+def norm_of(value):
     if not isinstance(value, mp.matrix):
         return abs(value)
     return norm(value) if value.cols == 1 else mp.norm(value, 1)
@@ -182,7 +182,7 @@ def disagreement(label, got, want, condition=None, scale=1.0, resolution=0.0):
         return None if got == INF else f"{label}: got {got}, want an overflow"
     if not finite:
         return f"{label}: got {got}, want {mp.nstr(want, 17)}"
-    gap, size = _size(got - want), _size(want)
+    gap, size = norm_of(got - want), norm_of(want)
     if gap <= mp.mpf(RELATIVE) * size + floor:
         return None
     allowed = bound(condition() if condition else 0.0)

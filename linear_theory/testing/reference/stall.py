@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from tests.reference import INF, UNWEIGHTED, Rule, mp, power_action, residual_moment
+from .population import INF, UNWEIGHTED, Rule, mp, power_action, residual_moment
 
 
 def plane_matrix(temperature, rho):

@@ -15,7 +15,7 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import product
 
-from tests.reference import inner, joint_moment, mp, power_action, residual_moment, residual_split
+from .population import inner, joint_moment, mp, power_action, residual_moment, residual_split
 
 PAIRINGS = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))
 

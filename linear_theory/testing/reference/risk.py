@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from tests.reference import gauss_legendre, inner, mp, residual_split
+from .population import gauss_legendre, inner, mp, residual_split
 
 
 def _exact(theta):
@@ -65,6 +65,7 @@ def hard_sample_error(case, theta, fraction):
     return inner(delta, G * delta) + variance * inner(delta, h) ** 2 * _tail_second_moment(fraction)
 
 
+@lru_cache(None)
 def median_chi_square():
     """The median of Z², from the probability of |Z| ≤ √m by quadrature."""
     density = lambda z: mp.exp(-z * z / 2) * mp.sqrt(2 / mp.pi)
