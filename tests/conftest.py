@@ -21,7 +21,9 @@ _quick = "--xla_backend_optimization_level=1"
 # gives wrong gradients; AVX has none, other processors have no such switch. The emitters belong to an experiment, and a
 # process that meets a flag it does not know is aborted, so only the versions that were tried are told.
 if platform.machine() in {"x86_64", "AMD64"} and version("jaxlib").startswith(("0.8.", "0.9.", "0.10.")):
-    _quick += " --xla_cpu_use_fusion_emitters=false --xla_cpu_max_isa=AVX --xla_cpu_parallel_codegen_split_count=1"
+    _quick += (
+        " --xla_cpu_use_fusion_emitters=false --xla_cpu_max_isa=AVX --xla_cpu_parallel_codegen_split_count=1"
+    )
 _compiles_quickly = os.environ.setdefault("XLA_FLAGS", _quick) == _quick  # read when JAX first compiles
 
 

@@ -153,7 +153,8 @@ def test_nestings_agree_and_are_symmetric():
         assert float(jnp.abs(matrix - matrix.T).max()) <= 1e-12 * size
         assert float(jnp.abs(matrix - found[0]).max()) <= 1e-12 * size
     direction = jnp.cos(jnp.arange(12.0))
-    want = second_difference(lambda h: np.asarray(value(h * direction)))
+    numbers = jax.jit(value)
+    want = second_difference(lambda h: np.asarray(numbers(h * direction)))
     assert float(direction @ found[0] @ direction) == pytest.approx(float(want), rel=1e-6)
 
 
@@ -163,7 +164,8 @@ def test_of_a_linearised_model():
     model = lambda w, X: X @ jnp.stack([w[0], w[1] ** 2])
     lin = lt.linearize(model, jnp.array([0.3, 0.8]), X, y)
     value = lambda rate: lin.iterate([1, 4], rate, np.exp(-(y**2))).sum()
-    want = second_difference(lambda h: np.asarray(value(0.2 + h)))
+    numbers = jax.jit(value)
+    want = second_difference(lambda h: np.asarray(numbers(0.2 + h)))
     for name in ("grad of grad", "jacfwd of jacfwd"):
         assert jax.jit(NESTINGS[name](value))(0.2) == pytest.approx(float(want), rel=1e-6)
 
@@ -188,10 +190,11 @@ def test_where_the_shift_leaves_a_low_rank_there_is_a_first_derivative_only():
         turned = lt.FineTuningProblem(e, problem.target, problem.target_covariance)
         return lt.iterate(turned, 5, temperature=0.8).sum()
 
-    slope = (moved(1e-5) - moved(-1e-5)) / 2e-5
-    assert float(jax.grad(moved)(0.0)) == pytest.approx(float(slope), rel=1e-7)
+    value, first = jax.jit(moved), jax.jit(jax.grad(moved))
+    slope = (value(1e-5) - value(-1e-5)) / 2e-5
+    assert float(first(0.0)) == pytest.approx(float(slope), rel=1e-7)
     with pytest.raises(lt.InvalidValueError, match=r"derivative = 'the second'.*span of a low rank"):
-        jax.grad(jax.grad(moved))(0.0)
+        jax.jit(jax.grad(jax.grad(moved)))(0.0)
 
 
 def test_a_solver_with_momentum_has_first_derivatives():
@@ -201,9 +204,9 @@ def test_a_solver_with_momentum_has_first_derivatives():
         solver = lt.descent.HeavyBall(rate, momentum=0.3)
         return lt.descend(X, y, jnp.zeros(2), solver=solver, steps=[3]).theta.sum()
 
-    assert jnp.isfinite(jax.grad(moved)(0.1))
+    assert jnp.isfinite(jax.jit(jax.grad(moved))(0.1))
     with pytest.raises(lt.InvalidValueError, match=r"derivative = 'the second'.*momentum"):
-        jax.grad(jax.grad(moved))(0.1)
+        jax.jit(jax.grad(jax.grad(moved)))(0.1)
 
 
 # ---------------------------------------- divided differences of any order
@@ -264,8 +267,9 @@ def test_the_primitive_under_vmap_and_its_transpose():
     of = lambda k, E: derivative(Power(count_steps(namespace(A), k)), jnp.asarray(0.3), covariance, (E,))
     pairing = lambda k: lambda E: (C * of(k, E)).sum()
     steps = jnp.array([1, 2, 5])
-    together = jax.vmap(lambda k: jax.grad(pairing(k))(E))(steps)
+    one = lambda k: jax.grad(pairing(k))(E)
+    together = jax.jit(jax.vmap(one))(steps)
     for k, batched in zip((1, 2, 5), together, strict=True):
-        alone = jax.grad(pairing(k))(E)
+        alone = jax.jit(one)(k)
         assert np.allclose(alone, batched, rtol=1e-13, atol=1e-13)
         assert float((alone * E).sum()) == pytest.approx(float(pairing(k)(E)), rel=1e-12)

@@ -138,11 +138,13 @@ def test_two_rows_of_ones_by_hand():
         lambda v: lt.solve(X, y, start, jnp.stack([jnp.ones(()), v])).theta[0],
         lambda v: lt.NormalEquations.of(X, y, start, jnp.stack([jnp.ones(()), v])).solve().theta[0],
     ):
-        for second in four_hessians(theta):
-            assert close(second(1.0), -0.25)
-            assert not close(second(1.0), -0.125)
-        assert close(jax.grad(jax.grad(jax.grad(theta)))(1.0), 0.375)
-    assert close(jax.grad(theta)(0.0), 1.0)  # through √w it would not be a number
+        orders = (*four_hessians(theta), jax.grad(jax.grad(jax.grad(theta))))
+        *seconds, third = jax.jit(lambda v, orders=orders: [order(v) for order in orders])(1.0)
+        for second in seconds:
+            assert close(second, -0.25)
+            assert not close(second, -0.125)
+        assert close(third, 0.375)
+    assert close(jax.jit(jax.grad(theta))(0.0), 1.0)  # through √w it would not be a number
 
 
 def test_the_hessian_in_deficient_rows_is_symmetric():
@@ -171,7 +173,7 @@ def test_derivatives_of_descent(name):
         return jnp.sin(lt.descend(X, labels, start, w, solver=solver, steps=steps).theta[-1]).sum()
 
     compiled = [jax.jit(f) for f in (value, jax.grad(value), *four_hessians(value))]
-    held = lambda v: np.asarray(value(v))
+    held = lambda v: np.asarray(compiled[0](v))
     assert not list(complaints(*compiled[:2], compiled[2:], None, jnp.zeros(2), held))
 
 
@@ -206,9 +208,11 @@ def test_a_derivative_beside_a_column_in_another_unit_is_right_or_no_number(unit
     at = {k: value(k * h, np) for k in (-2, -1, 0, 1, 2)}
     slope = (8 * (at[1] - at[-1]) - at[2] + at[-2]) / (12 * h)
     bend = (16 * (at[1] + at[-1]) - at[2] - at[-2] - 30 * at[0]) / (12 * h * h)
-    function = lambda v: value(v, jnp)
-    assert float(function(0.0)) == pytest.approx(at[0], rel=1e-10)
-    found = np.array([jax.grad(function)(0.0), jax.grad(jax.grad(function))(0.0)])
+    first = jax.value_and_grad(lambda v: value(v, jnp))
+    (of_jax, *_), found = jax.jit(
+        lambda v: (first(v), jnp.stack([first(v)[1], jax.grad(lambda v: first(v)[1])(v)]))
+    )(0.0)
+    assert float(of_jax) == pytest.approx(at[0], rel=1e-10)
     if unit >= 1e-5:
         np.testing.assert_allclose(found, [slope, bend], rtol=1e-5)
     else:
@@ -220,5 +224,6 @@ def test_a_column_of_zeros_costs_no_derivative():
     function = lambda v, X: lt.solve(
         X, jnp.arange(3.0), jnp.zeros(X.shape[1]), jnp.ones(3) + v * jnp.arange(3.0)
     ).theta[0]
-    with_it, without = (float(jax.grad(function)(0.0, jnp.asarray(rows))) for rows in (X, X[:, :2]))
+    slope = jax.jit(jax.grad(function))
+    with_it, without = (float(slope(0.0, jnp.asarray(rows))) for rows in (X, X[:, :2]))
     assert with_it == pytest.approx(without, rel=1e-8)
