@@ -11,6 +11,8 @@ import jax
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import kept
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
@@ -32,6 +34,12 @@ def _optimised_where_networks_train(request):
     """Networks run long enough for some optimisation to pay."""
     trains = "mlp" in request.path.parts or "network-stall" in request.node.name
     jax.config.update("jax_disable_most_optimizations", _compiles_quickly and not trains)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _datasets_are_shared(tmp_path_factory):
+    own = tmp_path_factory.getbasetemp()
+    kept.FOLDER[:] = [own.parent if "PYTEST_XDIST_WORKER" in os.environ else own]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -514,7 +514,13 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 PAPER = [re.split(r"[><=\[]", need)[0].replace("scikit-learn", "sklearn") for need in EXTRAS["paper"]]
 
 
-@pytest.mark.parametrize("missing", ["jax", *(name for name in PAPER if name.lower() != "pillow")])
+MISSING = ["jax", *(name for name in PAPER if name.lower() != "pillow")]
+ONE_OF_EACH = {"jax", "rich", "sklearn"}  # of the mathematics, the command, the claims
+
+
+@pytest.mark.parametrize(
+    "missing", [pytest.param(m, marks=() if m in ONE_OF_EACH else pytest.mark.deep) for m in MISSING]
+)
 def test_without_the_extra_one_sentence_says_what_to_install(missing: str, tmp_path: Path) -> None:
     """Before any claim is computed, whatever of it is missing."""
     run = (
@@ -538,7 +544,9 @@ def test_without_the_extra_one_sentence_says_what_to_install(missing: str, tmp_p
 
 
 @POSIX
-@pytest.mark.parametrize("words", [("list",), ("run", "first"), ()], ids=str)
+@pytest.mark.parametrize(
+    "words", [("list",), pytest.param(("run", "first"), marks=pytest.mark.deep), ()], ids=str
+)
 def test_a_reader_who_leaves_is_told_nothing_and_the_results_are_there(
     pair: Workshop, words: tuple[str, ...]
 ) -> None:
@@ -553,7 +561,9 @@ def test_a_reader_who_leaves_is_told_nothing_and_the_results_are_there(
 
 
 @POSIX
-@pytest.mark.parametrize("words", [("list",), ("--help",), ("--version",)], ids=str)
+@pytest.mark.parametrize(
+    "words", [("list",), ("--help",), pytest.param(("--version",), marks=pytest.mark.deep)], ids=str
+)
 def test_a_full_disk_behind_standard_output_is_one_sentence(words: tuple[str, ...]) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(

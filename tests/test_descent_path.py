@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -217,26 +219,31 @@ def test_divided_differences(steps, ahead):
 # ------------------------------------------------------------------------------------------------ in JAX
 
 
+@functools.cache
+def both_gradients(kind):
+    """In the rows and their weights, through the eigenbasis and through the loop: compiled once for all rows."""
+
+    def last(X, w, solver):
+        theta = lt.descend(X, jnp.asarray(EXAMPLE.y), EXAMPLE.start, w, solver, [2, 9]).theta
+        return (theta @ np.arange(3.0)).sum()
+
+    @jax.jit
+    def gradients(X, w, rate):
+        solver = kind(rate) if kind is GradientDescent else kind(rate, momentum=0.4)
+        return [jax.grad(last, argnums=(0, 1))(X, w, way) for way in (solver, StepByStep(solver))]
+
+    return gradients
+
+
 @pytest.mark.parametrize("solver", LINEAR, ids=NAMES)
 @pytest.mark.parametrize("repeated", [False, True])
 def test_gradients_are_those_of_the_loop(solver, repeated):
     """Through the eigenbasis as through every step, with equal curvatures too, where eigh has no derivative."""
     X = np.repeat(np.eye(3), 3, axis=0) if repeated else EXAMPLE.X
-    aim = np.arange(3.0)
-
-    def last(X, w, solver):
-        return (lt.descend(X, jnp.asarray(EXAMPLE.y), EXAMPLE.start, w, solver, [2, 9]).theta @ aim).sum()
-
     weights = jnp.ones(9) if repeated else jnp.asarray(EXAMPLE.weights)
     # With constants given: the defaults depend on the extreme curvatures, which have a kink where they meet.
-    given_rate = type(solver)(learning_rate=0.9 / curvatures(EXAMPLE)[0] if not repeated else 0.8)
-    if not isinstance(solver, GradientDescent):
-        given_rate = type(solver)(given_rate.learning_rate, momentum=0.4)
-    slopes = jax.jit(jax.grad(lambda X, w: last(X, w, given_rate), argnums=(0, 1)))(jnp.asarray(X), weights)
-    wanted = jax.grad(lambda X, w: last(X, w, StepByStep(given_rate)), argnums=(0, 1))(
-        jnp.asarray(X), weights
-    )
-    for got, want in zip(slopes, wanted, strict=True):
+    rate = 0.9 / curvatures(EXAMPLE)[0] if not repeated else 0.8
+    for got, want in zip(*both_gradients(type(solver))(jnp.asarray(X), weights, rate), strict=True):
         assert near(got, want, 1e3)
         assert not near(1.0001 * got, want, 1e3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 
@@ -197,11 +198,20 @@ def test_without_jit_too(name):
         assert stays_float32(got)
 
 
+@functools.cache
+def side_by_side(function):
+    """Compiled once, for every batch of two."""
+    return jax.jit(jax.vmap(function))
+
+
+def stacked(*batch):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(to_jax, batch))
+
+
 @CALL
 def test_vmap_is_a_loop(function, arguments):
     batch = [arguments, jax.tree.map(lambda leaf: 0.95 * np.asarray(leaf), arguments)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(to_jax, batch))
-    got = jax.jit(jax.vmap(function))(*stacked)
+    got = side_by_side(function)(*stacked(*batch))
     for k, one in enumerate(batch):
         assert agree(jax.tree.map(lambda leaf, k=k: leaf[k], got), function(*one), 2e3)
 
@@ -214,23 +224,31 @@ def test_grad_is_the_central_difference(function, arguments):
     moves = [jnp.asarray(rng.uniform(0.02, 0.04, leaf.shape)) for leaf in leaves]
     moves = [m + m.T if m.ndim == 2 and m.shape[0] == m.shape[1] else m for m in moves]
 
-    def along(h):
-        moved = [leaf + h * move for leaf, move in zip(leaves, moves, strict=True)]
-        result = jax.tree.leaves(function(*jax.tree.unflatten(structure, moved)))
-        # Squares: an eigenvector has no sign. A rank has no derivative.
-        return sum((jnp.asarray(r) ** 2).sum() for r in result if jnp.issubdtype(r.dtype, jnp.floating))
+    def moved(h):
+        there = [leaf + h * move for leaf, move in zip(leaves, moves, strict=True)]
+        return jax.tree.unflatten(structure, there)
 
-    value, h = jax.jit(along), EPS ** (1 / 3)
-    slope, difference = jax.jit(jax.grad(along))(0.0), (value(h) - value(-h)) / (2 * h)
+    def squares(result):
+        """An eigenvector has no sign, and a rank no derivative."""
+        numbers = [r for r in jax.tree.leaves(result) if jnp.issubdtype(r.dtype, jnp.floating)]
+        return sum((r**2).sum() for r in numbers)
+
+    slope, h = jax.jit(jax.grad(lambda h: squares(function(*moved(h)))))(0.0), EPS ** (1 / 3)
+    both = jax.tree.map(np.asarray, side_by_side(function)(*stacked(moved(h), moved(-h))))
+    ahead, behind = (squares(jax.tree.map(lambda leaf, k=k: leaf[k], both)) for k in (0, 1))
     assert np.isfinite(slope)
-    assert abs(slope - difference) <= 1e3 * h**2 * (abs(slope) + abs(value(0.0)))
+    assert abs(slope - (ahead - behind) / (2 * h)) <= 1e3 * h**2 * (
+        abs(slope) + squares(function(*arguments))
+    )
 
 
 # ----------------------------------------------------------------------------------- what may be traced
 
 
 def test_a_problem_is_an_argument_of_jit_and_vmap():
-    problems = jax.vmap(lambda r: lt.paper_problem(r, noise_variance=0.1))(jnp.array([0.0, 0.3, 0.6]))
+    problems = jax.jit(jax.vmap(lambda r: lt.paper_problem(r, noise_variance=0.1)))(
+        jnp.array([0.0, 0.3, 0.6])
+    )
     assert problems.target_covariance.shape == (3, 2, 2)
     got = jax.jit(jax.vmap(lambda p: lt.iterate(p, 5, temperature=1.0)))(problems)
     for rho, row in zip((0.0, 0.3, 0.6), got, strict=True):
@@ -256,7 +274,7 @@ def test_steps_may_be_traced_or_large_constants():
 def test_vmap_over_temperature():
     problem = lt.paper_problem(0.6, noise_variance=0.1)
     taus = jnp.array([0.1, 1.0, jnp.inf])
-    rows = jax.vmap(lambda t: lt.iterate(problem, 4, temperature=t))(taus)
+    rows = jax.jit(jax.vmap(lambda t: lt.iterate(problem, 4, temperature=t)))(taus)
     for tau, row in zip((0.1, 1.0, math.inf), rows, strict=True):
         assert near(row, lt.iterate(problem, 4, temperature=tau), 100)
 

@@ -373,7 +373,14 @@ USES = {
 }
 
 
-@pytest.mark.parametrize("use", USES.values(), ids=USES.keys())
+ALIKE = {"a namespace", "from a namespace", "dir", "all", "help"}
+"""What asks as another does: for a name, for all of them, for their list."""
+
+
+@pytest.mark.parametrize(
+    "use",
+    [pytest.param(u, id=name, marks=pytest.mark.deep if name in ALIKE else ()) for name, u in USES.items()],
+)
 def test_any_first_use_of_the_package_finds_its_names(use):
     code = use.replace("PICKLE", repr(pickle.dumps(lt.paper_problem(0.5))))
     before = "import sys, linear_theory as lt; assert not {'jax', 'numpy', 'scipy'} & set(sys.modules), 'too early'\n"

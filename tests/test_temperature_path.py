@@ -261,7 +261,8 @@ def test_jax_is_numpy(ridge):
         want = path_of(problem, np.array([*decades(SMALL, 5), math.inf]), ridge)
         rows, taus = to_jax((problem.X, problem.y, problem.start)), to_jax(want.temperatures)
         function = lambda t, rows=rows: lt.temperature_path(*rows, t, ridge)
-        batched = jax.tree.map(lambda leaf: leaf[:, 0], jax.vmap(lambda t, f=function: got(f(t[None])))(taus))
+        alone = jax.jit(jax.vmap(lambda t, f=function: got(f(t[None]))))
+        batched = jax.tree.map(lambda leaf: leaf[:, 0], alone(taus))
         for theta, mass in (got(function(taus)), got(jax.jit(function)(taus)), batched):
             assert near(theta, want.theta, 1e5)
             assert near(mass, want.mean_weight, 100)
@@ -275,7 +276,7 @@ def test_derivatives(ridge):
         want = differences(lambda h, tau=tau: at(tau * np.exp(h), ridge))
         assert close(slope(jnp.log(tau)), want)
         assert not close(2 * slope(jnp.log(tau)), want)
-    assert jax.grad(lambda t: at(t, ridge))(jnp.asarray(math.inf)) == 0
+    assert jax.jit(jax.grad(lambda t: at(t, ridge)))(jnp.asarray(math.inf)) == 0
 
 
 def test_a_temperature_is_tuned_by_its_gradient():

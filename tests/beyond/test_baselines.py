@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 import linear_theory as lt
 from paper_reproduction.beyond import baselines as claim
 from paper_reproduction.claim import Settings
+from tests import kept
 
 QUICK = Settings(quick=True)
 
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(QUICK)
+    return kept.quick(claim.compute)
 
 
 @pytest.mark.parametrize(

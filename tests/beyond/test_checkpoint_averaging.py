@@ -12,12 +12,13 @@ import linear_theory as lt
 from paper_reproduction.beyond import checkpoint_averaging as claim
 from paper_reproduction.beyond._checkpoints import threshold
 from paper_reproduction.claim import Settings
+from tests import kept
 from tests.beyond.spoilt import failing, spoil_weights
 
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(Settings(quick=True))
+    return kept.quick(claim.compute)
 
 
 failures = failing(claim)

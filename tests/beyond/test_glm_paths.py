@@ -15,12 +15,15 @@ from linear_theory.testing.tolerances import bound
 from paper_reproduction.beyond import _glm, _glm_rows
 from paper_reproduction.beyond import glm_paths as claim
 from paper_reproduction.claim import Settings
+from tests import kept
 from tests.beyond.spoilt import failing, spoil_weights
+
+QUICK = Settings(quick=True)
 
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(Settings(quick=True))
+    return kept.quick(claim.compute)
 
 
 failures = failing(claim)
@@ -55,19 +58,42 @@ def test_it_fails_on_wrong_or_missing_numbers(dataset: xr.Dataset, array: str, s
     assert failures(dataset.assign({array: values}))
 
 
+def by_formulas(dataset: xr.Dataset) -> xr.Dataset:
+    """With the paths, the masses and the first ratios computed anew."""
+    paths = [claim._path(name) for name in dataset.plane.values]
+    ratio = dataset.ratio.copy(deep=True)
+    ratio[0] = claim._compared(*_glm_rows.HALF_MARGINS, float(dataset["median"][0]))
+    anew = {key: (dataset[key].dims, np.stack([one[key] for one in paths])) for key in ("mass", "path")}
+    return dataset.assign(ratio=ratio, **anew)
+
+
+def by_rows(dataset: xr.Dataset) -> xr.Dataset:
+    """With all that is sampled computed anew."""
+    rows = [_glm_rows.sampled(QUICK, name) for name in dataset.case.values]
+    ratios = [_glm_rows.sampled_ratios(QUICK, tau) for tau in dataset.some.values]
+    anew = {key: (dataset[key].dims, np.stack([one[key] for one in rows])) for key in ("mean", "error")}
+    return dataset.assign(sampled_ratio=(dataset.sampled_ratio.dims, np.array(ratios)), **anew)
+
+
+def test_what_is_computed_anew_is_the_same(dataset: xr.Dataset) -> None:
+    xr.testing.assert_equal(by_rows(by_formulas(dataset)), dataset)
+
+
 @pytest.mark.parametrize("function", ["iterate", "mean_weight", "curvature"])
-def test_it_fails_where_a_formula_is_off(function: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_fails_where_a_formula_is_off(
+    dataset: xr.Dataset, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     right = getattr(lt.experts, function)
     monkeypatch.setattr(lt.experts, function, lambda *how: right(*how) * (1 + 1e-6 * (how[-1] != math.inf)))
-    assert failures(claim.compute(Settings(quick=True)))
+    assert failures(by_formulas(dataset))
 
 
 @pytest.mark.parametrize("wrong", ["shuffled", "mean", "squared"])
 def test_it_fails_where_the_weights_are_not_those_of_their_rows(
-    wrong: str, monkeypatch: pytest.MonkeyPatch
+    dataset: xr.Dataset, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil_weights(monkeypatch, wrong)
-    broken = failures(claim.compute(Settings(quick=True)))
+    broken = failures(by_rows(dataset))
     assert any("iterates of sampled rows" in name for name in broken)
     assert any("curvatures on sampled rows" in name for name in broken)
 

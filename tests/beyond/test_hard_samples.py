@@ -12,6 +12,7 @@ import linear_theory as lt
 from linear_theory.testing.tolerances import near
 from paper_reproduction.beyond import hard_samples as claim
 from paper_reproduction.claim import Settings
+from tests import kept
 from tests.beyond.spoilt import failing, spoil_weights
 from tests.laws import condition, problems
 from tests.strategies import SEEDS, log_uniform
@@ -19,7 +20,7 @@ from tests.strategies import SEEDS, log_uniform
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(Settings(quick=True))
+    return kept.quick(claim.compute)
 
 
 failures = failing(claim)

@@ -14,8 +14,18 @@ from scipy import special
 
 import linear_theory as lt
 from paper_reproduction.beyond import high_dimension as claim
-from paper_reproduction.beyond._few_rows import averaged, cut, floor, in_last_digits, problem_of
+from paper_reproduction.beyond._few_rows import (
+    averaged,
+    cut,
+    floor,
+    floor_rows,
+    in_last_digits,
+    printed_digits,
+    problem_of,
+    sampled,
+)
 from paper_reproduction.claim import Settings
+from tests import kept
 from tests.beyond.spoilt import failing, spoil_weights
 
 QUICK = Settings(quick=True)
@@ -23,7 +33,7 @@ QUICK = Settings(quick=True)
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(QUICK)
+    return kept.quick(claim.compute)
 
 
 failures = failing(claim)
@@ -65,7 +75,10 @@ def test_it_fails_where_wrong_formulas_and_shuffled_weights_are_taken_for_right(
 
 
 @pytest.mark.parametrize("function", ["optimum", "path"])
-def test_it_fails_where_a_formula_is_off(function: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_fails_where_a_formula_is_off(
+    dataset: xr.Dataset, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Already by the floor and the digits, which are computed anew."""
     right = getattr(lt.high_dimension, function)
 
     def wrong(*args, **kwargs):
@@ -74,15 +87,21 @@ def test_it_fails_where_a_formula_is_off(function: str, monkeypatch: pytest.Monk
         return dataclasses.replace(found, **off)
 
     monkeypatch.setattr(lt.high_dimension, function, wrong)
-    assert failures(claim.compute(QUICK))
+    off = {"floor": floor_rows(dataset.floor_ratio.values.tolist()), "digits": printed_digits()}
+    assert failures(dataset.assign({name: (dataset[name].dims, values) for name, values in off.items()}))
 
 
 @pytest.mark.parametrize("wrong", ["shuffled", "mean"])
 def test_it_fails_where_the_weights_do_not_belong_to_their_rows(
-    wrong: str, monkeypatch: pytest.MonkeyPatch
+    dataset: xr.Dataset, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of the sampled rows, which alone are weighted, and are computed anew."""
+    again = lambda ratio: sampled(ratio, dataset.sizes["draw"], QUICK.rng(f"rows {ratio:g}"))
+    ratios = dataset.ratio.values.tolist()
+    assert np.array_equal(again(ratios[-1]), dataset.sampled.values[-1])
     spoil_weights(monkeypatch, wrong)
-    assert any("sampled rows" in name for name in failures(claim.compute(QUICK)))
+    spoilt = dataset.assign(sampled=(dataset.sampled.dims, np.stack([again(ratio) for ratio in ratios])))
+    assert any("sampled rows" in name for name in failures(spoilt))
 
 
 @settings(max_examples=15)

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 import linear_theory as lt
 from paper_reproduction.beyond import label_noise as claim
 from paper_reproduction.claim import Settings
+from tests import kept
 from tests.beyond.spoilt import failing, spoil_weights
 from tests.strategies import SEEDS
 
 
 @functools.cache
 def dataset() -> xr.Dataset:
-    return claim.compute(Settings(quick=True))
+    return kept.quick(claim.compute)
 
 
 failures = failing(claim)

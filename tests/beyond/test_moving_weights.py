@@ -13,6 +13,7 @@ import linear_theory as lt
 from linear_theory.tilting import ResidualTilt
 from paper_reproduction.beyond import moving_weights as claim
 from paper_reproduction.claim import Settings
+from tests import kept
 from tests.beyond.spoilt import failing, spoil_weights
 from tests.laws import problems
 from tests.strategies import log_uniform
@@ -20,7 +21,7 @@ from tests.strategies import log_uniform
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(Settings(quick=True))
+    return kept.quick(claim.compute)
 
 
 failures = failing(claim)

@@ -14,13 +14,14 @@ import linear_theory as lt
 from paper_reproduction.beyond import _second_moment
 from paper_reproduction.beyond import one_pass_sgd as claim
 from paper_reproduction.claim import Settings
+from tests import kept
 from tests.beyond.spoilt import failing, spoil_weights
 from tests.strategies import SEEDS
 
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(Settings(quick=True))
+    return kept.quick(claim.compute)
 
 
 failures = failing(claim)

@@ -13,13 +13,14 @@ from linear_theory.stalling import Stall
 from paper_reproduction.beyond import precision as claim
 from paper_reproduction.beyond._covariances import drawn
 from paper_reproduction.claim import Settings
+from tests import kept
 from tests.beyond.spoilt import failing, spoil_weights
 from tests.strategies import SEEDS
 
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(Settings(quick=True))
+    return kept.quick(claim.compute)
 
 
 failures = failing(claim)

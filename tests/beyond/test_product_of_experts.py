@@ -14,13 +14,14 @@ from linear_theory.testing.tolerances import bound
 from paper_reproduction.beyond import _labelled_rows as rows
 from paper_reproduction.beyond import product_of_experts as claim
 from paper_reproduction.claim import Settings
+from tests import kept
 from tests.beyond.spoilt import failing, spoil_weights
 from tests.strategies import SEEDS
 
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(Settings(quick=True))
+    return kept.quick(claim.compute)
 
 
 failures = failing(claim)

@@ -13,6 +13,7 @@ from linear_theory import inference
 from paper_reproduction.beyond import standard_errors as claim
 from paper_reproduction.beyond._asymptotic import closed, integrated
 from paper_reproduction.claim import Settings
+from tests import kept
 from tests.beyond.spoilt import failing, spoil_weights
 from tests.strategies import SEEDS, log_uniform, random_covariance
 
@@ -21,7 +22,7 @@ QUICK = Settings(quick=True)
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(QUICK)
+    return kept.quick(claim.compute)
 
 
 failures = failing(claim)

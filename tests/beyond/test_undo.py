@@ -13,6 +13,7 @@ from linear_theory import inference
 from paper_reproduction.beyond import _laws
 from paper_reproduction.beyond import undo as claim
 from paper_reproduction.claim import Settings
+from tests import kept
 from tests.beyond.spoilt import failing, spoil_weights
 from tests.strategies import SEEDS, log_uniform
 
@@ -21,7 +22,7 @@ QUICK = Settings(quick=True)
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(QUICK)
+    return kept.quick(claim.compute)
 
 
 failures = failing(claim)

@@ -17,13 +17,14 @@ from linear_theory.weights import robust, rules
 from paper_reproduction.beyond import weight_rules as claim
 from paper_reproduction.beyond._rule_moments import TEN
 from paper_reproduction.claim import Settings
+from tests import kept
 from tests.beyond.spoilt import failing
 from tests.strategies import log_uniform
 
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(Settings(quick=True))
+    return kept.quick(claim.compute)
 
 
 failures = failing(claim)

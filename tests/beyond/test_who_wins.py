@@ -14,11 +14,12 @@ from paper_reproduction.beyond import _planes, _who_wins
 from paper_reproduction.beyond import who_wins as claim
 from paper_reproduction.claim import Settings
 from paper_reproduction.claims._plane_search import Plane
+from tests import kept
 
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(Settings(quick=True))
+    return kept.quick(claim.compute)
 
 
 READ = ("value", "plane_rule", "plane_search", "plane_rounding", "plane_stop_and_average", "descent_outside", "counter",

@@ -7,15 +7,15 @@ import pytest
 import xarray as xr
 
 import linear_theory as lt
-from paper_reproduction.claim import Settings
 from paper_reproduction.claims import _method_table as table
 from paper_reproduction.claims import _plane_search as search
 from paper_reproduction.claims import error_comparison as claim
+from tests import kept
 
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(Settings(quick=True))
+    return kept.quick(claim.compute)
 
 
 def failures(dataset: xr.Dataset) -> list[str]:

@@ -7,14 +7,14 @@ import pytest
 import xarray as xr
 
 import linear_theory as lt
-from paper_reproduction.claim import Settings
 from paper_reproduction.claims import finite_data as claim
 from paper_reproduction.claims._gaussian_influence import Rows
+from tests import kept
 
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(Settings(quick=True))
+    return kept.quick(claim.compute)
 
 
 def failures(dataset: xr.Dataset) -> list[str]:

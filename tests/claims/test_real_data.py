@@ -9,15 +9,15 @@ import pytest
 import xarray as xr
 
 import linear_theory as lt
-from paper_reproduction.claim import Settings
 from paper_reproduction.claims import _diabetes as diabetes
 from paper_reproduction.claims import _real_rows
 from paper_reproduction.claims import real_data as claim
+from tests import kept
 
 
 @pytest.fixture(scope="module")
 def dataset() -> xr.Dataset:
-    return claim.compute(Settings(quick=True))
+    return kept.quick(claim.compute)
 
 
 def failures(dataset: xr.Dataset) -> list[str]:

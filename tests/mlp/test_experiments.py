@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
-import pickle
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,6 +18,7 @@ from paper_reproduction.claim import Settings, Verdict
 from paper_reproduction.mlp import teacher
 from paper_reproduction.mlp.experiments import lazy_limit
 from paper_reproduction.mlp.paper_numbers import TABLES
+from tests import kept
 from tests.verdicts import as_stored, close
 
 ENTRIES = {entry.name: entry for entry in registry.NETWORKS.discover()}
@@ -53,24 +51,9 @@ def _networks_run_once():
         yield
 
 
-SHARED: list[Path] = []  # the folder of this run of the tests, which its workers share
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _shared_folder(tmp_path_factory):
-    own = tmp_path_factory.getbasetemp()
-    SHARED[:] = [own.parent if "PYTEST_XDIST_WORKER" in os.environ else own]
-
-
 @functools.cache
 def computed(name: str) -> xr.Dataset:
-    """What one worker has computed the others read."""
-    file = SHARED[0] / f"{name}.pickle"
-    if not file.exists():
-        draft = file.with_suffix(f".{os.getpid()}")
-        draft.write_bytes(pickle.dumps(ENTRIES[name].compute(Settings(seed=0, quick=True))))
-        draft.replace(file)
-    return pickle.loads(file.read_bytes())
+    return kept.quick(ENTRIES[name].compute)
 
 
 @functools.cache
