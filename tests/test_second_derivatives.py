@@ -6,6 +6,7 @@ The gradient itself is held against 50 digits elsewhere; here it is only differe
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -102,14 +103,20 @@ NESTINGS = {
 }
 
 
+@functools.cache
+def compiled(function):
+    """The value and the gradient."""
+    return jax.jit(jax.value_and_grad(function))
+
+
 def differenced(function, point):
     """Central differences of the gradient, each step relative to its coordinate where that is large."""
-    gradient, columns = jax.jit(jax.grad(function)), []
+    columns = []
     for i, value in enumerate(point):
         step = STEP * max(abs(value), min(1.0, abs(value)) or 1.0)
         away = np.zeros(len(point))
         away[i] = step
-        ahead, behind = (np.asarray(gradient(jnp.asarray(point + s * away))) for s in (1, -1))
+        ahead, behind = (np.asarray(compiled(function)(jnp.asarray(point + s * away))[1]) for s in (1, -1))
         columns.append((ahead - behind) / (2 * step))
     return np.array(columns)
 
@@ -118,9 +125,8 @@ def agrees(found, function, point):
     want = differenced(function, point)
     unit = np.maximum(np.abs(point), 1e-3)
     scale = np.outer(unit, unit)  # of what a relative change of each coordinate does
-    value = abs(float(function(jnp.asarray(point))))
-    slopes = np.abs(np.asarray(jax.jit(jax.grad(function))(jnp.asarray(point)))) * unit
-    size = max(np.abs(want * scale).max(), slopes.max(), value)
+    value, slopes = (np.abs(np.asarray(of)) for of in compiled(function)(jnp.asarray(point)))
+    size = max(np.abs(want * scale).max(), (slopes * unit).max(), value)
     return bool(np.isfinite(found).all() and np.abs((found - want) * scale).max() <= 1e-8 * size)
 
 

@@ -299,8 +299,10 @@ def structured(dim, rank, seed):
     return lt.covariance.IdentityPlusLowRank(factor, np.diag(rng.uniform(1, 4, rank)), rng.uniform(0.5, 2))
 
 
-@pytest.mark.parametrize("shift", [0.0, 1.0])
-@pytest.mark.parametrize("pretrain_rank", [0, 3])
+@pytest.mark.parametrize(
+    ("pretrain_rank", "shift"),
+    [(3, 1.0), (0, 0.0), *(pytest.param(*more, marks=pytest.mark.deep) for more in ((3, 0.0), (0, 1.0)))],
+)
 def test_a_low_rank_forgets_as_its_matrix_does(pretrain_rank, shift):
     dim = 150
     target, pretrain = structured(dim, 2, 1), structured(dim, pretrain_rank, 2)
