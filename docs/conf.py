@@ -57,6 +57,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = [("copy.js", {"defer": "defer"})]
 html_show_sourcelink = False
+# Every public module has its page under "Reference": an index of modules would say the same, less well.
+html_domain_indices = False
 html_theme_options = {
     "light_css_variables": {
         "color-brand-primary": COLOURS["flow"],
