@@ -72,3 +72,13 @@ def _free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def printed(command, home):
+    """What a Python with this command line prints, ``home`` among the places it imports from."""
+    seen = os.pathsep.join([os.environ.get("PYTHONPATH", ""), home])
+    line = [sys.executable, *map(str, command)]
+    done = subprocess.run(
+        line, env=os.environ | {"PYTHONPATH": seen}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
