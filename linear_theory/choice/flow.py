@@ -21,13 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
-from ..arrays import Array, namespace
+from ..arrays import Array, namespace, share
 from ..problem import FineTuningProblem, checked_problem
 from ..risk import total_error
 from ..trajectories import fixed_point, gradient_flow
 from ..trees import pytree
 from .early_stop import best_early_stop
-from .modes import Modes, asked_of_numpy, of_best, searched
+from .modes import Modes, asked_of_numpy, searched, seen_forms
+from .root import defined, differentiable_root, least, within_span
 
 __all__ = ["BestFlow", "best_flow"]
 
@@ -93,8 +94,13 @@ def best_flow(problem: FineTuningProblem) -> BestFlow:
     Returns
     -------
     BestFlow
-        Time as in :func:`gradient_flow`, so without the weights' mass made up for. In JAX ``total_error`` has first
-        derivatives, and the others are constants.
+        Time as in :func:`gradient_flow`, so without the weights' mass made up for. In JAX derivatives of every order
+        are right: that of ``total_error`` is the partial one at the optimum, those of τ, t and θ follow from both
+        slopes being 0 there (where the minimum was searched for, to its eight digits). τ or t at 0 or ∞ is a constant:
+        τ of early stopping, t of averaging, and without noise its τ, though from σ² = 0 on it is 2σ²B/A; θ moves on.
+        Where two minima tie or the winner changes, derivatives are those of the one that is told, from its side. Where
+        the shift leaves the span of a low rank of more than 128 dimensions, ``total_error`` has a first derivative
+        alone, and τ, t and θ have NaN.
 
     Raises
     ------
@@ -114,19 +120,42 @@ def best_flow(problem: FineTuningProblem) -> BestFlow:
     problem = checked_problem(space, problem)
     if space.xp is np:
         temperature, time, kept, rule = (np.asarray(x)[()] for x in _searched(problem))
-    else:
-        number = jax.ShapeDtypeStruct((), space.dtype)
-        shapes = (number, number, number, jax.ShapeDtypeStruct((), jnp.int32))
-        temperature, time, kept, rule = asked_of_numpy(_searched, shapes, problem)
-    xp, limit = space.xp, temperature == 0
+        theta = _reached(np.array([temperature, time, kept]), problem)
+        return BestFlow(temperature, time, theta, total_error(problem, theta), rule)
+    number = jax.ShapeDtypeStruct((), space.dtype)
+    shapes = (number, number, number, jax.ShapeDtypeStruct((), jnp.int32))
+    *found, rule = asked_of_numpy(_searched, shapes, problem)
+    found = jnp.stack(found)
+    error = least(_error, _place, found, problem)
+    place = _place(found, problem)
+    place = place.at[:2].multiply(defined(problem))
+    return BestFlow(place[0], place[1], _reached(place, problem), error, rule)
+
+
+def _reached(place: Array, problem: FineTuningProblem) -> Array:
+    """θ at (τ, t, ω): of FLOW, and in the limit τ = 0 an average that keeps ω of the shift."""
+    xp, (temperature, time, kept) = namespace(place).xp, place
+    limit = temperature == 0
     kept = xp.where(limit, kept, 0.0)
     path = gradient_flow(problem, time, xp.where(limit, 1.0, temperature))
     average = kept * problem.pretrained + (1 - kept) * fixed_point(problem, math.inf)
-    theta = xp.where(limit, average, path)
-    error = total_error(problem, theta)
-    if space.xp is not np:
-        error = of_best(error)
-    return BestFlow(temperature, time, space.constant(theta), error, rule)
+    return xp.where(limit, average, path)
+
+
+def _error(place: Array, problem: FineTuningProblem) -> Array:
+    return total_error(problem, _reached(place, problem))
+
+
+def _slopes(place: Array, problem: FineTuningProblem) -> Array:
+    """Of the total error, in (τ, t)."""
+    problem = within_span(problem)
+    return jax.jacfwd(lambda place: _error(jnp.append(place, 0.0), problem))(place)
+
+
+def _place(found: Array, problem: FineTuningProblem) -> Array:
+    """(τ, t, ω) that were found, with the derivatives that their equations give them."""
+    kept = share(namespace(problem), *seen_forms(problem), 1.0)
+    return jnp.append(differentiable_root(_slopes, found[:2], problem), jnp.where(found[0] == 0, kept, 0.0))
 
 
 def _searched(problem: FineTuningProblem) -> _Found:

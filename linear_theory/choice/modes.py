@@ -9,19 +9,20 @@ up to what no training changes. Of equal eigenvalues one vector is enough, so in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from ..arrays import Array, namespace
+from ..arrays import Array, binary_unit, namespace
 from ..covariance.spectrum import Spectrum, downdated_spectrum, separated
 from ..covariance.subspace import InvariantSubspace, converged
-from ..problem import FineTuningProblem
-from ..propagator.matrix_functions import differentiable_once
+from ..problem import FineTuningProblem, quadratic_above_rounding
+from ..trajectories import fixed_point
 
-__all__ = ["Modes", "Weighted", "asked_of_numpy", "of_best", "searched"]
+__all__ = ["Modes", "Weighted", "asked_of_numpy", "searched", "seen_forms"]
 
 
 class Modes(NamedTuple):
@@ -131,6 +132,15 @@ def searched(problem: FineTuningProblem, search: Callable[[Modes], tuple[Array, 
     return found["it"]
 
 
+def seen_forms(problem: FineTuningProblem) -> tuple[Array, Array]:
+    """eᵀΣe and eᵀΣ̃e of the part of the shift that training can see, in one unit."""
+    space = namespace(problem)
+    seen = (problem.pretrained - fixed_point(problem, math.inf)) / binary_unit(space, problem.shift)
+    forms = (problem.pretrain_operator, problem.target_operator)
+    a, b = (quadratic_above_rounding(space, covariance, seen) for covariance in forms)
+    return a, b
+
+
 def asked_of_numpy(
     search: Callable[..., tuple[Array, ...]], shapes: tuple[Any, ...], *arguments: Any
 ) -> tuple[Array, ...]:
@@ -145,8 +155,3 @@ def asked_of_numpy(
 
     held = jax.lax.stop_gradient(arguments)
     return jax.pure_callback(on_host, shapes, *held, vmap_method="sequential")
-
-
-def of_best(error: Array) -> Array:
-    """A least error in JAX: to first order, and no further, it moves as if the best parameters stood still."""
-    return error * differentiable_once(error, "the least error over some parameters")

@@ -12,21 +12,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import brentq
 
-from ..arrays import Array, Namespace, binary_unit, integer, namespace, positive, quotient, require
+from ..arrays import Array, Namespace, integer, namespace, positive, quotient, require
 from ..errors import reject
-from ..problem import FineTuningProblem, checked_problem, quadratic_above_rounding
+from ..problem import FineTuningProblem, checked_problem
 from ..propagator.powers import Power, count_steps
 from ..risk import total_error
 from ..tilting import weight_mass
 from ..trajectories import fixed_point, iterate
 from ..trees import is_concrete, pytree
-from .modes import Modes, Weighted, asked_of_numpy, of_best, searched
+from .modes import Modes, Weighted, asked_of_numpy, searched, seen_forms
+from .root import defined, differentiable_root, least, within_span
 
 __all__ = ["BestTemperature", "best_temperature"]
 
@@ -35,13 +38,13 @@ MINIMA = 4
 
 MOST_STEPS = 10**12
 GRID_TEMPERATURES = 600
+"""Evenly in logarithm, between which a minimum is looked for."""
+
 MOST_NUMBERS = 10**6
 """Of one table over temperatures and pairs of eigenvalues, which are looked at in parts."""
 
 FURTHEST = 600.0
 """In ln τ, how far below the other temperatures the coldest one may be: there the floats end."""
-
-"""Evenly in logarithm, between which a minimum is looked for."""
 
 
 @pytree
@@ -89,9 +92,12 @@ def best_temperature(
     Returns
     -------
     BestTemperature
-        In JAX ``total_error`` has first derivatives, and the others are constants; all but ``minima`` and
-        ``errors`` have derivatives where ``steps`` is left out. NaN under
-        tracing where the arguments are bad.
+        NaN under tracing where the arguments are bad. In JAX derivatives of every order are right, of each of the
+        ``minima`` too: that of an error is the partial one at its minimum, that of τ follows from the slope being 0
+        there. A τ at a border is a constant: ∞, or the one that is as good as τ → 0. Where two minima tie,
+        ``total_error`` bends as the lower of two curves does, and derivatives are those of the one that is told. Where
+        the shift leaves the span of a low rank of more than 128 dimensions, errors of K steps have a first derivative
+        alone, and τ and θ have NaN.
 
     Raises
     ------
@@ -124,7 +130,7 @@ def best_temperature(
         reject("steps", steps, "must be from 1 to 10¹²; None is training to convergence")
 
     if space.xp is np:
-        minima, errors = _minima(count, problem, learning_rate)
+        minima, errors, _ = _minima(count, problem, learning_rate)
         if not math.isfinite(errors[0]):
             reject(
                 "learning_rate",
@@ -132,22 +138,64 @@ def best_temperature(
                 f"is so long that {count} steps leave the floats at every temperature (None is 1/(2μ)); pass one below "
                 "stable_learning_rate, or scale the columns",
             )
-    else:
-        shapes = (jax.ShapeDtypeStruct((MINIMA,), space.dtype),) * 2
-        minima, errors = asked_of_numpy(partial(_minima, count), shapes, problem, learning_rate)
-    temperature = minima[0]
-    theta = _end(problem, count, learning_rate, temperature)
-    error = total_error(problem, theta)
-    if space.xp is not np:
-        error = of_best(error)
-    return BestTemperature(temperature, space.constant(theta), error, minima, errors)
+        theta = _Error(count).end(minima[0], problem, learning_rate)
+        return BestTemperature(minima[0], theta, total_error(problem, theta), minima, errors)
+    return _differentiable(space, count, problem, learning_rate)
 
 
-def _end(problem: FineTuningProblem, count: int, rate: Array | None, temperature: Array) -> Array:
-    """θ_K, also where the default rate is beyond the stable ones."""
-    if rate is None:
-        rate = 1 / (2 * weight_mass(problem, temperature))
-    return iterate(problem, count, rate, temperature)
+def _differentiable(
+    space: Namespace, count: int, problem: FineTuningProblem, rate: Array | None
+) -> BestTemperature:
+    """The same in JAX: each minimum is a root of the error's slope."""
+    shapes = (*(jax.ShapeDtypeStruct((MINIMA,), space.dtype),) * 2, jax.ShapeDtypeStruct((MINIMA,), bool))
+    minima, errors, inside = asked_of_numpy(partial(_minima, count), shapes, problem, rate)
+    # Where there are fewer, or one leaves the floats, the first stands in: no derivative of it is to be NaN.
+    there = jnp.isfinite(errors)
+    standing = jnp.where(there, minima, minima[0])
+    error = _Error(count)
+
+    def place(held: tuple[Array, Array], problem: FineTuningProblem, rate: Array | None) -> Array:
+        temperature, inside = held
+        return differentiable_root(_Slope(error), temperature[None], problem, rate, inside=inside)[0]
+
+    of_each = lambda function: jax.vmap(lambda *held: function(held))(standing, inside)
+    least_errors = of_each(lambda held: least(error, place, held, problem, rate))
+    temperatures = of_each(lambda held: place(held, problem, rate)) * defined(problem)
+    return BestTemperature(
+        temperatures[0],
+        error.end(temperatures[0], problem, rate),
+        least_errors[0],
+        jnp.where(there, temperatures, minima),
+        errors + jnp.where(there, least_errors - jax.lax.stop_gradient(least_errors), 0.0),
+    )
+
+
+@dataclass(frozen=True)
+class _Error:
+    """The total error of K steps as a function of (τ, problem, learning rate)."""
+
+    count: int
+
+    def __call__(self, temperature: Array, problem: FineTuningProblem, rate: Array | None) -> Array:
+        return total_error(problem, self.end(temperature, problem, rate))
+
+    def end(self, temperature: Array, problem: FineTuningProblem, rate: Array | None) -> Array:
+        """θ_K, also where the default rate is beyond the stable ones."""
+        if rate is None:
+            rate = 1 / (2 * weight_mass(problem, temperature))
+        return iterate(problem, self.count, rate, temperature)
+
+
+@dataclass(frozen=True)
+class _Slope:
+    """Its slope in τ (1,)."""
+
+    error: _Error
+
+    def __call__(self, temperature: Array, problem: FineTuningProblem, rate: Array | None) -> Array:
+        problem = within_span(problem)
+        error = lambda temperature: self.error(temperature[0], problem, rate)
+        return jax.jacfwd(error)(temperature)
 
 
 def _to_convergence(space: Namespace, problem: FineTuningProblem) -> BestTemperature:
@@ -160,11 +208,7 @@ def _to_convergence(space: Namespace, problem: FineTuningProblem) -> BestTempera
         "has no label noise, so that training to convergence ends in the new optimum at every temperature; pass steps",
         problem,
     )
-    unit = binary_unit(space, problem.shift)
-    seen = (problem.pretrained - fixed_point(problem, math.inf)) / unit
-    a, b = (
-        quadratic_above_rounding(space, A, seen) for A in (problem.pretrain_operator, problem.target_operator)
-    )
+    a, b = seen_forms(problem)
     temperature = quotient(space, 2 * noise * b, a, math.inf)[()]
     theta = fixed_point(problem, temperature)
     error = total_error(problem, theta)
@@ -173,15 +217,16 @@ def _to_convergence(space: Namespace, problem: FineTuningProblem) -> BestTempera
     return BestTemperature(temperature, theta, error, minima, errors)
 
 
-def _minima(count: int, problem: FineTuningProblem, rate: Array | None = None) -> tuple[Array, Array]:
-    """The lowest local minima of the total error in τ, and the errors there."""
+def _minima(count: int, problem: FineTuningProblem, rate: Array | None = None) -> tuple[Array, Array, Array]:
+    """The lowest local minima of the total error in τ, the errors there, and where the slope has a root."""
     return searched(problem, lambda modes: _search(modes, count, rate))
 
 
-def _search(modes: Modes, count: int, rate: Array | None) -> tuple[Array, tuple[Array, Array]]:
+def _search(modes: Modes, count: int, rate: Array | None) -> tuple[Array, tuple[Array, Array, Array]]:
     kernel, v = Power(count_steps(namespace(), count)), modes.variance
     if v == 0:  # traced, so that it cannot be refused
-        return np.zeros(modes.shift.size), (np.full(MINIMA, math.nan), np.full(MINIMA, math.nan))
+        nothing = np.full(MINIMA, math.nan)
+        return np.zeros(modes.shift.size), (nothing, nothing, np.zeros(MINIMA, dtype=bool))
     twice = 1.0 if rate is None else 2 * float(rate) * modes.rate_unit
 
     def scale(temperature: Array) -> Array:
@@ -219,23 +264,26 @@ def _search(modes: Modes, count: int, rate: Array | None) -> tuple[Array, tuple[
             return float(slope(one, modes.weighted_to_the_last_digit(one))[0])
 
         turns = np.flatnonzero(decreasing[:-1] & ~decreasing[1:])
-        found = [_root(exact, *grid[k : k + 2]) for k in turns]
-        coldest = [] if exact(grid[0]) < 0 else [grid[0]]  # as good as the limit τ → 0, where nothing moves
-        found = np.array([*coldest, *found, *([math.inf] if decreasing[-1] or not found else [])])
+        roots = [_root(exact, *grid[k : k + 2]) for k in turns]
+        coldest = [] if exact(grid[0]) < 0 else [(grid[0], False)]  # as good as τ → 0, where nothing moves
+        unweighted = [(math.inf, False)] if decreasing[-1] or not roots else []
+        found, inside = map(np.array, zip(*coldest, *roots, *unweighted, strict=True))
         x = moved(found, modes.weighted_to_the_last_digit(found))
         errors = np.nan_to_num(modes.error(x), nan=math.inf, posinf=math.inf)
     order = np.argsort(errors, kind="stable")[:MINIMA]
     rest = (0, MINIMA - len(order))
     fill = lambda values, unit: np.pad(values[order] * unit, rest, constant_values=math.nan)
     best = x[order[0]] if math.isfinite(errors[order[0]]) else np.zeros(modes.shift.size)
-    return best, (fill(found, modes.temperature_unit), fill(errors, modes.temperature_unit))
+    is_root = np.pad(inside[order], rest)
+    return best, (fill(found, modes.temperature_unit), fill(errors, modes.temperature_unit), is_root)
 
 
-def _root(function: Callable[[float], float], low: float, high: float) -> float:
-    """Between two temperatures, the lower one where rounding has shown a turn that there is none."""
+def _root(function: Callable[[float], float], low: float, high: float) -> tuple[float, bool]:
+    """Between two temperatures, and True; the lower one where rounding has shown a turn that there is none."""
     if not function(low) < 0 <= function(high) < math.inf:
-        return low
-    return float(brentq(function, low, high, xtol=np.finfo(float).tiny, rtol=4 * np.finfo(float).eps))  # pyright: ignore
+        return low, False
+    root = brentq(function, low, high, xtol=np.finfo(float).tiny, rtol=4 * np.finfo(float).eps)
+    return float(root), True  # pyright: ignore[reportArgumentType]
 
 
 def _grid(modes: Modes, count: int, rate: float, longest: float) -> Array:
