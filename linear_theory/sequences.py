@@ -5,7 +5,8 @@ Each task, trained to convergence from where the last one ended, goes a part A_t
     θ_t = θ_{t−1} + A_t (θ°_t − θ_{t−1})
 
 The projector on what its rows span for ``plain`` training, Σ_t(Σ_t + λ)⁻¹ with a ``ridge`` to the previous point, and
-under label noise the number κ_t = τ_t/(τ_t + 2σ_t²) for FLOW, whatever the law of x.
+under label noise the number κ_t = τ_t/(τ_t + 2σ_t²) for FLOW, whatever the law of x. Of all three ``sampled`` says what
+to expect where each task has n fresh rows and d/n is not small.
 
 Examples
 --------
@@ -34,16 +35,30 @@ from .arrays import (
     integer,
     namespace,
     positive,
+    quotient,
     require,
     shaped,
     share,
 )
 from .covariance import Dense
-from .errors import reject
+from .errors import InvalidTypeError, InvalidValueError, reject
+from .high_dimension.optimum import mean_and_spread
+from .problem import FineTuningProblem
 from .propagator.apply import Decay, Shrinkage, propagate
 from .propagator.matrix_functions import Kernel
+from .tilting import population_median_temperature
+from .trees import is_concrete, pytree
 
-__all__ = ["flow", "harmonic_temperatures", "plain", "plain_distance", "ridge", "task_errors"]
+__all__ = [
+    "ExpectedTasks",
+    "flow",
+    "harmonic_temperatures",
+    "plain",
+    "plain_distance",
+    "ridge",
+    "sampled",
+    "task_errors",
+]
 
 
 def flow(
@@ -251,6 +266,158 @@ def plain_distance(
     return _visited(space, ((start - a) ** 2).sum(), len(optima), lambda t, q: (1 - entering) * q + added[t])
 
 
+@pytree
+class ExpectedTasks:
+    """What to expect after each of T tasks on n fresh rows each (T30).
+
+    ``theta`` (T, d), the mean of θ_t; ``variance`` (T,), E‖θ_t − its mean‖²; ``displacement`` (T,), κ_t, the share of
+    the way to its optimum that task t goes in the mean, in the metric of Σ̃_t; ``errors`` (T, T), the mean of
+    (θ_t − θ°_j)ᵀΣ̃_j(θ_t − θ°_j), row t after task t, column j on task j, as :func:`task_errors`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> found = lt.sequences.sampled(np.eye(3), 0.5, 1.0)  # ordinary least squares: the optimum, and σ²γ/(1 − γ)
+    >>> print(found.theta.round(3)[-1], found.variance.round(3))
+    [0. 0. 1.] [1. 1. 1.]
+    """
+
+    theta: Array
+    variance: Array
+    displacement: Array
+    errors: Array
+
+
+def sampled(
+    optima: Array,
+    ratio: float,
+    noise_variances: float | Array = 0.0,
+    *,
+    temperatures: float | Array | None = math.inf,
+    ridge: float = 0.0,
+    covariances: Array | None = None,
+    start: Array | None = None,
+) -> ExpectedTasks:
+    """A sequence of tasks of n fresh rows each in d dimensions, n, d → ∞ with d/n → ratio: what to expect (T30).
+
+    Task t is the fit of :func:`linear_theory.high_dimension.optimum` from where the last one ended: standard training
+    as it stands, with a ``ridge`` to the previous point, and with ``temperatures`` FLOW, weights taken at the previous
+    point. In the eigenbasis of Σ̃_t its mean keeps A_t of the shift, and it adds a covariance F_t of its own, so that
+
+        m_t = θ°_t + A_t(m_{t−1} − θ°_t),        C_t = A_tC_{t−1}A_tᵀ + F_t,
+
+    A_t and F_t those of (T28) with (m_{t−1} − θ°_t)(m_{t−1} − θ°_t)ᵀ + C_{t−1} for eeᵀ: what earlier rows have left
+    as error is residual to the next task, to which it makes a temperature colder and a fit noisier. n → ∞ is
+    :func:`flow`, or :func:`ridge` with Σ̃_t.
+
+    Parameters
+    ----------
+    optima : (T, d) array
+    ratio : float
+        γ = d/n > 0, the same for all tasks, also above 1; without a ridge not 1.
+    noise_variances : float or (T,) array
+        σ_t² ≥ 0.
+    temperatures : float or (T,) array or None
+        τ_t > 0; ``inf`` is standard training, and ``None`` the median of the losses that each task begins with.
+    ridge : float
+        λ ≥ 0, beside a loss that is a mean over rows without ½.
+    covariances : (T, d, d) array, optional
+        Σ̃_t of Gaussian rows, symmetric positive semi-definite; the identity if left out.
+    start : (d,) array, optional
+        θ₀; 0 if left out.
+
+    Returns
+    -------
+    ExpectedTasks
+        NumPy only: it has no derivatives and cannot be traced by JAX. Of n rows the means are off by O(1/d). At one
+        temperature and with few rows errors may grow from task to task; there they are heavy-tailed, and the limit
+        says little.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        As :func:`flow`, :func:`plain` and :func:`linear_theory.high_dimension.optimum`; for JAX tracers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> optima = np.eye(5, 500)
+    >>> for ratio in (0.01, 0.5):  # many rows for each dimension, and two
+    ...     standard = lt.sequences.sampled(optima, ratio, 0.5)
+    ...     flow = lt.sequences.sampled(optima, ratio, 0.5, temperatures=1.0)
+    ...     print(f"on the first task: {standard.errors[-1, 0]:.3f}, with FLOW {flow.errors[-1, 0]:.3f}")
+    on the first task: 2.005, with FLOW 1.277
+    on the first task: 2.500, with FLOW 2.338
+    """
+    given = (optima, ratio, noise_variances, temperatures, ridge, covariances, start)
+    if not is_concrete(given):
+        raise InvalidTypeError(
+            "optima", optima, "linear_theory.sequences.sampled is NumPy only and cannot be traced"
+        )
+    space = namespace()
+    optima, mean = _with_start(space, optima, start)
+    accept = lambda v: (v >= 0) & (v < math.inf)
+    noise = _one_a_task(space, "noise_variances", noise_variances, optima, accept, "must be ≥ 0 and finite")
+    tau = None
+    if temperatures is not None:
+        tau = _one_a_task(space, "temperatures", temperatures, optima, lambda v: v > 0, "must be > 0")
+    ratio = float(positive(space, "ratio", ratio))
+    ridge = float(bounded(space, "ridge", ridge, accept, "must be ≥ 0 and finite"))
+    if covariances is not None:
+        covariances = _checked_covariances(space, covariances, optima)
+    spread = np.zeros((1, 1)) if covariances is None else np.zeros((optima.shape[1],) * 2)
+    steps = []
+    for t, optimum in enumerate(optima):
+        values, axes, frame = _axes(None if covariances is None else covariances[t], mean - optimum)
+        along, inside = axes.T @ (mean - optimum), frame.T @ spread @ frame
+        squares = along**2 + np.maximum(np.diagonal(inside), 0.0)
+        problem = FineTuningProblem(np.sqrt(squares), 0 * squares, np.diag(values), noise_variance=noise[t])
+        kept, added = _kept_and_added(problem, ratio, ridge, None if tau is None else tau[t], temperatures, t)
+        mean = optimum + axes @ (kept * along)
+        spread = frame @ (kept[:, None] * inside * kept + np.diag(added)) @ frame.T
+        steps.append((mean, spread, quotient(space, values * squares @ (1 - kept), values @ squares, 0.0)))
+    theta, spreads, displacement = map(np.stack, zip(*steps, strict=True))
+    metric = np.ones((len(optima), 1, 1)) if covariances is None else covariances
+    errors = task_errors(theta, optima, covariances) + np.einsum("tij,sij->ts", spreads, metric)
+    return ExpectedTasks(theta, spreads.trace(axis1=1, axis2=2), displacement, errors)
+
+
+def _axes(covariance: Array | None, e: Array) -> tuple[Array, Array, Array]:
+    """Eigenvalues (k,), and eigenvectors for the mean (d, k) and for the spread.
+
+    Of the identity one is enough: of e only the length counts, and of the spread the trace, held as (1, 1).
+    """
+    if covariance is None:
+        length = np.linalg.norm(e)
+        return np.ones(1), (e / length if length > 0 else e)[:, None], np.eye(1)
+    values, vectors = np.linalg.eigh(covariance)
+    return np.maximum(values, 0.0), vectors, vectors
+
+
+def _kept_and_added(
+    problem: FineTuningProblem,
+    ratio: float,
+    ridge: float,
+    temperature: float | None,
+    given: object,
+    task: int,
+) -> tuple[Array, Array]:
+    """A_t and F_t on the axes of a diagonal Σ̃."""
+    if temperature is None:
+        learned = problem.residual_variance == 0  # nothing is left to weigh
+        temperature = math.inf if learned else float(population_median_temperature(problem))
+    try:
+        vectors, kept, added = mean_and_spread(problem, ratio, ridge, temperature)
+    except InvalidValueError as error:
+        if error.argument != "temperature":
+            raise
+        raise InvalidValueError("temperatures", given, f"in task {task + 1} {error.remedy}") from None
+    axes = vectors**2  # the axes, in the order of the eigenvalues
+    return axes @ kept, axes @ added
+
+
 def task_errors(path: Array, optima: Array, covariances: Array | None = None) -> Array:
     """(θ_t − θ°_j)ᵀΣ_j(θ_t − θ°_j), (T, T): row t after task t, column j on task j (T19).
 
@@ -305,13 +472,18 @@ def _visited(space: Namespace, state: Array, count: int, step: Callable[[int, Ar
 def _checked(optima: object, start: object, *others: object) -> tuple[Namespace, Array, Array]:
     """The engine of all the arguments, optima (T, d) and the start (d,) in it."""
     space = namespace(optima, start, *others)
+    return space, *_with_start(space, optima, start)
+
+
+def _with_start(space: Namespace, optima: object, start: object) -> tuple[Array, Array]:
+    """Optima (T, d) and the start (d,)."""
     checked = finite(space, "optima", optima, ndim=2)
     if checked.size == 0:
         reject("optima", optima, f"has shape {checked.shape}; it needs a task and a parameter")
     dim = checked.shape[1]
     if start is None:
-        return space, checked, space.xp.zeros(dim, dtype=space.dtype)
-    return space, checked, shaped("start", finite(space, "start", start, ndim=1), (dim,), "one a parameter")
+        return checked, space.xp.zeros(dim, dtype=space.dtype)
+    return checked, shaped("start", finite(space, "start", start, ndim=1), (dim,), "one a parameter")
 
 
 def _one_a_task(

@@ -453,6 +453,19 @@ TABLE = [
         },
     ),
     (
+        lt.sequences.sampled,
+        {"optima": OPTIMA, "ratio": 0.5},
+        {
+            "optima": SEVERAL,
+            "ratio": [*FINITE_POSITIVE, 1.0],
+            "noise_variances": [*NOT_NUMBERS, [1.0, 1.0, 1.0], -1.0, math.nan, math.inf],
+            "temperatures": [*OPTIONAL(ONE_A_TASK), 1e-13],
+            "ridge": NON_NEGATIVE,
+            "covariances": OPTIONAL(MATRICES),
+            "start": OPTIONAL(VECTOR),
+        },
+    ),
+    (
         lt.sequences.task_errors,
         {"path": OPTIMA, "optima": OPTIMA},
         {"path": SEVERAL, "optima": SEVERAL, "covariances": OPTIONAL(MATRICES)},

@@ -28,6 +28,7 @@ IN_NUMPY = {
     lt.experts.curvature,
     lt.high_dimension.optimum,
     lt.high_dimension.path,
+    lt.sequences.sampled,
 }
 """They cannot be traced at all, and say so."""
 

@@ -65,6 +65,8 @@ SIGNATURES = {
     "sequences.plain": "(optima, covariances, start=None)",
     "sequences.ridge": "(optima, covariances, strength, start=None)",
     "sequences.plain_distance": "(optima, reference, rows, noise_variance=0.0, *, start=None)",
+    "sequences.sampled": "(optima, ratio, noise_variances=0.0, *, temperatures=inf, ridge=0.0, covariances=None, "
+    "start=None)",
     "sequences.task_errors": "(path, optima, covariances=None)",
     "experts.fixed_point": "(pretrained, target, temperature)",
     "experts.undo": "(fitted, pretrained, temperature)",

@@ -37,7 +37,7 @@ NO_ARRAYS = {
     "covariance": {"Covariance", "RankOneDowndate", "Operator", "total"},
     "experts": {"Family", "Logistic", "Poisson"},
     "descent": {"Objective", "Path", "Solver"},
-    "sequences": set(),
+    "sequences": {"ExpectedTasks"},
     "high_dimension": {"Expected"},
     "streaming": {"Chunks", "MedianLoss", "Solution", "from_npy", "from_parquet"},
     "weights": {"WeightRule"},
@@ -74,6 +74,7 @@ READ_AGAIN |= {
     "checkpoint_weights",
     "diagnose",
     "ridge_optimum",
+    "sampled",
     "standard_errors",
     "undo_averaging",
 }
@@ -177,7 +178,7 @@ def test_what_holds_numbers_is_read(door):
         assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(got, want, strict=True)), holder
 
 
-NUMPY_ONLY = ("streaming.", "from_arrays", "optimum", "path")
+NUMPY_ONLY = ("streaming.", "from_arrays", "optimum", "path", "sampled")
 SETTINGS = ("GradientDescent", "HeavyBall", "Nesterov", "ConjugateGradient", "StochasticGradient")
 """Solver objects answer nothing: each of their numbers stays what it was."""
 

@@ -1,4 +1,4 @@
-"""Many tasks, one after the other: moving averages, projections, ridges, and what a task has forgotten (T19 to T21)."""
+"""Many tasks, one after the other: moving averages, projections, ridges, sampled tasks (T19 to T21, T30)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import linear_theory as lt
@@ -232,6 +232,163 @@ def test_few_rows_in_the_closed_form():
     want = kept**tasks * square(start) + (1 - kept**tasks) * dim * noise / (dim - n - 1)
     want += (1 - kept) * sum(kept ** (tasks - 1 - t) * square(optima[t]) for t in range(tasks))
     assert near(lt.sequences.plain_distance(optima, a, n, noise, start=start)[-1], want)
+
+
+# ------------------------------------------------------------------------------------- a few rows for each dimension
+
+RATIOS = st.floats(0.05, 3.0).filter(lambda ratio: abs(ratio - 1) > 0.05)
+FEW = settings(max_examples=15)
+
+
+def random_tasks(tasks, dim, seed):
+    """Optima, covariances without small eigenvalues, noises and a start."""
+    rng = np.random.default_rng(seed)
+    optima, start = rng.standard_normal((tasks, dim)), rng.standard_normal(dim)
+    covariances = np.stack([random_covariance(dim, 10.0, 1.0, seed + t) for t in range(tasks)])
+    return optima, covariances, rng.uniform(0.2, 2, tasks), start
+
+
+@FEW
+@given(st.integers(1, 4), DIMS, SEEDS)
+def test_with_very_many_rows_it_is_the_population(tasks, dim, seed):
+    """FLOW's moving average, and a ridge with the tasks' own covariances."""
+    optima, covariances, noise, start = random_tasks(tasks, dim, seed)
+    tau = np.random.default_rng(seed + 9).uniform(0.3, 3, tasks)
+    found = lt.sequences.sampled(optima, 1e-9, noise, temperatures=tau, covariances=covariances, start=start)
+    want = lt.sequences.flow(optima, tau, noise, start)
+    assert np.allclose(found.theta, want, rtol=0, atol=1e-6)
+    assert np.allclose(found.displacement, tau / (tau + 2 * noise), rtol=1e-6)
+    assert found.variance.max() <= 1e-5
+    assert np.allclose(found.errors, lt.sequences.task_errors(want, optima, covariances), rtol=0, atol=1e-4)
+    pulled = lt.sequences.sampled(optima, 1e-9, noise, ridge=0.7, covariances=covariances, start=start)
+    assert np.allclose(pulled.theta, lt.sequences.ridge(optima, covariances, 0.7, start), rtol=0, atol=1e-6)
+    wrong = lt.sequences.flow(optima, tau, 2 * noise, start)
+    assert not np.allclose(found.theta, wrong, rtol=0, atol=1e-4)
+
+
+@FEW
+@given(DIMS, SEEDS, RATIOS, st.sampled_from([0.0, 0.3]), st.floats(0.5, 20.0))
+def test_one_task_is_the_optimum(dim, seed, ratio, ridge, tau):
+    optima, covariances, noise, start = random_tasks(1, dim, seed)
+    found = lt.sequences.sampled(
+        optima, ratio, noise, temperatures=tau, ridge=ridge, covariances=covariances, start=start
+    )
+    problem = lt.FineTuningProblem(start, optima[0], covariances[0], noise_variance=noise[0])
+    want = lt.high_dimension.optimum(problem, ratio, ridge, tau)
+    size = 1 + float(problem.shift @ problem.shift)
+    assert np.allclose(found.theta[0], want.theta, rtol=0, atol=1e-9 * size)
+    assert math.isclose(found.variance[0], want.variance, rel_tol=1e-8)
+    assert math.isclose(found.displacement[0], want.displacement, rel_tol=1e-8)
+    assert math.isclose(found.errors[0, 0], want.target_error, rel_tol=1e-8)
+
+
+@FEW
+@given(st.integers(1, 4), SEEDS, RATIOS, st.sampled_from([0.0, 0.3]), st.sampled_from([None, 2.0, math.inf]))
+def test_the_identity_as_a_matrix_says_the_same(tasks, seed, ratio, ridge, tau):
+    optima, _, noise, start = random_tasks(tasks, 4, seed)
+    options = {"temperatures": tau, "ridge": ridge, "start": start}
+    left_out = lt.sequences.sampled(optima, ratio, noise, **options)
+    given_in = lt.sequences.sampled(
+        optima, ratio, noise, covariances=np.stack([np.eye(4)] * tasks), **options
+    )
+    for name in ("theta", "variance", "displacement", "errors"):
+        one, other = getattr(left_out, name), getattr(given_in, name)
+        assert np.allclose(one, other, rtol=1e-8, atol=1e-8), name
+
+
+@FEW
+@given(st.integers(1, 3), SEEDS, st.floats(0.1, 0.8), st.floats(0.1, 10.0), st.floats(0.1, 10.0))
+def test_units_of_y_and_of_x_and_a_rotation_do_not_matter(tasks, seed, ratio, in_y, in_x):
+    optima, covariances, noise, start = random_tasks(tasks, 3, seed)
+    turn = np.linalg.qr(np.random.default_rng(seed).standard_normal((3, 3)))[0]
+    sampled = lambda y, x, turn: lt.sequences.sampled(
+        y / x * optima @ turn, ratio, y * y * noise, temperatures=2.0 * y * y, ridge=0.2 * x * x,
+        covariances=x * x * turn.T @ covariances @ turn, start=y / x * start @ turn,
+    )  # fmt: skip
+    want, found = sampled(1.0, 1.0, np.eye(3)), sampled(in_y, in_x, turn)
+    assert np.allclose(found.errors, in_y**2 * want.errors, rtol=1e-8)
+    assert np.allclose(
+        found.theta @ turn.T * in_x / in_y, want.theta, rtol=0, atol=1e-8 * (1 + abs(want.theta).max())
+    )
+
+
+def test_standard_training_forgets_all_but_the_last_and_adds_its_spread():
+    optima, covariances, noise, start = random_tasks(4, 3, 1)
+    found = lt.sequences.sampled(optima, 0.4, noise, covariances=covariances, start=start)
+    assert np.allclose(found.theta, optima, rtol=0, atol=1e-12)
+    inverses = np.linalg.inv(covariances)
+    spread = noise * 0.4 / 0.6 / 3
+    assert np.allclose(found.variance, spread * inverses.trace(axis1=1, axis2=2), rtol=1e-10)
+    want = lt.sequences.task_errors(optima, optima, covariances)
+    want = want + spread[:, None] * np.einsum("tij,sij->ts", inverses, covariances)
+    assert np.allclose(found.errors, want, rtol=1e-10)
+
+
+@pytest.mark.parametrize("tau", [math.inf, 3.0, None])
+def test_with_fewer_rows_than_dimensions_it_is_the_exact_law(tau):
+    """Up to O(1/d): the noise has d in place of d − 1; weights do not matter."""
+    rng = np.random.default_rng(2)
+    dim, rows = 40_000, 16_000
+    optima, start = rng.standard_normal((3, dim)) / math.sqrt(dim), rng.standard_normal(dim) / math.sqrt(dim)
+    found = lt.sequences.sampled(optima, dim / rows, 0.5, temperatures=tau, start=start)
+    want = lt.sequences.plain_distance(optima, optima[0], rows, 0.5, start=start)
+    assert np.allclose(found.errors[:, 0], want, rtol=3 / dim)
+    assert not np.allclose(found.errors[:, 0], want + 0.5 / 1000, rtol=3 / dim)
+
+
+def test_the_median_is_that_of_the_losses_each_task_begins_with():
+    optima, covariances, noise, start = random_tasks(4, 3, 5)
+    found = lt.sequences.sampled(optima, 0.3, noise, temperatures=None, covariances=covariances, start=start)
+    before = [float((start - optima[0]) @ covariances[0] @ (start - optima[0]))]
+    squares = before + [found.errors[t - 1, t] for t in range(1, 4)]
+    tau = 0.454936423119572 * (np.array(squares) + noise)
+    given_in = lt.sequences.sampled(
+        optima, 0.3, noise, temperatures=tau, covariances=covariances, start=start
+    )
+    assert np.allclose(found.errors, given_in.errors, rtol=1e-12)
+
+
+def test_where_nothing_is_left_to_learn_nothing_moves():
+    optima = np.ones((3, 2))
+    found = lt.sequences.sampled(optima, 0.5, temperatures=None)
+    assert np.allclose(found.theta, optima, rtol=0, atol=1e-15)
+    assert np.allclose(found.errors, 0, rtol=0, atol=1e-15)
+
+
+def test_a_few_rows_for_each_dimension_simulated():
+    """FLOW with a ridge, one covariance a task; refused: weights that do not flatten, a spread not carried on."""
+    dim, rows, runs, noise = 80, 200, 150, 0.5
+    rng = np.random.default_rng(4)
+    optima = rng.standard_normal((3, dim)) / math.sqrt(dim)
+    scales = np.exp(rng.uniform(-0.7, 0.7, (3, dim)))
+    covariances = np.stack([np.diag(s) for s in scales])
+    ends = []
+    for _ in range(runs):
+        theta = np.zeros(dim)
+        for optimum, scale in zip(optima, scales, strict=True):
+            X = rng.standard_normal((rows, dim)) * np.sqrt(scale)
+            r = X @ (optimum - theta) + math.sqrt(noise) * rng.standard_normal(rows)
+            weighted = X * np.exp(-(r**2))[:, None]
+            theta = theta + np.linalg.solve(weighted.T @ X / rows + 0.05 * np.eye(dim), weighted.T @ r / rows)
+        ends.append([(theta - a) @ (s * (theta - a)) for a, s in zip(optima, scales, strict=True)])
+    ends = np.array(ends)
+    options = {"temperatures": 1.0, "ridge": 0.05, "covariances": covariances}
+    right = lt.sequences.sampled(optima, dim / rows, noise, **options)
+    assert all(within_standard_errors(ends[:, j], right.errors[-1, j]) for j in range(3))
+    many = lt.sequences.sampled(optima, 1e-6, noise, **options)
+    alone = lt.sequences.sampled(optima[-1:], dim / rows, noise, start=right.theta[-2], temperatures=1.0, ridge=0.05,
+                                 covariances=covariances[-1:])  # fmt: skip
+    for wrong in (many.errors[-1, 2], alone.errors[-1, 0]):
+        assert not within_standard_errors(ends[:, 2], wrong)
+
+
+def test_it_cannot_be_traced_and_names_the_temperatures():
+    with pytest.raises(lt.InvalidTypeError, match="NumPy only"):
+        jax.jit(lambda optima: lt.sequences.sampled(optima, 0.5).errors)(jnp.ones((2, 2)))
+    with pytest.raises(lt.InvalidValueError, match="in task 2 must be at least") as caught:
+        lt.sequences.sampled([[1.0], [1.0]], 0.5, 1.0, temperatures=[1.0, 1e-12])
+    assert caught.value.argument == "temperatures"
+    assert isinstance(lt.sequences.sampled(jnp.ones((2, 2)), 0.5).theta, np.ndarray)
 
 
 # ----------------------------------------------------------------------------------------------------------- JAX

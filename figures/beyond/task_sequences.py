@@ -1,8 +1,10 @@
-"""Left: over eight tasks the mean squared distance to all optima so far jumps highest for standard training; a ridge
-and FLOW at one temperature stay below, FLOW at harmonic temperatures lowest, with points of sampled rows on every line.
-Middle: on few rows the distance to the second optimum drops at that task and then rises, points of sampled tasks on
-both lines. Right, on a logarithmic scale: two tasks in turn forget along a straight falling line where both rows have
-norm 1, and along a zigzag above it where one has norm 2.
+"""Above, left: over eight tasks the mean squared distance to all optima so far jumps highest for standard training; a
+ridge and FLOW at one temperature stay below, FLOW at harmonic temperatures lowest, with points of sampled rows on every
+line. Above, right: the same with two rows for each dimension, where the ridge is lowest, standard training and FLOW at
+one temperature lie close together, and FLOW at harmonic temperatures climbs far above all, while in the population,
+dashed, it would be lowest. Below, left: on few rows the distance to the second optimum drops at that task and then
+rises, points of sampled tasks on both lines. Below, right, on a logarithmic scale: two tasks in turn forget along a
+straight falling line where both rows have norm 1, and along a zigzag above it where one has norm 2.
 """
 
 from __future__ import annotations
@@ -15,15 +17,15 @@ from matplotlib.figure import Figure
 from figures.style import COLOURS, figure, label_line, styled, title
 
 LINES = {"standard": "standard", "ridge": "penalty", "FLOW": "flow", "FLOW, harmonic": "averaging"}
+NAMES = {"FLOW": r"FLOW, one $\tau$"}
 
 
 @styled
 def draw(dataset: Any) -> Figure:
-    """Many noisy tasks, tasks of few rows, and two tasks in turn."""
-    fig, (left, middle, right) = figure(1, 3, width=13.6, height=5.2, width_ratios=(1.2, 1, 1))
-    _many(left, dataset)
-    _few(middle, dataset)
-    _cycle(right, dataset)
+    """Many noisy tasks, the same with two rows a dimension, tasks of fewer rows, and two tasks in turn."""
+    fig, axes = figure(2, 2, width=13.0, height=8.6)
+    for panel, ax in zip((_many, _two_rows, _few, _cycle), axes.flat, strict=True):
+        panel(ax, dataset)
     title(fig, "Over many tasks FLOW is a moving average of their optima, and can be their mean")
     return fig
 
@@ -34,11 +36,35 @@ def _many(ax: Axes, ds: Any) -> None:
         ax.plot(ds.task, here.distance, color=COLOURS[colour])
         ax.errorbar(ds.task, here.sampled_distance, 4 * here.sampled_distance_error, fmt="o", color=COLOURS[colour],
                     ms=5, mec="white", mew=0.6)  # fmt: skip
-        text = {"FLOW": r"FLOW, one $\tau$", "FLOW, harmonic": "FLOW, harmonic:\nthe mean"}.get(name, name)
+        text = "FLOW, harmonic:\nthe mean" if name == "FLOW, harmonic" else NAMES.get(name, name)
         label_line(ax, ds.task[-1], here.distance[-1], text, COLOURS[colour], dx=8)
     ax.set(xlabel="tasks so far", xlim=(0.7, 12.2), ylim=(-0.3, None))
     ax.set_xticks([2, 4, 6, 8])
     ax.set_title("mean squared distance to their optima")
+
+
+def _two_rows(ax: Axes, ds: Any) -> None:
+    so_far = lambda square: square.where(ds.on <= ds.wide_task).mean("on")
+    here = ds.sel(ratio=0.5)
+    for name, colour in LINES.items():
+        line = so_far(here.wide.sel(training=name))
+        ax.plot(ds.wide_task, line, color=COLOURS[colour])
+        points, error = (
+            so_far(here.wide_sampled.sel(training=name)),
+            here.wide_so_far_error.sel(training=name),
+        )
+        ax.errorbar(
+            ds.wide_task, points, 4 * error, fmt="o", color=COLOURS[colour], ms=5, mec="white", mew=0.6
+        )
+        dy = {"standard": 8, "FLOW": -4, "ridge": 2}.get(name, 0)
+        label_line(ax, 5, line[-1], NAMES.get(name, name), COLOURS[colour], dx=8, dy=dy)
+    harmonic = "FLOW, harmonic"
+    population = so_far(ds.wide_population.sel(training=harmonic))
+    ax.plot(ds.wide_task, population, "--", color=COLOURS[LINES[harmonic]])
+    label_line(ax, 5, population[-1], "harmonic,\nn → ∞", COLOURS[LINES[harmonic]], dx=8, dy=-16)
+    ax.set(xlabel="tasks so far", xlim=(0.7, 6.6), ylim=(-0.3, None))
+    ax.set_xticks([1, 2, 3, 4, 5])
+    ax.set_title("the same, two rows for each dimension")
 
 
 def _few(ax: Axes, ds: Any) -> None:

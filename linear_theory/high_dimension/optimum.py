@@ -71,6 +71,14 @@ def optimum(
     >>> print(f"{found.displacement:.4f}, variance {found.variance:.4f}")
     0.1382, variance 0.1885
     """
+    found, response, fluctuation = _fitted(problem, ratio, ridge, temperature)
+    return expected(found, found.mean(response)[0], *fluctuation)
+
+
+def _fitted(
+    problem: FineTuningProblem, ratio: float, ridge: float, temperature: float | Array | WeightRule
+) -> tuple[Population, Response, Array]:
+    """The checked problem, its response, and the fluctuation for B = I, Σ and Σ̃."""
     found = population(problem, ratio, temperature, ridge)
     space = namespace()
     penalty = float(
@@ -82,7 +90,23 @@ def optimum(
     if not np.isfinite(fluctuation).all():
         remedy = f"is so cold that the variance, at {ratio} dimensions a row, has no digits; raise it or add a ridge"
         reject("temperature", temperature, remedy)
-    return expected(found, found.mean(response)[0], *fluctuation)
+    return found, response, fluctuation
+
+
+def mean_and_spread(
+    problem: FineTuningProblem, ratio: float, ridge: float, temperature: float | Array | WeightRule
+) -> tuple[Array, Array, Array]:
+    """Of a matrix Σ̃ = VΛVᵀ: V, what the mean keeps of the shift along each vector, and the variance along each.
+
+    The mean of the fit is θ̃* + V(kept ∘ Vᵀe) and its covariance V diag(spread) Vᵀ: both are functions of Σ̃, and of
+    the shift only through its squared coordinates in V.
+    """
+    found, response, fluctuation = _fitted(problem, ratio, ridge, temperature)
+    resolved = found.resolvent(response, found.values)[0]
+    whole = found.direction(response)[2][0]
+    strength = found.variance * response.second[0] / whole if found.variance > 0 else 0.0
+    shape = found.values * resolved**2
+    return found.vectors, 1 - strength * found.values * resolved, fluctuation[0] * shape / shape.sum()
 
 
 def expected(found: Population, h: Array, variance: Array, forgetting: Array, learning: Array) -> Expected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.optimize import brentq
 
 import linear_theory as lt
 
@@ -74,4 +75,70 @@ def repeated(v: float, noise: float, rounds: int, rows: int, rng: np.random.Gene
         weights = lt.flow_weights(r**2)
         theta = theta + (weights * x) @ r / ((weights * x) @ x)
         found.append(theta)
+    return np.array(found)
+
+
+def many_dimensions(
+    optima: np.ndarray,
+    noise: float,
+    temperatures: dict[str, np.ndarray],
+    strength: float,
+    rows: int,
+    rng: np.random.Generator,
+    *,
+    shuffled: bool = False,
+) -> np.ndarray:
+    """(trainings, T, T): ‖θ_t − θ°_j‖² after each task of x ~ N(0, I), every training on the same fresh rows."""
+    count, dim = optima.shape
+    theta, squares = np.zeros((len(TRAININGS), dim)), np.empty((len(TRAININGS), count, count))
+    for t, optimum in enumerate(optima):
+        X, xi = rng.standard_normal((rows, dim)), math.sqrt(noise) * rng.standard_normal(rows)
+        gram = X.T @ X / rows
+        for k, name in enumerate(TRAININGS):
+            r = X @ (optimum - theta[k]) + xi
+            if name in temperatures:
+                weights = lt.flow_weights(r**2, temperatures[name][t])
+                weights = rng.permutation(weights) if shuffled else weights
+                weighted = X * weights[:, None]
+                theta[k] += np.linalg.solve(weighted.T @ X / rows, weighted.T @ r / rows)
+            else:
+                penalised = gram + (strength if name == "ridge" else 0.0) * np.eye(dim)
+                theta[k] += np.linalg.solve(penalised, X.T @ r / rows)
+        squares[:, t] = ((theta[:, None] - optima) ** 2).sum(axis=-1)
+    return squares
+
+
+def by_hand(
+    optima: np.ndarray,
+    ratio: float,
+    noise: float,
+    temperatures: np.ndarray,
+    *,
+    flatten: bool = True,
+    chained: bool = True,
+) -> np.ndarray:
+    """E‖θ_t − θ°_j‖² of FLOW (T, T), by bisection and sums over a grid.
+
+    Wrong without ``flatten``: weights as in the population, and the variance to first order in d/n; and without
+    ``chained``: no task sees what the rows before it have left as error.
+    """
+    z = np.linspace(-9, 9, 20_001)
+    mass = np.exp(-z * z / 2)
+    mass /= mass.sum()
+    mean, variance, found = np.zeros(optima.shape[1]), 0.0, []
+    for optimum, tau in zip(optima, temperatures, strict=True):
+        v = ((mean - optimum) ** 2).sum() + (variance if chained else 0.0)
+        s2 = v + noise
+        w = np.exp(-s2 * z * z / tau)
+        unfitted = lambda u, w=w: (mass * np.exp(u) * w / (1 + np.exp(u) * w)).sum() - ratio
+        g = math.exp(float(brentq(unfitted, -60, 200, xtol=1e-14))) if flatten else 0.0  # pyright: ignore
+        flat = w / (1 + g * w)
+        missing = 1 - (mass * z * z * flat).sum() / (mass * flat).sum()
+        kappa = 1 - noise * missing / (s2 - missing * v)
+        residual = (1 - kappa * v / s2) ** 2 * s2 * (mass * z * z * flat**2).sum()
+        residual += kappa**2 * v * noise / s2 * (mass * flat**2).sum()
+        gain = g / (mass * w / (1 + g * w) ** 2).sum() if flatten else ratio / (mass * w).sum() ** 2
+        mean = (1 - kappa) * mean + kappa * optimum
+        variance = (1 - kappa) ** 2 * variance + gain * residual
+        found.append(((mean - optima) ** 2).sum(axis=1) + variance)
     return np.array(found)

@@ -1,4 +1,4 @@
-"""(T19), (T20), (T21): what is forgotten over many tasks, by standard training, by a ridge and by FLOW."""
+"""(T19), (T20), (T21), (T30): what is forgotten over many tasks, by standard training, by a ridge and by FLOW."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import xarray as xr
 
 import linear_theory as lt
 from linear_theory.significance import four_sigma, standard_error
-from paper_reproduction.beyond._sampled_tasks import TRAININGS, chain, few_rows, repeated
+from paper_reproduction.beyond._sampled_tasks import (
+    TRAININGS,
+    by_hand,
+    chain,
+    few_rows,
+    many_dimensions,
+    repeated,
+)
 from paper_reproduction.beyond._two_tasks import ANGLE, CYCLE, FLAT, cycles, row, two_tasks
 from paper_reproduction.claim import IN_EPSILON, Check, Claim, Settings, Verdict
 from paper_reproduction.standard_errors import in_standard_errors
@@ -21,7 +28,9 @@ CLAIM = Claim(
         r"Standard training on one noisy task after the other ends at the optimum of the last. FLOW, with weights "
         r"taken at the previous point, goes only a part $\kappa_t$ of the way to each, whatever the law of the inputs: "
         r"its parameters are a moving average of the optima. The temperatures $\tau_t = 2\sigma_t^2/(t-1)$ make it "
-        r"their plain mean, which no other point beats in the mean squared distance to all. Where tasks have fewer "
+        r"their plain mean, which no other point beats in the mean squared distance to all. With a few rows for each "
+        r"dimension the weights flatten, and the error that the rows of one task leave makes the next one noisier: "
+        r"then harmonic temperatures can be the worst of all. Where tasks have fewer "
         r"rows than parameters, weights do nothing at convergence, and what standard training forgets is known in "
         r"expectation (Lin et al. 2023) and for two tasks in turn (Evron et al. 2022), there under conditions that "
         r"matter."
@@ -38,21 +47,24 @@ CLAIM = Claim(
         "sequences.plain",
         "sequences.ridge",
         "sequences.plain_distance",
+        "sequences.sampled",
         "sequences.task_errors",
         "flow_weights",
         "population_median_temperature",
         "solve",
     ),
-    seconds=18.0,
-    quick_seconds=4.0,
+    seconds=20.0,
+    quick_seconds=3.0,
     order=170,
     question="Does FLOW remember all tasks alike?",
 )
 
 EPS = float(np.finfo(float).eps)
+GRID = 20_001  # nodes of a sum, and so its roundings
 POWER = 1000.0  # by how many bounds a wrong formula has to miss
 TASKS, DIM, STRENGTH, TAU = 8, 3, 1.0, 1.0
 FEW = ((30, 60), (40, 200))  # rows and dimensions
+RATIOS, WIDE_TASKS, WIDE_NOISE, WIDE_STRENGTH = (0.5, 0.1), 5, 0.5, 0.5  # dimensions over rows
 MEDIAN = 0.454936423119572  # of χ²₁
 PRINTED = {
     "F₁, F₂, F₃": [0.24270, 0.12489, 0.06427],
@@ -87,7 +99,7 @@ def _population(settings: Settings) -> dict:
                 kappa[s] * math.prod(1 - x for x in kappa[s + 1 :]) * optima[s] for s in range(t + 1)
             )
         literal[:, t] = theta
-    runs, rows = (30, 4000) if settings.quick else (150, 20_000)
+    runs, rows = (20, 4000) if settings.quick else (150, 20_000)
     draws = [
         chain(optima, roots, tau, noises, STRENGTH, rows, settings.rng(f"chain {k}")) for k in range(runs)
     ]
@@ -127,6 +139,47 @@ def _few(settings: Settings) -> dict:
     return {"few_exact": (place, np.array(exact)), "few_sampled": (place, np.array(drawn)),
             "few_error": (place, np.array(errors)), "few_wrong": (place, np.array(wrong)),
             "few_changed": ("few", changed, {"long_name": "what weights change, over its rounding"})}  # fmt: skip
+
+
+def _many_dimensions(settings: Settings) -> dict:
+    """Two rows for each dimension, and ten: what to expect after each task, on rows, and by wrong formulas."""
+    dim, runs = (60, {0.5: 150, 0.1: 24}) if settings.quick else (300, {0.5: 40, 0.1: 20})
+    optima = settings.rng("optima in many dimensions").standard_normal((WIDE_TASKS, dim)) / math.sqrt(dim)
+    noise = np.full(WIDE_TASKS, WIDE_NOISE)
+    harmonic = lt.sequences.harmonic_temperatures(noise)
+    tau: dict[str, np.ndarray] = {TRAININGS[2]: np.full(WIDE_TASKS, TAU), TRAININGS[3]: harmonic}
+    how = [{}, {"ridge": WIDE_STRENGTH}, *({"temperatures": one} for one in tau.values())]
+    expected = [[lt.sequences.sampled(optima, g, WIDE_NOISE, **one) for one in how] for g in RATIOS]
+    hand = lambda **how: np.array(
+        [[by_hand(optima, g, WIDE_NOISE, one, **how) for one in tau.values()] for g in RATIOS]
+    )
+    simulate = lambda g, k, **how: many_dimensions(
+        optima, WIDE_NOISE, tau, WIDE_STRENGTH, round(dim / g), settings.rng(f"wide {g} {k}"), **how
+    )
+    drawn = [np.array([simulate(g, k) for k in range(runs[g])]) for g in RATIOS]
+    shuffled = np.array([simulate(RATIOS[0], k, shuffled=True)[2:] for k in range(runs[0.1])])
+    identity = np.tile(np.eye(dim), (WIDE_TASKS, 1, 1))
+    population = [lt.sequences.plain(optima, identity), lt.sequences.ridge(optima, identity, WIDE_STRENGTH)]
+    population += [lt.sequences.flow(optima, one, noise) for one in tau.values()]
+    past = np.tril(np.ones((WIDE_TASKS, WIDE_TASKS))) / np.arange(1, WIDE_TASKS + 1)[:, None]
+    so_far = [(one * past).sum(axis=-1) for one in drawn]
+    place = ("ratio", "training", "wide_task", "on")
+    flow = ("ratio", "flow", "wide_task", "on")
+    return {
+        "wide": (place, np.array([[one.errors for one in row] for row in expected]),
+                 {"long_name": "mean of the squared distance to each optimum"}),
+        "wide_sampled": (place, np.array([one.mean(axis=0) for one in drawn])),
+        "wide_error": (place, np.array([standard_error(one) for one in drawn])),
+        "wide_so_far_error": (place[:3], np.array([standard_error(one) for one in so_far]),
+                              {"long_name": "of the mean over the tasks so far"}),
+        "wide_hand": (flow, hand()),
+        "wide_flat": (flow, hand(flatten=False), {"long_name": "weights that do not flatten: wrong"}),
+        "wide_alone": (flow, hand(chained=False), {"long_name": "each task without the error before it: wrong"}),
+        "wide_shuffled": (flow[1:], shuffled.mean(axis=0)),
+        "wide_shuffled_error": (flow[1:], standard_error(shuffled)),
+        "wide_population": (place[1:], np.array([lt.sequences.task_errors(one, optima) for one in population])),
+        "wide_runs": ("ratio", list(runs.values())),
+    }  # fmt: skip
 
 
 def _repeated(settings: Settings) -> dict:
@@ -170,9 +223,10 @@ def _repeated(settings: Settings) -> dict:
 def compute(settings: Settings) -> xr.Dataset:
     """Noisy tasks, two tasks in turn, tasks of few rows, and one task again and again."""
     return xr.Dataset(
-        _population(settings) | cycles(settings) | _few(settings) | _repeated(settings),
+        _population(settings) | cycles(settings) | _few(settings) | _many_dimensions(settings) | _repeated(settings),
         coords={"training": list(TRAININGS), "flow": list(TRAININGS[2:]), "task": np.arange(1, TASKS + 1),
-                "norm": [1.0, 2.0], "visit": np.arange(1, CYCLE + 1), "few_task": np.arange(1, 6)},
+                "norm": [1.0, 2.0], "visit": np.arange(1, CYCLE + 1), "few_task": np.arange(1, 6),
+                "ratio": list(RATIOS), "wide_task": np.arange(1, WIDE_TASKS + 1), "on": np.arange(1, WIDE_TASKS + 1)},
     )  # fmt: skip
 
 
@@ -189,6 +243,17 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     )
     few = in_standard_errors(d.few_sampled, d.few_exact, d.few_error)
     few_wrong = in_standard_errors(d.few_sampled, d.few_wrong, d.few_error)
+    wide = in_standard_errors(d.wide_sampled, d.wide, d.wide_error)
+    wide_limit = four_sigma(wide.size, int(d.wide_runs.min()) - 1)
+    on_flow = {"training": d.flow.values}
+    wrong_wide = [
+        in_standard_errors(d.wide_sampled.sel(on_flow), d[name], d.wide_error.sel(on_flow)).max(axis=(2, 3))
+        for name in ("wide_flat", "wide_alone")
+    ]
+    shuffled = in_standard_errors(
+        d.wide_shuffled, d.wide.sel(ratio=RATIOS[0], **on_flow), d.wide_shuffled_error
+    )
+    by_hand_off = abs(d.wide.sel(on_flow).values / d.wide_hand.values - 1).max()
     again = in_standard_errors(d.again, np.sqrt(d.v[:4].values), d.again_error)
     rounded = np.array([round(float(x), int(p)) for x, p in zip(d.digits, d.places, strict=True)])
     checks = (
@@ -212,6 +277,13 @@ def verdict(dataset: xr.Dataset) -> Verdict:
         Check.at_least("the same with σ² n/d for the noise", few_wrong.max(axis=1).min(), four_sigma(few.size)),
         Check(f"few rows: what the weights change, {IN_EPSILON} times the squared condition number",
               d.few_changed.max(), 16),
+        Check("two rows a dimension and ten: squared distance to each optimum after each task, in standard errors",
+              wide.max(), wide_limit),
+        Check.at_least("the same with weights that do not flatten", wrong_wide[0][0].min(), wide_limit),
+        Check.at_least("the same where no task sees the error that rows before it left", wrong_wide[1][0].min(),
+                       wide_limit),
+        Check.at_least("the same with FLOW's weights shuffled", shuffled.max(axis=(1, 2)).min(), wide_limit),
+        Check(f"the expected distance against sums over a grid, {IN_EPSILON}", by_hand_off / EPS, GRID),
         Check(f"repeated FLOW against v ← (1 − κ)²v, relative, {IN_EPSILON}",
               abs(d.v / d.v_own - 1).max() / EPS, 64 * 60),
         Check("the same on sampled rows with their own median, in standard errors", again.max(), four_sigma(4, dof)),
@@ -219,7 +291,7 @@ def verdict(dataset: xr.Dataset) -> Verdict:
               abs(d.memory - d.memory_law) / EPS, 64),
         Check("figures derived by hand that differ in a printed digit", (rounded != d.printed.values).sum(), 0),
     )  # fmt: skip
-    return Verdict(checks, headline=_headline(d), measured=_measured(d))
+    return Verdict(checks, _findings(d), _headline(d), _measured(d))
 
 
 def _headline(d: xr.Dataset) -> str:
@@ -228,6 +300,19 @@ def _headline(d: xr.Dataset) -> str:
         f"Partly: at harmonic temperatures it ends at the mean of all {TASKS} optima, with a mean squared distance of "
         f"{last['FLOW, harmonic']:.2f} to them; at one fixed temperature it forgets the first ({last['FLOW']:.2f}), "
         f"and standard training all but the last ({last['standard']:.2f})."
+    )
+
+
+def _findings(d: xr.Dataset) -> tuple[str, ...]:
+    last = lambda square: square.sel(wide_task=WIDE_TASKS).mean("on")
+    of = lambda square, name: f"{float(square.sel(training=name)):.2f}"
+    two, ten = (last(d.wide.sel(ratio=ratio)) for ratio in RATIOS)
+    standard, ridge, _, harmonic = TRAININGS
+    return (
+        f"With two rows for each dimension harmonic temperatures are the worst of the four: after {WIDE_TASKS} tasks "
+        f"the mean squared distance to their optima is {of(two, harmonic)}, where standard training has "
+        f"{of(two, standard)}, a ridge {of(two, ridge)}, and the population {of(last(d.wide_population), harmonic)}; "
+        f"with ten rows it is {of(ten, harmonic)} and the best.",
     )
 
 

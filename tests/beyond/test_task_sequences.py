@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -36,6 +37,9 @@ READ = (
     "again",
     "memory",
     "digits",
+    "wide",
+    "wide_sampled",
+    "wide_hand",
 )
 
 
@@ -45,24 +49,39 @@ def test_it_fails_on_wrong_or_missing_numbers(dataset: xr.Dataset, array: str, s
     assert failures(dataset.assign({array: dataset[array] * spoil}))
 
 
-@pytest.mark.parametrize("array", ["wrong", "few_wrong", "cycle_off", "cycle_late", "cycle_above", "cycle"])
+@pytest.mark.parametrize(
+    "array",
+    [
+        "wrong",
+        "few_wrong",
+        "cycle_off",
+        "cycle_late",
+        "cycle_above",
+        "cycle",
+        "wide_flat",
+        "wide_alone",
+        "wide_shuffled",
+    ],
+)
 def test_it_fails_where_a_comparison_is_missing(dataset: xr.Dataset, array: str) -> None:
     assert failures(dataset.assign({array: dataset[array] * np.nan}))
 
 
 def test_it_fails_where_the_wrong_formulas_are_right(dataset: xr.Dataset) -> None:
     same = dataset.assign(wrong=dataset.literal, few_wrong=dataset.few_exact, cycle_late=dataset.cycle_off)
-    assert len(failures(same)) == 4
+    same = same.assign(wide_flat=dataset.wide_hand, wide_alone=dataset.wide_hand)
+    assert len(failures(same)) == 6
 
 
-FUNCTIONS = ("flow", "harmonic_temperatures", "plain", "ridge", "plain_distance", "task_errors")
+FUNCTIONS = ("flow", "harmonic_temperatures", "plain", "ridge", "plain_distance", "sampled", "task_errors")
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_it_fails_where_a_formula_is_off(function: str, monkeypatch: pytest.MonkeyPatch) -> None:
     right = getattr(lt.sequences, function)
     far = 1.1 if function == "plain_distance" else 1 + 1e-4
-    monkeypatch.setattr(lt.sequences, function, lambda *args, **kwargs: far * right(*args, **kwargs))
+    scaled = lambda *args, **kwargs: jax.tree.map(lambda leaf: far * leaf, right(*args, **kwargs))
+    monkeypatch.setattr(lt.sequences, function, scaled)
     assert failures(claim.compute(Settings(quick=True)))
 
 
@@ -72,7 +91,7 @@ def test_it_fails_where_the_weights_do_not_belong_to_their_rows(
 ) -> None:
     spoil_weights(monkeypatch, wrong)
     broken = failures(claim.compute(Settings(quick=True)))
-    assert sum("sampled rows" in name for name in broken) == 2
+    assert sum("sampled rows" in name or "squared distance to each optimum" in name for name in broken) == 3
 
 
 @given(SEEDS, st.integers(2, 7))
