@@ -25,10 +25,10 @@ def value(text):
     return float(text.replace("−", "-").replace("∞", "inf"))
 
 
-def shown(text, want, slack=0.006):
-    """Whether a number is the one wanted, to the three digits in which it is shown."""
+def shown(text, want, slack=0.006, near=0.0):
+    """Whether a number is the one wanted, to the three digits in which it is shown, or as ``near``."""
     got = value(text)
-    return got == want or abs(got - want) <= slack * max(abs(got), abs(want))
+    return got == want or abs(got - want) <= slack * max(abs(got), abs(want)) + near
 
 
 @dataclass
@@ -174,6 +174,52 @@ class Facts:
         found["average"] = min(self.total(share * e) for share in np.linspace(0, 1, 2001))
         return found
 
+    def without(self, i, w):
+        """Where training with these weights ends without row i, and the moments of the others, of all weights' sum."""
+        others = np.arange(len(self.X)) != i
+        root, X = np.sqrt(w[others]), self.X[others]
+        end = np.linalg.lstsq(root[:, None] * X, root * self.residual[others], rcond=1e-10)[0]
+        return end, (w[others, None] * X).T @ X / w.sum()
+
+    @cached_property
+    def noise(self):
+        """The noise variance, by the rows to spare."""
+        spare = len(self.X) - int(self.ranks[0])
+        return float(((self.residual - self.X @ self.ends[0]) ** 2).sum()) / spare
+
+    @cached_property
+    def left_out(self):
+        """Of early stopping, FLOW and averaging where it is best: the loss on new rows and what is forgotten, each
+        row's loss, and the displacement; by training without each of the rows in turn.
+        """
+
+        def flow(end, moments, times):
+            values, vectors = np.linalg.eigh(moments)
+            return end - (np.exp(-2 * times[:, None] * values) * (vectors.T @ end)) @ vectors.T
+
+        found, n = (
+            {"start": (float(np.mean(self.residual**2)), self.residual**2, 0 * self.start)},
+            len(self.X),
+        )
+        for k, name in enumerate(("early", "FLOW", "average")):
+            w, A, end = np.ones(n) if k != 1 else self.w, self.moments[k % 2], self.ends[k % 2]
+            reached = np.linalg.eigvalsh(A)[len(A) - int(self.ranks[k % 2]) :]
+            first, last = 1e-3 / reached[-1], 10 / reached[0]
+            times = np.append(0, np.geomspace(first, last, int(np.ceil(100 * np.log10(last / first)))))
+            shares = np.linspace(0, 1, 2001)
+            losses = np.empty((len(shares if name == "average" else times), n))
+            for i in range(n):
+                without, moments = self.without(i, w)
+                moved = np.outer(shares, without) if name == "average" else flow(without, moments, times)
+                losses[:, i] = (self.residual[i] - moved @ self.X[i]) ** 2
+            moved = np.outer(shares, end) if name == "average" else flow(end, A, times)
+            forgotten = ((moved @ self.Sigma) * moved).sum(axis=1) if self.known is not None else 0.0
+            totals = losses.mean(axis=1) + forgotten
+            near = 0.0 if name == "average" else 1e-3
+            k = int(np.argmax(totals <= totals.min() + near * (totals[0] - totals.min())))
+            found[name] = float(totals[k]), losses[k], moved[k]
+        return found
+
     def of(self, name):
         """The lowest total of the method that a name in a sentence means."""
         for key in ("FLOW", "early", "average"):
@@ -283,6 +329,62 @@ def tie_with_start(f, m):
     )
 
 
+def key_of(name):
+    return next(key for key in ("FLOW", "early", "average") if name.startswith(key[:5]))
+
+
+def ahead(f, difference, error, one, other):
+    """Whether one is so far below another on new rows, with that standard error."""
+    (low, losses, moved), (high, others, stayed) = (f.left_out[name] for name in (one, other))
+    variance, old = np.var(losses - others) / (len(f.X) - 1), f.old
+    if old is not None:
+        squares = (old @ moved) ** 2 - (old @ stayed) ** 2
+        variance += np.var(squares) / (len(old) - 1) if len(old) > 1 else math.inf
+    near = 1e-6 * f.left_out["start"][0]
+    return shown(difference, high - low, near=near) and shown(error, math.sqrt(variance), 0.06, near)
+
+
+def told_of_new_rows(f, m):
+    """Few rows: what each method has on new ones, and the advice."""
+    found, advice = f.left_out, m["advice"]
+    n, k, start = len(f.X), int(f.ranks[0]), found["start"][0]
+    good = (int(m["n"]), int(m["k"])) == (n, k) and n < 20 * k and shown(m["each"], n / k, 0.06)
+    good &= (m["kind"] == "total") == (f.known is not None) and (m["flow"] is None) == bool(f.equal)
+    for name, text in (
+        ("early", m["early"]),
+        ("FLOW", m["flow"]),
+        ("average", m["average"]),
+        ("start", m["begin"]),
+    ):
+        good &= text is None or shown(text, found[name][0] - f.noise, near=1e-6 * start)
+    share = np.linalg.norm(found["average"][2]) / np.linalg.norm(f.ends[0])
+    good &= abs(1 - share - value(m["kept"]) / 100) <= 0.006
+    lowest = min(("early", "FLOW", "average"), key=lambda name: found[name][0])
+    none = (
+        rf"None of them is below the start by more than noise \({NUMBER} ± {NUMBER}\): no reason to fine-tune"
+    )
+    if none := re.fullmatch(none, advice):
+        return good and ahead(f, none[1], none[2], lowest, "start")
+    if advice == "Which to take depends on the old rows":
+        return good and f.known is None
+    take = re.fullmatch(
+        rf"Take {NAME}: {NUMBER} ± {NUMBER} below (?:{NAME}|the start)(?:, within the noise)?(?:; averaging with the start "
+        rf"is lower still, by {NUMBER} ± {NUMBER})?",
+        advice,
+    )
+    one, other = key_of(take[1]), key_of(take[4]) if take[4] else "start"
+    good &= ahead(f, take[2], take[3], one, other) and value(take[2]) >= 0
+    good &= f.equal if other == "start" else {one, other} == {"early", "FLOW"}
+    return good and (take[5] is None or ahead(f, take[5], take[6], "average", one))
+
+
+def pays_on_new_rows(f, m):
+    found = f.left_out
+    lowest = min(found[name][0] for name in ("early", "FLOW", "average"))
+    lower = lowest < found["start"][0] and abs(found[key_of(m[5])][0] - lowest) <= 1e-6 * found["start"][0]
+    return lower and (m[6] == "total") == (f.known is not None) and chance(f, m, lambda p: p > 0.05)
+
+
 def helps(f, m):
     other = min(f.best["early"], f.best["average"])
     return f.below(m[1], f.best["FLOW"], other) and value(m[1]) >= 0.99 and f.of(m[3]) <= 1.006 * other
@@ -338,6 +440,14 @@ END = rf"(?:; trained to the end, (?:FLOW|standard fine-tuning) has one {SHARE} 
 SENTENCES = {
     r"The weights of all rows are equal: FLOW is standard fine-tuning here": lambda f, m: f.equal,
     r"Far from centred: (.*?)\. The theory is of rows around 0.*": far,
+    r"Few rows, none of them to spare: errors on these, which were fitted, say nothing of new ones, and those on new ones cannot be "
+    "told": lambda f, m: 0 < f.ranks[0] >= len(f.X),
+    r"Few rows: (?P<n>\d+) for (?P<k>\d+) directions?, (?P<each>\S+) each\. All else here is of errors on these, which were "
+    r"fitted; on new ones they are others\. At its best there each method has a (?P<kind>total|target) error of "
+    r"(?P<early>\S+) \(early stopping[^)]*\)?\), (?:(?P<flow>\S+) \(FLOW[^)]*\)?\), )?(?P<average>\S+) \(averaging with the "
+    r"start, (?P<kept>\S+) % of it kept\), beside the start's (?P<begin>[^ ]+)\. (?P<advice>.*)": told_of_new_rows,
+    rf"A shift as large as this one may be sampling noise \(F\({NUMBER}, {NUMBER}\) = {NUMBER}, p = {NUMBER}\); {NAME} lowers the "
+    r"(total|target) error on new rows all the same": pays_on_new_rows,
     r"Every feature is 0 in every row: there is nothing to learn from them": lambda f, m: not f.X.any(),
     r"The start already fits these rows as well as any line: there is nothing to learn": lambda f, m: (
         f.errors(0 * f.start)[1] <= 1e-23 * (1 + (f.y**2).mean())

@@ -10,6 +10,7 @@ from hypothesis import example, given
 
 import linear_theory as lt
 from linear_theory.diagnosis import findings as package
+from linear_theory.diagnosis import new_rows
 from linear_theory.diagnosis.findings import by_how_much, findings
 from linear_theory.diagnosis.paths import METHODS, Paths, Point, safe_step
 from tests.reference_sentences import Facts, judged
@@ -182,6 +183,23 @@ def test_the_law_rejects_the_smallest_eigenvalue(monkeypatch):
 def test_the_law_rejects_credit_to_equal_weights(monkeypatch):
     monkeypatch.setattr(package, "equal_weights", lambda d: False)
     monkeypatch.setattr(package, "SLOWED", 1.1)
+    assert lies(said) >= 3
+
+
+def test_the_law_rejects_rows_predicted_by_what_was_trained_on_them(monkeypatch):
+    def fitted(d, weighted, times):
+        yield slice(None), lt.gradient_flow(d._training_problem(weighted), times) @ d.rows.X.T
+
+    monkeypatch.setattr(new_rows, "path_left_out", fitted)
+    assert lies(said) >= 3
+
+
+def test_the_law_rejects_a_noise_variance_of_all_rows(monkeypatch):
+    """What the fit has taken of the noise is not given back."""
+    fitted = property(
+        lambda new: (new.measured.rows.residual + new.measured.rows.X @ new.measured.shift) ** 2
+    )
+    monkeypatch.setattr(new_rows.NewRows, "_noise", fitted)
     assert lies(said) >= 3
 
 

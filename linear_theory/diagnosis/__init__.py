@@ -2,6 +2,7 @@
 
 from .checks import Check
 from .diagnose import Diagnosis, diagnose
+from .new_rows import NewRows, Predicted
 from .paths import Paths
 
-__all__ = ["Check", "Diagnosis", "Paths", "diagnose"]
+__all__ = ["Check", "Diagnosis", "NewRows", "Paths", "Predicted", "diagnose"]

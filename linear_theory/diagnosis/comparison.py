@@ -22,7 +22,8 @@ from ..propagator.apply import Decay, propagate
 from ..propagator.matrix_functions import Kernel
 from ..propagator.powers import Power, Steps
 from ..risk import total_error
-from .measured import Measured
+from .measured import CONFIDENCE, ROUNDING_SHARE, Measured
+from .new_rows import NewRows
 from .paths import (
     METHODS,
     NEAR_BEST,
@@ -35,22 +36,16 @@ from .paths import (
     safe_step,
 )
 
-__all__ = ["MIN_GAIN", "ROUNDING_SHARE", "Candidate", "Comparison", "Gain"]
+__all__ = ["MIN_GAIN", "Candidate", "Comparison", "Gain"]
 
 MIN_GAIN = 0.01
 """A total error lower by less than this share is not worth a change of method."""
-
-CONFIDENCE = 0.95
-"""The probability with which noise alone stays within what is called noise."""
 
 TRIED_STEPS, TRIED_SIZES = np.arange(1, 41), np.linspace(0.02, 1.9, 95)
 """Numbers of steps, and steps 2ηλ_max (from 2 on they diverge), among which the best learning rate is looked for."""
 
 NO_DIFFERENCE = 1e-6
 """A share of a total error below this is no difference."""
-
-ROUNDING_SHARE = 1e-12
-"""Total errors below this share of the start's are rounding."""
 
 ROWS_AT_ONCE = 50_000
 
@@ -133,8 +128,8 @@ class Comparison:
     Of runs as good as each other the simplest is taken: as recorded, in small steps, at a learning rate of its own.
     """
 
-    def __init__(self, measured: Measured, paths: Paths) -> None:
-        self.measured, self.paths = measured, paths
+    def __init__(self, measured: Measured, paths: Paths, new_rows: NewRows) -> None:
+        self.measured, self.paths, self.new_rows = measured, paths, new_rows
 
     @cached_property
     def start(self) -> Candidate:

@@ -29,6 +29,7 @@ from .checks import Check, run_checks
 from .comparison import Comparison
 from .findings import findings
 from .measured import Measured, checked_counts, displacement_problem, gram, mean, median_loss
+from .new_rows import NewRows
 from .paths import Paths, compute_paths, contraction_factors, overlap, safe_step
 from .report import column_names, format_report, number, plural
 
@@ -54,8 +55,8 @@ class Diagnosis(Measured):
     ``pretrain_rows`` (m, d) where they are given; where neither is, both are None and G stands in for Σ, so that
     forgetting is the mean square by which predictions move on these very rows.
 
-    These may be traced by JAX. ``paths``, ``checks``, :meth:`report` and :meth:`picture` are made of them and of
-    the ``rows`` (whose weights are divided by the largest) when first asked for, by NumPy, and need values.
+    These may be traced by JAX. ``paths``, ``checks``, ``new_rows``, :meth:`report` and :meth:`picture` are made of them
+    and of the ``rows`` (whose weights are divided by the largest) when first asked for, by NumPy, and need values.
 
     Examples
     --------
@@ -80,7 +81,7 @@ class Diagnosis(Measured):
     @cached_property
     def _comparison(self) -> Comparison:
         """Each method at its best; of a diagnosis in NumPy."""
-        return Comparison(self, self.paths)
+        return Comparison(self, self.paths, self.new_rows)
 
     @cached_property
     def paths(self) -> Paths:
@@ -96,6 +97,20 @@ class Diagnosis(Measured):
         [9.75 0.41 9.32]
         """
         return compute_paths(self) if self._host is self else self._host.paths
+
+    @cached_property
+    def new_rows(self) -> NewRows:
+        """What to expect on rows that were not fitted, and whether these are so few that this matters.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import linear_theory as lt
+        >>> X = np.random.default_rng(0).standard_normal((500, 2))
+        >>> lt.diagnose(X, X @ np.array([3.0, 1.0]), np.zeros(2)).new_rows.few
+        False
+        """
+        return NewRows(self) if self._host is self else self._host.new_rows
 
     @cached_property
     def checks(self) -> tuple[Check, ...]:
@@ -135,11 +150,13 @@ class Diagnosis(Measured):
     def __repr__(self) -> str:
         n, d = self.rows.X.shape[-2:]
         line = lambda name: f"  {name:<20}{_brief(getattr(self, name))}"
+        few = is_concrete(self) and self.rows.X.ndim == 2 and self._host.new_rows.few
         lines = [
             f"Diagnosis of {plural(n, 'row')} and {plural(d, 'column')}; print it for the report",
             *map(line, ("temperature", "mean_weight", "effective_samples", "half_life", "overlap")),
             "  of the start, of FLOW trained to the end, and of standard fine-tuning:",
             *map(line, ("target_errors", "forgetting")),
+            *["  rows are few: on new ones errors are others, see new_rows"] * few,
         ]
         return "\n".join(line if len(line) <= 80 else f"{line[:77]}..." for line in lines)
 

@@ -12,8 +12,9 @@ from ..arrays import Array
 from ..propagator.powers import steps_to_halve
 from ..significance import SIGMAS
 from .checks import equal_weights
-from .comparison import MIN_GAIN, ROUNDING_SHARE, Candidate, Comparison, Gain
-from .measured import Measured, mean
+from .comparison import MIN_GAIN, Candidate, Comparison, Gain
+from .few_rows import few_rows, few_rows_in_short, gain_on_new_rows
+from .measured import ROUNDING_SHARE, Measured, mean
 from .paths import METHODS, Paths, best_average, half_learned, overlap, shift_ratio, slowest
 from .report import (
     eigenvalue_rounding,
@@ -50,6 +51,8 @@ SLOWED = 0.8
 ALONG = 0.7
 """A direction of this overlap with the shift is the shift's."""
 
+NO_REASON = ": these rows give no reason to fine-tune"
+
 SAME_MEAN_STEP = "standard fine-tuning at the same mean step"
 
 CERTAIN = 2 * float(special.ndtr(-SIGMAS))
@@ -57,7 +60,7 @@ CERTAIN = 2 * float(special.ndtr(-SIGMAS))
 
 
 def findings(comparison: Comparison, labels: Sequence[str]) -> list[str]:
-    """What the columns are, the headline with its numbers, the price of the end, the stall, and what to doubt."""
+    """What the columns are, whether rows are few, the headline with its numbers, the end, the stall, what to doubt."""
     m = comparison.measured
     equal = (
         ["The weights of all rows are equal: FLOW is standard fine-tuning here."] if equal_weights(m) else []
@@ -65,6 +68,7 @@ def findings(comparison: Comparison, labels: Sequence[str]) -> list[str]:
     return [
         *_remarks(m, labels),
         *equal,
+        *few_rows(comparison.new_rows),
         ". ".join([headline(comparison), *_totals(comparison)]) + ".",
         *_trained_to_the_end(m, comparison.paths),
         *_stall(m),
@@ -153,30 +157,27 @@ def _rounding(X: Array, labels: Sequence[str]) -> list[str]:
 def headline(comparison: Comparison) -> str:
     """What an engineer should do, and by how much that is better than the best alternative."""
     m = comparison.measured
-    return _nothing_to_learn(m) or _no_verdict(m) or _ranking(comparison)
+    nothing = _nothing_to_learn(m)
+    if nothing.endswith(NO_REASON) and (gain := gain_on_new_rows(comparison.new_rows)):
+        # The test is of all directions at once; what is learned along some of them may be beyond noise.
+        return f"{nothing.removesuffix(NO_REASON)}; {gain} all the same"
+    return nothing or _no_verdict(m) or _ranking(comparison)
 
 
 def _nothing_to_learn(m: Measured) -> str:
     if not m.spectrum[0, -1] > 0:
         return "Every feature is 0 in every row: there is nothing to learn from them"
-    if not m.target_errors[0] > ROUNDING_SHARE**2 * mean(m.sample_weight, m.rows.residual**2) or _start_fits(
-        m
-    ):
+    seen = ROUNDING_SHARE**2 * mean(m.sample_weight, m.rows.residual**2)
+    if not m.target_errors[0] > seen or m._start_fits:
         return "The start already fits these rows as well as any line: there is nothing to learn"
     ratio, above, below = shift_ratio(m)
     p = _chance_of_shift(ratio, above, below)
     if p > CHANCE:
         return (
             f"A shift as large as this one may be sampling noise (F({number(above)}, {number(below)}) = "
-            f"{number(ratio)}, p = {number(p, 2)}): these rows give no reason to fine-tune"
+            f"{number(ratio)}, p = {number(p, 2)}){NO_REASON}"
         )
     return ""
-
-
-def _start_fits(m: Measured) -> bool:
-    """Whether what the start leaves of y is rounding."""
-    size = float((abs(m.rows.X) @ abs(m.rows.start)).max())
-    return float(abs(m.rows.residual).max()) <= 8 * len(m.shift) * np.finfo(float).eps * size
 
 
 def _no_verdict(m: Measured) -> str:
@@ -421,13 +422,12 @@ def _why_slow(m: Measured, v: Array, x: float) -> str:
     return f"{lowered} and so stall {stalled} (overlap {number(along_shift, 2)})"
 
 
-def doubts(m: Measured) -> list[str]:
+def doubts(comparison: Comparison) -> list[str]:
     """What else stands between these rows and any claim about new ones."""
-    return [f"{_too_few(m)}: these errors say nothing of new rows."] if _overfitted(m) else _chance_warning(m)
-
-
-def _overfitted(m: Measured) -> bool:
-    return m._rank > 0 and math.isnan(shift_ratio(m)[0])
+    m, new = comparison.measured, comparison.new_rows
+    if new.none_to_spare:
+        return [f"{_too_few(m)}: these errors say nothing of new rows."]
+    return [*few_rows_in_short(new), *_chance_warning(m)]
 
 
 def _chance_warning(m: Measured) -> list[str]:

@@ -21,6 +21,8 @@ from ..trees import construct_unchecked, is_concrete, pytree
 from ..weights import median_temperature
 
 __all__ = [
+    "CONFIDENCE",
+    "ROUNDING_SHARE",
     "Measured",
     "checked_counts",
     "displacement_problem",
@@ -30,6 +32,12 @@ __all__ = [
     "median_loss",
     "scaled",
 ]
+
+CONFIDENCE = 0.95
+"""The probability with which noise alone stays within what is called noise."""
+
+ROUNDING_SHARE = 1e-12
+"""Errors below this share of the start's are rounding."""
 
 
 @pytree
@@ -145,6 +153,13 @@ class Measured:
         """How many directions the rows span."""
         values = self.spectrum[0]
         return int((values > rank_cutoff(namespace(), values)).sum())
+
+    @cached_property
+    def _start_fits(self) -> bool:
+        """Whether what the start leaves of y is rounding."""
+        rows = self.rows
+        size = float((abs(rows.X) @ abs(rows.start)).max())
+        return float(abs(rows.residual).max()) <= 8 * len(self.shift) * np.finfo(float).eps * size
 
     @cached_property
     def _median_loss(self) -> float:

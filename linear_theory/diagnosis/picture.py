@@ -66,7 +66,7 @@ def draw(comparison: Comparison, checks: Sequence[Check]) -> Figure:
         _steps(top, below, paths, known)
         _plane(fig.add_subplot(grid[:, 1]), m, paths)
         _assumptions(fig.add_subplot(grid[:, 2]), checks)
-        _legend(fig, m, paths, known)
+        _legend(fig, comparison, known)
         sentences = filter(None, (by_how_much(comparison), headline(comparison)))
         lines = [line for sentence in sentences for line in _evenly_wrapped(f"{sentence}.")]
         size = min(20, 1800 / max(map(len, lines)))  # the longest must fit the width
@@ -136,9 +136,10 @@ def _steps(top: Any, below: Any, paths: Paths, known: bool) -> None:
     below.set_xlabel("step\ndot: where to stop, with steps of this size" if known else "step")
 
 
-def _legend(fig: Figure, m: Measured, paths: Paths, known: bool) -> None:
+def _legend(fig: Figure, comparison: Comparison, known: bool) -> None:
     """The names in their colours, once for all panels, below whatever there is to doubt."""
-    warnings = doubts(m)
+    paths = comparison.paths
+    warnings = doubts(comparison)
     standard = f"standard fine-tuning{', at the same mean step' if _one_line_is_both(paths) else ''}"
     line = lambda colour, label, **how: Line2D([], [], color=colour, label=label, **how)
     handles = [line(STANDARD, standard), line(FLOW, METHODS[1])]

@@ -16,6 +16,7 @@ from .checks import Check, at_the_median, equal_weights
 from .comparison import MIN_GAIN, Comparison
 from .measured import Measured
 from .moved import moved
+from .new_rows import NewRows
 from .paths import (
     METHODS,
     Paths,
@@ -127,6 +128,7 @@ def format_report(
     sections = [
         ("In short", "\n".join(map(bullet, findings))),
         _errors(comparison, fill),
+        *_on_new_rows(comparison.new_rows, fill),
         ("The weights, on these rows and in the theory", _weights(m, fill)),
         ("The slowest direction", _slowest(m, labels, width, fill)),
         *_moved(m, labels, fill),
@@ -202,6 +204,38 @@ def _errors(comparison: Comparison, fill: Fill) -> tuple[str, str]:
     )
     table_ = _points(m, points, ("", "step", "forgetting", "target", "total"))
     return "What you gain, what you lose, when to stop", "\n".join([table_, "", *map(fill, notes)])
+
+
+def _on_new_rows(new: NewRows, fill: Fill) -> list[tuple[str, str]]:
+    """The section on rows that were not fitted, where those that were are few and can tell."""
+    if not (new.few and new.told):
+        return []
+    methods = {
+        "start": new.start,
+        "standard, small steps": new.early,
+        "FLOW, small steps": new.flow,
+        f"average, {number(new.kept)} of start": new.average,
+    }
+    rows = [
+        (
+            name,
+            number(one.steps, absent=""),
+            *([number(one.forgetting)] if new.known else []),
+            number(new.shown(one.target_error)),
+            *([number(new.shown(one.total))] if new.known else []),
+        )
+        for name, one in methods.items()
+    ]
+    header = ("", "step", "forgetting", "target", "total") if new.known else ("", "step", "target")
+    least, most = (number(new.shown(end(one.error for one in methods.values())), 2) for end in (min, max))
+    notes = (
+        "Every row is predicted by training on the others, and each method stopped where that is best. Target is the "
+        "mean squared error of these predictions less the noise variance, "
+        f"{number(new.shown(new.noise_variance))}, which is estimated from {number(new.rows - new.directions, 6)} rows "
+        f"to spare. One standard error of it is {least} to {most}, most of which all methods have in common.",
+    )
+    table_ = table([header, *rows], "<" + ">" * (len(header) - 1))
+    return [("On new rows", "\n".join([table_, "", *map(fill, notes)]))]
 
 
 def _points(m: Measured, points: dict[str, Point], header: Sequence[str]) -> str:

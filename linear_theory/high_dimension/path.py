@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import optimize, special
@@ -23,6 +23,7 @@ from ..errors import DivergenceError, reject
 from ..problem import FineTuningProblem
 from ..propagator.powers import count_steps
 from ..weights import WeightRule
+from .contour import Contour
 from .equivalent import EPS, Expected, Population, Response, population, root_between
 from .optimum import expected
 from .quadrature import normal_quadrature
@@ -37,9 +38,6 @@ AGREEMENT = 1e-11
 
 NEWTON_STEPS, NEWTON_RTOL, NEAREST = 40, 64 * EPS, 1e-9
 """NEAREST is how near, of a contour of length 2, one starts from a point whose g is known."""
-
-GROWTH = 3.0
-"""exp(2·GROWTH) is as large as f becomes on the left of 0."""
 
 
 def path(
@@ -101,7 +99,7 @@ def path(
         nothing = np.zeros(shape)[()]
         return expected(found, np.zeros((*shape, len(found.values))), nothing, nothing, nothing)
     longest = float(times.max())
-    integrals = _integrals(found, kernel, _Contour.around(edge, longest, reach))
+    integrals = _integrals(found, kernel, Contour.around(edge, longest, reach))
     if integrals is None:
         if reach < edge:
             remedy = f"is beyond {1 / edge:.6g}, below which descent on these rows converges"
@@ -139,7 +137,7 @@ def _kernel(
     return descent, count * rate, shape, 1 / rate
 
 
-def _integrals(found: Population, kernel: Kernel, contour: _Contour) -> Array | None:
+def _integrals(found: Population, kernel: Kernel, contour: Contour) -> Array | None:
     """E h in the eigenbasis and the fluctuation's parts of ‖h‖² and the two errors, (times, m + 3)."""
     left = found.log_gain(-float(contour.at(np.array([-1.0]))[0].real))
     z, mass = found.nodes(left)
@@ -172,60 +170,6 @@ def _places(points: int) -> Array:
     return np.linspace(-1.0, 1.0, points + 1)
 
 
-class _Contour(NamedTuple):
-    """A contour between [0, edge] and the circle on [−left, right], on which the trapezium rule converges fastest.
-
-    w = (z + left)/(right − z) makes of the circle the imaginary axis and of [0, edge] an interval [low, high]. Of w²,
-    what lies between the interval and the negative numbers is a ring, by Jacobi's sn (Hale, Higham and Trefethen 2008,
-    method 1), and the contour its middle: the points needed for a digit grow like log(high/low).
-    """
-
-    left: float
-    right: float
-    middle: float  # √(low·high)
-    modulus: float  # k
-    complement: float  # 1 − k²
-
-    @classmethod
-    def around(cls, edge: float, longest: float, reach: float) -> _Contour:
-        """``longest`` time, and the z at which a step of descent begins to grow, ``reach``."""
-        left = min(0.1 * edge, GROWTH / longest)
-        right = edge + max(min(edge, reach - edge), left)
-        low, high = left / right, (edge + left) / (right - edge)
-        ratio = high / low  # √ of that of w²
-        return cls(
-            left, right, math.sqrt(low * high), (ratio - 1) / (ratio + 1), 4 * ratio / (ratio + 1) ** 2
-        )
-
-    def _sn(self, places: Array) -> tuple[Array, Array]:
-        """sn, and its derivative by the place, on the line at half height of the period's rectangle."""
-        m, rest = 1 - self.complement, self.complement
-        long, high = special.ellipkm1(rest), special.ellipk(rest)
-        s, c, d, _ = special.ellipj(places * long, m)
-        s1, c1, d1, _ = special.ellipj(high / 2, rest)
-        below = c1**2 + m * s**2 * s1**2
-        sn = (s * d1 + 1j * c * d * s1 * c1) / below
-        cn = (c * c1 - 1j * s * d * s1 * d1) / below
-        dn = (d * c1 * d1 - 1j * m * s * c * s1) / below
-        return sn, cn * dn * long
-
-    def at(self, places: Array) -> Array:
-        u = self._sn(places)[0]
-        u[abs(places) == 1] = u[abs(places) == 1].real
-        w = self.middle * np.sqrt((1 + self.modulus * u) / (1 - self.modulus * u))
-        return (self.right * w - self.left) / (1 + w)
-
-    def derivative(self, places: Array) -> Array:
-        """dz times the step and the weights of the trapezium rule, against the clock."""
-        u, speed = self._sn(places)
-        k = self.modulus
-        w = self.middle * np.sqrt((1 + k * u) / (1 - k * u))
-        dw = w * k / (1 - (k * u) ** 2) * speed
-        dz = (self.right + self.left) / (1 + w) ** 2 * dw
-        dz[[0, -1]] /= 2
-        return -dz * 2 / (len(places) - 1)
-
-
 def _respond(found: Population, z: Array, mass: Array, at: Array, gain: Array) -> Response:
     """At λ = −``at`` and a complex g."""
     product = gain[:, None] * np.exp(found.log_weights(z))
@@ -255,7 +199,7 @@ def _polished(found: Population, z: Array, mass: Array, at: Array, gain: Array) 
 
 
 def _continued(
-    found: Population, z: Array, mass: Array, contour: _Contour, places: Array, left: float
+    found: Population, z: Array, mass: Array, contour: Contour, places: Array, left: float
 ) -> Array | None:
     """g along the upper half of the contour, from its real point on the left of 0, each from the one before."""
     gain = np.array([math.exp(left)], dtype=complex)

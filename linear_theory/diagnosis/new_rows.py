@@ -1,0 +1,295 @@
+"""What to expect on new rows: errors without the flattery of rows that were fitted, and which method to take.
+
+All else in a diagnosis takes e, Σ̃ and the errors from the rows that were fitted. With d of them not far from n that
+is wrong by about σ²d/n: the start looks worse than it is, training to the end better, and the best stop too late.
+Here every row is predicted by training on the others, so that
+
+    (1/Σv) Σ v (r − xᵀδ₋)² − σ̂²,        σ̂² = (1/(Σv − rank)) Σ v (r + xᵀe)²,
+
+is a target error on new rows, of the law that these have and no other. Forgetting needs no new rows: Σ is known.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+
+from ..arrays import Array
+from ..risk import pretrain_error
+from ..trajectories import gradient_flow
+from .checks import equal_weights
+from .left_out import end_left_out, path_left_out
+from .measured import CONFIDENCE, ROUNDING_SHARE, Measured, mean
+from .paths import NEAR_BEST, gradient_flow_path, safe_step
+
+__all__ = ["FEW", "Lead", "NewRows", "Predicted"]
+
+FEW = 20
+"""Fewer rows a direction than this are few.
+
+Of eleven problems in 100 dimensions, with as many rows the least totals on rows that were fitted are off by at most 5 %
+where σ² is at most the shift's share of the labels' variance, and the stop they choose costs at most 0.4 %; with half
+as many they pick the wrong method in one of them, with a tenth they cost 12 %. Where σ² is six times that share twenty
+rows are too few as well: FLOW is off by 23 % and the stop costs 6 %.
+"""
+
+IN_SMALL_STEPS = " in small steps"
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """One method on new rows, where it is best there: its errors, and the standard ``error`` of the target error.
+
+    ``steps``, too small to jump over that place, in units of the same mean step (NaN where it takes none);
+    ``forgetting`` is NaN where nothing is known of the old rows. A target error is an estimate without a bias, and may
+    be below 0 where noise is much and rows are few. NaN, all of it, where rows are no more than directions.
+    """
+
+    name: str
+    steps: float
+    forgetting: float
+    target_error: float
+    error: float
+    losses: Array = field(repr=False)  # (n,) of each row, predicted by the others
+    displacement: Array = field(repr=False)
+
+    @property
+    def total(self) -> float:
+        """err_tot = err₁ + err₂."""
+        return self.forgetting + self.target_error
+
+
+class Lead(NamedTuple):
+    """How far the error of one method is below another's, the standard ``error`` of that, and whether noise alone makes
+    of methods as good as each other as large a difference one time in twenty.
+    """
+
+    difference: float
+    error: float
+    noise: bool
+
+
+class NewRows:
+    """Standard fine-tuning stopped early, FLOW, and averaging with the start, each at its best on rows not fitted.
+
+    ``few``: whether rows are fewer than 20 a direction, so that the errors of all else in the diagnosis mislead.
+    ``start``, ``early``, ``flow`` and ``average`` are :class:`Predicted`; where nothing is known of the old rows each
+    is at its best in the target error alone. ``better`` is that of FLOW and early stopping which has the lower total
+    error, None where that cannot be said: with no old rows, or no more rows than directions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linear_theory as lt
+    >>> rng = np.random.default_rng(0)
+    >>> X, y = rng.standard_normal((200, 100)), rng.standard_normal(200)
+    >>> found = lt.diagnose(X, y + X[:, 0], np.zeros(100), None, np.eye(100)).new_rows
+    >>> print(f"{found.better.name} {found.better.total:.2f}, {found.flow.name} {found.flow.total:.2f}")
+    early stopping in small steps 0.81, FLOW in small steps 0.93
+    >>> lead = found.lead(found.better, found.flow)
+    >>> print(f"{lead.difference:.2f} ± {lead.error:.2f}, beyond noise: {not lead.noise}")
+    0.12 ± 0.05, beyond noise: True
+    """
+
+    def __init__(self, measured: Measured) -> None:
+        self.measured = measured
+
+    @property
+    def rows(self) -> float:
+        """Σv, how many rows these count as."""
+        return float(self.measured.sample_weight.sum())
+
+    @property
+    def directions(self) -> int:
+        """How many the rows span: d, or fewer."""
+        return self.measured._rank
+
+    @property
+    def rows_each(self) -> float:
+        """How many rows there are a direction; ∞ where there is none."""
+        return self.rows / self.directions if self.directions else math.inf
+
+    @property
+    def few(self) -> bool:
+        """Whether rows are fewer than 20 a direction."""
+        return self.rows_each < FEW
+
+    @property
+    def none_to_spare(self) -> bool:
+        """Whether rows are no more than the directions, so that nothing tells noise from shift."""
+        return self.directions > 0 and self.rows <= self.directions
+
+    @property
+    def told(self) -> bool:
+        """Whether there is anything to learn on new rows, and rows to spare by which to tell how much."""
+        return 0 < self.directions < self.rows and not self.measured._start_fits
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is known of the old rows, and so of forgetting."""
+        return self.measured.pretrain_covariance is not None
+
+    @cached_property
+    def noise_variance(self) -> float:
+        """σ̂², without the bias of a fit; NaN where no row is left over."""
+        return float(mean(self.measured.sample_weight, self._noise)) if self.told else math.nan
+
+    @cached_property
+    def start(self) -> Predicted:
+        return self._predicted("the start", 0.0, self._residual**2, 0 * self.measured.shift)
+
+    @cached_property
+    def early(self) -> Predicted:
+        return self._stopped(f"early stopping{IN_SMALL_STEPS}", weighted=False)
+
+    @cached_property
+    def flow(self) -> Predicted:
+        return self._stopped(f"FLOW{IN_SMALL_STEPS}", weighted=True)
+
+    @cached_property
+    def average(self) -> Predicted:
+        """The unweighted optimum averaged with the start, of which it keeps ``kept``."""
+        return self._predicted(
+            "averaging with the start",
+            math.nan,
+            (self._residual - (1 - self.kept) * self._end_left_out) ** 2,
+            -(1 - self.kept) * self.measured.shift,
+        )
+
+    @cached_property
+    def kept(self) -> float:
+        """The share of the start in the best average: the total error is a parabola in it."""
+        if not self.told:
+            return math.nan
+        m, predicted = self.measured, self._end_left_out
+        curvature = mean(m.sample_weight, predicted**2) + (self._forgetting(m.shift) if self.known else 0.0)
+        gone = mean(m.sample_weight, self._residual * predicted) / curvature if curvature > 0 else 0.0
+        return 1 - min(max(float(gone), 0.0), 1.0)
+
+    @property
+    def better(self) -> Predicted | None:
+        """Of FLOW and early stopping the one to take; None where that cannot be said."""
+        return self._lower if self.told and self.known else None
+
+    @property
+    def best(self) -> Predicted:
+        """Of these two and averaging the one with the lowest error."""
+        return min((self._lower, self.average), key=self.error_of)
+
+    def error_of(self, one: Predicted) -> float:
+        """The total error, or where nothing is known of the old rows the target error."""
+        return one.total if self.known else one.target_error
+
+    def shown(self, error: float) -> float:
+        """An error, or 0 where it is rounding beside the start's loss."""
+        rounding = ROUNDING_SHARE * float(mean(self.measured.sample_weight, self.start.losses))
+        return error if abs(error) > rounding else 0.0
+
+    def lead(self, one: Predicted, other: Predicted) -> Lead:
+        """How far ``one`` is below ``other``, in the total error, or where Σ is unknown in the target error.
+
+        The noise variance is in both and drops out. The standard error is that of a mean over rows, and over old rows
+        where these are given; it holds the places where both stop. What is noise is judged by the ratio of both errors
+        with the noise variance in them, as losses of few rows are far from normal and their ratio is less so.
+        """
+        if not self.told:
+            return Lead(math.nan, math.inf, True)
+        losses = [self._loss(method) for method in (one, other)]
+        ratio = losses[0] / losses[1] if losses[1] > 0 else 1.0
+        lower = min(ratio, 1 / ratio) if ratio > 0 else 0.0
+        of_difference = self._error_of_difference(one, other)
+        of_logarithm = self._error_of_difference(one, other, *(loss if loss > 0 else 1.0 for loss in losses))
+        far = float(special.stdtrit(self.rows - 1, (1 + CONFIDENCE) / 2))
+        return Lead(losses[1] - losses[0], of_difference, 1 - lower <= lower * of_logarithm * far)
+
+    def __repr__(self) -> str:
+        few = " (few)" if self.few else ""
+        head = f"Errors on new rows, from {self.rows:.6g} for {self.directions} directions{few}"
+        if not self.told:
+            return f"{head}: not told"
+        lines = [
+            f"  {one.name}: target {one.target_error:.4g} ± {one.error:.2g}"
+            + (f", total {one.total:.4g}" if self.known else "")
+            for one in (self.start, self.early, self.flow, self.average)
+        ]
+        return "\n".join([head, *lines])
+
+    # ------------------------------------------------------------------------------------------ parts
+
+    @property
+    def _lower(self) -> Predicted:
+        """Of FLOW and early stopping; of two that are the same, early stopping."""
+        lower = not equal_weights(self.measured) and self.error_of(self.flow) < self.error_of(self.early)
+        return self.flow if lower else self.early
+
+    @property
+    def _residual(self) -> Array:
+        return self.measured.rows.residual
+
+    @cached_property
+    def _noise(self) -> Array:
+        """(n,) what the best line leaves of each row, squared, of which the fit has taken a share."""
+        share = self.rows / (self.rows - self.directions)
+        return share * (self._residual + self.measured.rows.X @ self.measured.shift) ** 2
+
+    @cached_property
+    def _end_left_out(self) -> Array:
+        return end_left_out(self.measured)
+
+    def _forgetting(self, displacement: Array) -> float:
+        return float(pretrain_error(self.measured._problem, displacement))
+
+    def _loss(self, one: Predicted) -> float:
+        """The error to compare, and the noise variance."""
+        forgetting = one.forgetting if self.known else 0.0
+        return forgetting + float(mean(self.measured.sample_weight, one.losses))
+
+    def _error_of_difference(
+        self, one: Predicted, other: Predicted, unit: float = 1.0, other_unit: float = 1.0
+    ) -> float:
+        """The standard error of one loss less the other, each in a unit of its own."""
+        m, old = self.measured, self.measured.pretrain_rows
+        change = one.losses / unit - other.losses / other_unit
+        spread = float(mean(m.sample_weight, (change - mean(m.sample_weight, change)) ** 2))
+        variance = spread / (self.rows - 1)
+        if old is None:
+            return math.sqrt(variance)
+        moved = (old @ one.displacement) ** 2 / unit - (old @ other.displacement) ** 2 / other_unit
+        return math.sqrt(variance + float(np.var(moved)) / (len(old) - 1)) if len(old) > 1 else math.inf
+
+    def _stopped(self, name: str, weighted: bool) -> Predicted:
+        """Gradient flow where its error on new rows is lowest."""
+        m = self.measured
+        if not self.told:
+            return self._predicted(name, math.nan, self._residual**2, 0 * m.shift)
+        steps, forgetting, _ = gradient_flow_path(m, weighted)
+        unit = float(safe_step(m.spectrum))
+        residual, counts = self._residual, m.sample_weight
+        errors = forgetting if self.known else np.zeros_like(steps)
+        for strip, predicted in path_left_out(m, weighted, unit * steps):
+            errors = errors + (residual[strip] - predicted) ** 2 @ counts[strip] / counts.sum()
+        # The first that is near the best: differences of less are not worth a longer training.
+        k = int(np.argmax(errors <= errors.min() + NEAR_BEST * (errors[0] - errors.min())))
+        losses = np.empty_like(residual)
+        for strip, predicted in path_left_out(m, weighted, unit * steps[k : k + 1]):
+            losses[strip] = (residual[strip] - predicted[0]) ** 2
+        displacement = gradient_flow(m._training_problem(weighted), unit * float(steps[k]))
+        name = name if k else f"{name.removesuffix(IN_SMALL_STEPS)} (before the first step)"
+        return self._predicted(name, float(steps[k]), losses, displacement)
+
+    def _predicted(self, name: str, steps: float, losses: Array, displacement: Array) -> Predicted:
+        m, n = self.measured, self.rows
+        if not self.told:
+            return Predicted(name, math.nan, math.nan, math.nan, math.nan, losses, displacement)
+        excess = losses - self._noise
+        target = float(mean(m.sample_weight, excess))
+        # Of a mean over n rows; and of a variance that is estimated from those to spare alone, more than from all.
+        variance = float(mean(m.sample_weight, (excess - target) ** 2)) / n
+        variance += 2 * self.noise_variance**2 * (1 / (n - self.directions) - 1 / n)
+        forgetting = self._forgetting(displacement) if self.known else math.nan
+        return Predicted(name, steps, forgetting, target, math.sqrt(variance), losses, displacement)
