@@ -175,11 +175,11 @@ class Facts:
         return found
 
     def without(self, i, w):
-        """Where training with these weights ends without row i, and the moments of the others, of all weights' sum."""
+        """Where training with these weights ends without row i, and the mean moments of the others over the mean weight."""
         others = np.arange(len(self.X)) != i
         root, X = np.sqrt(w[others]), self.X[others]
         end = np.linalg.lstsq(root[:, None] * X, root * self.residual[others], rcond=1e-10)[0]
-        return end, (w[others, None] * X).T @ X / w.sum()
+        return end, (w[others, None] * X).T @ X / (len(others) - 1) / w.mean()
 
     @cached_property
     def noise(self):
@@ -187,37 +187,54 @@ class Facts:
         spare = len(self.X) - int(self.ranks[0])
         return float(((self.residual - self.X @ self.ends[0]) ** 2).sum()) / spare
 
+    def left_out_of(self, w, A, end, moves):
+        """Of runs, each the share (k, λ) of its way that every direction has gone: the totals with forgetting where
+        that is known (k,), each row's losses (k, n) by training without it, and the displacements (k, d).
+        """
+
+        def run(end, moments):
+            values, vectors = np.linalg.eigh(moments)
+            return (moves(values) * (vectors.T @ end)) @ vectors.T
+
+        moved = run(end, A)
+        losses = [
+            (r - run(*self.without(i, w)) @ x) ** 2
+            for i, (x, r) in enumerate(zip(self.X, self.residual, strict=True))
+        ]
+        forgotten = ((moved @ self.Sigma) * moved).sum(axis=1) if self.known is not None else 0.0
+        return np.mean(losses, axis=0) + forgotten, np.array(losses).T, moved
+
     @cached_property
     def left_out(self):
         """Of early stopping, FLOW and averaging where it is best: the loss on new rows and what is forgotten, each
         row's loss, and the displacement; by training without each of the rows in turn.
         """
-
-        def flow(end, moments, times):
-            values, vectors = np.linalg.eigh(moments)
-            return end - (np.exp(-2 * times[:, None] * values) * (vectors.T @ end)) @ vectors.T
-
-        found, n = (
-            {"start": (float(np.mean(self.residual**2)), self.residual**2, 0 * self.start)},
-            len(self.X),
+        start = float(np.mean(self.residual**2))
+        found = {"start": (start, self.residual**2, 0 * self.start)}
+        sizes, steps = (
+            grid.ravel()[:, None] for grid in np.meshgrid(np.linspace(0.02, 1.9, 95), range(1, 41))
         )
-        for k, name in enumerate(("early", "FLOW", "average")):
-            w, A, end = np.ones(n) if k != 1 else self.w, self.moments[k % 2], self.ends[k % 2]
-            reached = np.linalg.eigvalsh(A)[len(A) - int(self.ranks[k % 2]) :]
-            first, last = 1e-3 / reached[-1], 10 / reached[0]
+        order = np.lexsort((steps[:, 0], sizes[:, 0]))
+        sizes, steps = sizes[order], steps[order]
+        for k, name in enumerate(("early", "FLOW")):
+            rows = np.ones(len(self.X)) if name == "early" else self.w, self.moments[k], self.ends[k]
+            reached = np.linalg.eigvalsh(rows[1])[len(self.start) - int(self.ranks[k]) :]
+            first, last, top = 1e-3 / reached[-1], 10 / reached[0], reached[-1]
             times = np.append(0, np.geomspace(first, last, int(np.ceil(100 * np.log10(last / first)))))
-            shares = np.linspace(0, 1, 2001)
-            losses = np.empty((len(shares if name == "average" else times), n))
-            for i in range(n):
-                without, moments = self.without(i, w)
-                moved = np.outer(shares, without) if name == "average" else flow(without, moments, times)
-                losses[:, i] = (self.residual[i] - moved @ self.X[i]) ** 2
-            moved = np.outer(shares, end) if name == "average" else flow(end, A, times)
-            forgotten = ((moved @ self.Sigma) * moved).sum(axis=1) if self.known is not None else 0.0
-            totals = losses.mean(axis=1) + forgotten
-            near = 0.0 if name == "average" else 1e-3
-            k = int(np.argmax(totals <= totals.min() + near * (totals[0] - totals.min())))
-            found[name] = float(totals[k]), losses[k], moved[k]
+            stable = sizes[:, 0] <= 1.9 * (1 - 1 / len(self.X))
+            tried, counts = sizes[stable] / top, steps[stable]
+            runs = [
+                self.left_out_of(*rows, lambda values, t=times: 1 - np.exp(-2 * t[:, None] * values)),
+                self.left_out_of(*rows, lambda values, t=tried, k=counts: 1 - (1 - t * values) ** k),
+            ]
+            near = 1e-3 * (start - min(totals.min() for totals, *_ in runs))
+            ends = [int(np.argmax(totals <= totals.min() + near)) for totals, *_ in runs]
+            which = int(runs[0][0][ends[0]] > runs[1][0].min() + near)
+            found[name] = tuple(part[ends[which]] for part in runs[which])
+        shares = np.linspace(0, 1, 2001)[:, None]
+        rows = np.ones(len(self.X)), self.moments[0], self.ends[0]
+        totals, *parts = self.left_out_of(*rows, lambda values: shares + 0 * values)
+        found["average"] = totals.min(), *(part[totals.argmin()] for part in parts)
         return found
 
     def of(self, name):

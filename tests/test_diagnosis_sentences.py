@@ -187,10 +187,15 @@ def test_the_law_rejects_credit_to_equal_weights(monkeypatch):
 
 
 def test_the_law_rejects_rows_predicted_by_what_was_trained_on_them(monkeypatch):
-    def fitted(d, weighted, times):
-        yield slice(None), lt.gradient_flow(d._training_problem(weighted), times) @ d.rows.X.T
+    class Fitted(new_rows.LeftOut):
+        def losses(self, runs):
+            counts = self.measured.sample_weight
+            return (self.measured.rows.residual - self.predictions(runs)) ** 2 @ counts / counts.sum()
 
-    monkeypatch.setattr(new_rows, "path_left_out", fitted)
+        def predictions(self, runs):
+            return (runs.f(self.values) * self.moment) @ (self.measured.rows.X @ self.vectors).T
+
+    monkeypatch.setattr(new_rows, "LeftOut", Fitted)
     assert lies(said) >= 3
 
 
@@ -200,6 +205,11 @@ def test_the_law_rejects_a_noise_variance_of_all_rows(monkeypatch):
         lambda new: (new.measured.rows.residual + new.measured.rows.X @ new.measured.shift) ** 2
     )
     monkeypatch.setattr(new_rows.NewRows, "_noise", fitted)
+    assert lies(said) >= 3
+
+
+def test_the_law_rejects_the_step_of_all_rows_without_one(monkeypatch):
+    monkeypatch.setattr(new_rows.NewRows, "_longer", 1.0)
     assert lies(said) >= 3
 
 

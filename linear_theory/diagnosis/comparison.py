@@ -20,7 +20,6 @@ from scipy import special
 from ..arrays import Array
 from ..propagator.apply import Decay, propagate
 from ..propagator.matrix_functions import Kernel
-from ..propagator.powers import Power, Steps
 from ..risk import total_error
 from .measured import CONFIDENCE, ROUNDING_SHARE, Measured
 from .new_rows import NewRows
@@ -32,17 +31,17 @@ from .paths import (
     best_average,
     best_of_flow,
     first_near_best,
+    learning_rate,
     point,
+    power_kernel,
     safe_step,
+    tried_descents,
 )
 
 __all__ = ["MIN_GAIN", "Candidate", "Comparison", "Gain"]
 
 MIN_GAIN = 0.01
 """A total error lower by less than this share is not worth a change of method."""
-
-TRIED_STEPS, TRIED_SIZES = np.arange(1, 41), np.linspace(0.02, 1.9, 95)
-"""Numbers of steps, and steps 2ηλ_max (from 2 on they diverge), among which the best learning rate is looked for."""
 
 NO_DIFFERENCE = 1e-6
 """A share of a total error below this is no difference."""
@@ -51,12 +50,6 @@ ROWS_AT_ONCE = 50_000
 
 END = Decay(np.array(True))
 """The kernel of training to the end: nothing is left of the way where anything moves."""
-
-
-def power_kernel(steps: Array | float) -> Power:
-    """φ(x) = (1 − x)^K for whole numbers K, held as floats."""
-    count = np.asarray(steps, dtype=float)
-    return Power(Steps(count, count % 2 == 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,16 +176,12 @@ class Comparison:
 
     def _tuned(self, weighted: bool) -> Candidate:
         m, name = self.measured, "FLOW" if weighted else "early stopping"
-        problem = m._training_problem(weighted)
-        steepest = float(m.spectrum[int(weighted), -1])
-        if not steepest > 0:
+        sizes, counts, displacements = tried_descents(m, weighted)
+        if not len(sizes):
             return Candidate(name, m, weighted, power_kernel(1.0), scale=0.0, steps=0.0)
-        sizes, counts = (grid.ravel() for grid in np.meshgrid(TRIED_SIZES, TRIED_STEPS, indexing="ij"))
-        remaining = propagate(power_kernel(counts), sizes / steepest, problem.target_operator, problem.shift)
-        k = first_near_best(total_error(m._problem, remaining - problem.shift))
-        two_eta, steps = float(sizes[k] / steepest), float(counts[k])
-        with np.errstate(divide="ignore", over="ignore"):  # weights as they are may all underflow
-            rate = float(np.float64(two_eta) / 2 / (m.mean_weight if weighted else 1.0))
+        k = first_near_best(total_error(m._problem, displacements))
+        two_eta, steps = float(sizes[k]), float(counts[k])
+        rate = learning_rate(m, weighted, two_eta)
         return Candidate(name, m, weighted, power_kernel(steps), scale=two_eta, steps=steps, rate=rate)
 
     def gain(self, one: Candidate, other: Candidate) -> Gain:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .checks import equal_weights
 from .new_rows import Lead, NewRows
-from .report import number, percent, plural
+from .report import named, number, percent, plural
 
 __all__ = ["few_rows", "few_rows_in_short", "gain_on_new_rows"]
 
@@ -19,13 +19,13 @@ def few_rows(new: NewRows) -> list[str]:
     if not (new.few and new.told):
         return []
     told = lambda one: number(new.shown(new.error_of(one)))
-    of_flow = "" if equal_weights(new.measured) else f"{told(new.flow)} ({new.flow.name}), "
-    of_average = f"{told(new.average)} ({new.average.name}, {percent(new.kept)} of it kept)"
+    of_flow = "" if equal_weights(new.measured) else f"{told(new.flow)} ({named(new.flow)}), "
+    of_average = f"{told(new.average)} ({named(new.average)}, {percent(new.kept)} of it kept)"
     return [
         f"Few rows: {number(new.rows, 6)} for {plural(new.directions, 'direction')}, {number(new.rows_each, 2)} each. "
         "All else here is of errors on these, which were fitted; on new ones they are others. At its best there each "
-        f"method has a {_kind(new)} error of {told(new.early)} ({new.early.name}), {of_flow}{of_average}, beside the "
-        f"start's {told(new.start)}. {_advice(new)}."
+        f"method has a {_kind(new)} error of {told(new.early)} ({named(new.early)}), {of_flow}{of_average}, beside "
+        f"the start's {told(new.start)}. {_advice(new)}."
     ]
 
 
@@ -41,7 +41,7 @@ def gain_on_new_rows(new: NewRows) -> str:
     """Who lowers the error of the start on new rows by more than noise, where rows are few; "" where nobody does."""
     if not (new.few and new.told) or new.lead(new.best, new.start).noise:
         return ""
-    return f"{new.best.name} lowers the {_kind(new)} error on new rows"
+    return f"{named(new.best)} lowers the {_kind(new)} error on new rows"
 
 
 def _kind(new: NewRows) -> str:
@@ -59,11 +59,11 @@ def _advice(new: NewRows) -> str:
     other = new.early if better is new.flow else new.flow
     still = new.lead(new.average, better)
     below = still.difference > 0 and not still.noise
-    also = f"; {new.average.name} is lower still, by {_by(still)}" if below else ""
+    also = f"; {named(new.average)} is lower still, by {_by(still)}" if below else ""
     if equal_weights(new.measured):
-        return f"Take {better.name}: {_by(new.lead(better, new.start))} below the start{also}"
+        return f"Take {named(better)}: {_by(new.lead(better, new.start))} below the start{also}"
     lead = new.lead(better, other)
-    return f"Take {better.name}: {_by(lead)} below {other.name}{', within the noise' * lead.noise}{also}"
+    return f"Take {named(better)}: {_by(lead)} below {named(other)}{', within the noise' * lead.noise}{also}"
 
 
 def _by(lead: Lead) -> str:

@@ -18,6 +18,7 @@ from .measured import ROUNDING_SHARE, Measured, mean
 from .paths import METHODS, Paths, best_average, half_learned, overlap, shift_ratio, slowest
 from .report import (
     eigenvalue_rounding,
+    named,
     number,
     percent,
     plural,
@@ -207,38 +208,30 @@ def _ranking(comparison: Comparison) -> str:
     gained = comparison.gain(best, start)
     if gained.tie:
         return (
-            f"A tie with the start: the best, {_name(best)}, lowers its total error by {_gained(gained)}, "
+            f"A tie with the start: the best, {named(best)}, lowers its total error by {_gained(gained)}, "
             f"{_why_a_tie(comparison, gained)}: no reason to fine-tune"
         )
     other, third = sorted((early, average), key=lambda one: one.total)
     lead = comparison.gain(flow, other)
     if not lead.tie and lead.share > 0:
-        return f"FLOW helps here: a total error {_gained(lead)} below the best alternative's, {_name(other)}"
+        return f"FLOW helps here: a total error {_gained(lead)} below the best alternative's, {named(other)}"
     if not lead.tie:
-        also = f", and {_name(third)} ties with it" if comparison.gain(third, other).tie else ""
+        also = f", and {named(third)} ties with it" if comparison.gain(third, other).tie else ""
         behind = comparison.gain(other, flow)
-        return f"FLOW does not pay here: {_name(other)} has a total error {_gained(behind)} lower{also}"
+        return f"FLOW does not pay here: {named(other)} has a total error {_gained(behind)} lower{also}"
     lead_on_early = comparison.gain(flow, early)
     if other is average and not lead_on_early.tie and lead_on_early.share > 0:
-        return f"FLOW gains {_gained(lead_on_early)} on {_name(early)}, and averaging with the start gains as much"
+        return f"FLOW gains {_gained(lead_on_early)} on {named(early)}, and averaging with the start gains as much"
     tied_with = [other, third] if comparison.gain(flow, third).tie else [other]
-    names = " and ".join([", ".join(["FLOW", *(_name(one) for one in tied_with[:-1])]), _name(tied_with[-1])])
+    names = " and ".join([", ".join(["FLOW", *(named(one) for one in tied_with[:-1])]), named(tied_with[-1])])
     if lead.none:
         return f"A tie between {names}: their total errors are the same{_at_the_ends(comparison)}"
     lower, higher = (flow, other) if lead.share > 0 else (other, flow)
     apart = comparison.gain(lower, higher)
     return (
-        f"A tie between {names}: {_name(lower)} has a total error {_gained(apart)} below that of {_name(higher)}, "
+        f"A tie between {names}: {named(lower)} has a total error {_gained(apart)} below that of {named(higher)}, "
         f"{_why_a_tie(comparison, apart)}{_at_the_ends(comparison)}"
     )
-
-
-def _name(one: Candidate) -> str:
-    """The method, and its learning rate where that was chosen for it."""
-    if math.isnan(one.rate):
-        return one.name
-    rate = f"the learning rate {number(one.rate)}" if one.rate < math.inf else "its best learning rate"
-    return f"{one.name} at {rate}"
 
 
 def _at_the_ends(comparison: Comparison) -> str:
@@ -247,7 +240,7 @@ def _at_the_ends(comparison: Comparison) -> str:
     gain = comparison.gain(lower, higher)
     if gain.tie or equal_weights(comparison.measured):
         return ""
-    return f"; trained to the end, {_name(lower)} has one {_gained(gain)} below that of {_name(higher)}"
+    return f"; trained to the end, {named(lower)} has one {_gained(gain)} below that of {named(higher)}"
 
 
 def _gained(gain: Gain) -> str:
@@ -272,7 +265,7 @@ def _totals(comparison: Comparison) -> list[str]:
     def total_of(one: Candidate, name: str = "") -> str:
         gain = comparison.gain(one, comparison.start)
         total = number(one.total if one.total > ROUNDING_SHARE * comparison.start.total else 0.0)
-        return f"{name or _name(one)} {total} ({plus_minus(-gain.share, gain.error, sign=True)})"
+        return f"{name or named(one)} {total} ({plus_minus(-gain.share, gain.error, sign=True)})"
 
     return [
         f"Total error (forgetting + target), each method at its best, beside the start's "

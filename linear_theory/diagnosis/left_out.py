@@ -1,26 +1,29 @@
-"""What each row is predicted to be by training on the others, for every row and time at once.
+"""What each row is predicted to be by training on the others, for every row and many runs at once.
 
 Without row i the second moments A, b of the rows are A − ux xᵀ and b − ur x, u its share of them, and of the resolvent
 (A − z)⁻¹ a rank-one update is known. With a = xᵀ(A − z)⁻¹b and the leverage ℓ = u xᵀ(A − z)⁻¹x,
 
-    xᵀδ₋ᵢ(t) = −(1/2πi) ∮ f(z) (a − rℓ)/(1 − ℓ) dz,        f(z) = (1 − exp(−2tz))/z,
+    xᵀδ₋ᵢ = −(1/2πi) ∮ f(z) (a − rℓ)/(1 − ℓ) dz,        f(z) = (1 − φ(z))/z,
 
-around the spectrum of A, between whose eigenvalues those without the row lie. It is the step by which
-``high_dimension`` finds what to expect of rows, taken on the rows themselves: exact for all of them, Gaussian or not.
+around the spectrum of A, between whose eigenvalues those without the row lie; φ(z) is exp(−2tz) of gradient flow and
+(1 − 2ηz)^K of K steps. It is the step by which ``high_dimension`` finds what to expect of rows, taken on the rows
+themselves: exact for all of them, Gaussian or not.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from ..arrays import Array
 from ..high_dimension.contour import Contour
 from .measured import Measured
 
-__all__ = ["end_left_out", "path_left_out"]
+__all__ = ["Descents", "Flows", "LeftOut"]
 
 ACCURACY = 1e-9
 """Of a prediction, beside the labels."""
@@ -31,60 +34,132 @@ ALONE = 1e-8
 """A row whose leverage is nearer to 1 is taken for the only one in a direction."""
 
 
-def path_left_out(m: Measured, weighted: bool, times: Array) -> Iterator[tuple[slice, Array]]:
-    """Of some rows after others: which, and xᵀδ₋ᵢ (times, rows) of gradient flow from the start, with mean weight 1.
+@dataclass(frozen=True, eq=False)
+class Flows:
+    """Gradient flow, dδ/dt = 2(b − Aδ), to these ``times`` (k,)."""
 
-    Of a row that counts v times one copy is left out, and all of it where v < 1. In floats, to 1e-9 of the labels.
+    times: Array
+
+    @property
+    def longest(self) -> float:
+        """The longest time."""
+        return float(self.times.max())
+
+    @property
+    def reach(self) -> float:
+        """The z from which on φ is not small: none."""
+        return math.inf
+
+    def f(self, z: Array) -> Array:
+        """(k, points)."""
+        return -np.expm1(-2 * self.times[:, None] * z) / z
+
+    def one(self, k: int) -> Flows:
+        """One of them."""
+        return Flows(self.times[k : k + 1])
+
+
+@dataclass(frozen=True, eq=False)
+class Descents:
+    """So many ``counts`` (k,) of steps δ ← δ + 2η(b − Aδ), of the ``sizes`` 2η (k,), below 2 over the largest λ."""
+
+    sizes: Array
+    counts: Array
+
+    @property
+    def longest(self) -> float:
+        """The longest ηK."""
+        return float((self.sizes * self.counts).max()) / 2
+
+    @property
+    def reach(self) -> float:
+        """The z from which on a step overshoots by more than it had to go."""
+        return 2 / float(self.sizes.max())
+
+    def f(self, z: Array) -> Array:
+        """(k, points)."""
+        return -np.expm1(self.counts[:, None] * special.log1p(-self.sizes[:, None] * z)) / z
+
+    def one(self, k: int) -> Descents:
+        """One of them."""
+        return Descents(self.sizes[k : k + 1], self.counts[k : k + 1])
+
+
+class LeftOut:
+    """Standard fine-tuning, or with ``weighted`` FLOW, each row predicted by the others.
+
+    Moments are those of mean weight 1, and without a row still divided by the sum over all. Of a row that counts v
+    times one copy is left out, and all of it where v < 1.
     """
-    values, vectors, moment, copies = _moments(m, weighted)
-    longest = float(times.max(initial=0.0))
-    if longest == 0 or len(values) == 0:
-        yield slice(0, len(m.rows.residual)), np.zeros((len(times), len(m.rows.residual)))
-        return
-    contour = Contour.around(float(values[-1]), longest, math.inf)
-    places = np.linspace(-1.0, 1.0, contour.points(ACCURACY) + 1)
-    z = contour.at(places)
-    resolvent = 1 / (values[:, None] - z)
-    kernel = -np.expm1(-2 * times[:, None] * z) / z * contour.derivative(places)
-    size = max(1, NUMBERS_AT_ONCE // max(len(times), len(z), len(m.shift)))
-    for begin in range(0, len(m.rows.residual), size):
-        strip = slice(begin, begin + size)
-        inside, residual = m.rows.X[strip] @ vectors, m.rows.residual[strip, None]
-        fitted = _times_complex(inside * moment, resolvent)
-        leverage = copies[strip, None] * _times_complex(inside**2, resolvent)
-        predicted = (fitted - residual * leverage) / (1 - leverage)
-        # The lower half of the contour has the conjugates.
-        yield strip, -(kernel @ predicted.T).imag / math.pi
 
+    def __init__(self, measured: Measured, weighted: bool) -> None:
+        m = self.measured = measured
+        values, vectors = m._curvatures[weighted].eigh()
+        self.values, self.vectors = values[values > 0], vectors[:, values > 0]
+        weights = m.rows.weights if weighted else np.ones_like(m.sample_weight)
+        total = m.sample_weight @ weights
+        self.moment = self.vectors.T @ (m.rows.X.T @ (m.sample_weight * weights * m.rows.residual / total))
+        self.copies = np.minimum(m.sample_weight, 1.0) * weights / total
 
-def end_left_out(m: Measured) -> Array:
-    """The same (n,) of unweighted training to the end: of the optimum closest to the start without row i.
+    def losses(self, runs: Flows | Descents) -> Array:
+        """(k,) mean squares of what is left of the labels; to 1e-9 of that of the labels."""
+        counts = self.measured.sample_weight
+        gram = 0.0
+        for strip, parts in self._parts(runs):
+            # They are quadratic in the integrand's weights, of which rows may be many more than points.
+            all_of_it = np.column_stack([parts, self.measured.rows.residual[strip]])
+            gram = gram + all_of_it.T @ (all_of_it * counts[strip, None])
+        form = np.column_stack([-self._weights(runs), np.ones(len(self._weights(runs)))])
+        return ((form @ gram) * form).sum(axis=1) / counts.sum()
 
-    A row that is alone in a direction q takes it away: what is left of the optimum is that across q.
-    """
-    values, vectors, moment, copies = _moments(m, weighted=False)
-    inside, residual = m.rows.X @ vectors, m.rows.residual
-    fitted, leverage = inside @ (moment / values), copies * (inside**2 @ (1 / values))
-    direction = inside / values
-    length = (direction**2).sum(axis=1)
-    without = (inside * direction).sum(axis=1) * (direction @ (moment / values))
-    alone = 1 - leverage <= ALONE
-    rest = np.where(alone, 1.0, 1 - leverage)
-    return np.where(
-        alone,
-        fitted - without / np.where(length > 0, length, 1.0),
-        (fitted - residual * leverage) / rest,
-    )
+    def predictions(self, runs: Flows | Descents) -> Array:
+        """xᵀδ₋ (k, n)."""
+        weights = self._weights(runs)
+        return np.concatenate([weights @ parts.T for _, parts in self._parts(runs)], axis=1)
 
+    def end(self) -> Array:
+        """The same (n,) of training to the end: of the optimum closest to the start without row i.
 
-def _moments(m: Measured, weighted: bool) -> tuple[Array, Array, Array, Array]:
-    """Eigenvalues (k,) and eigenvectors (d, k) of A where rows are, b there, and the share (n,) that a copy has."""
-    values, vectors = m._curvatures[weighted].eigh()
-    values, vectors = values[values > 0], vectors[:, values > 0]
-    weights = m.rows.weights if weighted else np.ones_like(m.sample_weight)
-    total = m.sample_weight @ weights
-    moment = vectors.T @ (m.rows.X.T @ (m.sample_weight * weights * m.rows.residual / total))
-    return values, vectors, moment, np.minimum(m.sample_weight, 1.0) * weights / total
+        A row that is alone in a direction q takes it away: what is left of the optimum is that across q.
+        """
+        inside, residual = self.measured.rows.X @ self.vectors, self.measured.rows.residual
+        optimum = self.moment / self.values
+        fitted, leverage = inside @ optimum, self.copies * (inside**2 @ (1 / self.values))
+        direction = inside / self.values
+        length = (direction**2).sum(axis=1)
+        along = (inside * direction).sum(axis=1) * (direction @ optimum)
+        alone = 1 - leverage <= ALONE
+        rest = np.where(alone, 1.0, 1 - leverage)
+        across = fitted - along / np.where(length > 0, length, 1.0)
+        return np.where(alone, across, (fitted - residual * leverage) / rest)
+
+    def _contour(self, runs: Flows | Descents) -> tuple[Array, Array]:
+        """z and dz on the upper half; none where nothing moves."""
+        if runs.longest == 0 or len(self.values) == 0:
+            return np.zeros(0, complex), np.zeros(0, complex)
+        contour = Contour.around(float(self.values[-1]), runs.longest, runs.reach)
+        places = np.linspace(-1.0, 1.0, contour.points(ACCURACY) + 1)
+        return contour.at(places), contour.derivative(places)
+
+    def _weights(self, runs: Flows | Descents) -> Array:
+        """f dz (k, 2 points), by which the parts add up to predictions; the lower half has the conjugates."""
+        z, dz = self._contour(runs)
+        with np.errstate(divide="ignore", invalid="ignore"):  # log 0 of a step that goes all the way
+            f = runs.f(z) * dz
+        return -np.concatenate([f.imag, f.real], axis=1) / math.pi
+
+    def _parts(self, runs: Flows | Descents) -> Iterator[tuple[slice, Array]]:
+        """Of some rows after others: which, and (a − rℓ)/(1 − ℓ), real parts and imaginary ones (rows, 2 points)."""
+        z, _ = self._contour(runs)
+        resolvent, rows = 1 / (self.values[:, None] - z), self.measured.rows
+        size = max(1, NUMBERS_AT_ONCE // max(2 * len(z), len(self.measured.shift)))
+        for begin in range(0, len(rows.residual), size):
+            strip = slice(begin, begin + size)
+            inside, residual = rows.X[strip] @ self.vectors, rows.residual[strip, None]
+            fitted = _times_complex(inside * self.moment, resolvent)
+            leverage = self.copies[strip, None] * _times_complex(inside**2, resolvent)
+            predicted = (fitted - residual * leverage) / (1 - leverage)
+            yield strip, np.concatenate([predicted.real, predicted.imag], axis=1)
 
 
 def _times_complex(real: Array, other: Array) -> Array:

@@ -23,9 +23,9 @@ from ..arrays import Array
 from ..risk import pretrain_error
 from ..trajectories import gradient_flow
 from .checks import equal_weights
-from .left_out import end_left_out, path_left_out
+from .left_out import Descents, Flows, LeftOut
 from .measured import CONFIDENCE, ROUNDING_SHARE, Measured, mean
-from .paths import NEAR_BEST, gradient_flow_path, safe_step
+from .paths import NEAR_BEST, gradient_flow_path, learning_rate, safe_step, tried_descents
 
 __all__ = ["FEW", "Lead", "NewRows", "Predicted"]
 
@@ -38,20 +38,21 @@ as many they pick the wrong method in one of them, with a tenth they cost 12 %. 
 rows are too few as well: FLOW is off by 23 % and the stop costs 6 %.
 """
 
-IN_SMALL_STEPS = " in small steps"
-
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
     """One method on new rows, where it is best there: its errors, and the standard ``error`` of the target error.
 
-    ``steps``, too small to jump over that place, in units of the same mean step (NaN where it takes none);
-    ``forgetting`` is NaN where nothing is known of the old rows. A target error is an estimate without a bias, and may
-    be below 0 where noise is much and rows are few. NaN, all of it, where rows are no more than directions.
+    ``steps`` at the learning ``rate``, on weights as they are; or where that is NaN, steps too small to jump over that
+    place, in units of the same mean step (``steps`` are NaN where a method takes none). ``forgetting`` is NaN where
+    nothing is known of the old rows. A target error is an estimate without a bias, but for that the best of many stops
+    is the best by this very estimate; it may be below 0 where noise is much and rows are few. All of it is NaN where
+    rows are no more than directions.
     """
 
     name: str
     steps: float
+    rate: float
     forgetting: float
     target_error: float
     error: float
@@ -145,11 +146,11 @@ class NewRows:
 
     @cached_property
     def early(self) -> Predicted:
-        return self._stopped(f"early stopping{IN_SMALL_STEPS}", weighted=False)
+        return self._stopped("early stopping", weighted=False)
 
     @cached_property
     def flow(self) -> Predicted:
-        return self._stopped(f"FLOW{IN_SMALL_STEPS}", weighted=True)
+        return self._stopped("FLOW", weighted=True)
 
     @cached_property
     def average(self) -> Predicted:
@@ -231,6 +232,11 @@ class NewRows:
     def _residual(self) -> Array:
         return self.measured.rows.residual
 
+    @property
+    def _longer(self) -> float:
+        """How much longer steps are without a row: of a mean over one fewer, by moments divided by the sum over all."""
+        return self.rows / (self.rows - 1)
+
     @cached_property
     def _noise(self) -> Array:
         """(n,) what the best line leaves of each row, squared, of which the fit has taken a share."""
@@ -239,7 +245,7 @@ class NewRows:
 
     @cached_property
     def _end_left_out(self) -> Array:
-        return end_left_out(self.measured)
+        return LeftOut(self.measured, weighted=False).end()
 
     def _forgetting(self, displacement: Array) -> float:
         return float(pretrain_error(self.measured._problem, displacement))
@@ -263,33 +269,48 @@ class NewRows:
         return math.sqrt(variance + float(np.var(moved)) / (len(old) - 1)) if len(old) > 1 else math.inf
 
     def _stopped(self, name: str, weighted: bool) -> Predicted:
-        """Gradient flow where its error on new rows is lowest."""
+        """Where its error on new rows is lowest: in small steps, or if that is lower at a learning rate of its own."""
         m = self.measured
         if not self.told:
             return self._predicted(name, math.nan, self._residual**2, 0 * m.shift)
+        left_out = LeftOut(m, weighted)
         steps, forgetting, _ = gradient_flow_path(m, weighted)
         unit = float(safe_step(m.spectrum))
-        residual, counts = self._residual, m.sample_weight
-        errors = forgetting if self.known else np.zeros_like(steps)
-        for strip, predicted in path_left_out(m, weighted, unit * steps):
-            errors = errors + (residual[strip] - predicted) ** 2 @ counts[strip] / counts.sum()
+        flows = Flows(self._longer * unit * steps)
+        sizes, counts, displacements = tried_descents(m, weighted)
+        stable = self._longer * sizes <= sizes.max()
+        sizes, counts, displacements = sizes[stable], counts[stable], displacements[stable]
+        descents = Descents(self._longer * sizes, counts)
+        of_flows, of_descents = left_out.losses(flows), left_out.losses(descents)
+        if self.known:
+            of_flows = of_flows + forgetting
+            of_descents = of_descents + pretrain_error(m._problem, displacements)
         # The first that is near the best: differences of less are not worth a longer training.
-        k = int(np.argmax(errors <= errors.min() + NEAR_BEST * (errors[0] - errors.min())))
-        losses = np.empty_like(residual)
-        for strip, predicted in path_left_out(m, weighted, unit * steps[k : k + 1]):
-            losses[strip] = (residual[strip] - predicted[0]) ** 2
-        displacement = gradient_flow(m._training_problem(weighted), unit * float(steps[k]))
-        name = name if k else f"{name.removesuffix(IN_SMALL_STEPS)} (before the first step)"
-        return self._predicted(name, float(steps[k]), losses, displacement)
+        near = NEAR_BEST * (of_flows[0] - min(of_flows.min(), of_descents.min()))
+        first = lambda errors: int(np.argmax(errors <= errors.min() + near))
+        k = first(of_flows)
+        if of_flows[k] <= of_descents.min() + near:
+            displacement = gradient_flow(m._training_problem(weighted), unit * float(steps[k]))
+            name = f"{name} in small steps" if k else f"{name} (before the first step)"
+            return self._predicted(name, float(steps[k]), self._losses(left_out, flows.one(k)), displacement)
+        k = first(of_descents)
+        rate = learning_rate(m, weighted, float(sizes[k]))
+        losses = self._losses(left_out, descents.one(k))
+        return self._predicted(name, float(counts[k]), losses, displacements[k], rate)
 
-    def _predicted(self, name: str, steps: float, losses: Array, displacement: Array) -> Predicted:
+    def _losses(self, left_out: LeftOut, run: Flows | Descents) -> Array:
+        return (self._residual - left_out.predictions(run)[0]) ** 2
+
+    def _predicted(
+        self, name: str, steps: float, losses: Array, displacement: Array, rate: float = math.nan
+    ) -> Predicted:
         m, n = self.measured, self.rows
         if not self.told:
-            return Predicted(name, math.nan, math.nan, math.nan, math.nan, losses, displacement)
+            return Predicted(name, math.nan, math.nan, math.nan, math.nan, math.nan, losses, displacement)
         excess = losses - self._noise
         target = float(mean(m.sample_weight, excess))
         # Of a mean over n rows; and of a variance that is estimated from those to spare alone, more than from all.
         variance = float(mean(m.sample_weight, (excess - target) ** 2)) / n
         variance += 2 * self.noise_variance**2 * (1 / (n - self.directions) - 1 / n)
         forgetting = self._forgetting(displacement) if self.known else math.nan
-        return Predicted(name, steps, forgetting, target, math.sqrt(variance), losses, displacement)
+        return Predicted(name, steps, rate, forgetting, target, math.sqrt(variance), losses, displacement)

@@ -13,7 +13,8 @@ from ..covariance import Dense, total
 from ..covariance.spectrum import eigenbasis, rank_cutoff
 from ..descent import GradientDescent, descend
 from ..errors import LinearTheoryError, reject
-from ..propagator.powers import steps_to_halve
+from ..propagator.apply import propagate
+from ..propagator.powers import Power, Steps, steps_to_halve
 from ..risk import best_average_weight, joint_optimum, model_average, pretrain_error, target_error
 from ..tilting import population_effective_sample_size, weighted_moments
 from ..trajectories import gradient_flow
@@ -33,11 +34,14 @@ __all__ = [
     "gradient_flow_path",
     "half_learned",
     "joint_optimum_point",
+    "learning_rate",
     "overlap",
     "point",
+    "power_kernel",
     "safe_step",
     "shift_ratio",
     "slowest",
+    "tried_descents",
 ]
 
 METHODS = ("standard", "FLOW", "same mean step")
@@ -45,6 +49,9 @@ METHODS = ("standard", "FLOW", "same mean step")
 
 NEAR_BEST = 1e-3
 """Total errors this near to the smallest, in its units, are as good."""
+
+TRIED_STEPS, TRIED_SIZES = np.arange(1, 41), np.linspace(0.02, 1.9, 95)
+"""Numbers of steps, and steps 2ηλ_max (from 2 on they diverge), among which the best learning rate is looked for."""
 
 EVERY, PER_DECADE, MAX_STEPS = 32, 24, 10**12
 """Every step up to the first; then so many a decade; and none beyond the last."""
@@ -152,6 +159,30 @@ def best_of_flow(m: Measured, weighted: bool) -> Point:
     times, forgetting, target = gradient_flow_path(m, weighted)
     k = first_near_best(forgetting + target)
     return Point(float(times[k]), float(forgetting[k]), float(target[k]))
+
+
+def power_kernel(steps: Array | float) -> Power:
+    """φ(x) = (1 − x)^K for whole numbers K, held as floats."""
+    count = np.asarray(steps, dtype=float)
+    return Power(Steps(count, count % 2 == 1))
+
+
+def tried_descents(m: Measured, weighted: bool) -> tuple[Array, Array, Array]:
+    """Gradient descent with each of many learning rates: 2η on moments of mean weight 1 and K (k,), and where that is
+    from the start (k, d); none where no feature is.
+    """
+    problem, steepest = m._training_problem(weighted), float(m.spectrum[int(weighted), -1])
+    if not steepest > 0:
+        return np.zeros(0), np.zeros(0), np.zeros((0, len(m.shift)))
+    sizes, counts = (grid.ravel() for grid in np.meshgrid(TRIED_SIZES, TRIED_STEPS, indexing="ij"))
+    remaining = propagate(power_kernel(counts), sizes / steepest, problem.target_operator, problem.shift)
+    return sizes / steepest, counts.astype(float), remaining - problem.shift
+
+
+def learning_rate(m: Measured, weighted: bool, two_eta: float) -> float:
+    """η on the user's own losses, of a step 2η on moments of mean weight 1."""
+    with np.errstate(divide="ignore", over="ignore"):  # weights as they are may all underflow
+        return float(np.float64(two_eta) / 2 / (m.mean_weight if weighted else 1.0))
 
 
 def best_average(m: Measured) -> tuple[float, Point]:

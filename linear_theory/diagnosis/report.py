@@ -13,10 +13,10 @@ from ..errors import reject
 from ..propagator.powers import steps_to_halve
 from ..weights import Flow
 from .checks import Check, at_the_median, equal_weights
-from .comparison import MIN_GAIN, Comparison
+from .comparison import MIN_GAIN, Candidate, Comparison
 from .measured import Measured
 from .moved import moved
-from .new_rows import NewRows
+from .new_rows import NewRows, Predicted
 from .paths import (
     METHODS,
     Paths,
@@ -36,6 +36,7 @@ __all__ = [
     "column_names",
     "eigenvalue_rounding",
     "format_report",
+    "named",
     "number",
     "percent",
     "plural",
@@ -86,6 +87,14 @@ def plus_minus(share: float, error: float, sign: bool = False) -> str:
     value = round(value, decimals) + 0.0  # not −0
     head = f"{value:+.{decimals}f}" if sign and value else f"{value:.{decimals}f}"
     return f"{head} ± {100 * error:.{decimals}f} %".replace("-", "−")
+
+
+def named(one: Candidate | Predicted) -> str:
+    """The method, and its learning rate where that was chosen for it."""
+    if math.isnan(one.rate):
+        return one.name
+    rate = f"the learning rate {number(one.rate)}" if one.rate < math.inf else "its best learning rate"
+    return f"{one.name} at {rate}"
 
 
 def plural(count: int, noun: str) -> str:
@@ -210,10 +219,11 @@ def _on_new_rows(new: NewRows, fill: Fill) -> list[tuple[str, str]]:
     """The section on rows that were not fitted, where those that were are few and can tell."""
     if not (new.few and new.told):
         return []
+    how = lambda one: "small steps" if math.isnan(one.rate) else "best rate"
     methods = {
         "start": new.start,
-        "standard, small steps": new.early,
-        "FLOW, small steps": new.flow,
+        f"standard, {how(new.early)}": new.early,
+        f"FLOW, {how(new.flow)}": new.flow,
         f"average, {number(new.kept)} of start": new.average,
     }
     rows = [
