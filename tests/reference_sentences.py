@@ -365,7 +365,7 @@ def told_of_new_rows(f, m):
     """Few rows: what each method has on new ones, and the advice."""
     found, advice = f.left_out, m["advice"]
     n, k, start = len(f.X), int(f.ranks[0]), found["start"][0]
-    good = (int(m["n"]), int(m["k"])) == (n, k) and n < 20 * k and shown(m["each"], n / k, 0.06)
+    good = (int(m["n"]), int(m["k"])) == (n, k) and n < 50 * k and shown(m["each"], n / k, 0.06)
     good &= (m["kind"] == "total") == (f.known is not None) and (m["flow"] is None) == bool(f.equal)
     for name, text in (
         ("early", m["early"]),

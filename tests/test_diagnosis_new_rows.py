@@ -297,7 +297,7 @@ def test_it_is_quiet_where_rows_are_many(n, columns):
     X, y, _ = plain(n, 3)
     X = np.column_stack([X, X[:, : columns - 3]])
     d = lt.diagnose(X, y, np.zeros(columns), None, np.eye(columns))
-    few = n < 60
+    few = n < FEW * 3
     assert d.new_rows.few == few
     assert d.new_rows.directions == 3
     legend = d.picture().legends[0].get_title().get_text()

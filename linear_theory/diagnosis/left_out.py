@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from ..arrays import Array
 from ..high_dimension.contour import Contour
@@ -61,7 +60,7 @@ class Flows:
 
 @dataclass(frozen=True, eq=False)
 class Descents:
-    """So many ``counts`` (k,) of steps δ ← δ + 2η(b − Aδ), of the ``sizes`` 2η (k,), below 2 over the largest λ."""
+    """K = ``counts`` (k,) ≥ 1 steps δ ← δ + 2η(b − Aδ), 2η the ``sizes`` (k,), each below 2 over the largest λ."""
 
     sizes: Array
     counts: Array
@@ -77,8 +76,11 @@ class Descents:
         return 2 / float(self.sizes.max())
 
     def f(self, z: Array) -> Array:
-        """(k, points)."""
-        return -np.expm1(self.counts[:, None] * special.log1p(-self.sizes[:, None] * z)) / z
+        """(k, points): 2η times the sum of (1 − 2ηz)^j, j < K, for each size once."""
+        sizes, which = np.unique(self.sizes, return_inverse=True)
+        powers = np.empty((int(self.counts.max()), len(sizes), len(z)), complex)
+        powers[0], powers[1:] = sizes[:, None], 1 - sizes[:, None] * z
+        return np.cumsum(np.cumprod(powers, axis=0), axis=0)[self.counts.astype(int) - 1, which]
 
     def one(self, k: int) -> Descents:
         """One of them."""
@@ -144,8 +146,7 @@ class LeftOut:
     def _weights(self, runs: Flows | Descents) -> Array:
         """f dz (k, 2 points), by which the parts add up to predictions; the lower half has the conjugates."""
         z, dz = self._contour(runs)
-        with np.errstate(divide="ignore", invalid="ignore"):  # log 0 of a step that goes all the way
-            f = runs.f(z) * dz
+        f = runs.f(z) * dz
         return -np.concatenate([f.imag, f.real], axis=1) / math.pi
 
     def _parts(self, runs: Flows | Descents) -> Iterator[tuple[slice, Array]]:
