@@ -22,8 +22,8 @@ from linear_theory.diagnosis.paths import tried_descents
 from linear_theory.diagnosis.report import named
 from linear_theory.high_dimension.contour import Contour
 from linear_theory.significance import four_sigma, standard_error
+from linear_theory.testing.tolerances import SIGMAS, near, within_standard_errors
 from tests.strategies import SEEDS, log_uniform, orthogonal
-from tests.tolerances import SIGMAS, near, within_standard_errors
 
 # -------------------------------------------------------------------------------------- every row left out
 

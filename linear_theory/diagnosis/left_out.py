@@ -78,7 +78,7 @@ class Descents:
     def f(self, z: Array) -> Array:
         """(k, points): 2η times the sum of (1 − 2ηz)^j, j < K, for each size once."""
         sizes, which = np.unique(self.sizes, return_inverse=True)
-        powers = np.empty((int(self.counts.max()), len(sizes), len(z)), complex)
+        powers = np.empty((int(self.counts.max()), len(sizes), len(z)), z.dtype)
         powers[0], powers[1:] = sizes[:, None], 1 - sizes[:, None] * z
         return np.cumsum(np.cumprod(powers, axis=0), axis=0)[self.counts.astype(int) - 1, which]
 
