@@ -221,7 +221,7 @@ class Facts:
             reached = np.linalg.eigvalsh(rows[1])[len(self.start) - int(self.ranks[k]) :]
             first, last, top = 1e-3 / reached[-1], 10 / reached[0], reached[-1]
             times = np.append(0, np.geomspace(first, last, int(np.ceil(100 * np.log10(last / first)))))
-            stable = sizes[:, 0] <= 1.9 * (1 - 1 / len(self.X))
+            stable = sizes[:, 0] <= 1.9 * (1 - 1 / len(self.X)) * (1 + 1e-9)
             tried, counts = sizes[stable] / top, steps[stable]
             runs = [
                 self.left_out_of(*rows, lambda values, t=times: 1 - np.exp(-2 * t[:, None] * values)),

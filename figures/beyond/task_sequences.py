@@ -23,7 +23,7 @@ NAMES = {"FLOW": r"FLOW, one $\tau$"}
 @styled
 def draw(dataset: Any) -> Figure:
     """Many noisy tasks, the same with two rows a dimension, tasks of fewer rows, and two tasks in turn."""
-    fig, axes = figure(2, 2, width=13.0, height=8.6)
+    fig, axes = figure(2, 2, width=13.0, height=7.0)
     for panel, ax in zip((_many, _two_rows, _few, _cycle), axes.flat, strict=True):
         panel(ax, dataset)
     title(fig, "Over many tasks FLOW is a moving average of their optima, and can be their mean")
@@ -36,9 +36,9 @@ def _many(ax: Axes, ds: Any) -> None:
         ax.plot(ds.task, here.distance, color=COLOURS[colour])
         ax.errorbar(ds.task, here.sampled_distance, 4 * here.sampled_distance_error, fmt="o", color=COLOURS[colour],
                     ms=5, mec="white", mew=0.6)  # fmt: skip
-        text = "FLOW, harmonic:\nthe mean" if name == "FLOW, harmonic" else NAMES.get(name, name)
+        text = "FLOW, harmonic: the mean" if name == "FLOW, harmonic" else NAMES.get(name, name)
         label_line(ax, ds.task[-1], here.distance[-1], text, COLOURS[colour], dx=8)
-    ax.set(xlabel="tasks so far", xlim=(0.7, 12.2), ylim=(-0.3, None))
+    ax.set(xlabel="tasks so far", xlim=(0.7, 12.8), ylim=(-0.3, None))
     ax.set_xticks([2, 4, 6, 8])
     ax.set_title("mean squared distance to their optima")
 
@@ -56,12 +56,12 @@ def _two_rows(ax: Axes, ds: Any) -> None:
         ax.errorbar(
             ds.wide_task, points, 4 * error, fmt="o", color=COLOURS[colour], ms=5, mec="white", mew=0.6
         )
-        dy = {"standard": 8, "FLOW": -4, "ridge": 2}.get(name, 0)
-        label_line(ax, 5, line[-1], NAMES.get(name, name), COLOURS[colour], dx=8, dy=dy)
+        dx, dy = {"standard": (-38, 11), "FLOW": (8, 4), "ridge": (8, 0)}.get(name, (8, 0))
+        label_line(ax, 5, line[-1], NAMES.get(name, name), COLOURS[colour], dx=dx, dy=dy)
     harmonic = "FLOW, harmonic"
     population = so_far(ds.wide_population.sel(training=harmonic))
     ax.plot(ds.wide_task, population, "--", color=COLOURS[LINES[harmonic]])
-    label_line(ax, 5, population[-1], "harmonic,\nn → ∞", COLOURS[LINES[harmonic]], dx=8, dy=-16)
+    label_line(ax, 5, population[-1], "harmonic, n → ∞", COLOURS[LINES[harmonic]], dx=8, dy=-8)
     ax.set(xlabel="tasks so far", xlim=(0.7, 6.6), ylim=(-0.3, None))
     ax.set_xticks([1, 2, 3, 4, 5])
     ax.set_title("the same, two rows for each dimension")
