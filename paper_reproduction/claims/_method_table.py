@@ -71,19 +71,19 @@ def measure(planes: list[Plane], along: str) -> xr.Dataset:
     names = ("search_error", "package_error", "bound", "mass2", "steps", "rate", "left", "gap_closed")
     table = {name: np.full(shape, np.nan) for name in names}
     for i, plane in enumerate(planes):
-        problem = _problem(plane)
+        problem, thetas = _problem(plane), np.empty((len(METHODS), 2))
         for j, method in enumerate(METHODS):
             if method == "joint_optimum":
                 best = Best(float(plane.total(plane.joint_optimum())), plane.joint_optimum())
             else:
                 best = SEARCHES[method](plane)
-            theta = _package_point(method, plane, problem, best)
+            thetas[j] = _package_point(method, plane, problem, best)
             table["search_error"][i, j] = best.error
-            table["package_error"][i, j] = float(lt.total_error(problem, theta))
             table["bound"][i, j] = 64 * np.finfo(float).eps * plane.condition(best.point)
-            table["gap_closed"][i, j] = float(lt.gap_closed(problem, theta))
             for name in ("mass2", "steps", "rate", "left"):
                 table[name][i, j] = getattr(best, name)
+        table["package_error"][i] = lt.total_error(problem, thetas)
+        table["gap_closed"][i] = lt.gap_closed(problem, thetas)
     dims = (along, "approach")
     units = {"units": "squared shift norm"}
     dataset = xr.Dataset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ LONG_NAMES = (
     "FLOW's total error",
     "median temperature",
 )
+STRIP = 8192
 ASYMPTOTIC = 1000  # slope and constant are judged from here on; below, terms of order 1/n are reported
 
 
@@ -69,15 +71,17 @@ def compute(settings: Settings) -> xr.Dataset:
     squares = np.full((len(QUANTITIES), sizes.size, replicates.max()), np.nan)
     signed = np.full((sizes.size, replicates.max()), np.nan)
     agreement, edge = np.empty(sizes.size), np.zeros(sizes.size)
+    room = np.empty((DIM + 1) * sizes[-1])  # taken once: to ask for memory costs more than to fill it
     for i, n in enumerate(sizes):
         rng = settings.rng(f"rows {n}")
         for r in range(replicates[i]):
-            x, y = _draw(problem, rng, int(n))
-            sampled = _sampled(problem, exact, x, y)
+            rows = room[: (DIM + 1) * n].reshape(DIM + 1, n)
+            _draw(problem, rng, rows)
+            sampled = _sampled(problem, exact, rows)
             squares[:, i, r], signed[i, r] = _squared_deviations(exact, sampled)
             edge[i] = max(edge[i], sampled["edge"])
             if r == 0:
-                agreement[i] = _package_on_rows(problem, exact, x, y, sampled)
+                agreement[i] = _package_on_rows(problem, exact, rows, sampled)
     constants, wrong = _constants(problem, exact)
     dims = ("quantity", "n", "replicate")
     dataset = xr.Dataset(
@@ -118,42 +122,52 @@ def _population(problem: lt.FineTuningProblem) -> dict[str, np.ndarray]:
     }
 
 
-def _draw(problem: lt.FineTuningProblem, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """n fresh rows and labels."""
-    x = rng.standard_normal((n, DIM)) @ np.linalg.cholesky(problem.target_covariance).T
-    return x, x @ problem.target + math.sqrt(NOISE) * rng.standard_normal(n)
+def _strips(count: int) -> Iterator[slice]:
+    """Rows that fit into a processor's cache together: a whole table of them would wait for memory at each step."""
+    return (slice(begin, begin + STRIP) for begin in range(0, count, STRIP))
 
 
-def _sampled(
-    problem: lt.FineTuningProblem, exact: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray
-) -> dict[str, Any]:
+def _draw(problem: lt.FineTuningProblem, rng: np.random.Generator, rows: np.ndarray) -> None:
+    """Fill (d + 1, n) with fresh rows and, last, what the start leaves of their labels."""
+    rng.standard_normal(out=rows)
+    root = np.linalg.cholesky(problem.target_covariance)
+    for strip in _strips(rows.shape[1]):
+        x, noise = rows[:-1, strip], rows[-1, strip]
+        x[:] = root @ x
+        noise[:] = math.sqrt(NOISE) * noise - problem.shift @ x
+
+
+def _sampled(problem: lt.FineTuningProblem, exact: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, Any]:
     """The same quantities from rows, in plain numpy: weights, weighted Gram matrix, descent step by step."""
-    n, start = len(y), problem.pretrained
-    residual = y - x @ start
-    loss = residual**2
-    median = np.median(loss)
+    start = problem.pretrained
+    median = np.median(rows[-1] ** 2)
 
-    def descend(weights: np.ndarray, eta: float) -> tuple[np.ndarray, np.ndarray]:
-        weighted = x * weights[:, None]
-        gram, moment = weighted.T @ x / n, weighted.T @ residual / n
-        theta = start
+    def descend(temperature: float, eta: float | None = None) -> tuple[np.ndarray, np.ndarray, float]:
+        """θ, the weighted Gram matrix and the mean weight; the step is 1/(2 mean weight) if none is given."""
+        moments, mass = np.zeros((DIM + 1, DIM + 1)), 0.0
+        for strip in _strips(rows.shape[1]):
+            some = rows[:, strip]
+            weights = np.exp(some[-1] ** 2 / -temperature)
+            moments += (some * weights) @ some.T / rows.shape[1]
+            mass += weights.sum() / rows.shape[1]
+        gram, moment, theta = moments[:-1, :-1], moments[:-1, -1], start
         for _ in range(STEPS):
-            theta = theta + 2 * eta * (moment - gram @ (theta - start))
-        return theta, gram
+            theta = theta + 2 * (eta or 1 / (2 * mass)) * (moment - gram @ (theta - start))
+        return theta, gram, mass
 
-    weights, own = np.exp(-loss / exact["temperature"]), np.exp(-loss / median)
-    flow, gram = descend(weights, 1 / (2 * float(exact["mass"])))
+    flow, gram, mass = descend(float(exact["temperature"]), 1 / (2 * float(exact["mass"])))
+    recipe, *_ = descend(median)
+    standard, unweighted, _ = descend(math.inf)
     displaced, moved = flow - start, flow - problem.target
-    error = displaced @ displaced + moved @ problem.target_covariance @ moved
     return {
         "temperature": median,
-        "mass": weights.mean(),
+        "mass": mass,
         "covariance": gram,
         "flow": flow,
-        "recipe": descend(own, 1 / (2 * own.mean()))[0],
-        "standard": descend(np.ones(n), 0.5)[0],
-        "error": error,
-        "edge": np.linalg.norm(x.T @ x / n, ord=2),
+        "recipe": recipe,
+        "standard": standard,
+        "error": displaced @ displaced + moved @ problem.target_covariance @ moved,
+        "edge": np.linalg.norm(unweighted, ord=2),
     }
 
 
@@ -164,15 +178,15 @@ def _squared_deviations(
     return np.array(squares), float(sampled["error"] - exact["error"])
 
 
-def _package_on_rows(problem, exact, x, y, sampled) -> float:
+def _package_on_rows(problem, exact, rows, sampled) -> float:
     """The package's weights and descent on the very same rows, against the loop above; units of ε κ."""
-    residual = y - x @ problem.pretrained
+    x, residual = rows[:-1].T, rows[-1]
     weights = lt.flow_weights(residual**2, float(exact["temperature"]))
     solver = lt.descent.GradientDescent(1 / (2 * float(exact["mass"])))
-    path = lt.descend(x, y, problem.pretrained, weights, solver, STEPS)
+    path = lt.descend(x, residual + x @ problem.pretrained, problem.pretrained, weights, solver, STEPS)
     gap = np.linalg.norm(path.theta[-1] - sampled["flow"]) / np.linalg.norm(problem.shift)
     # A sum of n products is known to ε√n typically and εn at worst; K steps of a contraction add K of them.
-    return float(gap / (np.finfo(float).eps * math.sqrt(len(y)) * STEPS))
+    return float(gap / (np.finfo(float).eps * math.sqrt(len(x)) * STEPS))
 
 
 # ----------------------------------------------------------------------------------- what theory predicts
