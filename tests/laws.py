@@ -5,19 +5,19 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory import testing
 from linear_theory.testing.tolerances import spectral_condition
-from tests.agreement import numpy_problem
-from tests.strategies import NOISE, RELATIVE_TEMPERATURES, RHOS, cases, log_uniform, paper_cases
+from tests.strategies import DIMS, NOISE, PLANE_OR_MORE, RELATIVE_TEMPERATURES, RHOS, log_uniform
 
 
-def problems(dims=st.integers(1, 6), noise=NOISE, **options):
+def problems(dims=DIMS, noise=NOISE, **options):
     """Any problem whose default step converges."""
-    return cases(dims, noise, **options).map(numpy_problem)
+    return testing.problems_by_spectrum(dims, noise, **options)
 
 
-def paper_problems(dims=st.integers(2, 6), noise=NOISE):
+def paper_problems(dims=PLANE_OR_MORE, noise=NOISE):
     """The paper's problem, eq. (3)."""
-    return paper_cases(dims, noise).map(numpy_problem)
+    return testing.paper_problems(dims, noise=noise, correlation=RHOS, norms=log_uniform(1e-3, 1e3))
 
 
 NOISELESS = st.just(0.0)

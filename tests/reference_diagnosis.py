@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from linear_theory.testing.reference import rows
 from linear_theory.testing.reference.population import INF, mp, power_action
-from tests import reference_data as rows
 
 
 def quadratic(matrix, vector):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
+from linear_theory.testing.reference import rows as ref
 from linear_theory.testing.reference.population import INF, floats, mp
-from linear_theory.testing.tolerances import EPS, SAFETY, disagreement, least_squares_condition
-from tests import reference_data as ref
+from linear_theory.testing.tolerances import EPS, SAFETY, disagreement, least_squares_condition, ridged
 from tests.agreement import assert_agrees, assert_rejects, under_jit
 from tests.strategies import random_data
 
@@ -88,28 +88,13 @@ def test_weights_reject(mutant):
 # -------------------------------------------------------------------------------------------------- solve
 
 
-def ridged(data, ridge):
-    """Exact rows of the same problem without a ridge, whose conditioning is that of the ridged one."""
-    X, y, start = ref.exact_matrix(data.X), ref.exact_vector(data.y), ref.exact_vector(data.start)
-    w = None if data.weights is None else list(data.weights)
-    if ridge:
-        n, d = data.X.shape
-        root = mp.sqrt(mp.mpf(ridge) * n)
-        extra = root * mp.eye(d)
-        pulled = extra * start
-        X = mp.matrix([*X.tolist(), *extra.tolist()])
-        y = mp.matrix([*y, *pulled])
-        w = None if w is None else [*w, *[1.0] * d]
-    return X, y, start, w
-
-
 def compare_solve(function, data, ridges=RIDGES):
     """`function(X, y, start, weights, ridge)` -> θ."""
     for ridge in ridges:
         want = ref.solve(data.X, data.y, data.start, data.weights, ridge)
 
         def derive(ridge=ridge, want=want):
-            X, y, start, w = ridged(data, ridge)
+            X, y, start, w = ridged(data.X, data.y, data.start, data.weights, ridge)
             return least_squares_condition(X, y, want, start, w)
 
         got = function(data.X, data.y, data.start, data.weights, ridge)

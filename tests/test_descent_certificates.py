@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory.descent import ConjugateGradient, GradientDescent, HeavyBall, Nesterov, StochasticGradient
+from linear_theory.testing.reference import rows as ref
 from linear_theory.testing.reference.population import norm
 from linear_theory.testing.tolerances import EPS, least_squares_condition
-from tests import reference_data as ref
 from tests.descents import StepByStep, curvatures, descend
 from tests.strategies import DIMS, MAYBE, ROWS, SEEDS, Data, log_uniform, random_data
 

@@ -16,8 +16,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.testing.reference.rational import closest
 from linear_theory.testing.tolerances import EPS, near
-from tests.reference_rational import closest
 from tests.strategies import SEEDS, Data, data, random_data
 
 SUMS = ("gram", "moment", "energy", "count")

@@ -9,11 +9,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from benchmarks.peers import adapters, digits, exact, page, runs
+from benchmarks.peers import adapters, digits, page, runs
 from benchmarks.peers.__main__ import complaints
 from benchmarks.peers.plugin import WRONG
 from benchmarks.peers.problems import PROBLEMS, WAMPLER, noint1, noint2, norris
 from benchmarks.peers.suites import SUITES, Suite
+from linear_theory.testing.reference.rational import dot, rational, transposed
 
 STORED = json.loads(page.STORED.read_text(encoding="utf-8"))
 PAGE = page.PAGE.read_text(encoding="utf-8")
@@ -207,14 +208,14 @@ def test_exact_answers_are_nists():
 def test_exact_answers_are_least_squares_and_closest(name):
     """Xᵀ W (y − Xθ) = 0, and θ − start is Xᵀ u for some u: to the last bit, in rationals."""
     rows = PROBLEMS[name]()
-    X, y, start, weights = (exact.rational(part) for part in rows[:4])
+    X, y, start, weights = (rational(part) for part in rows[:4])
     theta = digits.truth(rows)
-    left = [w * (b - exact.dot(x, theta)) for x, b, w in zip(X, y, weights, strict=True)]
-    assert [exact.dot(column, left) for column in exact.transposed(X)] == [0] * len(theta)
+    left = [w * (b - dot(x, theta)) for x, b, w in zip(X, y, weights, strict=True)]
+    assert [dot(column, left) for column in transposed(X)] == [0] * len(theta)
     moved = [a - b for a, b in zip(theta, start, strict=True)]
     ones, zeros = [Fraction(1)] * len(theta), [Fraction(0)] * len(X)
-    u = exact.closest(exact.transposed(X), moved, zeros, ones)
-    assert [exact.dot(column, u) for column in exact.transposed(X)] == moved
+    u = digits.nearest(transposed(X), moved, zeros, ones)
+    assert [dot(column, u) for column in transposed(X)] == moved
 
 
 def test_digits_count_what_is_right():

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import linear_theory as lt
 from linear_theory.least_squares import cholesky, pivoted
 from linear_theory.least_squares.pivoted import refined
+from linear_theory.testing.reference.rational import closest, each_excess, sensitivity
 from linear_theory.testing.tolerances import EPS, SAFETY, VACUOUS
-from tests.reference_rational import closest, each_excess, sensitivity
 from tests.strategies import MAYBE, SEEDS
 
 

@@ -1,6 +1,6 @@
 """`solve` against exact rational arithmetic: which minimiser, for every shape, rank and range of scales.
 
-A family draws small problems from a seed. The reference (`reference_rational`) knows the answer without a rounding
+A family draws small problems from a seed. The reference (`rational`) knows the answer without a rounding
 and how far one rounding of the rows may move it, in the coordinates given and in the fit of every row; what is
 checked is SAFETY such units. Where the rank is deficient it is so exactly: rows are products of small integers,
 or repeated, and units are powers of two.
@@ -21,8 +21,8 @@ from scipy.linalg import lstsq
 
 import linear_theory as lt
 from linear_theory.least_squares import pivoted
+from linear_theory.testing.reference.rational import closest, excess, sensitivity
 from linear_theory.testing.tolerances import EPS, SAFETY, VACUOUS
-from tests.reference_rational import closest, excess, sensitivity
 
 SEEDS = range(45)
 

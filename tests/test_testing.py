@@ -2,60 +2,50 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 
 import numpy as np
 import pytest
+from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from benchmarks import agreement
 from linear_theory import testing
 
 FEW = 12
 
-RIGHT = {
-    "weight_mass": lt.weight_mass,
-    "weighted_covariance": lt.weighted_covariance,
-    "iterate": lambda problem, steps, learning_rate, temperature: lt.iterate(
-        problem, steps, learning_rate, temperature
-    ),
-    "gradient_flow": lt.gradient_flow,
-    "fixed_point": lt.fixed_point,
-    "stable_learning_rate": lt.stable_learning_rate,
-    "population_median_temperature": lt.population_median_temperature,
-    "pretrain_error": lt.pretrain_error,
-    "target_error": lt.target_error,
-    "total_error": lt.total_error,
-    "best_average_weight": lt.best_average_weight,
-    "joint_optimum": lt.joint_optimum,
-    "hard_sample_error": lt.hard_sample_error,
-    "sgd_error": lt.sgd_error,
-    "stall_parameter": lambda temperature, rho: lt.stall_parameter(temperature, rho),
-    "stall_temperature": lambda beta, rho: lt.stall_temperature(beta, rho),
-    "stall_spectrum": lambda beta, rho: np.array(lt.stall_spectrum(beta, rho)),
-    "closed_form": lambda beta, rho, steps: np.array(lt.closed_form(beta, rho, steps)),
-}
+SLOW = 2
+
+EACH = pytest.mark.parametrize(
+    "law", agreement.LAWS, ids=[f"{law.function} by {law.quantity.name}" for law in agreement.LAWS]
+)
 
 
-@pytest.mark.parametrize("name", testing.QUANTITIES)
-def test_the_package_is_right(name):
-    agreement = testing.check(RIGHT[name], name, examples=FEW)
-    assert agreement, agreement
-    assert agreement.undecided <= agreement.compared
+@EACH
+def test_the_package_is_right(law):
+    found = law.check(SLOW if law.slow else FEW)
+    assert found, found
+    assert found.undecided <= found.compared
 
 
-@pytest.mark.parametrize("name", testing.QUANTITIES)
-def test_a_thousandth_is_noticed_everywhere(name):
+@EACH
+def test_a_thousandth_is_noticed_everywhere(law):
     """Also where the answer is a vector or a matrix, of which one entry is off by that share of the largest."""
 
     def wrong(**given):
-        right = np.array(RIGHT[name](**given), dtype=float)
+        right = np.array(law.formula(**given), dtype=float)
         right.ravel()[0] += 1e-3 * abs(right).max()
         return right[()]
 
-    wrong.__signature__ = inspect.signature(RIGHT[name])
-    assert testing.refutes(wrong, name, examples=FEW)
+    wrong.__signature__ = inspect.signature(law.formula)
+    assert testing.refutes(wrong, law.against, examples=SLOW if law.slow else FEW, **law.arguments)
+
+
+def test_every_quantity_is_asked_of_some_function():
+    assert {law.quantity.name for law in agreement.LAWS} >= set(testing.QUANTITIES)
 
 
 MISTAKES = {
@@ -69,6 +59,29 @@ MISTAKES = {
         lambda problem, steps, learning_rate: lt.iterate(problem, steps, learning_rate / 2),
     ),
     "a step too many": ("iterate", lambda problem, steps: lt.iterate(problem, steps + 1)),
+    "the weights of KL-DRO": ("flow_weights", lambda losses, temperature: np.exp(losses / temperature)),
+    "a half of the ridge": (
+        "ridge_optimum",
+        lambda problem, ridge, temperature: lt.ridge_optimum(problem, ridge / 2, temperature),
+    ),
+    "closest to zero, not to θ*": (
+        "solve",
+        lambda X, y, start, weights: lt.solve(X, y, 0 * start, weights).theta,
+    ),
+    "weights for their roots": (
+        "solve",
+        lambda X, y, start, weights: lt.solve(X, y, start, weights**2).theta,
+    ),
+    "the ridge on the sum": (
+        "solve",
+        lambda X, y, start, weights, ridge: lt.solve(X, y, start, weights, ridge / len(y)).theta,
+    ),
+    "gradient of a loss with ½": (
+        "descend",
+        lambda X, y, start, steps, learning_rate, weights: lt.descend(
+            X, y, start, weights, solver=lt.descent.GradientDescent(learning_rate / 2), steps=steps
+        ).theta[-1],
+    ),
     "a time without the 2": (
         "gradient_flow",
         lambda problem, time, temperature: lt.gradient_flow(problem, time / 2, temperature),
@@ -95,6 +108,70 @@ MISTAKES = {
 def test_mistakes_are_refuted(mistake):
     name, formula = MISTAKES[mistake]
     assert testing.refutes(formula, name, examples=60)
+
+
+@pytest.mark.parametrize("options", [{}, {"rank_deficient": True}, {"units": True}, {"weightless": True}])
+def test_least_squares_on_rows_of_every_kind(options):
+    """Normal equations in floats are right to κ²ε, as little as that is; the shortest θ is not the closest."""
+    given = testing.rows(**options)
+    quantity = dataclasses.replace(testing.QUANTITIES["solve"], arguments=given)
+    right = lambda X, y, start, weights: lt.solve(X, y, start, weights).theta
+    found = testing.check(right, quantity, examples=40)
+    assert found, found
+    assert found.compared > 20
+    assert testing.refutes(lambda X, y, start, weights: right(X, y, 0 * start, weights), quantity)
+    assert testing.refutes(lambda X, y, start, weights: right(X, y, start, None), quantity)
+
+
+QUICK = settings(max_examples=400, database=None, deadline=None, derandomize=True, phases=(Phase.generate,))
+
+KINDS = {
+    "two repeated eigenvalues": lambda p: _distinct(p.target_covariance) == p.dim - 1 > 1,
+    "a shift along an eigenvector that is not the identity's": lambda p: (
+        _is_eigenvector(p) and _distinct(p.target_covariance) > 1
+    ),
+    "a shift across every eigenvector": lambda p: p.dim > 2 and _coordinates(p).min() > 1e-3,
+    "condition 1e4": lambda p: np.linalg.cond(p.target_covariance) > 1e4,
+    "a unit of 1e-3": lambda p: 0 < abs(p.shift).max() < 0.01,
+    "much noise": lambda p: p.noise_variance > 5 * squared(p),
+}
+
+
+def _distinct(matrix):
+    values = np.linalg.eigvalsh(matrix)
+    return 1 + int((np.diff(values) > 1e-9 * values[-1]).sum())
+
+
+def _coordinates(problem):
+    _, vectors = np.linalg.eigh(problem.target_covariance)
+    return abs(vectors.T @ problem.shift) / np.linalg.norm(problem.shift)
+
+
+def _is_eigenvector(problem):
+    image = problem.target_covariance @ problem.shift
+    return np.linalg.norm(image - problem.shift * (image @ problem.shift) / squared(problem)) < 1e-12
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_problems_of_every_kind_are_drawn(kind):
+    assert KINDS[kind](find(testing.problems(), KINDS[kind], settings=QUICK))
+
+
+def test_singular_problems_are_drawn():
+    lost = lambda p: np.linalg.matrix_rank(p.target_covariance) < p.dim
+    assert lost(find(testing.problems(singular=True), lost, settings=QUICK))
+
+
+@pytest.mark.parametrize(("options", "wanted"), [
+    ({}, lambda rows: rows["X"].shape[0] > 2 * rows["X"].shape[1]),
+    ({}, lambda rows: rows["X"].shape[0] < rows["X"].shape[1]),
+    ({"ratio": st.just(3.0)}, lambda rows: rows["X"].shape[0] == 3 * rows["X"].shape[1]),
+    ({"rank_deficient": True}, lambda rows: 0 < np.linalg.matrix_rank(rows["X"]) < min(rows["X"].shape)),
+    ({"units": True}, lambda rows: abs(rows["X"]).max(axis=0).max() > 1e4 * abs(rows["X"]).max(axis=0).min()),
+    ({"weightless": True}, lambda rows: 0 < (rows["weights"] == 0).sum() < len(rows["weights"])),
+])  # fmt: skip
+def test_rows_of_every_kind_are_drawn(options, wanted):
+    assert wanted(find(testing.rows(**options), wanted, settings=QUICK))
 
 
 def test_the_counterexample_is_what_one_would_write_down_and_can_be_pasted():

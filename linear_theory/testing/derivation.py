@@ -25,7 +25,19 @@ from ..errors import InvalidTypeError, InvalidValueError
 from ..problem import FineTuningProblem
 from .quantities import QUANTITIES, REQUIRED, Quantity, Simulation, case_of, rule_of
 from .reference.population import Case, mp
-from .tolerances import LARGEST, RELATIVE, TINY, VACUOUS, bound, exact, measured_condition, norm_of, scales
+from .reference.rows import Table
+from .tolerances import (
+    EPS,
+    LARGEST,
+    RELATIVE,
+    TINY,
+    VACUOUS,
+    bound,
+    exact,
+    measured_condition,
+    norm_of,
+    scales,
+)
 
 __all__ = ["Agreement", "Comparison", "agree", "check", "refutes"]
 
@@ -40,7 +52,8 @@ class Comparison:
     """A formula and what it is held against, at one problem.
 
     ``gap`` is ‖formula − known‖ over ‖known‖, or in standard errors against samples; ``bound`` is what rounding, or
-    chance, explains of it. ``failure`` says what the formula raised instead.
+    chance, explains of it. ``failure`` says what the formula raised instead; ``units`` is the gap in κε, where κ was
+    asked for.
     """
 
     arguments: Mapping[str, Any]
@@ -49,6 +62,7 @@ class Comparison:
     gap: float
     bound: float
     failure: str = ""
+    units: float = math.nan
 
     @property
     def decided(self) -> bool:
@@ -66,6 +80,8 @@ class Agreement:
     """What came of a check: whether the formula agreed everywhere, how often and how sharply, or where it did not.
 
     True where it held. Printed, it says so in words; a counterexample is printed as code that can be pasted.
+    ``sharpest`` is the largest gap over its bound; ``largest`` the largest gap in κε, if the check was asked to measure
+    in these, or in standard errors.
     """
 
     formula: str
@@ -75,6 +91,7 @@ class Agreement:
     undecided: int
     sharpest: float
     counterexample: Comparison | None = None
+    largest: float = math.nan
 
     @property
     def holds(self) -> bool:
@@ -116,6 +133,7 @@ def check(
     *,
     examples: int | None = None,
     seed: int = 0,
+    in_epsilon: bool = False,
     **arguments: st.SearchStrategy[Any],
 ) -> Agreement:
     """Whether ``formula`` is the quantity that ``against`` knows, on problems of every kind.
@@ -131,6 +149,9 @@ def check(
         How many problems, 200 against a quantity and 10 against samples.
     seed : int
         Of what is drawn: the same gives the same problems.
+    in_epsilon : bool
+        Whether κ is measured at every problem, also where 1e-12 is kept anyway: slower, and then ``largest`` of what is
+        returned tells how many κε the formula was off.
     arguments : strategies
         Instead of the quantity's own, for instance ``problem=testing.paper_problems(noise=False)``: the domain of the
         formula.
@@ -160,13 +181,26 @@ def check(
     >>> bool(testing.check(mean_weight, "weight_mass", problem=quiet, temperature=testing.temperatures()))
     True
     """
+    return _checked(formula, against, arguments, examples, seed, in_epsilon)
+
+
+def _checked(
+    formula: Callable[..., Any],
+    against: str | Quantity | Simulation,
+    arguments: Mapping[str, st.SearchStrategy[Any]],
+    examples: int | None,
+    seed: int,
+    in_epsilon: bool = False,
+    smallest: bool = True,
+) -> Agreement:
+    """The check; whether the counterexample has to be the smallest, which is most of the time that it takes."""
     quantity = _quantity(against)
     taken = _taken(formula, quantity, arguments)
     count = EXAMPLES[type(quantity)] if examples is None else examples
-    compared, undecided, sharpest, last = set(), set(), 0.0, None
+    compared, undecided, sharpest, largest, last = set(), set(), 0.0, math.nan, None
 
     def law(drawn: dict[str, Any]) -> None:
-        nonlocal sharpest, last
+        nonlocal sharpest, largest, last
         given = _complete(quantity, {name: value for name, value in drawn.items() if name in taken})
         try:
             claimed, failure = formula(**{name: given[name] for name in taken}), ""
@@ -174,13 +208,15 @@ def check(
             raise
         except Exception as error:
             claimed, failure = None, f"{type(error).__name__}: {error}"
-        found = _compared(claimed, quantity, given, failure, count)
+        found = _compared(claimed, quantity, given, failure, count, in_epsilon)
         key = repr(given)
         if not found.decided:
             undecided.add(key)
         elif found.holds:
             compared.add(key)
             sharpest = max(sharpest, found.gap / found.bound)
+            if in_epsilon or isinstance(quantity, Simulation):
+                largest = np.fmax(largest, found.units)
         else:
             last = found
             raise _Refuted
@@ -189,9 +225,10 @@ def check(
     if arguments:
         domain = st.tuples(domain, st.fixed_dictionaries(arguments)).map(lambda both: both[0] | both[1])
     with contextlib.suppress(_Refuted):
-        _law(law, domain, count, seed)()
+        _law(law, domain, count, seed, smallest)()
     named = getattr(formula, "__name__", type(formula).__name__)
-    return Agreement(named, quantity.name, quantity.statement, len(compared), len(undecided), sharpest, last)
+    found = (len(compared), len(undecided), sharpest, last, float(largest))
+    return Agreement(named, quantity.name, quantity.statement, *found)
 
 
 def refutes(
@@ -212,14 +249,16 @@ def refutes(
     >>> testing.refutes(twice, "weight_mass"), testing.refutes(lt.weight_mass, "weight_mass")
     (True, False)
     """
-    return not check(formula, against, examples=examples, seed=seed, **arguments)
+    return not _checked(formula, against, arguments, examples, seed, smallest=False)
 
 
 class _Refuted(Exception):
     """Raised for Hypothesis, which then looks for a smaller one."""
 
 
-def _law(law: Callable[[Any], None], domain: Any, examples: int, start: int) -> Callable[[], None]:
+def _law(
+    law: Callable[[Any], None], domain: Any, examples: int, start: int, smallest: bool
+) -> Callable[[], None]:
     """As Hypothesis runs it: nothing stored, nothing printed, the last failure the smallest."""
     quiet = settings(
         max_examples=examples,
@@ -227,7 +266,7 @@ def _law(law: Callable[[Any], None], domain: Any, examples: int, start: int) -> 
         deadline=None,
         report_multiple_bugs=False,
         print_blob=False,
-        phases=(Phase.generate, Phase.shrink),
+        phases=(Phase.generate, Phase.shrink) if smallest else (Phase.generate,),
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     )
     return seed(start)(quiet(given(domain)(law)))
@@ -280,12 +319,18 @@ def _complete(quantity: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compared(
-    claimed: Any, quantity: Any, given: dict[str, Any], failure: str = "", runs: int = 1
+    claimed: Any,
+    quantity: Any,
+    given: dict[str, Any],
+    failure: str = "",
+    runs: int = 1,
+    in_epsilon: bool = False,
 ) -> Comparison:
     if isinstance(quantity, Simulation):
         return _sampled(claimed, quantity, given, failure, runs)
     inputs = [_exactly(name, value, "problem" in given) for name, value in given.items()]
     known = quantity.function(*inputs)
+    measure = quantity.measure or _measured_on(quantity.function)
     if failure:
         return Comparison(given, None, known, math.inf, RELATIVE, failure)
     got = exact(np.asarray(claimed, dtype=float) if np.ndim(claimed) else claimed)
@@ -302,10 +347,17 @@ def _compared(
     if gap <= _floor(inputs):
         return Comparison(given, claimed, known, 0.0, RELATIVE)
     relative = float(gap / size) if size else math.inf
-    if relative <= RELATIVE:
+    if relative <= RELATIVE and not in_epsilon:
         return Comparison(given, claimed, known, relative, RELATIVE)
-    condition = measured_condition(quantity.function, *inputs, want=known)
-    return Comparison(given, claimed, known, relative, bound(condition))
+    size, condition = measure(*inputs, want=known)
+    relative = float(gap / size) if size else math.inf
+    units = relative / (max(float(condition), 1.0) * EPS)
+    return Comparison(given, claimed, known, relative, bound(condition), units=units)
+
+
+def _measured_on(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Relative to ‖known‖, and κ as :func:`measured_condition` has it."""
+    return lambda *inputs, want: (norm_of(want), measured_condition(function, *inputs, want=want))
 
 
 def _sampled(
@@ -328,7 +380,7 @@ def _sampled(
     with np.errstate(divide="ignore", invalid="ignore"):
         gaps = np.where(off <= RELATIVE * abs(mean), 0.0, off / error)
     gap = float(np.max(gaps, initial=0.0)) if np.isfinite(claimed).all() else math.inf
-    return Comparison(given, claimed, mean, gap, reach)
+    return Comparison(given, claimed, mean, gap, reach, units=gap)
 
 
 def _exactly(name: str, value: Any, weighs: bool) -> Any:
@@ -337,7 +389,10 @@ def _exactly(name: str, value: Any, weighs: bool) -> Any:
         return case_of(value)
     if name == "temperature" and weighs:
         return rule_of(value)
-    return tuple(map(float, value)) if isinstance(value, np.ndarray) else value
+    if np.ndim(value) == 2:
+        entries = np.asarray(value, dtype=float)
+        return Table(tuple(map(float, entries.ravel())), entries.shape[1])
+    return tuple(map(float, value)) if np.ndim(value) else value
 
 
 def _is_exact(known: Any) -> bool:

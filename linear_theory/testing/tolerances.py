@@ -14,6 +14,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 from .reference.population import INF, Case, mp, norm
+from .reference.rows import exact_matrix, exact_vector
 
 EPS = 2.0**-52
 """Spacing of float64 at 1; the unit roundoff is half of it."""
@@ -73,21 +74,50 @@ def least_squares_condition(X, y, theta, start, weights=None):
     The displacement δ = θ − start solves A δ ≈ √w (y − X start); forming that right-hand side costs ε(|y| +
     |X||start|).
     """
+    if norm(theta) == 0:
+        return 0.0
+    moved, _ = _least_squares_terms(X, y, theta, start, weights)
+    return moved / norm(theta)
+
+
+def _least_squares_terms(X, y, theta, start, weights):
+    """How far θ moves over ε, and the size of what θ is the sum and difference of."""
     n, d = X.rows, X.cols
-    w = [mp.mpf(1)] * n if weights is None else [mp.mpf(float(v)) for v in weights]
+    w = [mp.mpf(1)] * n if weights is None else [mp.mpf(v) for v in weights]
     A = mp.matrix([[mp.sqrt(w[i]) * X[i, j] for j in range(d)] for i in range(n)])
     singular = list(mp.svd_r(A, compute_uv=False)) if n >= d else list(mp.svd_r(A.T, compute_uv=False))
     largest = max(singular)
-    if largest == 0 or norm(theta) == 0:
-        return 0.0
+    if largest == 0:
+        return mp.mpf(0), norm(start)
     smallest = min(s for s in singular if s > mp.mpf(10) ** -25 * largest)
     kappa = largest / smallest
     residual = mp.sqrt(mp.fsum(w[i] * (y[i] - (X * theta)[i]) ** 2 for i in range(n)))
     forming = mp.sqrt(mp.fsum(w[i] * (abs(y[i]) + _absolute_row(X, start, i)) ** 2 for i in range(n)))
     delta = norm(theta - start)
-    return (kappa * delta + kappa * forming / largest + kappa**2 * residual / largest + norm(start)) / norm(
-        theta
-    )
+    moved = kappa * delta + kappa * forming / largest + kappa**2 * residual / largest + norm(start)
+    return moved, norm(start) + forming / largest
+
+
+def ridged(X, y, start, weights=None, ridge=0.0):
+    """Exact rows of the same problem without a ridge: d more of them, √(nλ) I with the label √(nλ)·start."""
+    X, y, start = exact_matrix(X), exact_vector(y), exact_vector(start)
+    w = None if weights is None else list(weights)
+    if ridge:
+        n, d = X.rows, X.cols
+        extra = mp.sqrt(mp.mpf(ridge) * n) * mp.eye(d)
+        pulled = extra * start
+        X = mp.matrix([*X.tolist(), *extra.tolist()])
+        y = mp.matrix([*y, *pulled])
+        w = None if w is None else [*w, *[1.0] * d]
+    return X, y, start, w
+
+
+def least_squares_measure(X, y, start, weights=None, ridge=0.0, *, want):
+    """What an error of θ is relative to, and κ in that: where θ vanishes by cancellation, its terms do not."""
+    X, y, start, w = ridged(X, y, start, weights, ridge)
+    moved, terms = _least_squares_terms(X, y, want, start, w)
+    size = max(norm(want), terms)
+    return size, moved / size if size else mp.mpf(0)
 
 
 def _absolute_row(X, start, i):
@@ -129,15 +159,15 @@ def neighbours(item):
                 yield replace(item, **{field.name: moved})
 
 
-def measured_condition(function, *inputs, want=None):
+def measured_condition(function, *inputs, want=None, size=None):
     """Σ_j ‖f(x + ulp_j) − f(x)‖ / (ε‖f(x)‖), measured on the reference itself, every input float moved in
-    turn.
+    turn; relative to ``size`` instead of ‖f(x)‖ if that is given.
 
     Beside the input floats themselves, the shift e = θ* − θ̃* is rounded once by any program: moving θ* and
     θ̃* covers it.
     """
     want = function(*inputs) if want is None else want
-    size, total = norm_of(want), mp.mpf(0)
+    size, total = norm_of(want) if size is None else size, mp.mpf(0)
     if size == 0:
         return mp.mpf(0)
     for k, item in enumerate(inputs):

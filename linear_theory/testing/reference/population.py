@@ -245,6 +245,34 @@ def fixed_point(case, rule):
     return mp.matrix(case.target) + limit_displacement(case, rule)
 
 
+def gradient(case, rule, theta=None):
+    """2(Σ'δ − p) at θ = θ̃* + δ, by default at θ*, where training begins."""
+    delta = case.shift if theta is None else mp.matrix(theta) - mp.matrix(case.target)
+    return 2 * (weighted_covariance(case, rule) * delta - noise_pull(case, rule))
+
+
+def least_loss(case, rule):
+    """E[w (y − ⟨θ_∞, x⟩)²], what is left where training ends: the residual there is ⟨(−δ, 1), z⟩."""
+    u = mp.matrix([*(-limit_displacement(case, rule)), 1])
+    return inner(u, joint_moment(case, rule) * u)
+
+
+def displaced(case, rule):
+    """κ: how much of the shift is gone where training ends."""
+    return inner(case.shift, case.shift - limit_displacement(case, rule)) / inner(case.shift, case.shift)
+
+
+def effective_sample_size(case, rule):
+    """E[w]²/E[w²]."""
+    return mass(case, rule) ** 2 / residual_moment(rule, residual_split(case)[0], 0, 2)
+
+
+def ridge_optimum(case, rule, ridge):
+    """Where 2(Σ'δ − p) + 2λ(δ − e) is 0."""
+    pulled = weighted_covariance(case, rule) + mp.mpf(ridge) * mp.eye(case.dim)
+    return mp.matrix(case.target) + mp.lu_solve(pulled, noise_pull(case, rule) + mp.mpf(ridge) * case.shift)
+
+
 @lru_cache(None)
 def eigenbasis(case, rule):
     """Eigenvalues and orthonormal eigenvectors of Σ'."""
@@ -269,10 +297,21 @@ def stable_learning_rate(case, rule):
 
     Eigenvectors of one eigenvalue count together, so that no choice of basis matters.
     """
+    return 1 / max(_entered(case, rule))
+
+
+def _entered(case, rule):
+    """The eigenvalues of Σ' along which e has a component."""
     values, V = eigenbasis(case, rule)
     share = V.T * case.shift
     seen = mp.mpf(10) ** -25 * norm(case.shift)
-    return 1 / max(values[i] for i in range(case.dim) if abs(share[i]) > seen)
+    return [values[i] for i in range(case.dim) if abs(share[i]) > seen]
+
+
+def stall_rate(case, rule):
+    """The smallest eigenvalue of Σ'/μ along which the path moves at all."""
+    entered = _entered(case, rule)
+    return min(v for v in entered if v > mp.mpf(10) ** -40 * max(entered)) / mass(case, rule)
 
 
 def floats(vector):

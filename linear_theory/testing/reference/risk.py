@@ -39,9 +39,19 @@ def best_average_weight(case):
     return mp.findroot(lambda omega: f(omega + 1) - f(omega - 1), (mp.mpf("0.3"), mp.mpf("0.7")))
 
 
+def best_model_average(case):
+    return average(case, best_average_weight(case))
+
+
 def joint_optimum(case):
     S, T = case.sigma, mp.matrix(case.covariance)
     return mp.lu_solve(S + T, S * mp.matrix(case.pretrained) + T * mp.matrix(case.target))
+
+
+def gap_closed(case, theta):
+    """Of the total error between the best average and the joint optimum."""
+    most, least = (total_error(case, point) for point in (best_model_average(case), joint_optimum(case)))
+    return (most - total_error(case, theta)) / (most - least)
 
 
 @lru_cache(None)

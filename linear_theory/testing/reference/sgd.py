@@ -73,7 +73,39 @@ def second_moment_map(case, rule, learning_rate, fourth=conditioned):
 def sgd_error(case, rule, steps, learning_rate, fourth=conditioned):
     """E err₂ = tr(Σ̃ M_θθ) after `steps` samples."""
     d, D = case.dim, case.dim + 1
+    M = _second_moment(case, rule, steps, learning_rate, fourth)
+    return mp.fsum(inner(case.covariance[i], M[i * D : i * D + d]) for i in range(d))
+
+
+@lru_cache(None)
+def sgd_pretrain_error(case, rule, steps, learning_rate, fourth=conditioned):
+    """E err₁ = E (u − e)ᵀΣ(u − e) with u = θ − θ̃*, of which the mean is −M_θ,last."""
+    d, D = case.dim, case.dim + 1
+    M, e, S = _second_moment(case, rule, steps, learning_rate, fourth), case.shift, case.sigma
+    moved = lambda i, j: M[i * D + j] + M[i * D + d] * e[j] + e[i] * M[j * D + d] + e[i] * e[j]
+    return mp.fsum(S[i, j] * moved(i, j) for i, j in product(range(d), repeat=2))
+
+
+@lru_cache(None)
+def _second_moment(case, rule, steps, learning_rate, fourth):
+    D = case.dim + 1
     u = mp.matrix([*case.shift, -1])
     start = mp.matrix([u[i] * u[j] for i, j in product(range(D), repeat=2)])
-    M = power_action(second_moment_map(case, rule, learning_rate, fourth), start, steps)
-    return mp.fsum(inner(case.covariance[i], M[i * D : i * D + d]) for i in range(d))
+    return power_action(second_moment_map(case, rule, learning_rate, fourth), start, steps)
+
+
+@lru_cache(None)
+def sgd_stability_limit(case, rule):
+    """The smallest η at which some second moment S of θ − θ̃* neither grows nor falls: η·drift(S) + η²·kick(S) = 0.
+
+    So 1/η is the largest eigenvalue of −drift⁻¹ kick; both are read off the step's matrix at η = 1 and 2.
+    """
+    d, D = case.dim, case.dim + 1
+    at = [i * D + j for i, j in product(range(d), repeat=2)]
+    inside = lambda eta: mp.matrix(
+        [[second_moment_map(case, rule, eta)[a, b] - (a == b) for b in at] for a in at]
+    )
+    one, two = inside(mp.mpf(1)), inside(mp.mpf(2))
+    drift, kick = (one * 4 - two) / 2, (two - 2 * one) / 2  # η·drift + η²·kick
+    values, _ = mp.eig(mp.inverse(-drift) * kick)
+    return 1 / max(mp.re(v) for v in values)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from .population import INF, UNWEIGHTED, Rule, mp, power_action, residual_moment
+from .population import INF, UNWEIGHTED, Rule, mp, norm, power_action, residual_moment
 
 
 def plane_matrix(temperature, rho):
@@ -76,3 +76,31 @@ def stall_spectrum(beta, rho):
 def closed_form(beta, rho, steps):
     """Q^K ē: components along ē and ē⊥."""
     return power_action(plane_of(beta, rho), mp.matrix([1, 0]), steps)
+
+
+def stall_direction(beta, rho):
+    """The eigenvector, of length 1, on the side of ē."""
+    v = _eigen(plane_of(beta, rho))[1]
+    return v * mp.sign(v[0]) / norm(v)
+
+
+def stall_approximation(beta, rho, steps):
+    """(15): the part of Q^K ē along the stalled eigenvector."""
+    v = stall_direction(beta, rho)
+    return stall_spectrum(beta, rho)[0] ** int(steps) * v[0] * v
+
+
+def model_average_weight(beta, rho, steps):
+    """γ, the component of that along ē."""
+    return stall_approximation(beta, rho, steps)[0]
+
+
+def half_life(beta, rho):
+    """How many steps the largest eigenvalue takes to ½."""
+    return mp.log(mp.mpf(1) / 2) / mp.log(stall_spectrum(beta, rho)[0])
+
+
+def squared_mass(beta, rho):
+    """E[w]² at the temperature of β."""
+    rule = Rule("flow", stall_temperature(beta, rho))
+    return residual_moment(rule, mp.mpf(1), 0) ** 2

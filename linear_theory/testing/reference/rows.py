@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from linear_theory.testing.reference.population import mp
+from .population import mp
+from .rational import closest, rational
+
+
+@dataclass(frozen=True)
+class Table:
+    """A matrix by its exact floats, row after row, hashable; a :class:`~.population.Case` for rows."""
+
+    entries: tuple
+    columns: int
+
+    def __iter__(self):
+        return (self.entries[i : i + self.columns] for i in range(0, len(self.entries), max(self.columns, 1)))
+
+    def __len__(self):
+        return len(self.entries) // max(self.columns, 1)
 
 
 def exact_matrix(rows):
@@ -52,6 +68,13 @@ def solve(X, y, start, weights=None, ridge=0.0):
     return exact_vector(start) + V * mp.matrix(kept)
 
 
+def closest_minimiser(X, y, start, weights=None, ridge=0.0):
+    """The same in fractions: the rank is that of the floats, and nothing is rounded before the end."""
+    away = closest(list(X), y, start, weights, ridge).displacement
+    theta = [a + b for a, b in zip(rational(start), away, strict=True)]
+    return mp.matrix([mp.mpf(v.numerator) / v.denominator for v in theta])
+
+
 def loss(X, y, theta, weights=None):
     """(1/n) Σ wᵢ (yᵢ − ⟨xᵢ,θ⟩)²."""
     r = exact_vector(y) - exact_matrix(X) * exact_vector(theta)
@@ -67,3 +90,14 @@ def gradient_descent(X, y, start, steps, learning_rate, weights=None, ridge=0.0)
         path.append(exact_vector(start) + delta)
         delta = delta - 2 * mp.mpf(learning_rate) * (H * delta - b)
     return path
+
+
+def descended(X, y, start, steps, learning_rate, weights=None):
+    """θ after so many steps."""
+    return gradient_descent(X, y, start, steps, learning_rate, weights)[-1]
+
+
+def effective_sample_size(weights):
+    """(Σw)²/Σw²."""
+    w = exact_vector(weights)
+    return mp.fsum(w) ** 2 / mp.fsum(v * v for v in w)

@@ -11,13 +11,55 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
-from benchmarks.peers.exact import dot, echelon, rational, solved, transposed
+
+def rational(values: Any) -> Any:
+    """A vector or matrix of floats, exactly; fractions stay what they are."""
+    nested = lambda row: isinstance(row, list | tuple) or getattr(row, "ndim", 0)
+    return [rational(row) if nested(row) else _fraction(row) for row in values]
+
+
+def _fraction(value):
+    return value if isinstance(value, Fraction) else Fraction(float(value))
+
+
+def dot(left, right):
+    return sum((a * b for a, b in zip(left, right, strict=True)), Fraction(0))
+
+
+def transposed(rows):
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def product(rows, right):
     """Rows times a vector."""
     return [dot(row, right) for row in rows]
+
+
+def echelon(rows: Any) -> Any:
+    """The nonzero rows of the reduced row echelon form, and the columns of their leading ones."""
+    rows, leading = [row[:] for row in rows], []
+    for column in range(len(rows[0]) if rows else 0):
+        at = len(leading)
+        found = next((i for i in range(at, len(rows)) if rows[i][column]), None)
+        if found is None:
+            continue
+        rows[at], rows[found] = rows[found], rows[at]
+        lead = rows[at][column]
+        rows[at] = [entry / lead for entry in rows[at]]
+        for i, row in enumerate(rows):
+            if i != at and (factor := row[column]):
+                rows[i] = [a - factor * b for a, b in zip(row, rows[at], strict=True)]
+        leading.append(column)
+    return rows[: len(leading)], leading
+
+
+def solved(matrix, right):
+    """The solution of a regular system."""
+    reduced, leading = echelon([[*row, entry] for row, entry in zip(matrix, right, strict=True)])
+    assert leading == list(range(len(matrix)))
+    return [row[-1] for row in reduced]
 
 
 @dataclass(frozen=True)
@@ -39,9 +81,9 @@ def closest(X, y, start, weights=None, ridge=0.0):
     if ridge:
         rows += [[Fraction(int(i == j)) for j in range(d)] for i in range(d)]
         aim += [Fraction(0)] * d
-        mass = mass + [n * Fraction(float(ridge))] * d
+        mass = mass + [n * _fraction(ridge)] * d
     kept = [i for i, w in enumerate(mass) if w]
-    rows, aim, mass = ([values[i] for i in kept] for values in (rows, aim, mass))
+    rows, aim, mass = [rows[i] for i in kept], [aim[i] for i in kept], [mass[i] for i in kept]
     reduced, leading = echelon(rows)
     displacement = [Fraction(0)] * d
     if leading:
@@ -112,7 +154,7 @@ def sensitivity(X, y, start, weights=None, ridge=0.0, *, entries=False):
     if not rows:
         return Sensitivity([Fraction(0)] * d, [], [])
     first = rational(start)
-    labels = [Fraction(float(y[i])) for i in kept]
+    labels = rational([y[i] for i in kept])
     aim = [a - b for a, b in zip(labels, product(rows, first), strict=True)]
     terms = _plus(map(abs, labels), product(_absolute(rows), list(map(abs, first))))
     across, along = _sizes(rows)
@@ -120,7 +162,7 @@ def sensitivity(X, y, start, weights=None, ridge=0.0, *, entries=False):
     if ridge:
         one = [[Fraction(int(i == j)) for j in range(d)] for i in range(d)]
         rows, E, across = rows + one, E + one, across + [Fraction(1)] * d
-        w = w + [n * Fraction(float(ridge))] * d
+        w = w + [n * _fraction(ridge)] * d
         aim, terms = aim + [Fraction(0)] * d, terms + [Fraction(0)] * d
     C, leading = echelon(rows)
     B, E_B = ([[row[j] for j in leading] for row in matrix] for matrix in (rows, E))
