@@ -29,6 +29,7 @@ extensions = [
     "lessons",
     "mathml_renderer",
     "myst_nb",
+    "policy",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",

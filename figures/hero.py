@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -83,13 +83,13 @@ def _shared(ax: Axes, dataset: Any) -> Line2D:
     return line
 
 
-def animate(dataset: Any, path: Path) -> None:
-    """An animated picture at ``path``: both paths step by step, with what is forgotten and still to learn."""
+def animate(dataset: Any, file: Path | BinaryIO) -> None:
+    """An animated picture into a file: both paths step by step, with what is forgotten and still to learn."""
     with house():
-        _animate(dataset, path)
+        _animate(dataset, file)
 
 
-def _animate(dataset: Any, path: Path) -> None:
+def _animate(dataset: Any, file: Path | BinaryIO) -> None:
     fig, ax = figure(width=10, height=5.4)
     _ground(ax, dataset)
     title(fig, "Both arrive in the end: the weights only make the way along the shift long")
@@ -119,7 +119,7 @@ def _animate(dataset: Any, path: Path) -> None:
     palette = _palette(frames[-1])  # one for all, so that only what moves is stored again
     first, *rest = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
     lasts = [500, *[170] * (len(rest) - 1), 1500]  # milliseconds
-    first.save(path, save_all=True, append_images=rest, duration=lasts, loop=0, optimize=True)
+    first.save(file, "GIF", save_all=True, append_images=rest, duration=lasts, loop=0, optimize=True)
 
 
 def _palette(frame: Image.Image) -> Image.Image:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from linear_theory import __version__
+from paper_reproduction.interruption import endings_interrupt, exit_status
 from paper_reproduction.options import Options
 from paper_reproduction.output import complain, refuse, say
 
@@ -258,9 +259,10 @@ def _known(names: Sequence[str], word: str) -> list[str]:
 
 @contextlib.contextmanager
 def _interruptible(again: str = "") -> Iterator[None]:
-    """Ctrl-C before there is anything to show: one line, and how to go on."""
+    """Ctrl-C, or being ended, before there is anything to show: one line, and how to go on."""
     try:
-        yield
-    except KeyboardInterrupt:
+        with endings_interrupt():
+            yield
+    except KeyboardInterrupt as stop:
         complain(f"interrupted; go on with:\n{again}" if again else "interrupted")
-        raise typer.Exit(130) from None
+        raise typer.Exit(exit_status(stop)) from None

@@ -20,6 +20,12 @@ _TAG = re.compile(
     r"math|m(i|n|o|row|text|space|frac|sqrt|root|style|padded|phantom|enclose|table|tr|td)|m(sub|sup)+"
     r"|m(under|over)+|mmultiscripts|mprescripts|none"
 )
+# No link and no style: the converter makes them of \href and \style.
+_ATTRIBUTES = re.compile(
+    r"display(style)?|scriptlevel|math(variant|color|background|size)|form|fence|separator|accent(under)?|movablelimits"
+    r"|stretchy|symmetric|(min|max)size|largeop|[lr]space|width|height|depth|voffset|linethickness|notation"
+    r"|(column|row)(align|lines|spacing)|frame"
+)
 
 
 class FormulaError(ValueError):
@@ -54,6 +60,9 @@ def formula(latex: str, display: str = "inline") -> Markup:
         element.tag = element.tag.rpartition("}")[2]
     if strange := sorted({element.tag for element in root.iter() if not _TAG.fullmatch(element.tag)}):
         raise FormulaError(f"cannot set {latex!r}: it holds {', '.join(strange)}")
+    named = {name for element in root.iter() for name in element.attrib}
+    if strange := sorted(name for name in named if not _ATTRIBUTES.fullmatch(name)):
+        raise FormulaError(f"cannot set {latex!r}: it sets {', '.join(strange)}")
     if "\\" in (text := "".join(root.itertext())):
         unknown = re.findall(r"\\[A-Za-z]+", text)
         raise FormulaError(f"cannot set {latex!r}: unknown {', '.join(unknown) or 'backslash'}")

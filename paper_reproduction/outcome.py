@@ -24,10 +24,13 @@ class Outcome:
     budget: float
     compute_seconds: float = math.nan
     draw_seconds: float = 0.0
+    arrays: str = ""  # the seal of their file
     figure_fingerprint: str = ""  # empty: there is no picture
+    pictures: Mapping[str, str] = field(default_factory=dict)  # the hash of each, by its suffix
     verdict: Verdict | None = None
     error: str = ""
     kept: bool = False  # --resume found it finished
+    replaced: str = ""  # what was wrong with the file that lay there
     origin: str = ""  # empty: computed in this run; else where the arrays come from
     command: str = ""  # the command line that computed them
     device: str = ""  # on what, where that decides them
@@ -123,6 +126,8 @@ class Outcome:
             "quick": self.quick,
             "fingerprint": self.fingerprint,
             "figure_fingerprint": self.figure_fingerprint,
+            "arrays": self.arrays,
+            "pictures": dict(self.pictures),
             "commit": self.commit,
             "dirty": self.dirty,
             "origin": self.origin,
@@ -152,6 +157,8 @@ def from_json(data: dict[str, Any]) -> Outcome:
         compute_seconds=float(data["compute_seconds"]),
         draw_seconds=float(data["draw_seconds"]),
         figure_fingerprint=str(data["figure_fingerprint"]),
+        arrays=str(data["arrays"]),
+        pictures=dict(data["pictures"]),
         verdict=verdict,
         error=str(data["error"]),
         origin=str(data["origin"]),

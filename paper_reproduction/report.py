@@ -6,8 +6,6 @@ What the pages of the other chapters share with it is public here: sections, tab
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -21,8 +19,10 @@ import figures
 from paper_reproduction import fonts, mathml, numbers, provenance, registry
 from paper_reproduction.claim import Check, Table
 from paper_reproduction.outcome import Outcome
+from paper_reproduction.policy import hashed
 from paper_reproduction.registry import Chapter, Entry
-from paper_reproduction.store import Store, atomic
+from paper_reproduction.store import Store, records_in
+from paper_reproduction.writing import put as put_file
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -35,8 +35,7 @@ def write(store: Store) -> Path:
 def put(store: Store, text: str) -> Path:
     """Write a page, whole or not at all."""
     path = store.directory / "report.html"
-    with atomic(path) as draft:
-        draft.write_text(text, encoding="utf-8")
+    put_file(path, text.encode("utf-8", errors="replace"))
     return path
 
 
@@ -53,7 +52,7 @@ def render(store: Store) -> str:
 def _opening() -> str | None:
     """The picture that opens everything, as the repository holds it."""
     path = Path(figures.__file__).with_name("gallery") / "hero.png"
-    return _data_uri(path) if path.is_file() else None
+    return _data_uri(path.read_bytes()) if path.is_file() else None
 
 
 def shared(store: Store, chapter: Chapter) -> dict[str, Any]:
@@ -85,8 +84,7 @@ def shared(store: Store, chapter: Chapter) -> dict[str, Any]:
 def _script() -> dict[str, str]:
     """The one script of a page, and its hash: the page's policy lets run nothing else."""
     text = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-    return {"script": Markup(text), "script_hash": f"sha256-{digest}"}
+    return {"script": Markup(text), "script_hash": hashed(text)}
 
 
 @cache
@@ -132,10 +130,9 @@ def _neighbours(directory: Path, chapter: Chapter) -> list[dict[str, Any]]:
 def _counted(directory: Path) -> dict[str, int] | None:
     """How many claims hold by the records beside a page, where there is one."""
     try:
-        records = json.loads((directory / "claims.json").read_text(encoding="utf-8"))["claims"]
-        own = [record for record in records if not record["stale"]]
+        own = [record for record in records_in(directory) if not record["stale"]]
         held = sum(bool(record["holds"]) for record in own)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return None
     return {"held": held, "total": len(own)} if (directory / "report.html").is_file() else None
 
@@ -211,11 +208,9 @@ def check_row(check: Check) -> dict[str, Any]:
 
 def _picture(store: Store, entry: Entry, outcome: Outcome) -> str | None:
     """The PNG inside a data URI, if this outcome has one."""
-    path = store.path(entry, "png")
-    if not outcome.figure_fingerprint or not path.is_file():
-        return None
-    return _data_uri(path)
+    picture = store.picture(entry, outcome, "png")
+    return _data_uri(picture) if picture and outcome.figure_fingerprint else None
 
 
-def _data_uri(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

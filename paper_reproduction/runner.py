@@ -15,6 +15,7 @@ from typing import Any
 
 from paper_reproduction import provenance, report, sources
 from paper_reproduction.claim import Table, Verdict
+from paper_reproduction.netcdf import Unusable
 from paper_reproduction.outcome import Outcome
 from paper_reproduction.registry import Entry
 from paper_reproduction.sources import Arrays, Source
@@ -77,8 +78,9 @@ def run(
     """
     for event in (way or one_after_another)(tasks):
         if isinstance(event, Finished):
-            event.task.store.record(event.outcome)
-            event.task.page(event.task.store)
+            with event.task.store.alone():
+                event.task.store.record(event.outcome)
+                event.task.page(event.task.store)
         yield event
 
 
@@ -91,22 +93,20 @@ def one_after_another(tasks: Sequence[Task]) -> Iterator[Started | Finished]:
 
 def settle(entry: Entry, store: Store, sources: Sequence[Source]) -> Outcome:
     """From nothing, or from stored arrays, to the record of one claim. Never raises what a claim raises."""
-    outcome = _blank(entry, store)
-    steps = ((_arrays_and_verdict, "compute_seconds"), (_picture, "draw_seconds"))
-    for step, cost in steps:
-        clock = time.perf_counter()
-        try:
-            outcome = step(entry, store, sources, outcome)
-        except Exception as error:  # whatever a claim may raise: it fails, the others go on
-            store.drop_picture(entry)
-            spent: dict[str, Any] = {cost: time.perf_counter() - clock}
-            return replace(outcome, error=_explain(error), **spent)
-    return outcome
+    outcome, cost, clock = _blank(entry, store), "compute_seconds", time.perf_counter()
+    try:
+        arrays, outcome = _arrays_and_verdict(entry, store, sources, outcome)
+        cost, clock = "draw_seconds", time.perf_counter()
+        return _picture(entry, store, arrays, outcome)
+    except Exception as error:  # whatever a claim may raise: it fails, the others go on
+        store.drop_picture(entry)
+        spent: dict[str, Any] = {cost: time.perf_counter() - clock}
+        return replace(outcome, error=_explain(error), **spent)
 
 
 def lost(task: Task, reason: str) -> Outcome:
     """The record of a claim whose process ended under it; what it left half done is taken away."""
-    task.store.drop_drafts(task.entry)
+    task.store.drop_drafts()
     task.store.drop_picture(task.entry)
     return replace(_blank(task.entry, task.store), error=reason)
 
@@ -125,16 +125,20 @@ def _blank(entry: Entry, store: Store) -> Outcome:
     )
 
 
-def _arrays_and_verdict(entry: Entry, store: Store, sources: Sequence[Source], outcome: Outcome) -> Outcome:
+def _arrays_and_verdict(
+    entry: Entry, store: Store, sources: Sequence[Source], outcome: Outcome
+) -> tuple[Arrays, Outcome]:
     """The verdict is read from the file, also on a first run, so that a resumed run says exactly the same."""
-    arrays = _arrays(entry, store, sources)
+    arrays, replaced = _arrays(entry, store, sources)
     verdict = entry.verdict(arrays.dataset)
     if not isinstance(verdict, Verdict):
         raise TypeError(f"verdict() returned {type(verdict).__name__}, not a Verdict")
     made = outcome.of(arrays.dataset.attrs)
-    return replace(
+    return arrays, replace(
         made,
+        arrays=arrays.seal,
         kept=arrays.kept,
+        replaced=replaced,
         origin=arrays.origin,
         budget=entry.claim.budget(made.quick),
         verdict=verdict,
@@ -142,11 +146,19 @@ def _arrays_and_verdict(entry: Entry, store: Store, sources: Sequence[Source], o
     )
 
 
-def _arrays(entry: Entry, store: Store, sources: Sequence[Source]) -> Arrays:
+def _arrays(entry: Entry, store: Store, sources: Sequence[Source]) -> tuple[Arrays, str]:
+    """The arrays of the first source that has them, and why a source before it could not use what it found."""
+    unusable: Unusable | None = None
     for source in sources:
-        if (arrays := source(entry, store)) is not None:
-            return arrays
-    raise LookupError("there are no arrays")
+        try:
+            arrays = source(entry, store)
+        except Unusable as error:
+            unusable = error
+            continue
+        if arrays is not None:
+            what = "shown is the stored result" if arrays.origin else "computed again"
+            return arrays, f"{store.path(entry, 'nc')} {unusable}; {what}" if unusable else ""
+    raise unusable or LookupError("there are no arrays")
 
 
 def _tables(entry: Entry, arrays: Arrays) -> tuple[Table, ...]:
@@ -156,17 +168,17 @@ def _tables(entry: Entry, arrays: Arrays) -> tuple[Table, ...]:
     return tables
 
 
-def _picture(entry: Entry, store: Store, sources: Sequence[Source], outcome: Outcome) -> Outcome:
+def _picture(entry: Entry, store: Store, arrays: Arrays, outcome: Outcome) -> Outcome:
     """Drawn anew unless the arrays were kept and the figure's sources are what they were."""
-    if outcome.kept and store.has_picture(entry):
-        earlier = store.records[entry.name]
-        return replace(
-            outcome, figure_fingerprint=entry.figure_fingerprint, draw_seconds=earlier.draw_seconds
-        )
     clock = time.perf_counter()
-    store.save_picture(entry, entry.draw(store.load(entry)))
+    if outcome.kept and store.has_picture(entry, arrays.seal):
+        earlier = store.records[entry.name]
+        pictures, seconds = earlier.pictures, earlier.draw_seconds
+    else:
+        pictures = store.save_picture(entry, entry.draw(arrays.dataset))
+        seconds = time.perf_counter() - clock
     return replace(
-        outcome, figure_fingerprint=entry.figure_fingerprint, draw_seconds=time.perf_counter() - clock
+        outcome, figure_fingerprint=entry.figure_fingerprint, pictures=pictures, draw_seconds=seconds
     )
 
 

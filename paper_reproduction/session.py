@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -24,6 +25,8 @@ from paper_reproduction import (
     workers,
 )
 from paper_reproduction.claim import Settings
+from paper_reproduction.interruption import exit_status
+from paper_reproduction.netcdf import Unusable
 from paper_reproduction.options import Options
 from paper_reproduction.outcome import Outcome
 from paper_reproduction.output import complain, refuse, say
@@ -32,6 +35,7 @@ from paper_reproduction.registry import Chapter, Entry
 from paper_reproduction.runner import Finished, Task
 from paper_reproduction.sources import Source
 from paper_reproduction.store import Store
+from paper_reproduction.writing import put
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ def run_everything(options: Options, again: str) -> NoReturn:
         works = [paper, *(_stored(chapter, options) for chapter in registry.chapters() if chapter.results)]
         _perform(works, options, again, way)
     if any(work.chosen for work in works[1:]):
-        report.write(paper.store)  # now that there are pages to link to
+        with paper.store.alone():
+            report.write(paper.store)  # now that there are pages to link to
     _leave(works, again)
 
 
@@ -128,7 +133,6 @@ def write_explorer(options: Options) -> None:
     """The page of sliders."""
     page = options.directory / "explorer.html"
     try:
-        page.parent.mkdir(parents=True, exist_ok=True)
         explorer.write(page)
     except OSError as error:
         refuse(f"cannot write to --out {page.parent}: {error.strerror or error}")
@@ -141,10 +145,12 @@ def write_opening_picture(options: Options) -> None:
 
     still, moving = options.directory / "hero.png", options.directory / "stall.gif"
     dataset = hero.compute()
+    drawn, animated = io.BytesIO(), io.BytesIO()
+    drawing.draw(dataset).savefig(drawn, dpi=150, metadata={"Software": None})
+    drawing.animate(dataset, animated)
     try:
-        still.parent.mkdir(parents=True, exist_ok=True)
-        drawing.draw(dataset).savefig(still, dpi=150, metadata={"Software": None})
-        drawing.animate(dataset, moving)
+        put(still, drawn.getvalue())
+        put(moving, animated.getvalue())
     except OSError as error:
         refuse(f"cannot write to --out {still.parent}: {error.strerror or error}")
     say(f"open {still} and {moving}")
@@ -200,6 +206,8 @@ def _work(
             shipped.publish(entry, store, provenance.backend())
         except OSError as error:
             refuse(f"cannot publish {entry.name}: {error.strerror or error}")
+        except Unusable as error:
+            refuse(f"cannot publish {entry.name}: {store.path(entry, 'nc')} {error}")
 
     return Work(chapter, chosen, store, _sources(options), on_record=publish_stored)
 
@@ -208,7 +216,7 @@ def _stored(chapter: Chapter, options: Options) -> Work:
     """What there is of a chapter without computing: the user's own results, else those of the repository."""
     entries = _discovered(chapter)
     store = _store(chapter, entries, options)
-    there = [entry for entry in entries if sources.earlier(entry, store) or shipped.shown(entry)]
+    there = [entry for entry in entries if sources.has_earlier(entry, store) or shipped.shown(entry)]
     return Work(chapter, there, store, (sources.earlier, sources.stored), stored_of=len(entries))
 
 
@@ -227,7 +235,7 @@ def _side_by_side(options: Options, default: Callable[[], int]) -> Iterator[Way 
 
 
 def _perform(works: Sequence[Work], options: Options, again: str, way: Way | None = None) -> None:
-    """Settle the works before the user's eyes; leave with 2 if that cannot be, 130 if interrupted."""
+    """Settle the works before the user's eyes; leave with 2 if that cannot be, as a shell does if interrupted."""
     begun = False
     try:
         for work in works:
@@ -236,7 +244,8 @@ def _perform(works: Sequence[Work], options: Options, again: str, way: Way | Non
         begun = True
         interrupted = _watch(works, options, way)
     except OSError as error:
-        complain(f"error: cannot write to --out {options.directory}: {error.strerror or error}")
+        place = f" ({error.filename})" if error.filename and begun else ""
+        complain(f"error: cannot write to --out {options.directory}: {error.strerror or error}{place}")
         if begun:
             complain(f"go on with:\n{again}")
         raise typer.Exit(2) from None
@@ -246,11 +255,11 @@ def _perform(works: Sequence[Work], options: Options, again: str, way: Way | Non
         done = sum(len(work.done) for work in works)
         chosen = sum(len(work.chosen) for work in works)
         complain(f"interrupted after {done} of {chosen}; what is finished is kept. Go on with:\n{again}")
-        raise typer.Exit(130)
+        raise typer.Exit(interrupted)
 
 
-def _watch(works: Sequence[Work], options: Options, way: Way | None) -> bool:
-    """Let the claims run before a board; True if the user stopped them."""
+def _watch(works: Sequence[Work], options: Options, way: Way | None) -> int:
+    """Let the claims run before a board; 0, or if they were stopped, the exit status that says so."""
     tasks = {task: work for work in works for task in work.tasks}
     with terminal.Board(list(tasks), options.budgets) as board:
         try:
@@ -258,9 +267,9 @@ def _watch(works: Sequence[Work], options: Options, way: Way | None) -> bool:
                 board.update(event)
                 if isinstance(event, Finished):
                     tasks[event.task].on_record(event.task.entry, event.outcome)
-        except KeyboardInterrupt:
-            return True
-    return False
+        except KeyboardInterrupt as stop:
+            return exit_status(stop)
+    return 0
 
 
 def _leave(works: Sequence[Work], again: str) -> NoReturn:

@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from paper_reproduction import netcdf
+from paper_reproduction.netcdf import Unusable
 from paper_reproduction.registry import Entry
-from paper_reproduction.store import Store, atomic
+from paper_reproduction.store import Store
+from paper_reproduction.writing import drop_drafts, put
 
 _TEXT = "OUST"  # kinds of arrays that HDF5 does not deflate
 
@@ -42,19 +45,23 @@ def read(entry: Entry, backend: str) -> xr.Dataset | None:
 
 
 def _loaded(file: Path) -> xr.Dataset:
-    return xr.load_dataset(file, engine="h5netcdf").drop_encoding()
+    return netcdf.read(file, sealed=False).dataset.drop_encoding()
 
 
 def publish(entry: Entry, store: Store, backend: str) -> Path:
-    """Copy what a run has in its store to where the repository keeps it, deflated."""
-    dataset = store.load(entry).drop_encoding()
-    target = path(entry, backend)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Copy what this run has in its store to where the repository keeps it, deflated.
+
+    OSError, or :class:`~paper_reproduction.netcdf.Unusable` where something else lies in the store by now.
+    """
+    found = store.finished(entry)
+    if found is None:
+        raise Unusable("is there no longer")
+    dataset, target = found.dataset.drop_encoding(), path(entry, backend)
+    drop_drafts(target.parent)
     deflated = {
         name: {"zlib": True, "complevel": 9}
         for name, array in dataset.variables.items()
         if array.ndim and np.asarray(array).dtype.kind not in _TEXT
     }
-    with atomic(target) as draft:
-        dataset.to_netcdf(draft, engine="h5netcdf", encoding=deflated)
+    put(target, netcdf.encoded(dataset, deflated))
     return target

@@ -14,6 +14,7 @@ from typing import Any
 import xarray as xr
 
 from paper_reproduction import shipped
+from paper_reproduction.netcdf import Unusable
 from paper_reproduction.registry import Entry
 from paper_reproduction.store import Store
 
@@ -23,11 +24,13 @@ class Arrays:
     """A claim's dataset, as it lies in the store."""
 
     dataset: xr.Dataset
+    seal: str = ""  # of the file
     kept: bool = False  # the file is untouched, so that its picture may be right still
     origin: str = ""  # as in Outcome
 
 
 Source = Callable[[Entry, Store], Arrays | None]
+"""It may also raise :class:`~paper_reproduction.netcdf.Unusable`, where what it finds cannot be used."""
 
 
 def computed(entry: Entry, store: Store) -> Arrays:
@@ -36,22 +39,29 @@ def computed(entry: Entry, store: Store) -> Arrays:
     dataset = entry.compute(store.settings)
     if not isinstance(dataset, xr.Dataset):
         raise TypeError(f"compute() returned {type(dataset).__name__}, not an xarray.Dataset")
-    store.save(entry, dataset, time.perf_counter() - clock)
-    return Arrays(store.load(entry))
+    return Arrays(*store.save(entry, dataset, time.perf_counter() - clock))
 
 
 def kept(entry: Entry, store: Store) -> Arrays | None:
     """Kept, where this run would compute the very same arrays."""
-    dataset = store.finished(entry)
-    return None if dataset is None else Arrays(dataset, kept=True)
+    found = store.finished(entry)
+    return None if found is None else Arrays(*found, kept=True)
 
 
 def earlier(entry: Entry, store: Store) -> Arrays | None:
     """Whatever the user computed in this directory before, under any settings."""
-    dataset = store.present(entry)
-    if dataset is None or dataset.attrs.get("origin"):
+    found = store.present(entry)
+    if found is None or found.dataset.attrs.get("origin"):
         return None
-    return Arrays(dataset, kept=True, origin=f"computed earlier: {_making(dataset.attrs)}")
+    return Arrays(*found, kept=True, origin=f"computed earlier: {_making(found.dataset.attrs)}")
+
+
+def has_earlier(entry: Entry, store: Store) -> bool:
+    """Whether there is such, or what should be such and is damaged, of which the run will tell."""
+    try:
+        return earlier(entry, store) is not None
+    except Unusable:
+        return True
 
 
 def stored(entry: Entry, store: Store) -> Arrays | None:
@@ -60,8 +70,7 @@ def stored(entry: Entry, store: Store) -> Arrays | None:
     if dataset is None:
         return None
     origin = f"stored: {_making(dataset.attrs)}"
-    store.adopt(entry, dataset, origin)
-    return Arrays(store.load(entry), origin=origin)
+    return Arrays(*store.adopt(entry, dataset, origin), origin=origin)
 
 
 def _making(attributes: dict[Any, Any]) -> str:

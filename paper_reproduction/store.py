@@ -1,24 +1,25 @@
-"""The output directory. A file appears whole or not at all: it is written beside its place, then moved."""
+"""The output directory: the datasets, the pictures and the records of a run, also where several runs share it."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5netcdf  # noqa: F401
-import h5py  # noqa: F401 - xarray writes with both: missed now, not when a claim has been computed
 import xarray as xr
 
-from paper_reproduction import outcome, provenance
+from paper_reproduction import netcdf, outcome, provenance
 from paper_reproduction.claim import Settings
+from paper_reproduction.netcdf import Stored, Unusable
 from paper_reproduction.outcome import Outcome
 from paper_reproduction.provenance import Stamp
 from paper_reproduction.registry import Entry
+from paper_reproduction.writing import alone, drop_drafts, put
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,17 +36,19 @@ _PICTURES: dict[str, dict[str, Any]] = {
 }
 PIXELS = 1920
 """Across a picture for the screen: sharp where it fills a slide."""
+LARGEST_RECORDS = 2**26
+"""Bytes of a ``claims.json`` at most; all claims of all chapters leave a few hundred thousand."""
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A place to write to that becomes ``path`` when the block ends well, and vanishes when it does not."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+def records_in(directory: Path) -> list[Any]:
+    """What a directory's ``claims.json`` lists, unchecked; nothing where there is none, or it is damaged."""
+    path = directory / "claims.json"
     try:
-        yield draft
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+        if not path.is_file() or path.stat().st_size > LARGEST_RECORDS:  # a pipe would keep us waiting
+            return []
+        return list(json.loads(path.read_text(encoding="utf-8"))["claims"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
 
 
 class Store:
@@ -70,11 +73,10 @@ class Store:
 
     def open(self) -> None:
         """Create the directory and make sure that it can be written to; OSError says why not."""
-        self.directory.mkdir(parents=True, exist_ok=True)
         probe = self.directory / ".probe"
-        with atomic(probe) as draft:
-            draft.touch()
-        probe.unlink()
+        put(probe, b"1")
+        probe.unlink(missing_ok=True)  # another run may have been quicker
+        self.drop_drafts()
 
     def path(self, entry: Entry, suffix: str) -> Path:
         """Where a claim's file of that kind lies."""
@@ -82,39 +84,54 @@ class Store:
 
     # datasets -------------------------------------------------------------------------------------
 
-    def save(self, entry: Entry, dataset: xr.Dataset, seconds: float) -> None:
-        """Write the arrays, with all that is needed to know where they come from."""
+    def save(self, entry: Entry, dataset: xr.Dataset, seconds: float) -> Stored:
+        """Write the arrays, with all that is needed to know where they come from; as they will be read."""
         stamped = dataset.assign_attrs(self._attributes(entry, seconds))
         if self.stamp.repeats:
             stamped.attrs.setdefault("seeds", self.settings.repetitions())  # a claim may know better
-        self._write(entry, stamped)
+        return self._write(entry, stamped)
 
-    def adopt(self, entry: Entry, dataset: xr.Dataset, origin: str) -> None:
+    def adopt(self, entry: Entry, dataset: xr.Dataset, origin: str) -> Stored:
         """Write arrays that were computed elsewhere, as they are; ``origin`` says where."""
-        self._write(entry, dataset.assign_attrs(origin=origin))
+        return self._write(entry, dataset.assign_attrs(origin=origin))
 
-    def _write(self, entry: Entry, dataset: xr.Dataset) -> None:
-        with atomic(self.path(entry, "nc")) as draft:
-            dataset.to_netcdf(draft, engine="h5netcdf")
+    def _write(self, entry: Entry, dataset: xr.Dataset) -> Stored:
+        """What is given back is read from the bytes: from the file it might be what another run has put there."""
+        data = netcdf.encoded(dataset)
+        put(self.path(entry, "nc"), data)
+        return netcdf.decoded(data)
 
-    def load(self, entry: Entry) -> xr.Dataset:
-        """The arrays as they lie on disk, wholly in memory."""
-        return xr.load_dataset(self.path(entry, "nc"), engine="h5netcdf")
+    def present(self, entry: Entry) -> Stored | None:
+        """The arrays on disk, of whatever run; None where nothing lies there.
 
-    def present(self, entry: Entry) -> xr.Dataset | None:
-        """The arrays on disk where they can be read and are this claim's, of whatever run."""
+        Raises :class:`Unusable` where something does that is damaged, or not of this claim.
+        """
+        path = self.path(entry, "nc")
         try:
-            dataset = self.load(entry) if self.path(entry, "nc").is_file() else None
-        except (OSError, ValueError, KeyError):  # not ours, or damaged
-            return None
-        return dataset if dataset is not None and dataset.attrs.get("name") == entry.name else None
+            if not path.exists():
+                return None
+            if not path.is_file():  # a pipe would keep us waiting
+                raise Unusable("is no file")
+            stored = netcdf.read(path)
+        except OSError as error:
+            raise Unusable(f"cannot be read: {error.strerror or error}") from None
+        if stored.dataset.attrs.get("name") != entry.name:
+            raise Unusable(f"holds the arrays of {stored.dataset.attrs.get('name')!r}")
+        return stored
 
-    def finished(self, entry: Entry) -> xr.Dataset | None:
-        """The stored arrays, if this run would compute the very same ones again."""
-        dataset = self.present(entry)
-        wanted = self._attributes(entry, 0.0)
-        same = dataset is not None and all(dataset.attrs.get(key) == wanted.get(key) for key in _IDENTITY)
-        return dataset if same else None
+    def finished(self, entry: Entry) -> Stored | None:
+        """The stored arrays, if this run would compute the very same ones again.
+
+        Raises :class:`Unusable` where what lies there is another's, or of another run.
+        """
+        stored = self.present(entry)
+        if stored is None or stored.dataset.attrs.get("origin"):  # put there to be shown, by no run
+            return None
+        found, wanted = stored.dataset.attrs, self._attributes(entry, 0.0)
+        other = [key for key in _IDENTITY if found.get(key) != wanted.get(key)]
+        if other:
+            raise Unusable(f"is of another run, by its {', '.join(other)}")
+        return stored
 
     def _attributes(self, entry: Entry, seconds: float) -> dict[str, Any]:
         commit, dirty = provenance.commit()
@@ -133,39 +150,60 @@ class Store:
 
     # pictures -------------------------------------------------------------------------------------
 
-    def save_picture(self, entry: Entry, figure: Figure) -> None:
-        """Write the picture for the screen and for the press."""
+    def save_picture(self, entry: Entry, figure: Figure) -> dict[str, str]:
+        """Write the picture for the screen and for the press; the hash of each."""
         sharp = PIXELS / figure.get_size_inches()[0]
+        hashes = {}
         for suffix, options in _PICTURES.items():
-            with atomic(self.path(entry, suffix)) as draft:
-                figure.savefig(draft, format=suffix, dpi=sharp, **options)
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=suffix, dpi=sharp, **options)
+            put(self.path(entry, suffix), drawn.getvalue())
+            hashes[suffix] = _hash(drawn.getvalue())
+        return hashes
 
-    def has_picture(self, entry: Entry) -> bool:
-        """Whether the pictures on disk are what the present figure would draw."""
+    def has_picture(self, entry: Entry, seal: str) -> bool:
+        """Whether the pictures on disk are what the present figure would draw of the arrays with this seal."""
         record = self.records.get(entry.name)
         if record is None or record.stale or record.figure_fingerprint != entry.figure_fingerprint:
             return False
-        return all(self.path(entry, suffix).is_file() for suffix in _PICTURES)
+        drawn = all(self.picture(entry, record, suffix) is not None for suffix in _PICTURES)
+        return drawn and record.arrays == seal
+
+    def picture(self, entry: Entry, record: Outcome, suffix: str) -> bytes | None:
+        """The picture that was drawn for a record; None where another one lies there, or none."""
+        path = self.path(entry, suffix)
+        try:
+            data = path.read_bytes() if path.is_file() else b""
+        except OSError:
+            return None
+        return data if data and _hash(data) == record.pictures.get(suffix) else None
 
     def drop_picture(self, entry: Entry) -> None:
         """Take away a picture that belongs to no result any more."""
         for suffix in _PICTURES:
-            self.path(entry, suffix).unlink(missing_ok=True)
+            with suppress(OSError):  # no record vouches for it, so that it is not shown
+                self.path(entry, suffix).unlink(missing_ok=True)
 
-    def drop_drafts(self, entry: Entry) -> None:
-        """Take away what a process that was ended has left half written."""
-        for draft in self.directory.glob(f".{entry.name}.*.part"):
-            draft.unlink(missing_ok=True)
+    def drop_drafts(self) -> None:
+        """Take away what processes that were ended have left half written."""
+        drop_drafts(self.directory)
 
     # records --------------------------------------------------------------------------------------
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While no other run writes records or pages here, and with what others have recorded until now."""
+        with alone(self.directory):
+            others = {name: one for name, one in self._earlier().items() if name not in self.settled}
+            self.records |= others
+            yield
+
     def record(self, result: Outcome) -> None:
-        """Remember one claim and rewrite ``claims.json``."""
+        """Remember one claim and rewrite ``claims.json``; see :meth:`alone`."""
         self.records[result.name] = result
         self.settled.add(result.name)
         text = json.dumps(self._summary(), indent=2, ensure_ascii=False, allow_nan=False)
-        with atomic(self.directory / "claims.json") as draft:
-            draft.write_text(text + "\n", encoding="utf-8")
+        put(self.directory / "claims.json", (text + "\n").encode("utf-8", errors="replace"))
 
     def _summary(self) -> dict[str, Any]:
         commit, dirty = provenance.commit()
@@ -184,10 +222,15 @@ class Store:
 
     def _earlier(self) -> dict[str, Outcome]:
         """The records of earlier runs in this directory, marked where they do not belong beside this one."""
-        try:
-            claims = json.loads((self.directory / "claims.json").read_text(encoding="utf-8"))["claims"]
-            found = {item["name"]: outcome.from_json(item) for item in claims}
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
+        found = {}
+        for item in records_in(self.directory):
+            with suppress(
+                ValueError, KeyError, TypeError, AttributeError
+            ):  # one that is damaged costs no other
+                found[str(item["name"])] = outcome.from_json(item)
         known = [entry for entry in self.entries if entry.name in found]
         return {entry.name: found[entry.name].beside(entry, self.settings) for entry in known}
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

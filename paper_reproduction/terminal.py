@@ -147,6 +147,8 @@ def show_troubles(entries: Sequence[Entry], store: Store, budgets: bool = False)
         outcome = store.records.get(entry.name)
         if outcome is None:
             continue
+        if outcome.replaced:
+            complain(f"{entry.name}: {outcome.replaced}")
         if outcome.error:
             complain(f"{entry.name}: {outcome.error}")
         for check in outcome.verdict.checks if outcome.verdict else ():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
+import os
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any
 
+from paper_reproduction.interruption import left_to_the_parent
 from paper_reproduction.outcome import Outcome
 from paper_reproduction.registry import Entry
 from paper_reproduction.runner import Finished, Started, Task, lost, prepare_process, settle
@@ -31,7 +32,7 @@ class Workers:
         self._threads = max(1, _cores() // count)
         self._processes: dict[Line, Any] = {}
         self._busy: dict[Line, Task] = {}
-        with _interruptions_left_to_the_parent():
+        with left_to_the_parent():
             for _ in range(count):
                 self._start()
 
@@ -44,7 +45,7 @@ class Workers:
         for connection in list(self._processes):
             self._end(connection)
         for task in self._busy.values():
-            task.store.drop_drafts(task.entry)
+            task.store.drop_drafts()
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[Started | Finished]:
         """Settle them all, the longest first; tell of each as it begins and as it ends."""
@@ -63,7 +64,7 @@ class Workers:
                     outcome = connection.recv()
                 except (EOFError, OSError):  # killed, for want of memory for instance
                     code = self._end(connection)
-                    with _interruptions_left_to_the_parent():
+                    with left_to_the_parent():
                         connection = self._start()
                     outcome = lost(task, f"its process ended with status {code}")
                 idle.append(connection)
@@ -99,18 +100,17 @@ def default_count() -> int:
     return min(_cores(), MOST) if backend() == "cpu" else 1
 
 
-@contextmanager
-def _interruptions_left_to_the_parent() -> Iterator[None]:
-    """What starts in here ignores Ctrl-C from its first instruction on."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _end_with_the_parent() -> None:
+    """A process that outlives the command would write into its directory while the next run does."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _serve(connection: Line) -> None:
     """The life of one process."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     prepare_process()
     while True:
         try:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 import linear_theory as lt
+from linear_theory.command import files
 from linear_theory.command.files import FileError
 from linear_theory.command.inputs import Table, read_covariance, read_rows, read_start
 from linear_theory.diagnosis.report import printable
@@ -557,6 +558,26 @@ def test_a_bad_npz_is_named_by_array(tmp_path, arrays, said):
     with pytest.raises(FileError) as caught:
         read_rows(npz_of(tmp_path / "rows.npz", **arrays), "y")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [".npz", ".parquet"])
+def test_what_is_too_large_once_unpacked_is_not_unpacked(tmp_path, monkeypatch, kind):
+    """A few bytes of file may be any number of zeros."""
+    path, rows = tmp_path / f"rows{kind}", 10_000
+    columns = {name: np.zeros(rows) for name in ("a", "y")}
+    if kind == ".npz":
+        np.savez_compressed(path, **columns)
+    else:
+        parquet.write_table(pyarrow.table(columns), path)
+    assert path.stat().st_size < 8 * rows / 10
+    assert read_rows(path, "y").X.shape == (rows, 1)
+    monkeypatch.setattr(files, "memory", lambda: 2 * 2 * 8 * rows)
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda *_: pytest.fail("unpacked"))
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", lambda *_, **__: pytest.fail("unpacked"))
+    if kind == ".parquet":  # whose numbers are exactly as much as fits; an archive has a header for each
+        monkeypatch.setattr(files, "memory", lambda: 2 * 2 * 8 * rows - 1)
+    with pytest.raises(FileError, match=r"holds \d+ bytes once unpacked"):
+        read_rows(path, "y")
 
 
 def test_a_pickle_is_never_run(tmp_path):

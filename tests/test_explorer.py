@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import linear_theory as lt
 from figures.style import COLOURS
 from paper_reproduction import explorer
 from paper_reproduction.command import app
+from paper_reproduction.policy import hashed
 from tests.browser import needs_browser, one_at_a_time, started
 from tests.explorer_page import Seen, computed, random_settings, stated, worst
 
@@ -501,6 +503,19 @@ def test_everything_is_in_the_file(file):
     assert "http" not in own.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
     assert "plotly.js v" in page
     assert all(colour in own for colour in COLOURS.values())
+
+
+def test_no_script_runs_but_those_of_the_page(browser, file, tmp_path):
+    page = file.read_text(encoding="utf-8")
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    allowed = " ".join(f"'{hashed(script)}'" for script in scripts)
+    assert f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:" in page
+    foreign = tmp_path / "foreign.html"
+    foreign.write_text(page.replace("</body>", "<script>document.title = 'foreign'</script></body>"), "utf-8")
+    seen = Seen(browser, foreign)
+    assert seen.page.title() == "Fine-tuning in the plane"
+    assert any("Content Security Policy" in complaint for complaint in seen.complaints)
+    seen.page.close()
 
 
 def test_the_command_writes_it(file, tmp_path):

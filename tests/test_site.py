@@ -15,6 +15,7 @@ from sphinx.ext.napoleon.docstring import NumpyDocstring
 
 import linear_theory as lt
 from paper_reproduction import registry
+from paper_reproduction.policy import hashed
 from tests.browser import needs_browser, one_at_a_time, started
 from tests.formulas_on_pages import CUT_OFF, unset
 
@@ -75,6 +76,39 @@ def test_nothing_is_fetched_from_anywhere_else(site):
 def test_what_would_be_fetched_is_seen():
     page = '<script src="https://x.test/a.js"></script><img src="b.png"><a href="https://x.test">c</a>'
     assert Fetches(page).found == ["https://x.test/a.js", "b.png"]
+
+
+def test_every_page_runs_no_script_that_is_written_into_it(site):
+    """But the theme's, which sets the colours, and those of the explorer, which has a policy of its own."""
+    for path in sorted(site.rglob("*.html")):
+        page = path.read_text(encoding="utf-8")
+        (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy"\s+content="([^"]*)"', page)
+        assert page.index("Content-Security-Policy") < page.index("<script")
+        assert policy.startswith("default-src 'none'; script-src ")
+        inline = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+        assert set(re.findall(r"'(sha256-[^']*)'", policy)) == {hashed(script) for script in inline}, path
+        assert "explorer" in path.parts or [script.split() for script in inline] == [
+            ["document.body.dataset.theme", "=", 'localStorage.getItem("theme")', "||", '"auto";']
+        ]
+        assert not re.search(r"script-src[^;]*unsafe", policy)
+
+
+@needs_browser
+@one_at_a_time
+def test_a_script_that_is_written_into_a_page_is_not_run(site):
+    page = (site / "trust.html").read_text(encoding="utf-8")
+    script = "<script>document.documentElement.id = 'foreign'</script>"
+    foreign = page.replace("</body>", f"{script}</body>")
+    without = re.sub(r"<meta http-equiv=[^>]*>", "", foreign)
+    with started() as browser:
+        for text, ran in ((foreign, False), (without, True)):
+            (site / "foreign.html").write_text(text, encoding="utf-8")
+            opened = browser.new_page()
+            opened.goto((site / "foreign.html").as_uri())
+            assert (opened.evaluate("document.documentElement.id") == "foreign") is ran
+            assert opened.evaluate("document.body.dataset.theme") == "auto"  # the theme's own script has run
+            opened.close()
+    (site / "foreign.html").unlink()
 
 
 def test_every_file_that_a_page_loads_is_there(site):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import re
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -23,6 +25,7 @@ __all__ = [
     "as_finite",
     "as_number",
     "as_real",
+    "check_size",
     "count_lines",
     "csv_bytes",
     "csv_records",
@@ -174,9 +177,24 @@ def as_real(path: Path, name: str, array: Array) -> Array:
     return array.astype(float)
 
 
+def memory() -> int:
+    """Bytes that this machine has; where it does not say, as many as no machine has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return sys.maxsize
+
+
+def check_size(path: Path, size: int) -> None:
+    """Refuse, before it is unpacked, what does not fit into memory twice: as it is, and as columns of numbers."""
+    if 2 * size > memory():
+        raise FileError(path, f"holds {size} bytes once unpacked, more than half of this machine's memory")
+
+
 def npz_arrays(path: Path) -> dict[str, Array]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            check_size(path, sum(member.file_size for member in archive.zip.infolist()))
             names, arrays = archive.files, {}
             for name in names:
                 try:

@@ -26,6 +26,7 @@ from .files import (
     as_finite,
     as_number,
     as_real,
+    check_size,
     count_lines,
     csv_bytes,
     csv_records,
@@ -233,8 +234,14 @@ def _by_cell(
 
 
 def _parquet_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
+    from pyarrow import parquet
+
     with _named_by_file(path):
         wanted = choose(*column_names(path))
+        about = parquet.read_metadata(path)
+        groups = [about.row_group(k) for k in range(about.num_row_groups)]
+        rows, packed = sum(group.num_rows for group in groups), sum(group.total_byte_size for group in groups)
+        check_size(path, max(packed, 8 * rows * len(wanted)))
         batches = list(numbers(path, wanted, BATCH))
     columns = map(np.concatenate, zip(*batches, strict=True)) if batches else [np.empty(0) for _ in wanted]
     return wanted, [

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import jinja2
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 import linear_theory
 from figures.style import COLOURS, ink
-from paper_reproduction.store import atomic
+from paper_reproduction.policy import hashed
+from paper_reproduction.writing import put
 
 HERE = Path(__file__).parent
 SCRIPTS = "theory.js", "settings.js", "labels.js", "plots.js", "view.js"  # each uses those before it
@@ -31,18 +33,21 @@ def build() -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    letters = {colour: ink(colour) for colour in COLOURS.values()}
+    constants = Markup("const COLOURS = {}, LETTERS = {};").format(
+        *map(htmlsafe_json_dumps, (COLOURS, letters))
+    )
+    scripts = [library(), constants, *(part(name) for name in SCRIPTS)]
     return environment.get_template("page.html.j2").render(
         colours=COLOURS,
-        letters={colour: ink(colour) for colour in COLOURS.values()},
-        plotly=library(),
         style=part("style.css"),
-        scripts=[part(name) for name in SCRIPTS],
+        scripts=scripts,
+        allowed=Markup(" ").join(Markup("'{}'").format(hashed(script)) for script in scripts),
         version=linear_theory.__version__,
     )
 
 
 def write(path: Path) -> Path:
     """Write the page to ``path``, whole or not at all."""
-    with atomic(path) as draft:
-        draft.write_text(build(), encoding="utf-8")
+    put(path, build().encode())
     return path
