@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import h5py
 import pytest
 import xarray as xr
 
-from paper_reproduction import netcdf, registry, runner, sources, store, terminal, writing
+from paper_reproduction import netcdf, registry, runner, shipped, sources, store, terminal, writing
 from paper_reproduction.claim import Settings
 from paper_reproduction.store import Store
 from tests.processes import LIMIT
@@ -169,6 +170,26 @@ def test_a_run_may_end_in_every_step_of_its_writing(shop: Workshop) -> None:
     whole, steps = undisturbed(shop)
     for after in range(steps):
         killed_and_resumed(shop, after, whole)
+
+
+def test_what_was_published_stays_until_the_next_is_whole(shop: Workshop) -> None:
+    results = shop.path / "results"
+    (entry,) = (replace(one, results=results) for one in registry.PAPER.discover() if one.name == "first")
+    for seed in (0, 1):
+        here = Store(shop.out, [entry], Settings(seed=seed))
+        for _ in runner.run([runner.Task(entry, here, (sources.computed,))]):
+            pass
+        if seed == 0:
+            published = shipped.publish(entry, here, "cpu").read_bytes()
+    for after in range(2):
+        with ending(after), pytest.raises(Killed):
+            shipped.publish(entry, here, "cpu")
+        assert shipped.path(entry, "cpu").read_bytes() == published
+    with pytest.raises(
+        netcdf.Unusable, match="of another run, by its seed"
+    ):  # which has replaced it in the folder
+        shipped.publish(entry, Store(shop.out, [entry], Settings(seed=0)), "cpu")
+    assert shipped.publish(entry, here, "cpu").read_bytes() != published
 
 
 def in_place(path: Path, data: bytes) -> None:
