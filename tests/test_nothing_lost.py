@@ -37,8 +37,10 @@ from tests.workshop import Workshop, wait_for
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals, locks and limits of POSIX")
 NAMES = ["first", "second", "third"]
 PAIR = NAMES[:2]
-COSTS = {"seconds", "compute_seconds", "draw_seconds", "over_budget", "dirty", "arrays"}
-"""Of a record: what it took, and what depends on that. The seal of the arrays covers what computing took."""
+COSTS = {"seconds", "compute_seconds", "draw_seconds", "over_budget", "commit", "dirty", "arrays"}
+"""Of a record: what it took, what is edited meanwhile, and the seal of the arrays, which covers both."""
+VARIES = re.compile(rb"[\d.]+ s\b|commit \w+( with local changes)?")
+"""The same on a page."""
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def contents(folder: Path) -> dict[str, Any]:
             records = json.loads(data)["claims"]
             found[path.name] = [{k: v for k, v in one.items() if k not in COSTS} for one in records]
         else:
-            found[path.name] = re.sub(rb"[\d.]+ s\b", b"", data) if path.suffix == ".html" else data
+            found[path.name] = VARIES.sub(b"", data) if path.suffix == ".html" else data
     return found
 
 
