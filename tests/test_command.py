@@ -175,6 +175,16 @@ def test_a_stream_that_knows_no_unicode_is_served_too() -> None:
     assert raw.getvalue().split() == [b"0.5", b"<=", b"1", b"-", b"?"]
 
 
+def test_no_error_and_no_name_steers_the_terminal(shop: Workshop) -> None:
+    shop.claim("bad", body=r"raise ValueError('\x1b[2J\x9b2J\r\u202e of a file')")
+    shop.out = shop.path / "o\x1b]0;t\x07ut"
+    told = shop()
+    assert told.exit_code == 1
+    assert r"ValueError: \x1b[2J\x9b2J\r\u202e of a file" in told.stderr
+    assert r"o\x1b]0;t\x07ut" in told.stdout
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", told.stdout + told.stderr)
+
+
 # what --resume and interruptions do --------------------------------------------------------------------
 
 

@@ -263,6 +263,31 @@ def test_what_the_user_computed_comes_before_what_is_stored(lab: Workshop) -> No
     assert lab.records("mlp")["first"]["origin"] == ""
 
 
+def test_what_the_user_computed_and_what_is_damaged_is_named_and_the_stored_result_shown(
+    lab: Workshop,
+) -> None:
+    publish(lab)
+    assert lab("mlp", "--seed", "1").exit_code == 0
+    path = lab.out / "mlp" / "first.nc"
+    path.write_bytes(path.read_bytes()[:-100])
+    told = lab()
+    assert told.exit_code == 0
+    assert f"first: {path} is damaged" in told.stderr
+    assert told.stderr.strip().endswith("shown is the stored result")
+    assert arrays(lab).attrs["seed"] == 0
+
+
+def test_arrays_that_are_gone_or_damaged_cost_the_page_of_the_others_nothing(lab: Workshop) -> None:
+    write(lab, "second", order=2)
+    assert lab("mlp").exit_code == 0
+    path = lab.out / "mlp" / "first.nc"
+    path.write_bytes(b"")
+    assert lab("mlp", "second").exit_code == 0
+    path.unlink()
+    assert lab("mlp", "second").exit_code == 0
+    assert 'id="first"' in page(lab)
+
+
 def test_a_stored_result_is_not_taken_for_one_of_this_run(lab: Workshop) -> None:
     publish(lab)
     lab()
