@@ -90,11 +90,13 @@ def _sampled(settings: Settings) -> dict[str, np.ndarray]:
 def compute(settings: Settings) -> xr.Dataset:
     """Shares by the library and written out, limits, digits derived by hand, the slowest rate, and sampled rows."""
     both = np.array([[_share(name, a) for a in CUTOFFS] for name in TEN])
-    masses = np.array(
-        [
-            [float(lt.residual_tilt(rule.at(a), 1.0).mass) if _exists(name, a) else np.nan for a in CUTOFFS]
-            for name, rule in TEN.items()
-        ]
+    tilts = [
+        [lt.residual_tilt(rule.at(a), 1.0) if _exists(name, a) else None for a in CUTOFFS]
+        for name, rule in TEN.items()
+    ]
+    masses, deficits = (
+        np.array([[np.nan if one is None else float(getattr(one, part)) for one in row] for row in tilts])
+        for part in ("mass", "deficit")
     )
     places = [rule.sampled for rule in TEN.values()]
     with np.errstate(invalid="ignore"):
@@ -107,6 +109,7 @@ def compute(settings: Settings) -> xr.Dataset:
             "drawn_share": (("rule", "drawn"), np.array([[_share(n, a) for a in DRAWN] for n in TEN])),
             "mass": (("rule", "cutoff"), np.where(exists, masses, 1.0), {"long_name": "m₀"}),
             "share": (("rule", "cutoff"), np.where(exists, both, 1.0), {"long_name": "m₂/m₀"}),
+            "deficit": (("rule", "cutoff"), np.where(exists, deficits, 0.0), {"long_name": "E[−rw'(r)]/m₀"}),
             "written_mass": (("rule", "cutoff"), np.where(exists, written[:, 0], 1.0)),
             "written_share": (("rule", "cutoff"), np.where(exists, written[:, 1] / written[:, 0], 1.0)),
             "wrong_share": (("rule", "cutoff"), np.where(exists, scaled[:, 1] / scaled[:, 0], 1.0)),
@@ -146,6 +149,7 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     unit = EPS * (1 + d.cutoff**4 + 200 * d.cutoff**-6.0)
     off = lambda found, want: np.abs(found / want - 1)
     wrong = (off(d.share, d.wrong_share) / unit).max("cutoff").min()
+    stein = lambda factor: np.abs(factor * d.deficit - (1 - d.share)) / (EPS * (1 + d.share))
     cold = EPS * abs(np.log(d.attrs["coldest"]))  # a float knows ln a to a rounding, and so a power of a
     rows = in_standard_errors(d.sampled, d.sampled_exact, d.error)
     bound = four_sigma(rows.size, int(d.attrs["blocks"]) - 1)
@@ -161,6 +165,12 @@ def verdict(dataset: xr.Dataset) -> Verdict:
             8,
         ),
         Check.at_least("the same with 2c² for c², of every rule", wrong, 8e3),
+        Check(
+            f"E[−rw'(r)]/m₀ of ten rules against 1 − m₂/m₀ (by parts), {IN_EPSILON} times 1 + m₂/m₀",
+            stein(1.0).max(),
+            16,
+        ),
+        Check.at_least("the same with half of it, of every rule", stein(0.5).max("cutoff").min(), 16e3),
         Check(
             "moments derived by hand that differ in one of their ten digits",
             (d.digits.round(10) != d.printed).sum(),

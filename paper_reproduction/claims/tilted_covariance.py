@@ -154,6 +154,21 @@ def _simulation(settings: Settings) -> tuple[list[str], np.ndarray, np.ndarray]:
     return names, np.array([right[n] for n in names]), np.array([wrong[n] for n in names])
 
 
+def _guarded(settings: Settings) -> np.ndarray:
+    """Whether KL-DRO, whose mean weight is infinite from τ = 2s² down, is refused a little below and not above."""
+    found = []
+    for dim, noise in itertools.product(DIMS, NOISES):
+        problem = _random_problem(settings.rng(f"problem {dim} {noise}"), dim, noise)
+        for times in (1 - 1e-9, 1 + 1e-9):
+            try:
+                lt.weight_mass(problem, lt.weights.KLDRO(2 * times * float(problem.residual_variance)))
+                refused = False
+            except lt.InvalidValueError:
+                refused = True
+            found.append(refused == (times < 1))
+    return np.array(found)
+
+
 def compute(settings: Settings) -> xr.Dataset:
     """The grid sums, the simulation, and one tilt to look at."""
     cells = _quadrature(settings)
@@ -176,6 +191,7 @@ def compute(settings: Settings) -> xr.Dataset:
             "grid_wrong": ("cell_index", cells[:, 4], {"long_name": "the same with 1/τ in place of 2/τ"}),
             "deviation": (("rule", "entry"), right, {"long_name": "against sampled rows, standard errors"}),
             "deviation_wrong": (("rule", "entry"), wrong, {"long_name": "the same for a wrong rule"}),
+            "guarded": ("border", _guarded(settings), {"long_name": "KL-DRO is refused below 2s² alone"}),
             "drawn": (("row", "axis"), X, {"long_name": "rows"}),
             "drawn_weight": ("row", lt.flow_weights((y - X @ problem.pretrained) ** 2, tau)),
             "ellipse": (("which", "axis", "angle"), ellipses, {"long_name": "one standard deviation"}),
@@ -201,6 +217,7 @@ def verdict(dataset: xr.Dataset) -> Verdict:
             Check.at_least(
                 "the same distance with 1/τ in place of 2/τ", ds.grid_wrong.values[weighted].min(), 32e3
             ),
+            Check("borders τ = 2s² at which KL-DRO is refused above or not below", (~ds.guarded).sum(), 0),
             Check(
                 "all rules against sampled rows, every entry, in standard errors", ds.deviation.max(), limit
             ),
