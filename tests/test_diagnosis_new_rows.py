@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -479,3 +480,67 @@ def test_every_rule_has_predictions(rule):
     X, y, start = plain(60, 10)
     new = lt.diagnose(X, y, start, rule, np.eye(10)).new_rows
     assert all(math.isfinite(getattr(new, method).total) for method in METHODS)
+
+
+SCALES = (1e-150, 1e-100, 1e100, 1e150)
+
+
+@pytest.mark.parametrize(
+    ("of_features", "of_labels"), [*product(SCALES, SCALES), (1.0, 1e-150), (1.0, 1e150)]
+)
+def test_no_scale_is_too_small_or_too_large(of_features, of_labels):
+    """Features and labels in other units: no error vanishes, nothing overflows, and the gains are the same.
+
+    Beside learning rates of a unit of their own, whose steps are others: that is a share of a thousandth.
+    """
+    X, y, start = plain(30, 4)
+    old = np.random.default_rng(1).standard_normal((9, 4))
+
+    def measured(of_features, of_labels):
+        d = lt.diagnose(of_features * X, of_labels * y, start, pretrain_rows=of_features * old)
+        new, comparison = d.new_rows, d._comparison
+        lead = new.lead(new.early, new.flow)
+        errors = [
+            error for one in (new.start, new.early, new.flow, new.average) for error in (one.total, one.error)
+        ]
+        ends = comparison.gain(*comparison.ends), comparison.gain(comparison.average, comparison.start)
+        shares = [
+            new.kept,
+            *(figure for gain in ends for figure in (gain.share, gain.error)),
+            float(d.overlap),
+        ]
+        assert "nan" not in d.report()
+        return np.array([*errors, lead.difference, lead.error]) / of_labels / of_labels, shares
+
+    with np.errstate(all="raise", under="ignore"):
+        errors, shares = measured(of_features, of_labels)
+        want_errors, want_shares = measured(1.0, 1.0)
+    assert errors == pytest.approx(want_errors, rel=1e-9)
+    assert shares == pytest.approx(want_shares, rel=1e-9)
+
+
+def test_noise_is_told_from_the_directions_that_are_counted():
+    """A column that is another to nine digits is no direction, and takes nothing of the noise."""
+    X, y, _ = plain(30, 4)
+    nearly = np.column_stack([X, X[:, 0] + 1e-9 * np.random.default_rng(2).standard_normal(30)])
+    new = lt.diagnose(nearly, y, np.zeros(5), None, np.eye(5)).new_rows
+    assert new.directions == 4
+    left = lambda columns: float(np.linalg.lstsq(columns, y)[1][0])
+    assert new.noise_variance == pytest.approx(left(X) / 26, rel=1e-6)
+    assert new.noise_variance != pytest.approx(left(nearly) / 26, rel=1e-3)
+
+
+def test_many_diagnoses_are_to_be_read_one_by_one():
+    X, y, start = plain(30, 4)
+    many = jax.vmap(lambda y: lt.diagnose(jnp.asarray(X), y, start, None, np.eye(4)))(jnp.stack([y, 2 * y]))
+    for read in (
+        lambda d: d.new_rows.better,
+        lambda d: d.report(),
+        lambda d: d.checks,
+        lambda d: d.paths,
+        str,
+    ):
+        with pytest.raises(lt.InvalidValueError, match=r"diagnosis = Diagnosis .*leaf: leaf\[0\]"):
+            read(many)
+    one = jax.tree.map(lambda leaf: leaf[0], many)
+    alike(one.new_rows, lt.diagnose(jnp.asarray(X), y, start, None, np.eye(4)).new_rows)

@@ -235,11 +235,15 @@ def _influence(one: Candidate) -> tuple[Array, Array]:
     moving = spectrum.values > 0
     values, vectors = spectrum.values[moving], spectrum.vectors[:, moving]
     b, gradient_coordinates = -values * spectrum.coordinates[moving], vectors.T @ gradient
-    x, share_gone = one.scale * values, 1 - one.kept
+    # An end is one at any scale, but at that of the features alone do the quotients below have a float. For the same
+    # reason all is in units in which the features are as long as the scale's root is short.
+    scale = 1 / values[-1] if one.kernel is END and len(values) else one.scale
+    x, share_gone, root = scale * values, 1 - one.kept, math.sqrt(scale)
+    b, gradient_coordinates = root * b, root * gradient_coordinates
     with np.errstate(all="ignore"):  # of series that are not used where they overflow
-        p = -share_gone * one.scale * one.kernel.divided_difference(x, 0.0 * x)
-        divided = -share_gone * one.scale**2 * one.kernel.differences(x[:, None], x[None, :], 0.0 * x)
-        slope = -share_gone * one.scale * one.kernel.divided_difference(x, x)  # of λp(λ)
+        p = -share_gone * one.kernel.divided_difference(x, 0.0 * x)
+        divided = -share_gone * one.kernel.differences(x[:, None], x[None, :], 0.0 * x)
+        slope = -share_gone * one.kernel.divided_difference(x, x)  # of λp(λ)
     quadratic_form = vectors @ (divided * np.outer(gradient_coordinates, b)) @ vectors.T
     linear_form = vectors @ (p * gradient_coordinates)
     scale_slope = float(gradient_coordinates @ (slope * b))  # of A and b together: as of another step
@@ -252,11 +256,9 @@ def _influence(one: Candidate) -> tuple[Array, Array]:
     for begin in range(0, len(r), ROWS_AT_ONCE):
         strip = slice(begin, begin + ROWS_AT_ONCE)
         features, residual = X[strip], r[strip]
-        prediction_change = features @ one.displacement
+        prediction_change, reach = features @ one.displacement, root * features
         through_end = (
-            ((features @ quadratic_form) * features).sum(axis=1)
-            + (features @ linear_form) * residual
-            - scale_slope
+            ((reach @ quadratic_form) * reach).sum(axis=1) + (reach @ linear_form) * residual - scale_slope
         )
         rows[strip] = (residual - prediction_change) ** 2 - (residual + features @ m.shift) ** 2
         rows[strip] += through_end if weights is None else weights[strip] * through_end

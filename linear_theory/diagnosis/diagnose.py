@@ -73,6 +73,9 @@ class Diagnosis(Measured):
         """The same in NumPy float64: itself, where it is that already."""
         if not is_concrete(self):
             raise InvalidTypeError("diagnosis", self, "must have values; return it from jit or vmap first")
+        if self.rows.X.ndim != 2:
+            one = "jax.tree.map(lambda leaf: leaf[0], diagnosis) is the first"
+            reject("diagnosis", self, f"must be one and not the many that vmap returns; {one}")
         if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(self)):
             return self
         move = lambda leaf: np.asarray(leaf, dtype=float) if isinstance(leaf, jax.Array) else leaf

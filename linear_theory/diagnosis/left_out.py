@@ -105,14 +105,14 @@ class LeftOut:
 
     def losses(self, runs: Flows | Descents) -> Array:
         """(k,) mean squares of what is left of the labels; to 1e-9 of that of the labels."""
-        counts = self.measured.sample_weight
+        share = self.measured.sample_weight / self.measured.sample_weight.sum()
         gram = 0.0
         for strip, parts in self._parts(runs):
             # They are quadratic in the integrand's weights, of which rows may be many more than points.
             all_of_it = np.column_stack([parts, self.measured.rows.residual[strip]])
-            gram = gram + all_of_it.T @ (all_of_it * counts[strip, None])
+            gram = gram + all_of_it.T @ (all_of_it * share[strip, None])
         form = np.column_stack([-self._weights(runs), np.ones(len(self._weights(runs)))])
-        return ((form @ gram) * form).sum(axis=1) / counts.sum()
+        return ((form @ gram) * form).sum(axis=1)
 
     def predictions(self, runs: Flows | Descents) -> Array:
         """xᵀδ₋ (k, n)."""
@@ -124,16 +124,26 @@ class LeftOut:
 
         A row that is alone in a direction q takes it away: what is left of the optimum is that across q.
         """
-        inside, residual = self.measured.rows.X @ self.vectors, self.measured.rows.residual
-        optimum = self.moment / self.values
-        fitted, leverage = inside @ optimum, self.copies * (inside**2 @ (1 / self.values))
-        direction = inside / self.values
+        steepest, vectors, moment = self._in_units
+        values = self.values / steepest
+        inside, residual = self.measured.rows.X @ vectors, self.measured.rows.residual
+        optimum = moment / values
+        fitted, leverage = inside @ optimum, self.copies * (inside**2 @ (1 / values))
+        direction = inside / values
         length = (direction**2).sum(axis=1)
         along = (inside * direction).sum(axis=1) * (direction @ optimum)
         alone = 1 - leverage <= ALONE
         rest = np.where(alone, 1.0, 1 - leverage)
         across = fitted - along / np.where(length > 0, length, 1.0)
         return np.where(alone, across, (fitted - residual * leverage) / rest)
+
+    @property
+    def _in_units(self) -> tuple[float, Array, Array]:
+        """The largest eigenvalue; and in units in which it is 1, as products of three may have no float in others,
+        what takes features to coordinates, and the moment in these.
+        """
+        steepest = float(self.values[-1]) if len(self.values) else 1.0
+        return steepest, self.vectors / math.sqrt(steepest), self.moment / math.sqrt(steepest)
 
     def _contour(self, runs: Flows | Descents) -> tuple[Array, Array]:
         """z and dz on the upper half; none where nothing moves."""
@@ -152,12 +162,13 @@ class LeftOut:
     def _parts(self, runs: Flows | Descents) -> Iterator[tuple[slice, Array]]:
         """Of some rows after others: which, and (a − rℓ)/(1 − ℓ), real parts and imaginary ones (rows, 2 points)."""
         z, _ = self._contour(runs)
-        resolvent, rows = 1 / (self.values[:, None] - z), self.measured.rows
+        (steepest, vectors, moment), rows = self._in_units, self.measured.rows
+        resolvent = steepest / (self.values[:, None] - z)
         size = max(1, NUMBERS_AT_ONCE // max(2 * len(z), len(self.measured.shift)))
         for begin in range(0, len(rows.residual), size):
             strip = slice(begin, begin + size)
-            inside, residual = rows.X[strip] @ self.vectors, rows.residual[strip, None]
-            fitted = _times_complex(inside * self.moment, resolvent)
+            inside, residual = rows.X[strip] @ vectors, rows.residual[strip, None]
+            fitted = _times_complex(inside * moment, resolvent)
             leverage = self.copies[strip, None] * _times_complex(inside**2, resolvent)
             predicted = (fitted - residual * leverage) / (1 - leverage)
             yield strip, np.concatenate([predicted.real, predicted.imag], axis=1)

@@ -238,9 +238,14 @@ class NewRows:
 
     @cached_property
     def _noise(self) -> Array:
-        """(n,) what the best line leaves of each row, squared, of which the fit has taken a share."""
-        share = self.rows / (self.rows - self.directions)
-        return share * (self._residual + self.measured.rows.X @ self.measured.shift) ** 2
+        """(n,) what the best line leaves of each row, squared, of which the fit has taken a share.
+
+        The line moves in the directions that are counted alone: more would take more of each row than its share.
+        """
+        m, share = self.measured, self.rows / (self.rows - self.directions)
+        counted = m._curvatures[0].eigh()[1][:, len(m.shift) - self.directions :]
+        shift = m.shift if self.directions == len(m.shift) else counted @ (counted.T @ m.shift)
+        return share * (self._residual + m.rows.X @ shift) ** 2
 
     @cached_property
     def _end_left_out(self) -> Array:
@@ -260,12 +265,13 @@ class NewRows:
         """The standard error of one loss less the other, each in a unit of its own."""
         m, old = self.measured, self.measured.pretrain_rows
         change = one.losses / unit - other.losses / other_unit
-        spread = float(mean(m.sample_weight, (change - mean(m.sample_weight, change)) ** 2))
-        variance = spread / (self.rows - 1)
+        error = deviation(m.sample_weight, change) / math.sqrt(self.rows - 1)
         if old is None:
-            return math.sqrt(variance)
+            return error
+        if len(old) == 1:
+            return math.inf
         moved = (old @ one.displacement) ** 2 / unit - (old @ other.displacement) ** 2 / other_unit
-        return math.sqrt(variance + float(np.var(moved)) / (len(old) - 1)) if len(old) > 1 else math.inf
+        return math.hypot(error, deviation(np.ones(len(old)), moved) / math.sqrt(len(old) - 1))
 
     def _stopped(self, name: str, weighted: bool) -> Predicted:
         """Where its error on new rows is lowest: in small steps, or if that is lower at a learning rate of its own."""
@@ -310,7 +316,16 @@ class NewRows:
         excess = losses - self._noise
         target = float(mean(m.sample_weight, excess))
         # Of a mean over n rows; and of a variance that is estimated from those to spare alone, more than from all.
-        variance = float(mean(m.sample_weight, (excess - target) ** 2)) / n
-        variance += 2 * self.noise_variance**2 * (1 / (n - self.directions) - 1 / n)
+        error = math.hypot(
+            deviation(m.sample_weight, excess) / math.sqrt(n),
+            self.noise_variance * math.sqrt(2 * (1 / (n - self.directions) - 1 / n)),
+        )
         forgetting = self._forgetting(displacement) if self.known else math.nan
-        return Predicted(name, steps, rate, forgetting, target, math.sqrt(variance), losses, displacement)
+        return Predicted(name, steps, rate, forgetting, target, error, losses, displacement)
+
+
+def deviation(counts: Array, losses: Array) -> float:
+    """The standard deviation of losses (n,), each counted so often: as far as squares of squares have no float, too."""
+    away = losses - mean(counts, losses)
+    unit = float(abs(away).max())
+    return unit * math.sqrt(mean(counts, (away / unit) ** 2)) if unit > 0 else 0.0

@@ -237,9 +237,11 @@ def contraction_factors(spectrum: Array) -> Array:
 
 def overlap(direction: Array, shift: Array) -> Array:
     """``|cosine|`` of a unit vector with the shift; 0 where there is none."""
-    xp = namespace(shift).xp
-    length = xp.sqrt(shift @ shift)
-    return abs(direction @ shift) / xp.where(length > 0, length, 1.0)
+    space = namespace(shift)
+    xp, unit = space.xp, abs(space.constant(shift)).max()
+    e = shift / xp.where(unit > 0, unit, 1.0)  # whose square has a float, however large or small the shift
+    length = xp.sqrt(e @ e)
+    return abs(direction @ e) / xp.where(length > 0, length, 1.0)
 
 
 def slowest(m: Measured, row: int = 1) -> tuple[int, Array, float]:

@@ -291,7 +291,7 @@ def _slowest(m: Measured, labels: Sequence[str], width: int, fill: Fill) -> str:
         (f"curvature, {kind}", *map(number, row))
         for kind, row in zip(kinds, _evenly_chosen(m.spectrum, (width - len(head)) // 10), strict=True)
     ]
-    length = float(np.linalg.norm(m.shift))
+    length = math.hypot(*m.shift)
     lines = [table(spectra, "<" + ">" * (len(spectra[0]) - 1)), ""]
     if len(spectra[0]) <= len(m.shift):
         lines.append(fill(f"Some eigenvalues of {len(m.shift)}, the lowest and the highest among them."))
