@@ -119,6 +119,13 @@ def _ensemble_checks(d: xr.Dataset) -> tuple[Check, ...]:
     cost = abs(d.corner.sel(end="target") / d.a - 1).max()
     wrong = abs(d.a / (1 + d.a) - d.a**2 / (1 + d.a**2)).max()  # A, B on vectors that are not unit vectors
     order = ((flow - average) / d.infimum_allowance).max()
+    # What gap_closed says a method closes of the gap from averaging to the joint optimum, against the errors.
+    average_error = d.package_error.sel(approach="averaging")
+    gap, closed = average_error - optimum, average_error - d.package_error
+    off = lambda sign: (
+        abs(sign * d.gap_closed * gap - closed) / (d["bound"] * (average_error + d.package_error))
+    )
+    turned = off(-1).drop_sel(approach="averaging").max("draw")
     below = (1 - average) / rounding
     above = (d.corner.sel(end="target") - 1) / rounding
     return (
@@ -138,6 +145,10 @@ def _ensemble_checks(d: xr.Dataset) -> tuple[Check, ...]:
             above.min(),
             1.0,
         ),
+        Check(
+            f"the share of the gap that a method closes against its total error, {BOUND}", off(1).max(), 1.0
+        ),
+        Check.at_least("the same with its sign turned round", turned.min(), 1e3),
         Check("FLOW's infimum above averaging, in units of what τ > 0 leaves", order, 1.0),
         Check(
             "the best for both (the joint optimum) above any method, relative",

@@ -90,6 +90,7 @@ def _general(settings: Settings) -> xr.Dataset:
     rng, dim, count, last = settings.rng("general"), 6, 8, int(STEPS[-1])
     shares = (0.1, 0.5, 0.9, 0.999)  # of the largest stable learning rate
     exact, loop = (np.empty((count, len(shares), len(STEPS), dim)) for _ in range(2))
+    border = np.empty((count, 2))
     for c in range(count):
         turn = np.linalg.qr(rng.standard_normal((dim, dim)))[0]
         covariance = (turn * np.geomspace(0.01, 4.0, dim)) @ turn.T
@@ -99,9 +100,23 @@ def _general(settings: Settings) -> xr.Dataset:
             rate = share * lt.stable_learning_rate(problem)
             exact[c, s] = lt.iterate(problem, STEPS, rate) - problem.target
             loop[c, s] = _loop(covariance, problem.shift, rate, last)
+        steepest = np.linalg.eigh(covariance)[1][:, -1]
+        for s, share in enumerate((0.99, 1.01)):
+            path = _loop(covariance, steepest, share * lt.stable_learning_rate(problem), 2000)
+            border[c, s] = path[-1] @ steepest
     every = ("covariance", "share", "step", "coordinate")
     return xr.Dataset(
-        {"general_exact": (every, exact), "general_loop": (every, loop)},
+        {
+            "general_exact": (every, exact),
+            "general_loop": (every, loop),
+            "border": (
+                ("covariance", "beside_limit"),
+                np.abs(border),
+                {
+                    "long_name": "what steps leave of the steepest direction by 2000 steps at 0.99 and 1.01 of the largest stable η"
+                },
+            ),
+        },
         coords={"share": ("share", list(shares), {"long_name": "η over the largest stable one"})},
     )
 
@@ -187,6 +202,12 @@ def verdict(dataset: xr.Dataset) -> Verdict:
             general.max(),
             32,
         ),
+        Check(
+            "what 2000 steps leave of the steepest direction, at 0.99 of the largest stable learning rate",
+            ds.border[:, 0].max(),
+            1,
+        ),
+        Check.at_least("the same at 1.01 of it", ds.border[:, 1].min(), 1),
         Check(
             f"K up to 10^12 against 60 decimal digits, {IN_EPSILON} times 1 + K",
             huge.max(),
