@@ -113,7 +113,7 @@ def _general(settings: Settings) -> xr.Dataset:
                 ("covariance", "beside_limit"),
                 np.abs(border),
                 {
-                    "long_name": "what steps leave of the steepest direction by 2000 steps at 0.99 and 1.01 of the largest stable η"
+                    "long_name": "left of the steepest direction by 2000 steps at 0.99 and 1.01 of the largest stable η"
                 },
             ),
         },
