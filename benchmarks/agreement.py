@@ -8,10 +8,14 @@ row in turn, a search over temperatures or times, derivatives by hand.
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -27,11 +31,12 @@ from linear_theory.testing.reference import rows as data
 from linear_theory.testing.reference.population import Case, flow, mp, paper_case
 from linear_theory.testing.tolerances import measured_condition, norm_of
 
+from .race import processor
 from .report import RESULTS, ROOT
 
 STORED = RESULTS / "agreement.json"
 PAGE = ROOT / "docs" / "trust.md"
-EXAMPLES, FEW = 60, 8
+EXAMPLES, FEW = 25, 5
 """How many problems the command draws, and of what takes seconds a problem."""
 
 Quantity = testing.Quantity
@@ -42,13 +47,13 @@ class Law:
     """Of a public function: what it is to be, as a formula of that quantity's arguments."""
 
     function: str
-    against: str | Quantity
+    against: str | Quantity | testing.Simulation
     formula: Callable[..., Any]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     slow: bool = False
 
     @property
-    def quantity(self) -> Quantity:
+    def quantity(self) -> Quantity | testing.Simulation:
         return testing.QUANTITIES[self.against] if isinstance(self.against, str) else self.against
 
     def check(self, examples: int, **options: Any) -> testing.Agreement:
@@ -339,6 +344,55 @@ OWN = {
 """Second routes that are asked here only."""
 
 
+def _residuals_of(rng: Any, problem: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, their label noise, and the old model's residuals."""
+    x = rng.multivariate_normal(np.zeros(problem.dim), problem.target_covariance, count)
+    noise = rng.normal(size=count) * float(problem.noise_variance) ** 0.5
+    return x, noise, noise - x @ problem.shift
+
+
+def sampled_covariance(rng: Any, problem: Any, temperature: float) -> np.ndarray:
+    """The mean of w x xᵀ over 200 rows."""
+    x, _, r = _residuals_of(rng, problem, 200)
+    return (np.exp(-(r**2) / temperature)[:, None] * x).T @ x / 200
+
+
+def trained_row_by_row(rng: Any, problem: Any, steps: int, learning_rate: float, temperature: float) -> float:
+    """The mean err₂ of 50 runs that take one new row a step."""
+    theta = np.tile(problem.pretrained, (50, 1))
+    for _ in range(steps):
+        x, noise, r = _residuals_of(rng, problem, 50)
+        left = noise - ((theta - problem.target) * x).sum(axis=1)
+        theta = theta + 2 * learning_rate * (np.exp(-(r**2) / temperature) * left)[:, None] * x
+    away = theta - problem.target
+    return float(((away @ problem.target_covariance) * away).sum(axis=1).mean())
+
+
+@st.composite
+def _sampled(draw: Any, *names: str) -> dict[str, Any]:
+    """Temperatures at which enough rows have a weight, rates at which no single row decides."""
+    problem = draw(testing.problems(st.sampled_from([1, 2, 3])))
+    steepest = float(np.linalg.eigvalsh(problem.target_covariance)[-1])
+    of = {
+        "temperature": testing.log_uniform(0.3, 10.0).map(lambda tau: tau * float(problem.residual_variance)),
+        "steps": st.integers(1, 5),
+        "learning_rate": testing.learning_rates(0.2 / steepest / (problem.dim + 2)),
+    }
+    return {"problem": problem, **{name: draw(of[name]) for name in names}}
+
+
+SAMPLED_COVARIANCE = testing.Simulation(
+    "sampled_covariance", sampled_covariance, _sampled("temperature"), 400, said="the mean over drawn rows"
+)
+ROW_BY_ROW = testing.Simulation(
+    "trained_row_by_row",
+    trained_row_by_row,
+    _sampled("steps", "learning_rate", "temperature"),
+    400,
+    said="the mean over runs of SGD",
+)
+
+
 def _tilt(rule: Any, variance: Any) -> Any:
     mass, second = (population.residual_moment(rule, variance, order) for order in (0, 2))
     return mp.matrix([mass, second / mass])
@@ -385,6 +439,15 @@ def _least_loss(problem: Any, temperature: Any) -> Any:
 def _pair(tilt: Any) -> np.ndarray:
     return np.array([float(tilt.mass), float(tilt.ratio)])
 
+
+SOLVED = replace(
+    testing.QUANTITIES["solve"],
+    statement="weighted least squares in exact fractions, on rows of full rank",
+    arguments=st.tuples(testing.rows(), st.just(0.0) | testing.log_uniform(1.0, 100.0)).map(
+        lambda both: both[0] | {"ridge": both[1]}
+    ),
+)
+"""Normal equations lose the digits of κ² and keep 1e-12 where κ is small."""
 
 LAWS: tuple[Law, ...] = (
     Law("best_average_weight", "best_average_weight", lt.best_average_weight),
@@ -442,7 +505,7 @@ LAWS: tuple[Law, ...] = (
     Law("median_temperature", "median_temperature", lt.median_temperature),
     Law("model_average", "model_average", lt.model_average),
     Law("model_average_weight", "model_average_weight", lt.model_average_weight),
-    Law("NormalEquations", "solve", _in_two_parts),
+    Law("NormalEquations", SOLVED, _in_two_parts),
     Law("paper_problem", OWN["paper_problem"], lambda rho: lt.paper_problem(rho, 2.0, 4).target_covariance),
     Law(
         "population_effective_sample_size",
@@ -462,6 +525,7 @@ LAWS: tuple[Law, ...] = (
         lambda problem, ridge, temperature: lt.ridge_optimum(problem, ridge, temperature),
     ),
     Law("sgd_error", "sgd_error", lt.sgd_error),
+    Law("sgd_error", ROW_BY_ROW, lt.sgd_error),
     Law(
         "sgd_errors",
         "sgd_pretrain_error",
@@ -506,21 +570,99 @@ LAWS: tuple[Law, ...] = (
         slow=True,
     ),
     Law("weight_mass", "weight_mass", lt.weight_mass),
+    Law("weight_mass", "least_loss", _least_loss),
     Law("weighted_covariance", "weighted_covariance", lt.weighted_covariance),
-    Law(
-        "weighted_covariance",
-        "gradient",
-        lambda problem, temperature, theta: (
-            2 * lt.weighted_covariance(problem, temperature) @ (theta - lt.fixed_point(problem, temperature))
-        ),
-    ),
-    Law(
-        "weight_mass",
-        "least_loss",
-        lambda problem, temperature: (
-            lt.weight_mass(problem, temperature)
-            * problem.noise_variance
-            * lt.displacement(problem, temperature)
-        ),
-    ),
+    Law("weighted_covariance", "gradient", _gradient),
+    Law("weighted_covariance", SAMPLED_COVARIANCE, lt.weighted_covariance),
 )
+
+# ----------------------------------------------------------------------------------------------------------- the table
+
+
+def measured(laws: Iterable[Law], say: Callable[[str], None] = print) -> list[dict[str, Any]]:
+    """A row a law: what it was held against, on how many problems, and how far off it was at most."""
+    rows = []
+    for law in laws:
+        sampled = isinstance(law.quantity, testing.Simulation)
+        found = law.check(FEW if law.slow else 10 if sampled else EXAMPLES, in_epsilon=not sampled)
+        if not found:
+            raise SystemExit(repr(found))
+        rows.append(
+            {
+                "function": law.function,
+                "against": law.quantity.name,
+                "route": law.quantity.statement,
+                "compared": found.compared,
+                "undecided": found.undecided,
+                "largest": float(f"{0.0 if math.isnan(found.largest) else found.largest:.2g}"),
+                "unit": "standard errors" if sampled else "κε",
+                "of bound": float(f"{found.sharpest:.2g}"),
+            }
+        )
+        say(_line(rows[-1]))
+    return rows
+
+
+def _line(row: dict[str, Any]) -> str:
+    unit = " standard errors" if row["unit"] == "standard errors" else " κε"
+    bound = "chance" if row["unit"] == "standard errors" else "rounding"
+    cells = [
+        f"`{row['function']}`",
+        row["route"],
+        row["compared"],
+        f"{_shown(row['largest'])}{unit}",
+        f"{_shown(row['of bound'])} of {bound}",
+    ]
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _shown(number: float) -> str:
+    return f"{number:.2g}" if number == 0 or number >= 1e-3 else "< 0.001"
+
+
+def rendered(page: str, results: dict[str, Any]) -> str:
+    """The page with the table between its marks."""
+    opening, closing = "<!-- agreement -->\n", "<!-- /agreement -->"
+    before, rest = page.split(opening)
+    _, after = rest.split(closing)
+    listed = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    lines = [
+        "",
+        "| public function | held against | problems | largest disagreement | of the bound |",
+        "|---|---|---|---|---|",
+        *map(_line, results["rows"]),
+        "",
+        f"Measured on {results['processor']} with {listed}.",
+        "",
+        "",
+    ]
+    return before + opening + "\n".join(lines) + closing + after
+
+
+def write(stored: Path = STORED, page: Path = PAGE) -> None:
+    """The page again from the stored numbers."""
+    results = json.loads(stored.read_text(encoding="utf-8"))
+    page.write_text(rendered(page.read_text(encoding="utf-8"), results), encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, store, write the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.agreement", description=__doc__)
+    parser.add_argument("--page", action="store_true", help="write the page from what is stored")
+    parser.add_argument(
+        "--only", metavar="FUNCTION", help="show what is said of one function; nothing is stored"
+    )
+    given = parser.parse_args(arguments)
+    if given.only:
+        measured(law for law in LAWS if law.function == given.only)
+        return
+    if not given.page:
+        versions = {name: version(name) for name in ("numpy", "scipy", "jax", "mpmath", "hypothesis")}
+        results = {"rows": measured(LAWS), "processor": processor(), "versions": versions}
+        text = json.dumps(results, indent=1, ensure_ascii=False)
+        STORED.write_text(text + "\n", encoding="utf-8")
+    write()
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 ROOMS = {"theorems": registry.PAPER, "beyond": registry.BEYOND}
 CLAIMS = [(entry.claim, room) for room, chapter in ROOMS.items() for entry in chapter.discover()]
 PAGES = sorted(page for room in ROOMS for page in (DOCS / room).glob("*.md") if page.stem != "index")
-SECTIONS = ["Derivation", "Check it", "What it does not say"]
+SECTIONS = ["Derivation", "Check it", "What it does not say", "The law as code"]
+CODE = re.compile(r"^```python\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 DERIVATIONS = [page for page in PAGES if page.stem != "networks"]
 of_claims = pytest.mark.parametrize(("claim", "room"), CLAIMS, ids=[claim.name for claim, _ in CLAIMS])
 of_pages = pytest.mark.parametrize("page", DERIVATIONS, ids=lambda page: page.stem)
@@ -52,11 +53,22 @@ def test_a_page_checks_itself_before_the_readers_eyes(page):
 
 @of_pages
 def test_a_page_uses_another_route_than_the_package(page):
-    blocks = re.findall(
-        r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
-    )
+    before, _ = page.read_text(encoding="utf-8").split(f"## {SECTIONS[-1]}\n")
+    blocks = CODE.findall(before)
     assert blocks
     assert "linear_theory" not in "".join(blocks)
+
+
+@of_pages
+def test_a_page_ends_with_its_law_that_agrees_and_a_wrong_one_that_is_refused(page):
+    _, last = page.read_text(encoding="utf-8").split(f"## {SECTIONS[-1]}\n")
+    (code,) = CODE.findall(last)
+    assert "testing.check(" in code
+    assert "testing.refutes(" in code
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", last, flags=re.MULTILINE | re.DOTALL)
+    assert re.search(r"^\w+ agrees with .* on \d+ problems, at worst", shown, flags=re.MULTILINE)
+    assert "refused: True" in shown or "refused on tall rows: True" in shown
+    assert "False" not in shown
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -81,7 +81,7 @@ class Agreement:
 
     True where it held. Printed, it says so in words; a counterexample is printed as code that can be pasted.
     ``sharpest`` is the largest gap over its bound; ``largest`` the largest gap in κε, if the check was asked to measure
-    in these, or in standard errors.
+    in these, or in standard errors; ``explained`` says by what the bound is.
     """
 
     formula: str
@@ -92,6 +92,7 @@ class Agreement:
     sharpest: float
     counterexample: Comparison | None = None
     largest: float = math.nan
+    explained: str = "rounding"
 
     @property
     def holds(self) -> bool:
@@ -109,7 +110,7 @@ class Agreement:
         left = f"; {self.undecided} more were too ill-conditioned to tell" if self.undecided else ""
         return (
             f"{self.formula} agrees with {self.quantity} ({self.statement}) on {self.compared} problems, "
-            f"at worst {self.sharpest:.2g} of what rounding or chance explains{left}"
+            f"at worst {self.sharpest:.2g} of what {self.explained} explains{left}"
         )
 
 
@@ -148,7 +149,8 @@ def check(
     examples : int, optional
         How many problems, 200 against a quantity and 10 against samples.
     seed : int
-        Of what is drawn: the same gives the same problems.
+        Of what is drawn. The same gives the same problems in the same session; in another Hypothesis also tries the
+        numbers that stand in the modules loaded there.
     in_epsilon : bool
         Whether κ is measured at every problem, also where 1e-12 is kept anyway: slower, and then ``largest`` of what is
         returned tells how many κε the formula was off.
@@ -227,7 +229,8 @@ def _checked(
     with contextlib.suppress(_Refuted):
         _law(law, domain, count, seed, smallest)()
     named = getattr(formula, "__name__", type(formula).__name__)
-    found = (len(compared), len(undecided), sharpest, last, float(largest))
+    explained = "chance" if isinstance(quantity, Simulation) else "rounding"
+    found = (len(compared), len(undecided), sharpest, last, float(largest), explained)
     return Agreement(named, quantity.name, quantity.statement, *found)
 
 
@@ -350,6 +353,8 @@ def _compared(
     if relative <= RELATIVE and not in_epsilon:
         return Comparison(given, claimed, known, relative, RELATIVE)
     size, condition = measure(*inputs, want=known)
+    if relative <= RELATIVE and not math.isfinite(condition):
+        return Comparison(given, claimed, known, relative, RELATIVE)
     relative = float(gap / size) if size else math.inf
     units = relative / (max(float(condition), 1.0) * EPS)
     return Comparison(given, claimed, known, relative, bound(condition), units=units)

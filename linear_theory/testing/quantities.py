@@ -74,7 +74,7 @@ class Simulation:
     """A quantity known by independent samples: ``sample(rng, **arguments)`` is one, a number or an array.
 
     A formula agrees if it is within the standard error of ``repetitions`` of them, times Student's quantile for a
-    chance of 1e-4 that a right one is refused anywhere in a run.
+    chance of 1e-4 that a right one is refused anywhere in a run. ``said`` tells in words what is sampled.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Simulation:
     arguments: st.SearchStrategy[dict[str, Any]]
     repetitions: int = 400
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    said: str = ""
 
     def names(self) -> dict[str, Any]:
         """The arguments of ``sample`` but the generator, and what they are if left out."""
@@ -91,7 +92,7 @@ class Simulation:
     @property
     def statement(self) -> str:
         """How it is known."""
-        return f"{self.repetitions} samples"
+        return f"{self.said}, {self.repetitions} samples" if self.said else f"{self.repetitions} samples"
 
 
 def case_of(problem: FineTuningProblem) -> Case:
@@ -189,6 +190,17 @@ def _descended_measure(
     return size, measured_condition(data.descended, *inputs, want=want, size=size)
 
 
+def _of_entered(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Of a quantity that counts the directions which e enters: κ is infinite where floats cannot tell if it does."""
+
+    def measure(case: Case, rule: Rule, *, want: Any) -> Any:
+        if population.hardly_entered(case, rule):
+            return norm_of(want), math.inf
+        return norm_of(want), measured_condition(function, case, rule, want=want)
+
+    return measure
+
+
 UNWEIGHTED, DEFAULT_STEP = {"temperature": math.inf}, {"learning_rate": None}
 
 _KNOWN = (
@@ -222,6 +234,7 @@ _KNOWN = (
         population.stable_learning_rate,
         _asked("temperature"),
         UNWEIGHTED,
+        _of_entered(population.stable_learning_rate),
     ),
     Quantity(
         "population_median_temperature",
@@ -265,6 +278,7 @@ _KNOWN = (
         "the smallest eigenvalue of Σ'/μ on the path, in 60 digits",
         population.stall_rate,
         _asked("temperature"),
+        measure=_of_entered(population.stall_rate),
     ),
     Quantity("pretrain_error", "(θ − θ*)ᵀΣ(θ − θ*), summed", risk.pretrain_error, _asked("theta")),
     Quantity("target_error", "(θ − θ̃*)ᵀΣ̃(θ − θ̃*), summed", risk.target_error, _asked("theta")),

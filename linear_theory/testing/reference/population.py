@@ -308,6 +308,13 @@ def _entered(case, rule):
     return [values[i] for i in range(case.dim) if abs(share[i]) > seen]
 
 
+def hardly_entered(case, rule):
+    """Whether e has a component along an eigenvector that floats cannot tell from 0, be it 0 or not."""
+    _, V = eigenbasis(case, rule)
+    shares = [abs(share) / norm(case.shift) for share in V.T * case.shift]
+    return any(share < mp.mpf(10) ** -10 for share in shares)
+
+
 def stall_rate(case, rule):
     """The smallest eigenvalue of Σ'/μ along which the path moves at all."""
     entered = _entered(case, rule)
