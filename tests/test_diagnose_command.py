@@ -366,6 +366,14 @@ def test_what_to_install_can_be_typed_where_one_is(tmp_path, monkeypatch, clone)
         ]  # fmt: skip
 
 
+@pytest.mark.parametrize("called", [[], [""]], ids=["embedded", "without a name"])
+def test_an_interpreter_that_was_not_called_by_a_name_is_named_by_its_file(monkeypatch, called):
+    monkeypatch.setattr(sys, "orig_argv", called)
+    assert installation.python() == sys.executable
+    monkeypatch.setattr(sys, "orig_argv", ["python3", ""])
+    assert installation.python() == "python3"
+
+
 @pytest.mark.parametrize(
     "words", [("--help",), ("--version",), ("diagnose", "--help"), ("diagnose",), ()], ids=str
 )

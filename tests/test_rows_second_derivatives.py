@@ -157,6 +157,27 @@ def test_the_hessian_in_deficient_rows_is_symmetric():
     assert abs(hessian).max() > 1e-3
 
 
+def test_several_labels_move_in_deficient_rows_as_each_does_alone():
+    """θ has a column for each label, and so has its derivative; another label's is rejected."""
+    rng = np.random.default_rng(4)
+    draw = lambda *shape: jnp.asarray(rng.standard_normal((2, *shape)))
+    (left, d_left), (right, d_right), (y, dy), (start, d_start) = (
+        draw(5, 2),
+        draw(2, 3),
+        draw(5, 3),
+        draw(3, 3),
+    )
+
+    def theta(t, labels):
+        X = (left + t * d_left) @ (right + t * d_right)
+        return lt.solve(X, (y + t * dy)[:, labels], (start + t * d_start)[:, labels]).theta
+
+    speed = lambda labels: np.asarray(jax.jit(jax.jacfwd(lambda t: theta(t, labels)))(0.0))
+    together, alone = speed(slice(None)), np.stack([speed(k) for k in range(3)], axis=-1)
+    assert close(together, alone)
+    assert not close(together[:, ::-1], alone)
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param("GradientDescent", marks=pytest.mark.deep), "ConjugateGradient"]
 )
