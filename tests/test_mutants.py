@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scipy.stats import binom, chi2
 
-from benchmarks.mutants import found
-from benchmarks.mutants.engine import called, module_of
+from benchmarks.mutants import engine, found, page, reasons
+from benchmarks.mutants.__main__ import complaints, drawn, summary
+from benchmarks.mutants.engine import Answer, called, module_of
+from benchmarks.mutants.reach import Reach, Test
+from benchmarks.mutants.reasons import Reason
+from benchmarks.mutants.trial import SURVIVED, UNREACHED, Trial, tried
 
 AREA = '''
 """A disc, of radius 2 if need be."""
@@ -148,6 +156,7 @@ def test_errors_endless_loops_and_ends_are_answers(toy):
     assert (endless.value, endless.error, endless.ended) == (None, None, True)
     assert called(None, "plane.disc:forever", 3).value == 0
     crash = called(None, "os:_exit", 7)
+    assert crash.crashed
     assert crash.error == "the process ended by itself, with code 7"
 
 
@@ -158,3 +167,118 @@ def test_a_claim_is_asked_by_name():
     wrong = found.mutants(path, "stall_spectrum")[-1]
     answer = called(wrong, "benchmarks.mutants.checks:failing", claim)
     assert answer.value or answer.error, str(wrong)
+
+
+# ------------------------------------------------------------------------------------------------------ the trials
+
+SPECTRUM = found.PACKAGE / "theorems.py"
+WRONG = found.mutants(SPECTRUM, "stall_spectrum")[-1]
+
+
+def reach_of(*tests: tuple[str, float, list[int]], place: tuple[int, int] = (10, 20)) -> Reach:
+    """Tests with the lines that they run of the file of ``WRONG``, whose function stood at ``place``."""
+    measured = tuple(Test(name, seconds, {WRONG.file: lines}) for name, seconds, lines in tests)
+    return Reach(measured, {WRONG.file: {WRONG.function: place}})
+
+
+def test_those_that_run_the_line_come_first_wherever_it_stood_when_it_was_measured():
+    """The function has since moved; a test of another module that never enters it is not asked."""
+    line = 10 + WRONG.line - found.spans(SPECTRUM)[WRONG.function][0]
+    reach = reach_of(
+        ("a.py::slow", 9.0, [line]),
+        ("a.py::quick", 1.0, [11, line]),
+        ("a.py::elsewhere", 0.1, [3]),
+        ("b.py::beside", 0.2, [10]),
+        ("c.py::elsewhere", 0.1, [60]),
+        place=(10, 10 + 30),
+    )
+    exact, rest = reach.of(WRONG)
+    assert [test.name for test in exact] == ["a.py::quick", "a.py::slow"]
+    assert [test.name for test in rest] == ["a.py::elsewhere", "b.py::beside"]
+    unknown = Reach(reach.tests, {})
+    assert len(unknown.of(WRONG)[0]) == 5  # of a function that was not there, the whole file
+
+
+def test_a_mutant_is_noticed_by_a_test_that_fails_with_it(tmp_path):
+    sharp = "tests/test_theorems.py::test_spectrum"
+    blunt = "tests/test_architecture.py::test_a_circle_would_be_seen"
+    lines = list(range(10, 60))
+    place = (10, 60)
+    trial = tried(WRONG, reach_of((sharp, 5.0, lines), (blunt, 1.0, lines), place=place), stored=tmp_path)
+    assert trial.by.startswith(sharp)
+    survivor = tried(WRONG, reach_of((blunt, 1.0, lines), place=place), stored=tmp_path / "other")
+    assert (survivor.by, survivor.killed) == (SURVIVED, False)
+    assert tried(WRONG, Reach((), {}), stored=tmp_path / "none").by == UNREACHED
+
+
+def test_a_trial_is_not_held_twice_on_the_same_sources(tmp_path, monkeypatch):
+    held = []
+    monkeypatch.setattr(
+        engine,
+        "called",
+        lambda *args, **more: held.append(args) or Answer("t.py::a", None, False, False, 1.0, ""),
+    )
+    reach = reach_of(("t.py::a", 1.0, [10]), ("u.py::b", 2.0, [10]), place=(10, 10))
+    first = tried(WRONG, reach, stored=tmp_path)
+    assert tried(WRONG, reach, stored=tmp_path) == first
+    assert len(held) == 1
+    file = tmp_path / f"{WRONG.name}.json"
+    file.write_text(file.read_text(encoding="utf-8").replace(first.mark, "other"), encoding="utf-8")
+    assert tried(WRONG, reach, stored=tmp_path) == first
+    assert len(held) == 2
+
+
+def test_a_draw_of_more_keeps_what_was_drawn(toy):
+    every = list(found.mutants(toy))
+    assert drawn(every, 3, seed=1) == drawn(every[::-1], 5, seed=1)[:3]
+    assert drawn(every, 3, seed=1) != drawn(every, 3, seed=2)
+    counts = Counter(mutant.name for seed in range(400) for mutant in drawn(every, 1, seed))
+    expected = 400 / len(every)
+    assert len(counts) == len(every)
+    assert sum((count - expected) ** 2 / expected for count in counts.values()) < chi2.isf(
+        1e-3, len(every) - 1
+    )
+
+
+# -------------------------------------------------------------------------------------------- what is said of them
+
+
+def test_a_survivor_has_its_reason_and_a_reason_its_survivor(toy, monkeypatch):
+    kept, killed = found.mutants(toy, "area")[:2]
+    told = lambda mutant: Reason(mutant.file, mutant.function, mutant.was, mutant.now, "because")
+    trials = {m.name: Trial(m.name, by, 1.0, "") for m, by in ((kept, SURVIVED), (killed, "t.py::a"))}
+    every = list(found.mutants(toy))
+    said: list[str] = []
+    for known, unexplained, stale in (((), 1, 0), ((told(kept),), 0, 0), ((told(kept), told(killed)), 0, 1)):
+        monkeypatch.setattr(reasons, "REASONS", known)
+        results = {"mutants": 9, "seed": 0, "tests": 3} | summary([kept, killed], trials)
+        assert results["killed"] == 1
+        assert complaints(results, every, [killed], said.append) == unexplained + stale
+        assert ("because" in "\n".join(page.expressions(results))) == (not unexplained)
+    monkeypatch.setattr(reasons, "REASONS", (replace(told(kept), was="return 5"),))
+    assert len(reasons.outdated(every, [])) == 1
+
+
+def test_the_share_has_its_exact_interval():
+    """Clopper and Pearson's: P(as many or more | low) = P(as few or fewer | high) = 2.5 %."""
+    low, high = (float(number) / 100 for number in re.findall(r"[(…] ?([\d.]+)", page.share(95, 100)))
+    assert binom.sf(94, 100, low) == pytest.approx(0.025, abs=3e-3)
+    assert binom.cdf(95, 100, high) == pytest.approx(0.025, abs=3e-3)
+
+
+def test_the_page_shows_what_is_stored():
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert page.rendered(text, page.kept()) == text
+    one = {"file": "a.py", "function": "", "was": "a | b", "now": "a & b", "reached": True, "reason": None}
+    sample = {"mutants": 9, "seed": 0, "tests": 3, "tried": 2, "killed": 1, "survivors": [one]}
+    assert page.rendered(text, sample) != text
+    assert "| `a.py`, `the module` | `a \\| b` | `a & b` | **not known** |" in page.expressions(sample)
+    assert page.expressions(sample)[0].startswith(
+        "9 single expressions of `linear_theory` can be changed; 2 were drawn"
+    )
+
+
+def test_every_reason_is_of_a_change_that_can_be_made():
+    mutants = [mutant for r in {r.file for r in reasons.REASONS} for mutant in found.mutants(found.ROOT / r)]
+    assert reasons.outdated(mutants, []) == []
+    assert all(r.why for r in reasons.REASONS)

@@ -78,13 +78,18 @@ def mutants(path: Path, function: str | None = None) -> tuple[Mutant, ...]:
     seen: dict[tuple[str, str, str], int] = {}
     found = []
     for where, start, stop, new in _edits(text):
-        if function is not None and where != function and not where.startswith(function + "."):
+        if not within(where, function):
             continue
         was, now = _lines(text, start, stop, new)
         again = seen[where, was, now] = seen.get((where, was, now), -1) + 1
         line = text.count("\n", 0, start) + 1
         found.append(Mutant(path, where, line, start, stop, new, was, now, again))
     return tuple(found)
+
+
+def within(where: str, function: str | None) -> bool:
+    """Whether a place is that function or class, or inside of it; ``None`` has every place inside."""
+    return function is None or f"{where}.".startswith(f"{function}.")
 
 
 def _edits(text: str) -> Iterator[tuple[str, int, int, str]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..packages import OURS
 from ..report import RESULTS, ROOT
+from ..sections import cell, spaced, written
 
 STORED = RESULTS / "peers.json"
 PAGE = ROOT / "docs" / "trust.md"
@@ -24,9 +25,9 @@ def tests(results: dict[str, Any]) -> Lines:
     new = [failure for suite in suites.values() for failure in suite["failures"]]
     unexplained = [failure for failure in new if failure["reason"] is None]
     error = f"{next(iter(suites.values()))['wrong']['error']:g}".replace("e-0", "e-")
-    summed = lambda what: _spaced(sum(suite[what] for suite in suites.values()))
+    summed = lambda what: spaced(sum(suite[what] for suite in suites.values()))
     lines = [
-        f"{_spaced(total('passed'))} of the peers' tests pass with `lt.solve` put in; it was called {summed('calls')} "
+        f"{spaced(total('passed'))} of the peers' tests pass with `lt.solve` put in; it was called {summed('calls')} "
         f"times, by {summed('callers')} tests. Pass with the peer's solver and not with ours: {len(new)}; of these "
         f"for no reason that we know: {len(unexplained)}.",
         "",
@@ -47,7 +48,7 @@ def tests(results: dict[str, Any]) -> Lines:
     if new:
         lines += ["", "| passes with theirs, not with ours | why |", "|---|---|"]
         lines += [
-            f"| `{failure['test']}` | {failure['reason'] or '**not known**: ' + _cell(failure['message'])} |"
+            f"| `{failure['test']}` | {failure['reason'] or '**not known**: ' + cell(failure['message'])} |"
             for failure in new
         ]
     return lines
@@ -116,23 +117,10 @@ SECTIONS = {"tests": tests, "digits": digits, "places": places, "versions": vers
 
 def rendered(page: str, results: dict[str, Any]) -> str:
     """The page with every table in its place."""
-    for name, section in SECTIONS.items():
-        opening, closing = f"<!-- peers: {name} -->\n", f"<!-- /peers: {name} -->"
-        before, rest = page.split(opening)
-        _, after = rest.split(closing)
-        page = before + opening + "\n".join(["", *section(results), "", ""]) + closing + after
-    return page
+    return written(page, "peers", {name: section(results) for name, section in SECTIONS.items()})
 
 
 def write(stored: Path = STORED, page: Path = PAGE) -> None:
     """The page again from the stored numbers."""
     results = json.loads(stored.read_text(encoding="utf-8"))
     page.write_text(rendered(page.read_text(encoding="utf-8"), results), encoding="utf-8")
-
-
-def _spaced(number: int) -> str:
-    return f"{number:,}".replace(",", " ")
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

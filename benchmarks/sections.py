@@ -1,0 +1,23 @@
+"""A page of which commands write parts, each between ``<!-- writer: name -->`` and ``<!-- /writer: name -->``."""
+
+from __future__ import annotations
+
+
+def written(page: str, writer: str, sections: dict[str, list[str]]) -> str:
+    """The page with these lines in their places."""
+    for name, lines in sections.items():
+        opening, closing = f"<!-- {writer}: {name} -->\n", f"<!-- /{writer}: {name} -->"
+        before, rest = page.split(opening)
+        _, after = rest.split(closing)
+        page = before + opening + "\n".join(["", *lines, "", ""]) + closing + after
+    return page
+
+
+def spaced(number: int) -> str:
+    """13 434."""
+    return f"{number:,}".replace(",", " ")
+
+
+def cell(text: str) -> str:
+    """As it may stand in a row of a table."""
+    return text.replace("|", "\\|").replace("\n", " ")
