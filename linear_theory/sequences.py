@@ -315,15 +315,16 @@ def sampled(
     ----------
     optima : (T, d) array
     ratio : float
-        γ = d/n > 0, the same for all tasks, also above 1; without a ridge not 1.
+        γ = d/n > 0, the same for all tasks, also above 1 (1e-100 to 1e100); without a ridge not 1.
     noise_variances : float or (T,) array
         σ_t² ≥ 0.
     temperatures : float or (T,) array or None
         τ_t > 0; ``inf`` is standard training, and ``None`` the median of the losses that each task begins with.
     ridge : float
-        λ ≥ 0, beside a loss that is a mean over rows without ½.
+        λ ≥ 0, at most 1e100, beside a loss that is a mean over rows without ½.
     covariances : (T, d, d) array, optional
-        Σ̃_t of Gaussian rows, symmetric positive semi-definite; the identity if left out.
+        Σ̃_t of Gaussian rows, symmetric positive semi-definite, the largest entry from 1e-100 to 1e100; the identity if
+        left out.
     start : (d,) array, optional
         θ₀; 0 if left out.
 
@@ -363,24 +364,56 @@ def sampled(
     tau = None
     if temperatures is not None:
         tau = _one_a_task(space, "temperatures", temperatures, optima, lambda v: v > 0, "must be > 0")
-    ratio = float(positive(space, "ratio", ratio))
-    ridge = float(bounded(space, "ridge", ridge, accept, "must be ≥ 0 and finite"))
+    named = {
+        "pretrained": ("optima", optima),
+        "noise_variance": ("noise_variances", noise_variances),
+        "temperature": ("temperatures", temperatures),
+        "problem": ("covariances", covariances),
+    }
+    within = lambda v: (v >= 1e-100) & (v <= 1e100)  # beyond, products of two have no float
+    ratio = float(bounded(space, "ratio", ratio, within, "must be finite and > 0, from 1e-100 to 1e100"))
+    small = lambda v: (v >= 0) & (v <= 1e100)
+    ridge = float(bounded(space, "ridge", ridge, small, "must be ≥ 0 and finite, at most 1e100"))
     if covariances is not None:
         covariances = _checked_covariances(space, covariances, optima)
+        largest = np.abs(np.asarray(covariances)).max(axis=(1, 2))
+        if not (within(largest) | (largest == 0)).all():
+            remedy = (
+                "must have a largest entry from 1e-100 to 1e100, each of them; give features in other units"
+            )
+            reject("covariances", covariances, remedy)
     spread = np.zeros((1, 1)) if covariances is None else np.zeros((optima.shape[1],) * 2)
     steps = []
     for t, optimum in enumerate(optima):
         values, axes, frame = _axes(None if covariances is None else covariances[t], mean - optimum)
         along, inside = axes.T @ (mean - optimum), frame.T @ spread @ frame
-        squares = along**2 + np.maximum(np.diagonal(inside), 0.0)
-        problem = FineTuningProblem(np.sqrt(squares), 0 * squares, np.diag(values), noise_variance=noise[t])
-        kept, added = _kept_and_added(problem, ratio, ridge, None if tau is None else tau[t], temperatures, t)
+        variances = np.maximum(np.diagonal(inside), 0.0)
+        # Where squares of squares might have no float, in units of the largest.
+        unit = max(float(abs(along).max()), math.sqrt(max(float(variances.max()), noise[t])))
+        unit = 1.0 if 1e-70 <= unit <= 1e70 or unit == 0 else unit
+        squares = (along / unit) ** 2 + variances / unit / unit
+        sigma2 = noise[t] / unit / unit
+        temperature = None if tau is None else tau[t] / unit / unit
+        try:
+            problem = FineTuningProblem(np.sqrt(squares), 0 * squares, np.diag(values), noise_variance=sigma2)
+            kept, added = _kept_and_added(problem, ratio, ridge, temperature)
+        except InvalidValueError as error:
+            if error.argument not in named:
+                raise
+            argument, value = named[error.argument]
+            units = "" if unit == 1 else f" (where {unit:.3g} is the unit of labels)"
+            raise InvalidValueError(argument, value, f"in task {t + 1} {error.remedy}{units}") from None
         mean = optimum + axes @ (kept * along)
-        spread = frame @ (kept[:, None] * inside * kept + np.diag(added)) @ frame.T
+        with np.errstate(over="ignore", invalid="ignore"):
+            spread = frame @ (kept[:, None] * inside * kept + np.diag(added * unit * unit)) @ frame.T
         steps.append((mean, spread, quotient(space, values * squares @ (1 - kept), values @ squares, 0.0)))
     theta, spreads, displacement = map(np.stack, zip(*steps, strict=True))
     metric = np.ones((len(optima), 1, 1)) if covariances is None else covariances
-    errors = task_errors(theta, optima, covariances) + np.einsum("tij,sij->ts", spreads, metric)
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = task_errors(theta, optima, covariances) + np.einsum("tij,sij->ts", spreads, metric)
+    if not np.isfinite(errors).all():
+        remedy = "lead, with this noise, to squares beyond the largest float; give labels in larger units"
+        reject("optima", optima, remedy)
     return ExpectedTasks(theta, spreads.trace(axis1=1, axis2=2), displacement, errors)
 
 
@@ -390,30 +423,20 @@ def _axes(covariance: Array | None, e: Array) -> tuple[Array, Array, Array]:
     Of the identity one is enough: of e only the length counts, and of the spread the trace, held as (1, 1).
     """
     if covariance is None:
-        length = np.linalg.norm(e)
+        length = math.hypot(*e)
         return np.ones(1), (e / length if length > 0 else e)[:, None], np.eye(1)
     values, vectors = np.linalg.eigh(covariance)
     return np.maximum(values, 0.0), vectors, vectors
 
 
 def _kept_and_added(
-    problem: FineTuningProblem,
-    ratio: float,
-    ridge: float,
-    temperature: float | None,
-    given: object,
-    task: int,
+    problem: FineTuningProblem, ratio: float, ridge: float, temperature: float | None
 ) -> tuple[Array, Array]:
     """A_t and F_t on the axes of a diagonal Σ̃."""
     if temperature is None:
         learned = problem.residual_variance == 0  # nothing is left to weigh
         temperature = math.inf if learned else float(population_median_temperature(problem))
-    try:
-        vectors, kept, added = mean_and_spread(problem, ratio, ridge, temperature)
-    except InvalidValueError as error:
-        if error.argument != "temperature":
-            raise
-        raise InvalidValueError("temperatures", given, f"in task {task + 1} {error.remedy}") from None
+    vectors, kept, added = mean_and_spread(problem, ratio, ridge, temperature)
     axes = vectors**2  # the axes, in the order of the eigenvalues
     return axes @ kept, axes @ added
 

@@ -417,3 +417,51 @@ def test_jax_says_the_same_under_jit_and_has_derivatives():
 def test_under_tracing_a_bad_value_is_nan():
     traced = jax.jit(lambda tau: lt.sequences.flow(np.ones((2, 1)), tau, 1.0))
     assert np.isnan(traced(jnp.array([-1.0, 1.0]))).any()
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-160, 1e-140, 1e-69, 1e69, 1e140])
+@pytest.mark.parametrize("covariances", [None, np.stack([np.diag([1.0, 2.0, 0.5])] * 3)])
+@pytest.mark.parametrize("tau", [math.inf, 2.0, None])
+def test_no_unit_of_labels_is_too_small_or_too_large(unit, covariances, tau):
+    """Optima times c: means times c, shares the same; errors times c², 0 only where that has no float."""
+    optima, options = np.eye(3), {"covariances": covariances}
+    if tau == 2.0 and unit < 1e-150:
+        return  # a temperature that has no float
+    noise = 0.5 if unit > 1e-150 else 0.0
+    in_units = tau * unit**2 if tau == 2.0 else tau
+    with np.errstate(all="raise", under="ignore"):
+        want = lt.sequences.sampled(optima, 0.4, noise, temperatures=tau, **options)
+        found = lt.sequences.sampled(unit * optima, 0.4, noise * unit**2, temperatures=in_units, **options)
+    assert found.theta / unit == pytest.approx(want.theta, rel=1e-9, abs=1e-12)
+    assert found.displacement == pytest.approx(want.displacement, rel=1e-9)
+    assert found.variance == pytest.approx(unit**2 * want.variance, rel=1e-9, abs=0)
+    assert found.errors == pytest.approx(unit**2 * want.errors, rel=1e-9, abs=1e-12 * unit**2)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "remedy"),
+    [
+        ("ratio", 1e-300, "from 1e-100 to 1e100"),
+        ("ratio", 1e300, "from 1e-100 to 1e100"),
+        ("ridge", 1e300, "at most 1e100"),
+        ("optima", 1e160 * np.eye(3), "squares beyond the largest float"),
+        ("optima", 1e200 * np.eye(3), "squares beyond the largest float"),
+        ("covariances", np.zeros((3, 3, 3)), "in task 1 .* no row says anything"),
+        ("covariances", 1e-300 * np.stack([np.eye(3)] * 3), "other units"),
+        ("covariances", 1e300 * np.stack([np.eye(3)] * 3), "other units"),
+    ],
+)
+def test_what_has_no_float_is_refused_by_the_name_it_was_given_under(name, bad, remedy):
+    arguments = {"optima": np.eye(3), "ratio": 0.5, "noise_variances": 0.5, name: bad}
+    with (
+        np.errstate(all="raise", under="ignore"),
+        pytest.raises(lt.InvalidValueError, match=remedy) as caught,
+    ):
+        lt.sequences.sampled(**arguments)
+    assert caught.value.argument == name
+
+
+def test_a_step_with_no_float_beside_the_noise_is_refused_by_the_name_it_was_given_under():
+    with pytest.raises(lt.InvalidValueError, match="in task 1 is so far") as caught:
+        lt.sequences.sampled(np.eye(3), 0.5, 1e308)
+    assert caught.value.argument == "optima"
