@@ -37,21 +37,14 @@ AGREED = re.compile(r"on (\d+) problems, at worst (\S+) of what")
 
 
 def alike(said: str, shown: str) -> bool:
-    """The same text, but for how many problems an agreement was seen on, and how sharply.
+    """The same text, but for how many problems an agreement was seen on, and how sharply: within the bound.
 
     Hypothesis also tries numbers that stand in the modules at hand, and sums are rounded in other orders: a session of
-    its own meets other problems. Half or twice as many may be others, and the sharpest a hundredth or hundredfold, if
-    that is still within the bound.
+    its own meets other problems, and with those of another page loaded before it yet others.
     """
     if AGREED.sub("", said) != AGREED.sub("", shown):
         return False
-    for (count, worst), (other, told) in zip(AGREED.findall(said), AGREED.findall(shown), strict=True):
-        if not int(other) / 2 <= int(count) <= int(other) * 2 or not float(worst) <= 1:
-            return False
-        low, high = sorted(max(float(value), 1e-4) for value in (worst, told))
-        if high > 100 * low:
-            return False
-    return True
+    return all(int(count) > 0 and float(worst) <= 1 for count, worst in AGREED.findall(said))
 
 
 def run(name: str, text: str) -> None:
