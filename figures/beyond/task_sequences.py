@@ -56,12 +56,12 @@ def _two_rows(ax: Axes, ds: Any) -> None:
         ax.errorbar(
             ds.wide_task, points, 4 * error, fmt="o", color=COLOURS[colour], ms=5, mec="white", mew=0.6
         )
-        dx, dy = {"standard": (-38, 11), "FLOW": (8, 4), "ridge": (8, 0)}.get(name, (8, 0))
-        label_line(ax, 5, line[-1], NAMES.get(name, name), COLOURS[colour], dx=dx, dy=dy)
+        dy = {"standard": 13, "FLOW": -2, "ridge": -3}.get(name, 0)
+        label_line(ax, 5, line[-1], NAMES.get(name, name), COLOURS[colour], dx=8, dy=dy)
     harmonic = "FLOW, harmonic"
     population = so_far(ds.wide_population.sel(training=harmonic))
     ax.plot(ds.wide_task, population, "--", color=COLOURS[LINES[harmonic]])
-    label_line(ax, 5, population[-1], "harmonic, n → ∞", COLOURS[LINES[harmonic]], dx=8, dy=-8)
+    label_line(ax, 5, population[-1], "harmonic, n → ∞", COLOURS[LINES[harmonic]], dx=8, dy=-10)
     ax.set(xlabel="tasks so far", xlim=(0.7, 6.6), ylim=(-0.3, None))
     ax.set_xticks([1, 2, 3, 4, 5])
     ax.set_title("the same, two rows for each dimension")
