@@ -32,7 +32,8 @@ from linear_theory.testing.reference.population import Case, flow, mp, paper_cas
 from linear_theory.testing.tolerances import measured_condition, norm_of
 
 from .race import processor
-from .report import RESULTS, ROOT
+from .report import RESULTS, ROOT, store
+from .sections import cell, written
 
 STORED = RESULTS / "agreement.json"
 PAGE = ROOT / "docs" / "trust.md"
@@ -613,7 +614,7 @@ def _line(row: dict[str, Any]) -> str:
         f"{_shown(row['largest'])}{unit}",
         f"{_shown(row['of bound'])} of {bound}",
     ]
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(cell(str(content)) for content in cells) + " |"
 
 
 def _shown(number: float) -> str:
@@ -622,21 +623,15 @@ def _shown(number: float) -> str:
 
 def rendered(page: str, results: dict[str, Any]) -> str:
     """The page with the table between its marks."""
-    opening, closing = "<!-- agreement -->\n", "<!-- /agreement -->"
-    before, rest = page.split(opening)
-    _, after = rest.split(closing)
     listed = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     lines = [
-        "",
         "| public function | held against | problems | largest disagreement | of the bound |",
         "|---|---|---|---|---|",
         *map(_line, results["rows"]),
         "",
         f"Measured on {results['processor']} with {listed}.",
-        "",
-        "",
     ]
-    return before + opening + "\n".join(lines) + closing + after
+    return written(page, {"agreement": lines})
 
 
 def write(stored: Path = STORED, page: Path = PAGE) -> None:
@@ -659,8 +654,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not given.page:
         versions = {name: version(name) for name in ("numpy", "scipy", "jax", "mpmath", "hypothesis")}
         results = {"rows": measured(LAWS), "processor": processor(), "versions": versions}
-        text = json.dumps(results, indent=1, ensure_ascii=False)
-        STORED.write_text(text + "\n", encoding="utf-8")
+        store(results, STORED)
     write()
 
 

@@ -6,7 +6,6 @@ which a benchmark failed, or was left out, changes no file.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from dataclasses import asdict
@@ -20,7 +19,7 @@ import pytest
 
 from .goals import FULL, QUICK, Sizes, goals
 from .race import Products, Race, Spread, processor
-from .report import PICTURE, RESULTS, write
+from .report import PICTURE, RESULTS, store, write
 
 VERSIONS = ("numpy", "scipy", "jax", "scikit-learn", "statsmodels", "lineax")
 
@@ -99,7 +98,6 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
         folder = Path("out/benchmarks")
         picture = folder / "benchmarks.png"
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(whole, indent=1, ensure_ascii=False)
-    (folder / "table.json").write_text(text + "\n", encoding="utf-8")
+    store(whole, folder / "table.json")
     terminalreporter.write_line(write(folder, picture))
     terminalreporter.write_line(f"written: {folder}/table.json, {folder}/table.md, {picture}")

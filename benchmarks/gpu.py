@@ -8,7 +8,6 @@ into ``out/benchmarks``: it shows that the code runs, and its times are nobody's
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +23,7 @@ import linear_theory as lt
 from . import works
 from .goals import FULL, QUICK, Sizes, goals
 from .race import Spread, timed
-from .report import RESULTS, gpu_lines
+from .report import RESULTS, gpu_lines, store
 
 ROUNDS = 11
 
@@ -134,7 +133,7 @@ def main(arguments: list[str] | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     chip = re.sub(r"[^a-z0-9]+", "-", device.device_kind.lower()).strip("-")
     path = folder / f"gpu-{chip}.json"
-    path.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    store(run, path)
     print("\n".join(gpu_lines([run])))
     print(f"written: {path}")
     return path

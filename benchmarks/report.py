@@ -127,6 +127,11 @@ def render(results: dict[str, Any], gpu: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def store(results: Any, file: Path) -> None:
+    """Measurements as JSON, for people to read too."""
+    file.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def gpu_runs(folder: Path = RESULTS) -> list[dict[str, Any]]:
     """What was measured on GPUs, one file a chip."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("gpu-*.json"))]

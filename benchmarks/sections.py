@@ -1,12 +1,12 @@
-"""A page of which commands write parts, each between ``<!-- writer: name -->`` and ``<!-- /writer: name -->``."""
+"""A page of which commands write parts, each between ``<!-- name -->`` and ``<!-- /name -->``."""
 
 from __future__ import annotations
 
 
-def written(page: str, writer: str, sections: dict[str, list[str]]) -> str:
+def written(page: str, sections: dict[str, list[str]]) -> str:
     """The page with these lines in their places."""
     for name, lines in sections.items():
-        opening, closing = f"<!-- {writer}: {name} -->\n", f"<!-- /{writer}: {name} -->"
+        opening, closing = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, rest = page.split(opening)
         _, after = rest.split(closing)
         page = before + opening + "\n".join(["", *lines, "", ""]) + closing + after

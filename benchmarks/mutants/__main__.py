@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..report import store
 from . import page, reasons
 from .found import ROOT, Mutant, files, mutants, within
 from .reach import Reach, measured
@@ -55,8 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = {"mutants": len(every), "seed": given.seed, "tests": len(reach.tests)}
     results = asked | summary(sample, trials)
     if not given.only and not given.function:
-        text = json.dumps(results, indent=1, ensure_ascii=False)
-        page.STORED.write_text(text + "\n", encoding="utf-8")
+        store(results, page.STORED)
         page.write()
         say(f"written: {page.STORED.relative_to(ROOT)}, {page.PAGE.relative_to(ROOT)}")
     return int(complaints(results, everywhere, [m for m in sample if trials[m.name].killed], say) > 0)

@@ -61,7 +61,7 @@ def kept(stored: Path = STORED) -> dict[str, Any] | None:
 
 def rendered(page: str, results: dict[str, Any] | None) -> str:
     """The page with the section in its place."""
-    return written(page, "mutants", {"expressions": expressions(results)})
+    return written(page, {"mutants: expressions": expressions(results)})
 
 
 def write(stored: Path = STORED, page: Path = PAGE) -> None:

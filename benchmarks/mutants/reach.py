@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from paper_reproduction.writing import put
+
 from . import engine
 from .found import PACKAGE, ROOT, Mutant, spans
 
@@ -105,10 +107,7 @@ def measured(modules: Iterable[Path], say: Callable[[str], None], stored: Path =
             if answer.value is None:
                 say(f"{name}: cannot be measured: {answer.error or 'takes too long'}\n{answer.said[-2000:]}")
                 continue
-            stored.mkdir(parents=True, exist_ok=True)
-            draft = kept.with_suffix(".draft")
-            draft.write_text(json.dumps(answer.value | {"mark": mark}), encoding="utf-8")
-            draft.replace(kept)
+            put(kept, json.dumps(answer.value | {"mark": mark}).encode())
             say(f"{name}: {len(answer.value['tests'])} tests measured, {time.monotonic() - began:.0f} s")
         content = json.loads(kept.read_text(encoding="utf-8"))
         tests += [Test(**test) for test in content["tests"]]

@@ -17,6 +17,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from paper_reproduction.writing import put
+
 from . import engine
 from .found import PACKAGE, ROOT, Mutant
 from .reach import QUIET, Reach, Test
@@ -77,10 +79,7 @@ def tried(mutant: Mutant, reach: Reach, most: float = MOST, stored: Path = STORE
             return trial
     by, seconds = _judged(mutant, asked)
     trial = Trial(mutant.name, by, round(seconds, 1), _mark(mutant, _deciding(by, modules)))
-    stored.mkdir(parents=True, exist_ok=True)
-    draft = kept.with_suffix(".draft")
-    draft.write_text(json.dumps(asdict(trial)), encoding="utf-8")
-    draft.replace(kept)
+    put(kept, json.dumps(asdict(trial)).encode())
     return trial
 
 

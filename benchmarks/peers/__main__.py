@@ -6,13 +6,13 @@ What is stored is whole or nothing: with ``--only``, or if a peer's tests do not
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
 from ..race import processor
+from ..report import store
 from . import digits, page, runs
 from .suites import SUITES
 
@@ -38,8 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         "digits": digits.measured(say) if "digits" in chosen else {},
     }
     if not given.only:
-        text = json.dumps(results, indent=1, ensure_ascii=False)
-        page.STORED.write_text(text + "\n", encoding="utf-8")
+        store(results, page.STORED)
         page.write()
         say(f"written: {page.STORED.relative_to(page.ROOT)}, {page.PAGE.relative_to(page.ROOT)}")
     return int(sum(complaints(name, suite, say) for name, suite in suites.items()) > 0)

@@ -117,7 +117,7 @@ SECTIONS = {"tests": tests, "digits": digits, "places": places, "versions": vers
 
 def rendered(page: str, results: dict[str, Any]) -> str:
     """The page with every table in its place."""
-    return written(page, "peers", {name: section(results) for name, section in SECTIONS.items()})
+    return written(page, {f"peers: {name}": section(results) for name, section in SECTIONS.items()})
 
 
 def write(stored: Path = STORED, page: Path = PAGE) -> None:
