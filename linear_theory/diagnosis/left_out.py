@@ -106,12 +106,12 @@ class LeftOut:
     def losses(self, runs: Flows | Descents) -> Array:
         """(k,) mean squares of what is left of the labels; to 1e-9 of that of the labels."""
         share = self.measured.sample_weight / self.measured.sample_weight.sum()
-        gram = 0.0
+        weights, gram = self._weights(runs), 0.0
         for strip, parts in self._parts(runs):
             # They are quadratic in the integrand's weights, of which rows may be many more than points.
             all_of_it = np.column_stack([parts, self.measured.rows.residual[strip]])
             gram = gram + all_of_it.T @ (all_of_it * share[strip, None])
-        form = np.column_stack([-self._weights(runs), np.ones(len(self._weights(runs)))])
+        form = np.column_stack([-weights, np.ones(len(weights))])
         return ((form @ gram) * form).sum(axis=1)
 
     def predictions(self, runs: Flows | Descents) -> Array:

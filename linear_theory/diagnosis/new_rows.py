@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from ..arrays import Array
+from ..arrays import Array, binary_unit, namespace
 from ..risk import pretrain_error
 from ..trajectories import gradient_flow
 from .checks import equal_weights
@@ -327,5 +327,5 @@ class NewRows:
 def deviation(counts: Array, losses: Array) -> float:
     """The standard deviation of losses (n,), each counted so often: as far as squares of squares have no float, too."""
     away = losses - mean(counts, losses)
-    unit = float(abs(away).max())
-    return unit * math.sqrt(mean(counts, (away / unit) ** 2)) if unit > 0 else 0.0
+    unit = float(binary_unit(namespace(), away))
+    return unit * math.sqrt(mean(counts, (away / unit) ** 2))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import Array, namespace
+from ..arrays import Array, binary_unit, namespace
 from ..covariance import Dense, total
 from ..covariance.spectrum import eigenbasis, rank_cutoff
 from ..descent import GradientDescent, descend
@@ -238,8 +238,7 @@ def contraction_factors(spectrum: Array) -> Array:
 def overlap(direction: Array, shift: Array) -> Array:
     """``|cosine|`` of a unit vector with the shift; 0 where there is none."""
     space = namespace(shift)
-    xp, unit = space.xp, abs(space.constant(shift)).max()
-    e = shift / xp.where(unit > 0, unit, 1.0)  # whose square has a float, however large or small the shift
+    xp, e = space.xp, shift / binary_unit(space, shift)  # so that its square has a float
     length = xp.sqrt(e @ e)
     return abs(direction @ e) / xp.where(length > 0, length, 1.0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,12 @@ def _random_problem(rng: np.random.Generator, dim: int, noise: float) -> lt.Fine
     )
 
 
+def _random_problems(settings: Settings) -> Iterator[tuple[int, float, lt.FineTuningProblem]]:
+    """One of every dimension and noise: these two, and the problem."""
+    for dim, noise in itertools.product(DIMS, NOISES):
+        yield dim, noise, _random_problem(settings.rng(f"problem {dim} {noise}"), dim, noise)
+
+
 def _rules(s2: float) -> dict[str, tuple[Any, Any]]:
     """Each rule and a wrong one: FLOW at half the exponent, KL-DRO likewise, a threshold 5 % off."""
     rules = lt.weights
@@ -135,8 +142,7 @@ def _simulation(settings: Settings) -> tuple[list[str], np.ndarray, np.ndarray]:
     names: list[str] = []
     right: dict[str, list[float]] = {}
     wrong: dict[str, list[float]] = {}
-    for dim, noise in itertools.product(DIMS, NOISES):
-        problem = _random_problem(settings.rng(f"problem {dim} {noise}"), dim, noise)
+    for dim, noise, problem in _random_problems(settings):
         rules = _rules(float(problem.residual_variance))
         sums: dict[str, list[np.ndarray]] = {name: [] for name in rules}
         for block in range(blocks):
@@ -157,8 +163,7 @@ def _simulation(settings: Settings) -> tuple[list[str], np.ndarray, np.ndarray]:
 def _guarded(settings: Settings) -> np.ndarray:
     """Whether KL-DRO, whose mean weight is infinite from τ = 2s² down, is refused a little below and not above."""
     found = []
-    for dim, noise in itertools.product(DIMS, NOISES):
-        problem = _random_problem(settings.rng(f"problem {dim} {noise}"), dim, noise)
+    for _, _, problem in _random_problems(settings):
         for times in (1 - 1e-9, 1 + 1e-9):
             try:
                 lt.weight_mass(problem, lt.weights.KLDRO(2 * times * float(problem.residual_variance)))
