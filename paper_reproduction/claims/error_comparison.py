@@ -122,9 +122,9 @@ def _ensemble_checks(d: xr.Dataset) -> tuple[Check, ...]:
     # What gap_closed says a method closes of the gap from averaging to the joint optimum, against the errors.
     average_error = d.package_error.sel(approach="averaging")
     gap, closed = average_error - optimum, average_error - d.package_error
-    off = lambda sign: (
-        abs(sign * d.gap_closed * gap - closed) / (d["bound"] * (average_error + d.package_error))
-    )
+    # Both differences lose what their errors are rounded by, the first of them as often as its share is large.
+    lost = d["bound"] * (average_error + d.package_error + abs(d.gap_closed) * (average_error + optimum))
+    off = lambda sign: abs(sign * d.gap_closed * gap - closed) / lost
     turned = off(-1).drop_sel(approach="averaging").max("draw")
     below = (1 - average) / rounding
     above = (d.corner.sel(end="target") - 1) / rounding
