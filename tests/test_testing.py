@@ -123,7 +123,7 @@ def test_least_squares_on_rows_of_every_kind(options):
     assert testing.refutes(lambda X, y, start, weights: right(X, y, start, None), quantity)
 
 
-QUICK = settings(max_examples=400, database=None, deadline=None, derandomize=True, phases=(Phase.generate,))
+QUICK = settings(max_examples=4000, database=None, deadline=None, derandomize=True, phases=(Phase.generate,))
 
 KINDS = {
     "two repeated eigenvalues": lambda p: _distinct(p.target_covariance) == p.dim - 1 > 1,
