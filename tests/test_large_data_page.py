@@ -6,6 +6,7 @@ In processes of their own: devices, hosts and Dask's workers are all settled whe
 from __future__ import annotations
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -37,6 +38,14 @@ jax.distributed.shutdown()
     "dask": """
 np.savez("dask.npz", tau=tau, flat=flat, theta=solution.theta, count=total(tau, start).count, refined=refined.theta)
 """,
+    "ray": """
+np.savez("ray.npz", tau=tau, theta=solution.theta)
+ray.shutdown()
+""",
+    "spark": """
+np.savez("spark.npz", tau=tau, theta=solution.theta)
+spark.stop()
+""",
 }
 
 HOST = """
@@ -54,6 +63,21 @@ if __name__ == "__main__":
     with LocalCluster(**local) as cluster, Client(cluster) as client:
         exec(compile(Path("dask.txt").read_text(), "large_data.md", "exec"), globals())
         assert len(set(client.run(os.getpid).values()) - {os.getpid()}) == 2
+"""
+
+
+RAY = """
+import ray
+ray.init(num_cpus=2, _node_ip_address="127.0.0.1", include_dashboard=False, log_to_driver=False)
+"""
+
+SPARK = """
+import os, sys
+from pyspark.sql import SparkSession
+os.environ |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+local = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+local = local.config("spark.files.maxPartitionBytes", "65536").config("spark.sql.files.openCostInBytes", "0")
+local.config("spark.sql.files.maxPartitionBytes", "65536").getOrCreate()
 """
 
 
@@ -169,6 +193,19 @@ def test_dask(rows, expected):
     apart = sum((own(*part) for part in deal), lt.NormalEquations.empty(data.start)).solve().theta
     assert not near(apart, theta, kappa)
     assert not near(np.mean([own(*part).solve().theta for part in deal], axis=0), theta, kappa)
+
+
+@pytest.mark.parametrize(("name", "before"), [("ray", RAY), ("spark", SPARK)])
+def test_clusters(name, before, rows, expected):
+    """On two workers of each; what they add up is the one weighted problem."""
+    pytest.importorskip({"spark": "pyspark"}.get(name, name), reason="is the extra [clusters]")
+    if name == "spark" and shutil.which("java") is None:
+        pytest.skip("Spark needs a Java virtual machine")
+    folder, data = rows
+    tau, weights, theta = expected
+    found = ran(folder, name, before + CODE[name] + ENDS[name])
+    assert near(found["tau"], tau, N)
+    assert near(found["theta"], theta, condition(data, theta, weights))
 
 
 def test_a_second_round_brings_back_what_squaring_the_condition_number_took():
