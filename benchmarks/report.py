@@ -12,11 +12,14 @@ from typing import Any
 
 from .goals import Goal
 from .packages import OURS
+from .sections import written
 
 RESULTS = Path(__file__).with_name("results")
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "figures" / "gallery" / "benchmarks.png"
 PAGE = ROOT / "docs" / "speed.md"
+PLAN = ROOT / "docs" / "howto" / "large_data.md"
+COST = "cost of a pass"
 FENCE = "<!-- benchmarks: written by python -m benchmarks.report -->\n", "<!-- /benchmarks -->"
 """What the table stands between."""
 MIB = 2**20
@@ -127,6 +130,25 @@ def render(results: dict[str, Any], gpu: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def cost_lines(results: dict[str, Any], rows: float = 1e11) -> list[str]:
+    """What a pass over so many rows costs: seconds of the stream and of the solve, a row, times the cores."""
+    cores, sizes = results["machine"]["cores"], results["sizes"]
+    measured = {
+        sizes["width"]: results["goals"]["stream"]["seconds"][1] / sizes["streamed"],
+        sizes["solve"][1]: results["packages"][OURS]["seconds"][1] / sizes["solve"][0],
+    }
+    lines = [
+        "| columns | a row, on one core | 10¹¹ rows, core hours | to be read, TB |",
+        "|---|---|---|---|",
+    ]
+    for width, seconds in measured.items():
+        core, terabytes = cores * seconds, 8 * (width + 1) * rows / 1e12
+        lines.append(
+            f"| {width} | {short(1e9 * core)} ns | {short(core * rows / 3600)} | {short(terabytes)} |"
+        )
+    return lines
+
+
 def store(results: Any, file: Path) -> None:
     """Measurements as JSON, for people to read too."""
     file.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -153,6 +175,8 @@ def write(folder: Path = RESULTS, picture: Path = PICTURE) -> str:
     (folder / "table.md").write_text(table, encoding="utf-8")
     if folder == RESULTS:
         PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), table), encoding="utf-8")
+        plan = written(PLAN.read_text(encoding="utf-8"), {COST: cost_lines(results)})
+        PLAN.write_text(plan, encoding="utf-8")
     draw(results).savefig(picture, metadata={"Software": None})
     return table
 

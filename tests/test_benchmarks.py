@@ -13,7 +13,20 @@ from benchmarks import gpu, works
 from benchmarks.goals import QUICK, Goal, goals, spaced
 from benchmarks.packages import PACKAGES, ours
 from benchmarks.race import Products, Race, Spread
-from benchmarks.report import PAGE, RESULTS, between, goal_lines, gpu_lines, gpu_runs, render, verdict
+from benchmarks.report import (
+    COST,
+    PAGE,
+    PLAN,
+    RESULTS,
+    between,
+    cost_lines,
+    goal_lines,
+    gpu_lines,
+    gpu_runs,
+    render,
+    verdict,
+)
+from benchmarks.sections import written
 
 TINY = replace(
     QUICK,
@@ -147,6 +160,13 @@ def test_the_page_shows_the_table():
     table = (RESULTS / "table.md").read_text(encoding="utf-8")
     assert between(page, table) == page
     assert between(page, table.replace("1", "2")) != page
+
+
+def test_the_plan_shows_what_a_pass_costs():
+    results = json.loads((RESULTS / "table.json").read_text(encoding="utf-8"))
+    page = PLAN.read_text(encoding="utf-8")
+    assert written(page, {COST: cost_lines(results)}) == page
+    assert written(page, {COST: cost_lines(results, rows=2e11)}) != page
 
 
 # ----------------------------------------------------------------------------------------------------- an accelerator
