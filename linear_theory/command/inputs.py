@@ -357,7 +357,7 @@ def read_covariance(path: Path, names: Sequence[str]) -> Array:
                     path, f"line {line} has {len(cells)} cells, must have {len(names)}: one a feature"
                 )
         table = [[as_number(path, f"line {line}", cell) for cell in cells] for line, cells in lines]
-        values = np.array(table, dtype=float).reshape(len(table), -1)
+        values = np.array(table, dtype=float).reshape(len(table), len(names))
     else:
         values = _single(path, kind)
     if values.shape != (len(names), len(names)):
