@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections import Counter
 from dataclasses import replace
@@ -10,8 +12,9 @@ from pathlib import Path
 import pytest
 from scipy.stats import binom, chi2
 
-from benchmarks.mutants import engine, found, page, reasons
-from benchmarks.mutants.__main__ import complaints, drawn, summary
+from benchmarks.mutants import __main__ as command
+from benchmarks.mutants import engine, found, page, reach, reasons, trial
+from benchmarks.mutants.__main__ import complaints, drawn, named, summary
 from benchmarks.mutants.engine import Answer, called, module_of
 from benchmarks.mutants.reach import Reach, Test
 from benchmarks.mutants.reasons import Reason
@@ -175,57 +178,159 @@ SPECTRUM = found.PACKAGE / "theorems.py"
 WRONG = found.mutants(SPECTRUM, "stall_spectrum")[-1]
 
 
-def reach_of(*tests: tuple[str, float, list[int]], place: tuple[int, int] = (10, 20)) -> Reach:
-    """Tests with the lines that they run of the file of ``WRONG``, whose function stood at ``place``."""
-    measured = tuple(Test(name, seconds, {WRONG.file: lines}) for name, seconds, lines in tests)
-    return Reach(measured, {WRONG.file: {WRONG.function: place}})
+def reach_of(*tests: tuple[str, float, dict[str, list[int]]]) -> Reach:
+    """Tests with the lines that they run of the file of ``WRONG``, by function, from where it begins."""
+    return Reach(tuple(Test(name, seconds, {WRONG.file: lines}) for name, seconds, lines in tests))
 
 
-def test_those_that_run_the_line_come_first_wherever_it_stood_when_it_was_measured():
-    """The function has since moved; a test of another module that never enters it is not asked."""
-    line = 10 + WRONG.line - found.spans(SPECTRUM)[WRONG.function][0]
+PLACE = WRONG.line - found.spans(SPECTRUM)[WRONG.function][0]
+
+
+def test_those_that_run_the_line_come_first_wherever_the_function_stands():
+    """A test of a module in which none enters the function is not asked."""
     reach = reach_of(
-        ("a.py::slow", 9.0, [line]),
-        ("a.py::quick", 1.0, [11, line]),
-        ("a.py::elsewhere", 0.1, [3]),
-        ("b.py::beside", 0.2, [10]),
-        ("c.py::elsewhere", 0.1, [60]),
-        place=(10, 10 + 30),
+        ("a.py::slow", 9.0, {WRONG.function: [PLACE]}),
+        ("a.py::quick", 1.0, {WRONG.function: [1, PLACE]}),
+        ("a.py::elsewhere", 0.1, {"": [3]}),
+        ("b.py::beside", 0.2, {f"{WRONG.function}.inner": [0]}),
+        ("c.py::elsewhere", 0.1, {"stall": [PLACE]}),
     )
     exact, rest = reach.of(WRONG)
     assert [test.name for test in exact] == ["a.py::quick", "a.py::slow"]
     assert [test.name for test in rest] == ["a.py::elsewhere", "b.py::beside"]
-    unknown = Reach(reach.tests, {})
-    assert len(unknown.of(WRONG)[0]) == 5  # of a function that was not there, the whole file
+    unknown = reach_of(("a.py::quick", 1.0, {"stall": [1]}), ("b.py::quick", 1.0, {"": [9]}))
+    assert len(unknown.of(WRONG)[0]) == 2  # of a function that was not there, the whole file
+
+
+def test_a_test_is_measured_anew_when_its_text_changes_and_no_other(tmp_path):
+    """Of a module with another test, that one; what one runs is counted from where each function begins."""
+    path = found.ROOT / "tests" / "test_problem.py"
+    first = reach.measured(path, print, tmp_path)
+    assert reach.kept(path, tmp_path) == (first, set())
+    spans = found.spans(found.PACKAGE / "problem.py")
+    entered = [function for test in first for function in test.lines["linear_theory/problem.py"].items()]
+    assert entered
+    for function, lines in entered:
+        begin, end = spans.get(function, (0, 10_000))
+        assert 0 <= min(lines) <= max(lines) <= end - begin
+    file = next(tmp_path.iterdir())
+    content = json.loads(file.read_text(encoding="utf-8"))
+    name = first[0].function
+    content["texts"] |= {name: "other", "": "other"}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    tests, missing = reach.kept(path, tmp_path)
+    assert missing == {name}
+    assert tests == [test for test in first if test.function != name]
+    said: list[str] = []
+    again = reach.measured(path, said.append, tmp_path)
+    assert {test.name for test in again} == {test.name for test in first}
+    assert f": {len(first) - len(tests)} tests measured" in said[0]
+    file.write_text("{}", encoding="utf-8")
+    assert reach.kept(path, tmp_path) == ([], set(content["texts"]))
+
+
+SHARP = "tests/test_theorems.py::test_spectrum"
+BLUNT = "tests/test_architecture.py::test_a_circle_would_be_seen"
+LINES = {WRONG.function: [PLACE]}
 
 
 def test_a_mutant_is_noticed_by_a_test_that_fails_with_it(tmp_path):
-    sharp = "tests/test_theorems.py::test_spectrum"
-    blunt = "tests/test_architecture.py::test_a_circle_would_be_seen"
-    lines = list(range(10, 60))
-    place = (10, 60)
-    trial = tried(WRONG, reach_of((sharp, 5.0, lines), (blunt, 1.0, lines), place=place), stored=tmp_path)
-    assert trial.by.startswith(sharp)
-    survivor = tried(WRONG, reach_of((blunt, 1.0, lines), place=place), stored=tmp_path / "other")
+    trial = tried(WRONG, reach_of((SHARP, 5.0, LINES), (BLUNT, 1.0, LINES)), stored=tmp_path)
+    assert trial.by.startswith(SHARP)
+    survivor = tried(WRONG, reach_of((BLUNT, 1.0, LINES)), stored=tmp_path / "other")
     assert (survivor.by, survivor.killed) == (SURVIVED, False)
-    assert tried(WRONG, Reach((), {}), stored=tmp_path / "none").by == UNREACHED
+    assert tried(WRONG, Reach(()), stored=tmp_path / "none").by == UNREACHED
 
 
-def test_a_trial_is_not_held_twice_on_the_same_sources(tmp_path, monkeypatch):
-    held = []
-    monkeypatch.setattr(
-        engine,
-        "called",
-        lambda *args, **more: held.append(args) or Answer("t.py::a", None, False, False, 1.0, ""),
-    )
-    reach = reach_of(("t.py::a", 1.0, [10]), ("u.py::b", 2.0, [10]), place=(10, 10))
+@pytest.fixture
+def asked(monkeypatch) -> list[tuple[bool, list[str]]]:
+    """Calls are noted, with and without the mutant, and not made: with it all tests of ``t.py`` fail, and without it
+    ``t.py::broken``.
+    """
+    noted = []
+
+    def answer(mutant, function, names, **more):
+        noted.append((mutant is not None, names))
+        fails = lambda name: name.startswith("t.py") if mutant else name == "t.py::broken"
+        return Answer(next(filter(fails, names), ""), None, False, False, 1.0, "")
+
+    monkeypatch.setattr(engine, "called", answer)
+    trial._passes.cache_clear()
+    yield noted
+    trial._passes.cache_clear()
+
+
+def test_a_test_that_fails_without_the_mutant_notices_nothing(tmp_path, asked):
+    """Those behind it are asked all the same."""
+    broken, fine = ("t.py::broken", 1.0, LINES), ("u.py::fine", 2.0, LINES)
+    assert tried(WRONG, reach_of(broken, fine), stored=tmp_path).by == SURVIVED
+    assert asked == [
+        (True, ["t.py::broken", "u.py::fine"]), (False, ["t.py::broken"]), (True, ["u.py::fine"]),
+    ]  # fmt: skip
+    assert tried(WRONG, reach_of(broken, ("t.py::good", 2.0, LINES)), stored=tmp_path).by == "t.py::good"
+
+
+def test_a_trial_is_not_held_twice_on_the_same_sources(tmp_path, asked):
+    reach = reach_of(("t.py::a", 1.0, LINES), ("u.py::b", 2.0, LINES))
     first = tried(WRONG, reach, stored=tmp_path)
     assert tried(WRONG, reach, stored=tmp_path) == first
-    assert len(held) == 1
+    assert [mutated for mutated, _ in asked] == [True, False]
     file = tmp_path / f"{WRONG.name}.json"
-    file.write_text(file.read_text(encoding="utf-8").replace(first.mark, "other"), encoding="utf-8")
-    assert tried(WRONG, reach, stored=tmp_path) == first
-    assert len(held) == 2
+    for mark in (first.mark, first.asked["t.py::a"]):  # its file, and a test's module
+        file.write_text(file.read_text(encoding="utf-8").replace(mark, "other"), encoding="utf-8")
+        asked.clear()
+        assert tried(WRONG, reach, stored=tmp_path).by == first.by
+        assert asked
+
+
+def test_a_survivor_is_asked_by_the_tests_that_are_new(tmp_path, asked):
+    fine = ("u.py::b", 2.0, LINES)
+    assert tried(WRONG, reach_of(fine), stored=tmp_path).by == SURVIVED
+    assert tried(WRONG, reach_of(fine), stored=tmp_path).by == SURVIVED
+    assert tried(WRONG, reach_of(fine, ("v.py::c", 1.0, LINES)), stored=tmp_path).by == SURVIVED
+    assert asked == [(True, ["u.py::b"]), (True, ["v.py::c"])]
+    assert tried(WRONG, reach_of(fine, ("t.py::a", 1.0, LINES)), stored=tmp_path).by == "t.py::a"
+
+
+def test_the_module_of_tests_that_speaks_of_the_places_comes_first(tmp_path):
+    for name, text in (("a", "def test_root(): ..."), ("b", "stall.spectrum(theorems)"), ("c", "theorems")):
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    order = sorted(tmp_path.iterdir(), key=lambda path: -named(path, [WRONG]))
+    assert [path.stem for path in order] == ["b", "c", "a"]
+
+
+def test_only_what_is_left_waits_for_tests_that_were_not_measured(monkeypatch):
+    """Three mutants: one is noticed at once, one by the module measured first, and one has its reason."""
+    sample = list(found.mutants(SPECTRUM)[:3])
+    at_once, later, explained = sample
+    paths = [Path("a.py"), Path("b.py"), Path("c.py")]
+    told = Reason(explained.file, explained.function, explained.was, explained.now, "because")
+    measured: list[str] = []
+
+    def trial_of(mutant, reach, most):
+        names = {test.name for test in reach.tests}
+        notices = {at_once.name: "a.py::x", later.name: "b.py::x"}.get(mutant.name)
+        return Trial(mutant.name, notices if notices in names else SURVIVED, 1.0, "")
+
+    def measure(path, say):
+        measured.append(path.name)
+        return [Test(f"{path.name}::x", 1.0, {})]
+
+    monkeypatch.setattr(command, "known", lambda paths: ([Test("a.py::x", 1.0, {})], list(paths[1:])))
+    monkeypatch.setattr(command, "named", lambda path, left: path.name == "b.py")
+    monkeypatch.setattr(command, "measured", measure)
+    monkeypatch.setattr(command, "tried", trial_of)
+    for known, until, modules, unmeasured in (
+        ((told,), math.inf, ["b.py"], 0),
+        ((), math.inf, ["b.py", "c.py"], 0),
+        ((told,), 0.0, [], 2),
+    ):
+        measured.clear()
+        monkeypatch.setattr(reasons, "REASONS", known)
+        trials, tests, left = command.sifted(sample, paths, 1.0, until, print)
+        assert (measured, left) == (modules, unmeasured)
+        assert len(tests) == 1 + len(modules)
+        assert [trials[mutant.name].killed for mutant in sample] == [True, bool(modules), False]
 
 
 def test_a_draw_of_more_keeps_what_was_drawn(toy):
@@ -251,7 +356,7 @@ def test_a_survivor_has_its_reason_and_a_reason_its_survivor(toy, monkeypatch):
     said: list[str] = []
     for known, unexplained, stale in (((), 1, 0), ((told(kept),), 0, 0), ((told(kept), told(killed)), 0, 1)):
         monkeypatch.setattr(reasons, "REASONS", known)
-        results = {"mutants": 9, "seed": 0, "tests": 3} | summary([kept, killed], trials)
+        results = {"mutants": 9, "seed": 0, "tests": 3, "unmeasured": 0} | summary([kept, killed], trials)
         assert results["killed"] == 1
         assert complaints(results, every, [killed], said.append) == unexplained + stale
         assert ("because" in "\n".join(page.expressions(results))) == (not unexplained)
@@ -270,12 +375,22 @@ def test_the_page_shows_what_is_stored():
     text = page.PAGE.read_text(encoding="utf-8")
     assert page.rendered(text, page.kept()) == text
     one = {"file": "a.py", "function": "", "was": "a | b", "now": "a & b", "reached": True, "reason": None}
-    sample = {"mutants": 9, "seed": 0, "tests": 3, "tried": 2, "killed": 1, "survivors": [one]}
+    sample = {
+        "mutants": 9,
+        "seed": 0,
+        "tests": 3,
+        "unmeasured": 0,
+        "tried": 2,
+        "killed": 1,
+        "survivors": [one],
+    }
     assert page.rendered(text, sample) != text
     assert "| `a.py`, `the module` | `a \\| b` | `a & b` | **not known** |" in page.expressions(sample)
     assert page.expressions(sample)[0].startswith(
         "9 single expressions of `linear_theory` can be changed; 2 were drawn"
     )
+    measured_in_part = page.expressions(sample | {"unmeasured": 4})[0]
+    assert measured_in_part.endswith("noticed. 4 modules of tests were not measured, and not asked.")
 
 
 def test_every_reason_is_of_a_change_that_can_be_made():

@@ -1,5 +1,8 @@
 """``python -m benchmarks.mutants``: try a sample of mutants, store what no test notices, write the page.
 
+To measure which test runs which lines takes longest. So the sample is first tried by the tests that were measured in
+earlier runs, and then only what none of them noticed by the others, module by module.
+
 What is finished is kept at once in ``out/mutants``: a run that was ended goes on where it stopped. Only a run over the
 whole package (no ``--only``, no ``--function``) is stored in ``benchmarks/results``.
 """
@@ -8,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +21,7 @@ from typing import Any
 from ..report import store
 from . import page, reasons
 from .found import ROOT, Mutant, files, mutants, within
-from .reach import Reach, measured
+from .reach import Reach, Test, kept, measured
 from .trial import MOST, UNREACHED, Trial, tried
 
 GOAL = 0.95
@@ -35,9 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", type=Path, help="one file, as in linear_theory/risk.py")
     parser.add_argument("--function", help="one function of it, or Class.method")
     parser.add_argument("--most", type=float, default=MOST, help="seconds that the tests of a round may take")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="no more is measured after so many"
+    )
     parser.add_argument("--list", action="store_true", help="show what would be tried, and try nothing")
     parser.add_argument("--page", action="store_true", help="write the page from what is stored")
-    given = parser.parse_args(arguments)
+    given, began = parser.parse_args(arguments), time.monotonic()
     say = lambda line: print(line, flush=True)
     if given.page:
         page.write()
@@ -50,9 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
         for mutant in sample:
             say(str(mutant))
         return 0
-    reach = measured(modules(), say)
-    trials = held(sample, reach, given.most, say)
-    asked = {"mutants": len(every), "seed": given.seed, "tests": len(reach.tests)}
+    trials, tests, unmeasured = sifted(sample, modules(), given.most, began + 60 * given.minutes, say)
+    asked = {"mutants": len(every), "seed": given.seed, "tests": len(tests), "unmeasured": unmeasured}
     results = asked | summary(sample, trials)
     if not given.only and not given.function:
         store(results, page.STORED)
@@ -67,6 +74,42 @@ def drawn(every: list[Mutant], size: int, seed: int) -> list[Mutant]:
     """
     place = lambda mutant: hashlib.sha256(f"{seed} {mutant.name}".encode()).hexdigest()
     return sorted(every, key=place)[:size]
+
+
+def sifted(
+    sample: list[Mutant], paths: list[Path], most: float, until: float, say: Callable[[str], None]
+) -> tuple[dict[str, Trial], list[Test], int]:
+    """The trial of each by the tests that are known, and of what is left by one module of others after the other, until
+    nothing is; then the tests, and how many modules were left unmeasured.
+    """
+    tests, waiting = known(paths)
+    trials = held(sample, Reach(tuple(tests)), most, say)
+    while left := [m for m in sample if not trials[m.name].killed and reasons.reason(m) is None]:
+        if not waiting or time.monotonic() > until:
+            return trials, tests, len(waiting)
+        path = max(waiting, key=lambda path: named(path, left))
+        waiting.remove(path)
+        old = {test.name for test in tests}
+        tests += [test for test in measured(path, say) if test.name not in old]
+        trials |= held(left, Reach(tuple(tests)), most, lambda line: None)
+        for mutant in left:
+            if trials[mutant.name].killed:
+                say(f"{trials[mutant.name].by}: {mutant}")
+    return trials, tests, 0
+
+
+def known(paths: list[Path]) -> tuple[list[Test], list[Path]]:
+    """The tests that were measured, and the modules with others."""
+    found = {path: kept(path) for path in paths}
+    tests = [test for measured, _ in found.values() for test in measured]
+    return tests, [path for path, (_, missing) in found.items() if missing]
+
+
+def named(path: Path, mutants: list[Mutant]) -> float:
+    """How often a module of tests has the words of the places of these mutants, at most once each word and place."""
+    words = set(re.findall(r"[a-z]+", path.read_text(encoding="utf-8").lower()))
+    of = lambda mutant: set(re.findall(r"[a-z]+", f"{mutant.path.stem} {mutant.function}".lower()))
+    return sum(len(of(mutant) & words) / len(of(mutant)) for mutant in mutants)
 
 
 def held(sample: list[Mutant], reach: Reach, most: float, say: Callable[[str], None]) -> dict[str, Trial]:

@@ -33,6 +33,7 @@ def expressions(results: dict[str, Any] | None) -> Lines:
     total, tried, killed = results["mutants"], results["tried"], results["killed"]
     survivors = results["survivors"]
     known = [one for one in survivors if one["reason"]]
+    unasked = f" {results['unmeasured']} modules of tests were not measured, and not asked."
     drawn = (
         f"{spaced(tried)} were drawn at random (seed {results['seed']})"
         if tried < total
@@ -42,7 +43,9 @@ def expressions(results: dict[str, Any] | None) -> Lines:
         f"{spaced(total)} single expressions of `linear_theory` can be changed; {drawn}. One of "
         f"{spaced(results['tests'])} tests noticed {spaced(killed)} of them, {share(killed, tried)}. Of the "
         f"{len(survivors)} others {len(known)} change nothing that is promised, each for its reason; leaving these "
-        f"out, {share(killed, max(tried - len(known), 1))} were noticed.",
+        f"out, {share(killed, max(tried - len(known), 1))} were noticed."
+        + unasked
+        * (results["unmeasured"] > 0),
     ]
     if survivors:
         lines += ["", "| no test notices, in | the line | as | why |", "|---|---|---|---|"]

@@ -2,6 +2,9 @@
 
 A compiled function runs its lines once, for the first test that calls it; the others find it compiled. So a line is
 reached by the tests that ran it, and maybe by the others of their module.
+
+What was seen of a test is believed for as long as the text of the test stands, whatever else has changed: measuring is
+slow, and what a test no longer reaches, or does now, cannot make a mutant look noticed (:mod:`.trial`).
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,19 +21,20 @@ from typing import Any
 from paper_reproduction.writing import put
 
 from . import engine
-from .found import PACKAGE, ROOT, Mutant, spans
+from .found import PACKAGE, ROOT, Mutant, spans, within
 
 STORED = ROOT / "out" / "mutants" / "reach"
 PATIENCE = 3600.0
 """Seconds a module of tests may take, measured."""
 QUIET = ("-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=line", "--assert=plain")
 
-Lines = dict[str, list[int]]
+Lines = dict[str, dict[str, list[int]]]
+"""Of each file and function, the lines counted from where the function begins; ``""`` is what is in none."""
 
 
 @dataclass(frozen=True)
 class Test:
-    """One that passes, how long it takes, and the lines of each file that it runs."""
+    """One that passes, how long it takes, and the lines that it runs."""
 
     __test__ = False  # it is not one of pytest's own
 
@@ -42,87 +46,111 @@ class Test:
     def module(self) -> str:
         return self.name.partition("::")[0]
 
+    @property
+    def function(self) -> str:
+        """Without its parameters, as Python names it in its module."""
+        return self.name.partition("::")[2].partition("[")[0].replace("::", ".")
+
     def share(self, file: str) -> float:
         """Of the lines that it runs, how many are in this file."""
-        return len(self.lines.get(file, ())) / max(sum(map(len, self.lines.values())), 1)
+        count = lambda functions: sum(map(len, functions.values()))
+        return count(self.lines.get(file, {})) / max(sum(map(count, self.lines.values())), 1)
 
 
 @dataclass(frozen=True)
 class Reach:
-    """The tests that were measured, and where each function stood then: ``spans[file][function]``, two lines."""
+    """The tests that were measured."""
 
     tests: tuple[Test, ...]
-    spans: dict[str, dict[str, tuple[int, int]]]
 
     @cached_property
-    def _running(self) -> dict[tuple[str, int], list[Test]]:
-        found: dict[tuple[str, int], list[Test]] = {}
+    def _entering(self) -> dict[str, dict[str, list[Test]]]:
+        """By file and function."""
+        found: dict[str, dict[str, list[Test]]] = {}
         for test in self.tests:
-            for file, lines in test.lines.items():
-                for line in lines:
-                    found.setdefault((file, line), []).append(test)
+            for file, functions in test.lines.items():
+                for function in functions:
+                    found.setdefault(file, {}).setdefault(function, []).append(test)
         return found
 
     def of(self, mutant: Mutant) -> tuple[list[Test], list[Test]]:
         """The tests that run the line, and the others of the modules that run the function; promising ones first.
 
-        A line that is run at import alone belongs to its function, and outside of any to the whole file. A test is
-        promising if it is quick, and if much of what it runs is in this file.
+        A line that is run at import alone belongs to its function, and outside of any to the whole file; so does a
+        function that was not there when the tests were measured. A test is promising if it is quick, and if much of
+        what it runs is in this file.
         """
-        inside = self._inside(mutant)
-        exact = self._of_lines(mutant.file, [inside[0] + mutant.line - inside[1]])
-        around = self._of_lines(mutant.file, range(inside[0], inside[2] + 1))
-        if not around:
-            around = self._of_lines(mutant.file, range(1, 10_000))
+        entering, name = self._entering.get(mutant.file, {}), mutant.function
+        place = mutant.line - spans(mutant.path).get(name, (0, 0))[0]
+        exact = [test for test in entering.get(name, ()) if place in test.lines[mutant.file][name]]
+        while name and not any(within(each, name) for each in entering):
+            name = name.rpartition(".")[0]
+        inside = [tests for each, tests in entering.items() if within(each, name or None)]
+        around = list({test.name: test for tests in inside for test in tests}.values())
         first = exact or around
-        modules = {test.module for test in (around if exact else first)}
-        rest = [test for test in self.tests if test.module in modules and test not in first]
+        names, modules = {test.name for test in first}, {test.module for test in around}
+        rest = [test for test in self.tests if test.module in modules and test.name not in names]
         promising = lambda test: (test.seconds / max(test.share(mutant.file), 1e-3), test.name)
         return sorted(first, key=promising), sorted(rest, key=promising)
 
-    def _of_lines(self, file: str, lines: Iterable[int]) -> list[Test]:
-        found = {test.name: test for line in lines for test in self._running.get((file, line), ())}
-        return list(found.values())
 
-    def _inside(self, mutant: Mutant) -> tuple[int, int, int]:
-        """Where the innermost function that was there at the measurement began, where it begins now, its last line."""
-        now, then = spans(mutant.path), self.spans.get(mutant.file, {})
-        name = mutant.function
-        while name and (name not in now or name not in then):
-            name = name.rpartition(".")[0]
-        return (then[name][0], now[name][0], then[name][1]) if name else (1, 1, 0)
-
-
-def measured(modules: Iterable[Path], say: Callable[[str], None], stored: Path = STORED) -> Reach:
-    """The reach of these modules of tests; what was measured of the same module before is read."""
-    tests: list[Test] = []
-    places: dict[str, dict[str, tuple[int, int]]] = {}
-    for path in modules:
-        name = path.relative_to(ROOT).as_posix()
-        kept = stored / (name.replace("/", "--") + ".json")
-        mark = hashlib.sha256(path.read_bytes()).hexdigest()
-        if not kept.exists() or json.loads(kept.read_text(encoding="utf-8"))["mark"] != mark:
-            began = time.monotonic()
-            answer = engine.called(None, _run, name, limit=PATIENCE)
-            if answer.value is None:
-                say(f"{name}: cannot be measured: {answer.error or 'takes too long'}\n{answer.said[-2000:]}")
-                continue
-            put(kept, json.dumps(answer.value | {"mark": mark}).encode())
-            say(f"{name}: {len(answer.value['tests'])} tests measured, {time.monotonic() - began:.0f} s")
-        content = json.loads(kept.read_text(encoding="utf-8"))
-        tests += [Test(**test) for test in content["tests"]]
-        for file, functions in content["spans"].items():
-            places.setdefault(file, functions)
-    return Reach(tuple(tests), places)
+def kept(path: Path, stored: Path = STORED) -> tuple[list[Test], set[str]]:
+    """What was measured of the tests of a module, and the functions of it that are still to be."""
+    now, file = texts(path), _file(path, stored)
+    content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if "texts" not in content:
+        return [], set(now)
+    then = content["texts"]
+    tests = [Test(**test) for test in content["tests"]]
+    stands = lambda name: name in then and then[name] == now.get(name)
+    drawn = lambda test: test.function if test.function in now else ""
+    missing = {name for name in now if name and not stands(name)}
+    if not stands("") and any(not drawn(test) for test in tests):
+        missing.add("")
+    return [test for test in tests if stands(drawn(test))], missing
 
 
-def _run(module: str) -> dict[str, Any]:
-    """One module of tests, in this process: what each runs, and where the functions stand."""
+def texts(path: Path) -> dict[str, str]:
+    """A hash of each test's text; of the whole module under ``""``, for tests that no ``def`` in it makes."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    of = lambda text: hashlib.sha256(text.encode()).hexdigest()[:16]
+    found = {
+        name: of("\n".join(lines[first - 1 : last]))
+        for name, (first, last) in spans(path).items()
+        if name.rpartition(".")[2].startswith("test")
+    }
+    return found | {"": of(text)}
+
+
+def measured(path: Path, say: Callable[[str], None], stored: Path = STORED) -> list[Test]:
+    """The tests of a module; only those run that have not been measured as they are."""
+    tests, missing = kept(path, stored)
+    if not missing:
+        return tests
+    name, now, began = path.relative_to(ROOT).as_posix(), texts(path), time.monotonic()
+    answer = engine.called(None, _run, name, missing, limit=PATIENCE)
+    if answer.value is None:
+        say(f"{name}: cannot be measured: {answer.error or 'takes too long'}\n{answer.said[-2000:]}")
+        return tests
+    tests += [Test(**test) for test in answer.value]
+    content = {"texts": now, "tests": [test.__dict__ for test in tests]}
+    put(_file(path, stored), json.dumps(content).encode())
+    say(f"{name}: {len(answer.value)} tests measured, {time.monotonic() - began:.0f} s")
+    return tests
+
+
+def _file(path: Path, stored: Path) -> Path:
+    return stored / (path.relative_to(ROOT).as_posix().replace("/", "--") + ".json")
+
+
+def _run(module: str, functions: set[str]) -> list[dict[str, Any]]:
+    """Those tests of a module, in this process: what each that passes runs."""
     import coverage
     import pytest
 
     meter = coverage.Coverage(data_file=None, source=[str(PACKAGE)], config_file=False)
-    watching = _Watching(meter)
+    watching = _Watching(meter, functions, set(texts(ROOT / module)))
     meter.start()
     try:
         pytest.main([*QUIET, module], plugins=[watching])
@@ -130,30 +158,39 @@ def _run(module: str) -> dict[str, Any]:
         meter.stop()
     data = meter.get_data()
     lines: dict[str, Lines] = {name: {} for name in watching.seconds}
-    places = {}
     for file in data.measured_files():
         path = Path(file)
-        short = path.relative_to(ROOT).as_posix()
-        places[short] = spans(path)
+        short, owners = path.relative_to(ROOT).as_posix(), _owners(path)
         for line, contexts in data.contexts_by_lineno(file).items():
+            function, begin = owners.get(line, ("", 0))
             for name in contexts:
                 if name in lines:
-                    lines[name].setdefault(short, []).append(line)
-    tests = [
+                    lines[name].setdefault(short, {}).setdefault(function, []).append(line - begin)
+    return [
         {"name": name, "seconds": round(seconds, 3), "lines": lines[name]}
         for name, seconds in watching.seconds.items()
         if name in watching.passed
     ]
-    return {"tests": tests, "spans": places}
+
+
+def _owners(path: Path) -> dict[int, tuple[str, int]]:
+    """The innermost function of each line, and where it begins."""
+    inside = sorted(spans(path).items(), key=lambda item: (item[1][0], -item[1][1]))
+    return {line: (name, first) for name, (first, last) in inside for line in range(first, last + 1)}
 
 
 class _Watching:
-    """Tells the meter which test is running, and notes which pass."""
+    """Chooses the tests, tells the meter which is running, and notes which pass."""
 
-    def __init__(self, meter: Any) -> None:
-        self.meter = meter
+    def __init__(self, meter: Any, functions: set[str], named: set[str]) -> None:
+        self.meter, self.functions, self.named = meter, functions, named
         self.seconds: dict[str, float] = {}
         self.passed: set[str] = set()
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        function = lambda item: Test(item.nodeid, 0.0, {}).function
+        drawn = lambda item: function(item) if function(item) in self.named else ""
+        items[:] = [item for item in items if drawn(item) in self.functions]
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.meter.switch_context(nodeid)

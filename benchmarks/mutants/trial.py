@@ -1,8 +1,8 @@
 """One mutant on trial: the tests that run it, the quickest first, until one fails.
 
 Three rounds, each in a process of its own: a few tests that run the changed line, all that do, and whatever else the
-modules hold in which a test runs the function. A test is taken for one that passes without the mutant because it did
-when its reach was measured.
+modules hold in which a test runs the function. The test that fails is run once more without the mutant, and counts if
+it passes then.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import importlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,15 @@ SURVIVED, UNREACHED = "survived", "no test runs it"
 class Trial:
     """How it ended: ``by`` which test it was noticed, or else one of ``SURVIVED``, ``UNREACHED``; and how long it took.
 
-    ``mark`` stands for the sources that decided it: of the mutant's file and of the tests' modules.
+    ``mark`` stands for the source of the mutant's file; ``asked`` holds the tests on which the outcome hangs, each with
+    the mark of its module.
     """
 
     name: str
     by: str
     seconds: float
     mark: str
+    asked: dict[str, str] = field(default_factory=dict)
 
     @property
     def killed(self) -> bool:
@@ -69,39 +72,58 @@ def _by_module(tests: list[Test], most: float) -> list[Test]:
 
 
 def tried(mutant: Mutant, reach: Reach, most: float = MOST, stored: Path = STORED) -> Trial:
-    """The trial of a mutant; one that was held on the same sources is not held again."""
-    kept = stored / f"{mutant.name}.json"
-    asked = list(rounds(mutant, reach, most))
-    modules = sorted({test.module for tests in asked for test in tests})
-    if kept.exists():
-        trial = Trial(**json.loads(kept.read_text(encoding="utf-8")))
-        if trial.mark == _mark(mutant, _deciding(trial.by, modules)):
-            return trial
-    by, seconds = _judged(mutant, asked)
-    trial = Trial(mutant.name, by, round(seconds, 1), _mark(mutant, _deciding(by, modules)))
-    put(kept, json.dumps(asdict(trial)).encode())
+    """The trial of a mutant; of one that was held on the same sources, only with tests that were not asked."""
+    file, mark = stored / f"{mutant.name}.json", _mark(mutant.path)
+    content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    fresh = Trial(mutant.name, UNREACHED, 0.0, mark)
+    before = Trial(**content) if content.get("mark") == mark and "asked" in content else fresh
+    still = {name: then for name, then in before.asked.items() if then == _mark(_module(name))}
+    if before.killed and still == before.asked:
+        return before
+    passed = set() if before.killed else set(still)
+    asked = [[test for test in tests if test.name not in passed] for tests in rounds(mutant, reach, most)]
+    if not any(asked) and passed == set(before.asked):
+        return before
+    by, deciding, seconds = _judged(mutant, asked)
+    if by == UNREACHED and passed:
+        by = SURVIVED
+    if by == SURVIVED:
+        deciding += passed
+    marks = {name: _mark(_module(name)) for name in sorted(deciding)}
+    trial = Trial(mutant.name, by, round(before.seconds + seconds, 1), mark, marks)
+    put(file, json.dumps(asdict(trial)).encode())
     return trial
 
 
-def _judged(mutant: Mutant, asked: list[list[Test]]) -> tuple[str, float]:
-    seconds, by = 0.0, UNREACHED
+def _judged(mutant: Mutant, asked: list[list[Test]]) -> tuple[str, list[str], float]:
+    """How it ended, the tests on which that hangs, and how long it took."""
+    seconds, by, names = 0.0, UNREACHED, []
     for tests in asked:
-        if not tests:
-            continue
-        limit = LEAST + TIMES * sum(test.seconds for test in tests)
-        names = [test.name for test in tests]
-        answer = engine.called(mutant, run, names, limit=limit)
-        seconds += answer.seconds
-        if answer.ended:
-            return "the time limit", seconds
-        if answer.crashed:
-            return f"a crash: {answer.error}", seconds
-        if answer.value is None:
-            raise RuntimeError(f"the tests did not run: {answer.error}\n{answer.said[-2000:]}")
-        if answer.value:
-            return answer.value, seconds
-        by = SURVIVED
-    return by, seconds
+        waiting = tests
+        while waiting:
+            limit = LEAST + TIMES * sum(test.seconds for test in waiting)
+            these = [test.name for test in waiting]
+            answer = engine.called(mutant, run, these, limit=limit)
+            seconds += answer.seconds
+            names += these
+            if answer.ended:
+                return "the time limit", these, seconds
+            if answer.crashed:
+                return f"a crash: {answer.error}", these, seconds
+            if answer.value is None:
+                raise RuntimeError(f"the tests did not run: {answer.error}\n{answer.said[-2000:]}")
+            by = answer.value
+            if by and (by not in these or _passes(by)):
+                return by, [by] if by in these else these, seconds
+            by = SURVIVED
+            waiting = waiting[these.index(answer.value) + 1 :] if answer.value else []
+    return by, names, seconds
+
+
+@cache
+def _passes(test: str) -> bool:
+    """Whether a test passes without a mutant: the sources may have changed since it was measured."""
+    return engine.called(None, run, [test]).value == ""
 
 
 def run(names: list[str]) -> str:
@@ -112,7 +134,7 @@ def run(names: list[str]) -> str:
     chosen = _Chosen(names)
     modules = list(dict.fromkeys(name.partition("::")[0] for name in names))
     code = pytest.main([*QUIET, "-x", *modules], plugins=[chosen])
-    if code == pytest.ExitCode.OK:
+    if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         return ""
     if chosen.failed:
         return chosen.failed
@@ -153,15 +175,9 @@ class _Chosen:
             self.failed = report.nodeid
 
 
-def _deciding(by: str, modules: list[str]) -> list[str]:
-    """The modules of tests on which an outcome hangs: that of the test that fails, or all."""
-    module = by.partition("::")[0]
-    return [module] if module in modules else modules
+def _module(test: str) -> Path:
+    return ROOT / test.partition("::")[0]
 
 
-def _mark(mutant: Mutant, modules: list[str]) -> str:
-    text = [mutant.path.read_text(encoding="utf-8")]
-    for module in modules:
-        path = ROOT / module
-        text += [module, path.read_text(encoding="utf-8") if path.exists() else ""]
-    return hashlib.sha256("\n".join(text).encode()).hexdigest()[:16]
+def _mark(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()[:16]
