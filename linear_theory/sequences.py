@@ -30,6 +30,7 @@ import numpy as np
 from .arrays import (
     Array,
     Namespace,
+    binary_unit,
     bounded,
     finite,
     integer,
@@ -321,10 +322,9 @@ def sampled(
     temperatures : float or (T,) array or None
         τ_t > 0; ``inf`` is standard training, and ``None`` the median of the losses that each task begins with.
     ridge : float
-        λ ≥ 0, at most 1e100, beside a loss that is a mean over rows without ½.
+        λ ≥ 0, beside a loss that is a mean over rows without ½.
     covariances : (T, d, d) array, optional
-        Σ̃_t of Gaussian rows, symmetric positive semi-definite, the largest entry from 1e-100 to 1e100; the identity if
-        left out.
+        Σ̃_t of Gaussian rows, symmetric positive semi-definite; the identity if left out.
     start : (d,) array, optional
         θ₀; 0 if left out.
 
@@ -368,29 +368,19 @@ def sampled(
         "pretrained": ("optima", optima),
         "noise_variance": ("noise_variances", noise_variances),
         "temperature": ("temperatures", temperatures),
+        "target_covariance": ("covariances", covariances),
         "problem": ("covariances", covariances),
     }
-    within = lambda v: (v >= 1e-100) & (v <= 1e100)  # beyond, products of two have no float
-    ratio = float(bounded(space, "ratio", ratio, within, "must be finite and > 0, from 1e-100 to 1e100"))
-    small = lambda v: (v >= 0) & (v <= 1e100)
-    ridge = float(bounded(space, "ridge", ridge, small, "must be ≥ 0 and finite, at most 1e100"))
     if covariances is not None:
         covariances = _checked_covariances(space, covariances, optima)
-        largest = np.abs(np.asarray(covariances)).max(axis=(1, 2))
-        if not (within(largest) | (largest == 0)).all():
-            remedy = (
-                "must have a largest entry from 1e-100 to 1e100, each of them; give features in other units"
-            )
-            reject("covariances", covariances, remedy)
     spread = np.zeros((1, 1)) if covariances is None else np.zeros((optima.shape[1],) * 2)
     steps = []
     for t, optimum in enumerate(optima):
         values, axes, frame = _axes(None if covariances is None else covariances[t], mean - optimum)
         along, inside = axes.T @ (mean - optimum), frame.T @ spread @ frame
         variances = np.maximum(np.diagonal(inside), 0.0)
-        # Where squares of squares might have no float, in units of the largest.
-        unit = max(float(abs(along).max()), math.sqrt(max(float(variances.max()), noise[t])))
-        unit = 1.0 if 1e-70 <= unit <= 1e70 or unit == 0 else unit
+        # What is left to learn falls from task to task, until its square has no float.
+        unit = float(binary_unit(space, np.append(along, np.sqrt([*variances, noise[t]]))))
         squares = (along / unit) ** 2 + variances / unit / unit
         sigma2 = noise[t] / unit / unit
         temperature = None if tau is None else tau[t] / unit / unit

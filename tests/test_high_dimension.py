@@ -320,6 +320,137 @@ def test_units_of_y_and_of_x_do_not_matter(ratio, tau, seed, unit):
     assert math.isclose(one.pretrain_error, other.pretrain_error, rel_tol=1e-7)
 
 
+ALL = ("theta", "displacement", "variance", "pretrain_error", "target_error")
+
+
+def in_other_units(problem, of_x, of_theta):
+    """Features times 2^(of_x/2), parameters times 2^of_theta, so y² times 2^(of_x + 2 of_theta)."""
+    x, theta, y = 2.0**of_x, 2.0**of_theta, 2.0 ** (of_x + 2 * of_theta)
+    return lt.FineTuningProblem(
+        problem.pretrained * theta, problem.target * theta, problem.target_covariance * x,
+        problem.pretrain_covariance * x, problem.noise_variance * y,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("of_x", "of_theta"), [(1, 0), (0, 1), (-901, 0), (903, 0), (0, 450), (0, -450), (901, -451), (-901, 451)]
+)
+def test_units_that_are_powers_of_two_change_no_bit(of_x, of_theta):
+    """Up to the smallest and the largest squares that a problem may have."""
+    problem, x, y = random_problem(4), 2.0**of_x, 2.0 ** (of_x + 2 * of_theta)
+    other = in_other_units(problem, of_x, of_theta)
+    units = dict(zip(ALL, (2.0**of_theta, 1.0, 4.0**of_theta, y, y), strict=True))
+    pairs = (
+        (optimum(problem, 0.6, temperature=0.8), optimum(other, 0.6, temperature=0.8 * y)),
+        (path(problem, 0.6, 0.5, temperature=0.8), path(other, 0.6, 0.5 / x, temperature=0.8 * y)),
+        (path(problem, 2.0, steps=3, temperature=0.8), path(other, 2.0, steps=3, temperature=0.8 * y)),
+    )
+    for want, found in pairs:
+        for name, unit in units.items():
+            assert np.array_equal(getattr(found, name), unit * getattr(want, name)), name
+    want, found = optimum(problem, 0.6, 0.3, 0.8), optimum(other, 0.6, 0.3 * x, 0.8 * y)
+    for name, unit in units.items():  # the ridge is a logarithm, which takes on another rounding
+        assert np.allclose(getattr(found, name) / unit, getattr(want, name), rtol=1e-11, atol=1e-14), name
+    forgotten = 4.0**of_theta * want.pretrain_error  # a Σ in its old units
+    assert of_x == 0 or not math.isclose(found.pretrain_error, forgotten, rel_tol=1e-3)
+
+
+@pytest.mark.parametrize("ratio", [1e-100, 1e-30, 1e-16])
+@pytest.mark.parametrize("rule", [0.8, HardThreshold(0.9)], ids=str)
+def test_with_more_rows_than_any_float_counts_it_is_the_population(ratio, rule):
+    """The fluctuation falls like the ratio; an outlier of the spectrum does not hide the population's step."""
+    problem = random_problem(3)
+    with np.errstate(all="raise", under="ignore"):
+        found = optimum(problem, ratio, temperature=rule)
+        ridged = optimum(problem, ratio, 0.7, rule)
+        along = path(problem, ratio, [0.5, 3.0], temperature=rule)
+        stepped = path(problem, ratio, steps=5, learning_rate=0.05, temperature=rule)
+        large = path(paper(0.6)[0], ratio, steps=5, temperature=rule)
+    assert np.allclose(found.theta, lt.fixed_point(problem, rule), rtol=0, atol=1e-11)
+    assert np.allclose(ridged.theta, lt.ridge_optimum(problem, 0.7, rule), rtol=0, atol=1e-11)
+    assert np.allclose(along.theta, lt.gradient_flow(problem, [0.5, 3.0], rule), rtol=0, atol=1e-9)
+    assert np.allclose(stepped.theta, lt.iterate(problem, 5, 0.05, rule), rtol=0, atol=1e-9)
+    near = [optimum(problem, 1e-9, temperature=rule), path(problem, 1e-9, [0.5, 3.0], temperature=rule)]
+    for one, other in zip((found, along), near, strict=True):
+        assert np.allclose(one.variance / ratio, other.variance / 1e-9, rtol=1e-5)
+    half = lt.stable_learning_rate(paper(0.6)[0], rule) / 2  # 1/(2λ)
+    assert np.allclose(large.theta, lt.iterate(paper(0.6)[0], 5, half, rule), rtol=0, atol=1e-9)
+    wrong = lt.gradient_flow(problem, [0.25, 1.5], rule)
+    assert abs(along.theta - wrong).max() > 1e-3
+
+
+@pytest.mark.parametrize("ratio", [1e30, 1e100])
+def test_with_hardly_a_row_nothing_moves(ratio):
+    """‖h‖² of X⁺r is (v + σ²)/γ."""
+    problem, tau = paper(0.0, 0.5)
+    with np.errstate(all="raise", under="ignore"):
+        for found in (optimum(problem, ratio), optimum(problem, ratio, 1e-3)):
+            assert np.array_equal(found.theta[0], problem.pretrained[0])
+            assert math.isclose(found.variance, 1.5 / ratio, rel_tol=1e-9)
+            assert math.isclose(found.displacement, 1 / ratio, rel_tol=1e-9)
+        stepped = path(problem, ratio, steps=3, temperature=tau)
+        with pytest.raises(lt.InvalidValueError, match="so long that ten digits"):
+            path(problem, ratio, 1.0, temperature=tau)
+    assert stepped.target_error == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "remedy"),
+    [
+        ("ratio", {"ratio": 1e-101, "time": 1.0}, "from 1e-100 to 1e100"),
+        ("ratio", {"ratio": 1e101, "time": 1.0}, "from 1e-100 to 1e100"),
+        ("time", {"ratio": 0.5, "time": 1e17}, "so long that ten digits"),
+        ("time", {"ratio": 0.5, "time": 1e300}, "so long that ten digits"),
+        ("time", {"ratio": 1e100, "time": 1e300}, "so long that ten digits"),
+        ("learning_rate", {"ratio": 0.5, "steps": 5, "learning_rate": 1e300}, "converges"),
+    ],
+)
+def test_extremes_of_the_path_are_refused_by_name(name, arguments, remedy):
+    with (
+        np.errstate(all="raise", under="ignore"),
+        pytest.raises(lt.InvalidValueError, match=remedy) as caught,
+    ):
+        path(random_problem(1), temperature=1.0, **arguments)
+    assert caught.value.argument == name
+
+
+def test_what_has_no_float_is_refused():
+    """A variance of γσ²/(1 − γ)/Σ̃, and a bulk of which the resolvent's squares have none."""
+    tiny = lt.FineTuningProblem(np.zeros(2), np.zeros(2), 1e-200 * np.eye(2), noise_variance=1e200)
+    low = lt.FineTuningProblem(
+        np.ones(2), np.zeros(2), lt.covariance.IdentityPlusLowRank(np.eye(2)[:, :1], np.eye(1), 1e-60)
+    )
+    with np.errstate(all="raise", under="ignore"):
+        for call in (partial(optimum, ratio=0.5), partial(path, ratio=0.5, time=1e200)):
+            for problem, match in ((tiny, "beyond the largest float"), (low, "no row says anything")):
+                with pytest.raises(lt.InvalidValueError, match=match) as caught:
+                    call(problem)
+                assert caught.value.argument == "problem"
+        for rule in (Weighty(500.0), Weighty(-math.inf)):
+            with pytest.raises(lt.InvalidValueError, match="largest weight"):
+                path(paper()[0], 0.5, 1.0, temperature=rule)
+    assert optimum(paper()[0], 2.0, temperature=Weighty(500.0)).displacement == pytest.approx(0.5)
+
+
+class Weighty:
+    """The same weight for every row."""
+
+    def __init__(self, logarithm):
+        self.logarithm = logarithm
+
+    def log_weights(self, losses):
+        return np.full(losses.shape, self.logarithm)
+
+
+def test_a_shift_far_below_the_noise_keeps_its_displacement():
+    """v = 1e-300, σ² = 1e300: of the shift least squares goes all the way, and what it adds is no less."""
+    problem = lt.FineTuningProblem(np.full(1, 1e-150), np.zeros(1), np.eye(1), noise_variance=1e300)
+    found = optimum(problem, 0.5)
+    assert found.displacement == pytest.approx(1, rel=1e-12)
+    assert found.theta[0] == pytest.approx(0, abs=1e-162)
+    assert found.variance == pytest.approx(1e300, rel=1e-12)
+
+
 @FEW
 @given(RATIOS, RELATIVE)
 def test_small_steps_are_the_flow(ratio, relative):

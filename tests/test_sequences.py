@@ -438,17 +438,30 @@ def test_no_unit_of_labels_is_too_small_or_too_large(unit, covariances, tau):
     assert found.errors == pytest.approx(unit**2 * want.errors, rel=1e-9, abs=1e-12 * unit**2)
 
 
+@pytest.mark.parametrize("unit", [2.0**-940, 2.0**-500, 2.0**940])
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+def test_no_unit_of_features_is_too_small_or_too_large(unit, ridge):
+    """Covariances, noise and ridge times c: the same means and shares, and errors times c."""
+    optima, covariances = np.eye(3), np.stack([np.diag([1.0, 2.0, 0.5])] * 3)
+    sampled = lambda c: lt.sequences.sampled(
+        optima, 0.4, 0.5 * c, temperatures=2.0 * c, ridge=ridge * c, covariances=covariances * c
+    )
+    with np.errstate(all="raise", under="ignore"):
+        want, found = sampled(1.0), sampled(unit)
+    for name, size in (("theta", 1.0), ("variance", 1.0), ("displacement", 1.0), ("errors", unit)):
+        assert np.allclose(getattr(found, name) / size, getattr(want, name), rtol=1e-11, atol=1e-14), name
+
+
 @pytest.mark.parametrize(
     ("name", "bad", "remedy"),
     [
         ("ratio", 1e-300, "from 1e-100 to 1e100"),
         ("ratio", 1e300, "from 1e-100 to 1e100"),
-        ("ridge", 1e300, "at most 1e100"),
         ("optima", 1e160 * np.eye(3), "squares beyond the largest float"),
         ("optima", 1e200 * np.eye(3), "squares beyond the largest float"),
         ("covariances", np.zeros((3, 3, 3)), "in task 1 .* no row says anything"),
-        ("covariances", 1e-300 * np.stack([np.eye(3)] * 3), "other units"),
-        ("covariances", 1e300 * np.stack([np.eye(3)] * 3), "other units"),
+        ("covariances", 1e-302 * np.stack([np.eye(3)] * 3), "in task 1 .* rescale x"),
+        ("covariances", 1e302 * np.stack([np.eye(3)] * 3), "in task 1 .* rescale x"),
     ],
 )
 def test_what_has_no_float_is_refused_by_the_name_it_was_given_under(name, bad, remedy):

@@ -13,7 +13,8 @@ gone, with R = (Λ + E[p]Σ̃)⁻¹, D = σ² + Λ ⟨Σ̃e, Re⟩ + E[Z²p] ⟨
     N = E[p² (r − ⟨x,h̄⟩)²] = (1 + ⟨Σ̃e,h̄⟩/s²)² s² E[Z²p²] + (h̄ᵀΣ̃h̄ − ⟨Σ̃e,h̄⟩²/s²) E[p²].
 
 Nothing in them is a difference of nearly equal numbers. At −λ = z, complex, they are the resolvent's (path.py); two of
-them, at z₁ and z₂, give the bilinear form of the second line, in which each product is of one factor from each.
+them, at z₁ and z₂, give the bilinear form of the second line, in which each product is of one factor from each. For all
+products to have floats they are of numbers in units of Σ̃ and of e: powers of two, which change no digit.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import optimize, special
 
-from ..arrays import Array, namespace, positive, quotient
-from ..covariance import IdentityPlusLowRank, Operator
+from ..arrays import Array, binary_unit, bounded, namespace, quotient
+from ..covariance import Covariance, Dense, IdentityPlusLowRank, Operator
 from ..covariance.subspace import InvariantSubspace, accept_any
 from ..errors import InvalidTypeError, reject
 from ..problem import FineTuningProblem, checked_problem
@@ -36,12 +37,27 @@ from ..weights import KLDRO, Flow, WeightRule, as_rule
 from ..weights.rules import checked_log_weights
 from .quadrature import normal_quadrature
 
-__all__ = ["Expected", "Population", "Response", "bracketed_root", "population", "root_between"]
+__all__ = [
+    "Expected",
+    "Population",
+    "Response",
+    "bracketed_root",
+    "over",
+    "population",
+    "root_between",
+    "scaled",
+]
 
 EPS = np.finfo(float).eps
 
 COLDEST = 1e-11
 """τ/s², at which −r²/τ, known to ε r²/τ, still says to a few parts in 10⁶ where γ < 1 rows stop to count."""
+
+LARGEST_LOG = 400.0
+"""Of a number that has a float even where the largest or the smallest of the ratios γ divides it."""
+
+LEAST_BULK = 1e-50
+"""Of the largest eigenvalue, for squares of resolvents to have floats."""
 
 
 @pytree
@@ -72,6 +88,28 @@ class Expected:
         return self.pretrain_error + self.target_error
 
 
+class Units(NamedTuple):
+    """Powers of two, in which Σ̃, Σ and e are at most about 1; h has the unit of e."""
+
+    target: float
+    pretrain: float
+    shift: float
+
+
+def scaled(array: Array | float, up: tuple[float, ...], down: tuple[float, ...] = ()) -> Array:
+    """``array`` times and over powers of two, all at once: only the result can leave the floats."""
+    exponent = lambda units: sum(math.frexp(unit)[1] - 1 for unit in units)
+    with np.errstate(over="ignore"):
+        return np.ldexp(array, exponent(up) - exponent(down))
+
+
+def over(covariance: Covariance, unit: float) -> Covariance:
+    """A covariance in a unit."""
+    if isinstance(covariance, IdentityPlusLowRank):
+        return covariance.times(namespace().array(1 / unit))
+    return Dense(covariance.dense() / unit)
+
+
 class Response(NamedTuple):
     """A deterministic equivalent, or several of them (…): p and 1 − p at the nodes, Λ, E[p], E[Z²p]."""
 
@@ -87,7 +125,8 @@ class Population:
     """The problem in the eigenbasis of Σ̃: what e reaches, one value each, and what the traces run over.
 
     ``values``, ``shift`` (m,): eigenvalues, and e's coordinates, in the space that e reaches; ``bulk`` (k,), ``shares``
-    and ``pretrain``: eigenvalues, their shares of all d, and the mean of Σ on each.
+    and ``pretrain``: eigenvalues, their shares of all d, and the mean of Σ on each. All but the shares, and σ², s² and
+    v, are in ``units``.
     """
 
     problem: FineTuningProblem
@@ -100,12 +139,14 @@ class Population:
     bulk: Array
     shares: Array
     pretrain: Array
+    units: Units
+    noise: float
     variance: float
     signal: float
 
     def log_weights(self, z: Array) -> Array:
         """log w at residuals r = sz."""
-        logarithms = checked_log_weights(namespace(), self.rule, self.variance * z**2)
+        logarithms = checked_log_weights(namespace(), self.rule, float(self.problem.residual_variance) * z**2)
         if not (logarithms < math.inf).all():
             reject("temperature", self.rule, "has weights that are infinite or NaN; they must be bounded")
         return logarithms
@@ -130,7 +171,7 @@ class Population:
     def direction(self, response: Response) -> tuple[Array, Array, Array]:
         """RΣ̃e (…, m), σ² + Λ⟨Σ̃e, Re⟩, and D."""
         resolved = self.resolvent(response, self.values) * self.shift
-        left = self.problem.noise_variance + response.inner * (resolved * self.values * self.shift).sum(-1)
+        left = self.noise + response.inner * (resolved * self.values * self.shift).sum(-1)
         image = resolved * self.values
         return image, left, left + response.second * (image * self.values * self.shift).sum(-1)
 
@@ -165,7 +206,7 @@ class Population:
         along = [quotient(namespace(), h @ (self.values * self.shift), self.signal, 0.0) for h in means]
         apart = [h - np.multiply.outer(a, self.shift) for h, a in zip(means, along, strict=True)]
         form = lambda pair: (pair[0] * self.values) @ pair[1].T
-        across = (self.problem.noise_variance * form(means) + self.signal * form(apart)) / self.variance
+        across = (self.noise * form(means) + self.signal * form(apart)) / self.variance
         return np.multiply.outer(*kept) * self.variance * both(z**2) + across * both(1.0)
 
     def leverage(self, log_gain: float, z: Array) -> tuple[Array, Array]:
@@ -191,9 +232,9 @@ class Population:
         z, mass = self.nodes(log_gain)
         return self.leverage(log_gain, z)[0] @ mass
 
-    def log_gain(self, ridge: float) -> float:
+    def log_gain(self, log_ridge: float) -> float:
         """log g at a ridge > 0."""
-        inner = lambda u: np.asarray(ridge * math.exp(min(u, 700.0)))
+        inner = lambda u: np.asarray(math.exp(min(max(log_ridge + u, -LARGEST_LOG), LARGEST_LOG)))
         return bracketed_root(lambda u: math.log(self.fit(inner(u), self.mean_leverage(u))))
 
 
@@ -210,7 +251,7 @@ def bracketed_root(falling: Callable[[float], float]) -> float:
 
 def root_between(function: Callable[[float], float], low: float, high: float) -> float:
     """The root of a function of which the values at both ends differ in sign, to rounding."""
-    found: Any = optimize.brentq(function, low, high, xtol=1e-300, rtol=4 * EPS)
+    found: Any = optimize.brentq(function, low, high, xtol=1e-300, rtol=4 * EPS, maxiter=10_000)
     return float(found)
 
 
@@ -229,13 +270,16 @@ def population(problem: object, ratio: object, temperature: object, *others: obj
             "temperature", rule, "has weights without a bound, of which nothing is known here"
         )
     checked = checked_problem(space, problem)
-    gamma = float(positive(space, "ratio", ratio))
+    within = lambda v: (v >= 1e-100) & (v <= 1e100)  # beyond, products of three have no float
+    gamma = float(bounded(space, "ratio", ratio, within, "must be finite and > 0, from 1e-100 to 1e100"))
     target, pretrain = checked.target_operator, checked.pretrain_operator
     for name, one in (("target_covariance", target), ("pretrain_covariance", pretrain)):
         if isinstance(one, Operator):
             raise InvalidTypeError(
                 name, one, "must be a matrix or IdentityPlusLowRank: traces need its spectrum"
             )
+    sizes = [float(binary_unit(space, one.ceiling)) for one in (target, pretrain)]
+    target, pretrain = (over(one, size) for one, size in zip((target, pretrain), sizes, strict=True))
     reach = target.reach(checked.shift, accept_any)
     found = reach.covariance.spectrum(reach.coordinates)
     if isinstance(target, IdentityPlusLowRank):
@@ -248,10 +292,12 @@ def population(problem: object, ratio: object, temperature: object, *others: obj
     else:
         bulk, shares = found.values, np.full(checked.dim, 1 / checked.dim)
         on_bulk = pretrain.quadratic(found.vectors.T)
-    if not (bulk > 0).any():
-        reject(
-            "problem", problem, "has a target covariance in whose bulk there is nothing: no row says anything"
+    if not (bulk > LEAST_BULK).any():
+        remedy = (
+            "has a target covariance in whose bulk there is nothing, or no eigenvalue above "
+            f"{LEAST_BULK:g} of the largest: no row says anything"
         )
+        reject("problem", problem, remedy)
     seen = np.where(found.values > 0, found.coordinates, 0.0)
     coldest = COLDEST * float(checked.residual_variance)
     if isinstance(rule, Flow) and float(rule.temperature) < coldest:
@@ -260,7 +306,10 @@ def population(problem: object, ratio: object, temperature: object, *others: obj
             "digits; raise it"
         )
         reject("temperature", temperature, remedy)
+    length = math.sqrt(checked.residual_variance) / math.sqrt(sizes[0])
+    units = Units(sizes[0], sizes[1], float(binary_unit(space, np.append(seen, length))))
+    squares = (checked.noise_variance, checked.residual_variance, checked.shift_variance)
     return Population(
-        checked, gamma, rule, reach, found.vectors, found.values, seen, bulk, shares, on_bulk,
-        float(checked.residual_variance), float(checked.shift_variance),
+        checked, gamma, rule, reach, found.vectors, found.values, seen / units.shift, bulk, shares, on_bulk, units,
+        *(float(scaled(square, (), (units.target, units.shift, units.shift))) for square in squares),
     )  # fmt: skip

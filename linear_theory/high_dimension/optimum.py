@@ -6,11 +6,22 @@ import math
 
 import numpy as np
 
-from ..arrays import Array, bounded, namespace
+from ..arrays import Array, binary_unit, bounded, namespace
 from ..errors import reject
 from ..problem import FineTuningProblem
+from ..trees import leaves
 from ..weights import WeightRule
-from .equivalent import EPS, Expected, Population, Response, bracketed_root, population, root_between
+from .equivalent import (
+    EPS,
+    Expected,
+    Population,
+    Response,
+    bracketed_root,
+    over,
+    population,
+    root_between,
+    scaled,
+)
 
 __all__ = ["optimum"]
 
@@ -85,7 +96,7 @@ def _fitted(
         bounded(space, "ridge", ridge, lambda v: (v >= 0) & (v < math.inf), "must be finite and ≥ 0")
     )
     z, mass, response = _solved(found, penalty)
-    with np.errstate(divide="ignore"):  # E[p(1 − p)] that is 0 in floats
+    with np.errstate(divide="ignore", over="ignore"):  # E[p(1 − p)] that is 0 in floats
         fluctuation = found.fluctuation(response, response, z, mass)[:, 0, 0]
     if not np.isfinite(fluctuation).all():
         remedy = f"is so cold that the variance, at {ratio} dimensions a row, has no digits; raise it or add a ridge"
@@ -106,29 +117,40 @@ def mean_and_spread(
     whole = found.direction(response)[2][0]
     strength = found.variance * response.second[0] / whole if found.variance > 0 else 0.0
     shape = found.values * resolved**2
-    return found.vectors, 1 - strength * found.values * resolved, fluctuation[0] * shape / shape.sum()
+    spread = scaled(fluctuation[0] * shape / shape.sum(), 2 * (found.units.shift,))
+    return found.vectors, 1 - strength * found.values * resolved, spread
 
 
 def expected(found: Population, h: Array, variance: Array, forgetting: Array, learning: Array) -> Expected:
     """The result of means h (…, m) and of what the fluctuation adds to ‖h‖² and to both errors."""
-    problem = found.problem
-    moved = found.embed(h)
-    along = h @ (found.values * found.shift)
+    problem, units = found.problem, found.units
+    moved, square = found.embed(h), (units.shift, units.shift)
+    unit = float(
+        binary_unit(namespace(), found.shift)
+    )  # of e beside the residual, for its square to have a float
+    e = found.shift / unit
+    along = (h / unit) @ (found.values * e)
     to_go = h + found.shift
-    return Expected(
-        theta=problem.pretrained + moved,
-        displacement=0.0 - along / found.signal if found.signal > 0 else 0.0 * along,
-        variance=variance,
-        pretrain_error=problem.pretrain_operator.quadratic(moved) + forgetting,
-        target_error=(to_go**2 * found.values).sum(axis=-1) + learning,
+    forgotten = over(problem.pretrain_operator, units.pretrain).quadratic(moved)
+    result = Expected(
+        theta=problem.pretrained + scaled(moved, (units.shift,)),
+        displacement=0.0 - along / (e**2 @ found.values) if problem.shift_variance > 0 else 0.0 * along,
+        variance=scaled(variance, square),
+        pretrain_error=scaled(forgotten + forgetting, (units.pretrain, *square)),
+        target_error=scaled((to_go**2 * found.values).sum(axis=-1) + learning, (units.target, *square)),
     )
+    if not all(np.isfinite(part).all() for part in leaves(result)):
+        remedy = "leads to parameters or squares beyond the largest float; give x or y in other units"
+        reject("problem", problem, remedy)
+    return result
 
 
 def _solved(found: Population, ridge: float) -> tuple[Array, Array, Response]:
     """The solution of (1/n) tr Σ̃R = 1 at this ridge, with nodes for it."""
     if ridge > 0:
-        gain = found.log_gain(ridge)
-        inner = ridge * math.exp(gain)
+        log_ridge = math.log(ridge) - math.log(found.units.target)
+        gain = found.log_gain(log_ridge)
+        inner = math.exp(log_ridge + gain)
     else:
         gain, inner = _without_ridge(found)
     z, mass = found.nodes(gain)
@@ -148,4 +170,5 @@ def _without_ridge(found: Population) -> tuple[float, float]:
         return bracketed_root(lambda u: needed - float(found.mean_leverage(u))), 0.0
     # Fewer rows than dimensions: all that have a weight are fitted, p = 1, and only Λ is left to find.
     excess = lambda inner: float(found.fit(np.asarray(inner), np.asarray(weighted))) - 1
-    return math.inf, root_between(excess, 0.0, found.ratio * float(found.shares @ found.bulk))
+    most = found.ratio * float(found.shares @ found.bulk)
+    return math.inf, root_between(excess, 0.0, most * (1 + 1e-9))

@@ -24,7 +24,7 @@ from ..problem import FineTuningProblem
 from ..propagator.powers import count_steps
 from ..weights import WeightRule
 from .contour import Contour
-from .equivalent import EPS, Expected, Population, Response, population, root_between
+from .equivalent import EPS, LARGEST_LOG, Expected, Population, Response, population, root_between, scaled
 from .optimum import expected
 from .quadrature import normal_quadrature
 
@@ -35,6 +35,9 @@ FIRST_POINTS, MOST_POINTS = 16, 512
 
 AGREEMENT = 1e-11
 """Of N and 2N points, beside the largest result: ten digits."""
+
+LONGEST = 0.1 / EPS
+"""Time in units of the largest eigenvalue, beyond which the contour's parameters are not known from 1."""
 
 NEWTON_STEPS, NEWTON_RTOL, NEAREST = 40, 64 * EPS, 1e-9
 """NEAREST is how near, of a contour of length 2, one starts from a point whose g is known."""
@@ -94,15 +97,18 @@ def path(
     if (time is None) == (steps is None):
         reject("time", time, "must be given, or steps, and not both")
     edge = _edge(found)
-    kernel, times, shape, reach = _kernel(time, steps, learning_rate, edge)
+    kernel, times, shape, reach = _kernel(time, steps, learning_rate, edge, found.units.target)
     if not (times > 0).any():
         nothing = np.zeros(shape)[()]
         return expected(found, np.zeros((*shape, len(found.values))), nothing, nothing, nothing)
     longest = float(times.max())
-    integrals = _integrals(found, kernel, Contour.around(edge, longest, reach))
+    integrals = None
+    if longest <= LONGEST / edge:
+        integrals = _integrals(found, kernel, Contour.around(edge, longest, reach))
     if integrals is None:
         if reach < edge:
-            remedy = f"is beyond {1 / edge:.6g}, below which descent on these rows converges"
+            limit = scaled(1 / edge, (), (found.units.target,))
+            remedy = f"is beyond {limit:.6g}, below which descent on these rows converges"
             raise DivergenceError("learning_rate", learning_rate, remedy)
         name, given = ("time", time) if steps is None else ("steps", steps)
         reject(name, given, "is so long that ten digits are not reached; optimum() is the limit")
@@ -114,9 +120,9 @@ Kernel = Callable[[Array], Array]
 
 
 def _kernel(
-    time: Any, steps: Any, learning_rate: Any, edge: float
+    time: Any, steps: Any, learning_rate: Any, edge: float, unit: float
 ) -> tuple[Kernel, Array, tuple[int, ...], float]:
-    """f(z) for every time, the times, their shape, and the z at which a step begins to grow."""
+    """f(z) for every time, the times, their shape, and the z at which a step begins to grow; z in this unit."""
     space = namespace()
     if steps is None:
         if learning_rate is not None:
@@ -124,22 +130,25 @@ def _kernel(
         accept = lambda v: (v >= 0) & (v < math.inf)
         remedy = "must be ≥ 0 and finite; optimum() is where it ends"
         times = bounded(space, "time", time, accept, remedy, ndim=(0, 1))
-        shape, times = times.shape, np.atleast_1d(times)
+        shape, times = times.shape, np.atleast_1d(scaled(times, (unit,)))
         return lambda z: -np.expm1(-2 * times[:, None] * z) / z, times, shape, math.inf
     count = count_steps(space, steps).count
     shape, count = count.shape, np.atleast_1d(count)
-    rate = 1 / (2 * edge) if learning_rate is None else float(positive(space, "learning_rate", learning_rate))
+    rate = 1 / (2 * edge)
+    if learning_rate is not None:
+        rate = float(scaled(positive(space, "learning_rate", learning_rate), (unit,)))
 
     def descent(z: Array) -> Array:
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # log 0; a step that blows up
             return -np.expm1(count[:, None] * special.log1p(-2 * rate * z)) / z
 
-    return descent, count * rate, shape, 1 / rate
+    with np.errstate(over="ignore"):
+        return descent, count * rate, shape, 1 / rate if rate > 0 else math.inf
 
 
 def _integrals(found: Population, kernel: Kernel, contour: Contour) -> Array | None:
     """E h in the eigenbasis and the fluctuation's parts of ‖h‖² and the two errors, (times, m + 3)."""
-    left = found.log_gain(-float(contour.at(np.array([-1.0]))[0].real))
+    left = found.log_gain(math.log(-contour.at(np.array([-1.0]))[0].real))
     z, mass = found.nodes(left)
     places = _places(FIRST_POINTS)
     gains = _continued(found, z, mass, contour, places, left)
@@ -248,11 +257,16 @@ def _edge(found: Population) -> float:
     To the right of the bulk g runs from 0 down to where z(g), of (1/n) tr Σ̃R = 1, has its least value; an eigenvalue
     further out is where Λ + E[p]Σ̃ − (E[p] − E[Z²p]) Σ̃e eᵀΣ̃/s² is singular.
     """
-    top = float(np.exp(found.log_weights(np.linspace(0.0, 38.0, 4097)).max()))
+    top = float(found.log_weights(np.linspace(0.0, 38.0, 4097)).max())
+    if not abs(top) < LARGEST_LOG:
+        remedy = f"has a largest weight of e^{top:.4g}, or on too few residuals, from which there is no path"
+        reject("temperature", found.rule, remedy)
+    top = math.exp(top)
     most = float(found.bulk.max())
+    alone = most * float(found.shares[found.bulk == most].sum())
 
     def right_of(share: float) -> tuple[float, float, float, float]:
-        """z, and Λ, E[p], E[Z²p], at g = −share/(largest weight)."""
+        """z, and Λ + E[p]·(the bulk's largest), E[p], E[Z²p], at g = −share/(largest weight)."""
         gain = -share / top
 
         def functions(z: Array) -> Array:
@@ -262,12 +276,12 @@ def _edge(found: Population) -> float:
 
         z, mass = normal_quadrature(functions, 64 * EPS)
         p, second = functions(z) @ mass
-        floor = -p * most
-        excess = lambda x: float(found.fit(np.asarray(x), np.asarray(p))) - 1
-        inner = root_between(excess, floor * (1 + 4 * EPS), floor + found.ratio * most * (1 + 1e-9))
-        return inner / -gain, inner, p, second
+        away = -p / found.ratio * (most - found.bulk)
+        excess = lambda x: float((found.shares * found.bulk / (x + away)).sum()) - 1
+        above = found.ratio * root_between(excess, alone * (1 - 1e-9), most * (1 + 1e-9))
+        return (above - p * most) / -gain, above, p, second
 
-    share_of = lambda x: 1 / (1 + math.exp(-x))
+    share_of = special.expit
     best: Any = optimize.minimize_scalar(
         lambda x: math.log(right_of(share_of(x))[0]),
         bounds=(-30.0, 14.0),
@@ -278,13 +292,16 @@ def _edge(found: Population) -> float:
 
     def inside(x: float) -> float:
         """Where no eigenvalue is further out, positive."""
-        _, inner, p, second = right_of(share_of(x))
-        weighted = np.diag(inner + p * found.values)
+        _, above, p, second = right_of(share_of(x))
+        weighted = np.diag(above - p * (most - found.values))
         if found.variance > 0:
             weighted = weighted - (p - second) / found.variance * np.outer(image, image)
         return float(np.linalg.eigvalsh(weighted)[0])
 
     at = float(best.x)
     if inside(at) < 0:
-        at = root_between(inside, -30.0, at)
+        low = -30.0
+        while inside(low) < 0:  # with very many rows
+            low -= 30.0
+        at = root_between(inside, low, at)
     return right_of(share_of(at))[0]
