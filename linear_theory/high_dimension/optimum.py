@@ -46,7 +46,7 @@ def optimum(
         Gaussian rows and noise. Of a covariance as a matrix all d eigenvalues are counted in the traces, of an
         ``IdentityPlusLowRank`` its ``scale``, as in the limit; an ``Operator`` is refused.
     ratio : float
-        γ = d/n > 0, also above 1.
+        γ = d/n > 0, also above 1 (1e-100 to 1e100).
     ridge : float
         ≥ 0, in the units of x². The loss is a mean over n.
     temperature : float or weight rule
