@@ -14,8 +14,9 @@ from scipy.stats import binom, chi2
 
 from benchmarks.mutants import __main__ as command
 from benchmarks.mutants import engine, found, page, reach, reasons, trial
-from benchmarks.mutants.__main__ import complaints, drawn, named, summary
+from benchmarks.mutants.__main__ import complaints, named, summary
 from benchmarks.mutants.engine import Answer, called, module_of
+from benchmarks.mutants.found import drawn
 from benchmarks.mutants.reach import Reach, Test
 from benchmarks.mutants.reasons import Reason
 from benchmarks.mutants.trial import SURVIVED, UNREACHED, Trial, tried

@@ -5,6 +5,8 @@
 No file of the tree is changed for it: a process is told by its environment which module to import otherwise
 (``hook/sitecustomize.py``), so that runs side by side, and runs that are ended, do no harm.
 
+``python -m benchmarks.mutants.verdicts`` puts a wrong formula under each claim that is about it, and asks its verdict.
+
 Whoever wants to ask something else of a mutant than the tests: ``found.mutants`` lists them, ``engine.called`` calls a
 function in a process in which one of them is true.
 """

@@ -10,7 +10,6 @@ whole package (no ``--only``, no ``--function``) is stored in ``benchmarks/resul
 from __future__ import annotations
 
 import argparse
-import hashlib
 import re
 import sys
 import time
@@ -20,7 +19,7 @@ from typing import Any
 
 from ..report import store
 from . import page, reasons
-from .found import ROOT, Mutant, files, mutants, within
+from .found import ROOT, Mutant, drawn, files, mutants, within
 from .reach import Reach, Test, kept, measured
 from .trial import MOST, UNREACHED, Trial, tried
 
@@ -66,14 +65,6 @@ def main(arguments: list[str] | None = None) -> int:
         page.write()
         say(f"written: {page.STORED.relative_to(ROOT)}, {page.PAGE.relative_to(ROOT)}")
     return int(complaints(results, everywhere, [m for m in sample if trials[m.name].killed], say) > 0)
-
-
-def drawn(every: list[Mutant], size: int, seed: int) -> list[Mutant]:
-    """So many of them at random: more of the same seed are these and others, and those that stay are drawn again
-    when the code changes elsewhere.
-    """
-    place = lambda mutant: hashlib.sha256(f"{seed} {mutant.name}".encode()).hexdigest()
-    return sorted(every, key=place)[:size]
 
 
 def sifted(

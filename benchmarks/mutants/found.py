@@ -87,6 +87,14 @@ def mutants(path: Path, function: str | None = None) -> tuple[Mutant, ...]:
     return tuple(found)
 
 
+def drawn(every: list[Mutant], size: int | None, seed: int) -> list[Mutant]:
+    """So many of them at random, or all: more of the same seed are these and others, and those that stay are drawn
+    again when the code changes elsewhere.
+    """
+    place = lambda mutant: hashlib.sha256(f"{seed} {mutant.name}".encode()).hexdigest()
+    return sorted(every, key=place)[:size]
+
+
 def within(where: str, function: str | None) -> bool:
     """Whether a place is that function or class, or inside of it; ``None`` has every place inside."""
     return function is None or f"{where}.".startswith(f"{function}.")

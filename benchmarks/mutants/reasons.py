@@ -1,7 +1,7 @@
-"""Mutants that no test can notice, and why: each was looked at by a person.
+"""Mutants that no test can notice, or not the verdict of a claim, and why: each was looked at by a person.
 
 A reason belongs to one change of one line, written as it stands in ``docs/trust.md``. Where the line is written anew,
-or a test begins to notice, ``python -m benchmarks.mutants`` says that the reason is out of date.
+or a test or the verdict begins to notice, the commands that try mutants say that the reason is out of date.
 """
 
 from __future__ import annotations
@@ -28,15 +28,90 @@ class Reason:
 
 
 REASONS: tuple[Reason, ...] = ()
+"""Of mutants that no test notices."""
+
+OF_CLAIMS: dict[str, tuple[Reason, ...]] = {
+    "claims.standard_iterates": (
+        Reason(
+            "linear_theory/trajectories.py",
+            "iterate",
+            'rate = positive(space, "learning_rate", learning_rate) * moments.mass * 2',
+            'rate = positive(space, "learning_rate", learning_rate) / moments.mass * 2',
+            "without weights μ is 1",
+        ),
+    ),
+    "claims.spectrum": (
+        Reason(
+            "linear_theory/theorems.py",
+            "_slow",
+            "return (q + p * rho**2) / (p + q), p * complement(rho) / (p + q)",
+            "return (q + p * rho**2) / (p + q), p / complement(rho) / (p + q)",
+            "1 − λ₁ with digits of its own is for powers and half-lives, which closed-form and stall ask",
+        ),
+    ),
+    "claims.error_comparison": (
+        Reason(
+            "linear_theory/risk.py",
+            "gap_closed",
+            "gap = pull @ (_solved(space, problem, pull) * strength)",
+            "gap = (_solved(space, problem, pull) * strength) @ pull",
+            "a scalar product is the same both ways",
+        ),
+        Reason(
+            "linear_theory/risk.py",
+            "gap_closed",
+            "way = space.xp.where(stays > 0.5, -moves * e - from_start, stays * e - from_target)  # θ_avg − θ",
+            "way = space.xp.where(stays > 0.5, -moves * e - from_start, stays * e + from_target)  # θ_avg − θ",
+            "where A > B, as in the paper's plane, the other form of θ_avg − θ is taken",
+        ),
+    ),
+    "beyond.interpolation": (
+        Reason(
+            "linear_theory/weights/rules.py",
+            "Flow.log_weights",
+            'return (0.0 - over(space, losses, parameter(space, "temperature", self.temperature)))[()]',
+            'return (1.0 - over(space, losses, parameter(space, "temperature", self.temperature)))[()]',
+            "weights that are all e times as large have the same end, and the same path at the same mean step",
+        ),
+        Reason(
+            "linear_theory/least_squares/cholesky.py",
+            "by_inner_products",
+            "A, b = X[kept] * root[:, None], (residual[kept].T * root).T",
+            "A, b = X[kept] * root[:, None], (residual[kept] * root).T",
+            "labels of one column have no transpose",
+        ),
+    ),
+    "beyond.task_sequences": (
+        Reason(
+            "linear_theory/sequences.py",
+            "harmonic_temperatures",
+            "return space.xp.where(before > 0, 2 * (noise / space.xp.where(before > 0, before, 1.0)), math.inf)",
+            "return space.xp.where(before > 0, 2 * (noise / space.xp.where(before >= 0, before, 1.0)), math.inf)",
+            "what is divided where before is 0 is not taken",
+        ),
+        Reason(
+            "linear_theory/sequences.py",
+            "sampled",
+            "spread = frame @ (kept[:, None] * inside * kept + np.diag(added * unit * unit)) @ frame.T",
+            "spread = (kept[:, None] * inside * kept + np.diag(added * unit * unit)) @ frame @ frame.T",
+            "inputs of unit covariance, as here, have one number for a frame",
+        ),
+    ),
+}
+"""Of mutants that a claim's verdict does not notice, by the claim's module."""
 
 
-def reason(mutant: Mutant) -> str | None:
-    """Why nothing changes, if it is known."""
-    return next((each.why for each in REASONS if each.fits(mutant)), None)
+def _known(claim: str) -> tuple[Reason, ...]:
+    return OF_CLAIMS.get(claim, ()) if claim else REASONS
 
 
-def outdated(mutants: Collection[Mutant], killed: Collection[Mutant]) -> list[Reason]:
-    """Reasons for changes that can no longer be made in the files of these mutants, or that a test notices."""
-    here = {mutant.file for mutant in mutants}
-    gone = [r for r in REASONS if r.file in here and not any(r.fits(mutant) for mutant in mutants)]
-    return gone + [r for r in REASONS if any(r.fits(mutant) for mutant in killed)]
+def reason(mutant: Mutant, claim: str = "") -> str | None:
+    """Why nothing changes, or nothing that the claim is about, if it is known."""
+    return next((each.why for each in _known(claim) if each.fits(mutant)), None)
+
+
+def outdated(mutants: Collection[Mutant], killed: Collection[Mutant], claim: str = "") -> list[Reason]:
+    """Reasons for changes that can no longer be made in the files of these mutants, or that are noticed."""
+    here, known = {mutant.file for mutant in mutants}, _known(claim)
+    gone = [r for r in known if r.file in here and not any(r.fits(mutant) for mutant in mutants)]
+    return gone + [r for r in known if any(r.fits(mutant) for mutant in killed)]

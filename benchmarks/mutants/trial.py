@@ -54,6 +54,11 @@ class Trial:
     def killed(self) -> bool:
         return self.by not in (SURVIVED, UNREACHED)
 
+    def keep(self, file: Path) -> Trial:
+        """This trial, for whoever asks again."""
+        put(file, json.dumps(asdict(self)).encode())
+        return self
+
 
 def rounds(mutant: Mutant, reach: Reach, most: float = MOST) -> Iterator[list[Test]]:
     """The tests of each round: the promising ones, and module by module, as each compiles its own functions."""
@@ -90,9 +95,7 @@ def tried(mutant: Mutant, reach: Reach, most: float = MOST, stored: Path = STORE
     if by == SURVIVED:
         deciding += passed
     marks = {name: _mark(_module(name)) for name in sorted(deciding)}
-    trial = Trial(mutant.name, by, round(before.seconds + seconds, 1), mark, marks)
-    put(file, json.dumps(asdict(trial)).encode())
-    return trial
+    return Trial(mutant.name, by, round(before.seconds + seconds, 1), mark, marks).keep(file)
 
 
 def _judged(mutant: Mutant, asked: list[list[Test]]) -> tuple[str, list[str], float]:
