@@ -9,7 +9,7 @@ import xarray as xr
 
 import linear_theory as lt
 from linear_theory.significance import four_sigma
-from paper_reproduction.claim import Check, Claim, Settings, Verdict
+from paper_reproduction.claim import IN_EPSILON, Check, Claim, Settings, Verdict
 from paper_reproduction.sampled_rows import descent_path, draw_rows, jackknife, weighted_sums
 from paper_reproduction.standard_errors import in_standard_errors
 
@@ -41,6 +41,7 @@ CLAIM = Claim(
     order=40,
 )
 
+EPS = float(np.finfo(float).eps)
 RHO, NORM, DIM, STEPS = 0.6, 1.0, 3, 40
 NOISES = (0.0, 1.0)
 RATIOS = (0.2, 1.0, 5.0, math.inf)  # τ over its default; the last is standard fine-tuning
@@ -78,7 +79,7 @@ def compute(settings: Settings) -> xr.Dataset:
     """Exact and sampled paths over temperature and noise."""
     size, blocks = (1000, 100) if settings.quick else (10_000, 100)
     shape = (len(NOISES), len(RATIOS), STEPS + 1, DIM)
-    exact, half, sampled, error = (np.empty(shape) for _ in range(4))
+    exact, given, slow, half, sampled, error = (np.empty(shape) for _ in range(6))
     tau = np.empty(shape[:2])
     for i, noise in enumerate(NOISES):
         problem = lt.paper_problem(RHO, NORM, DIM, noise_variance=noise)
@@ -87,6 +88,8 @@ def compute(settings: Settings) -> xr.Dataset:
             rate = 1 / (2 * float(lt.weight_mass(problem, tau[i, j])))
             steps = np.arange(STEPS + 1)
             exact[i, j] = lt.iterate(problem, steps, temperature=tau[i, j])
+            given[i, j] = lt.iterate(problem, steps, rate, tau[i, j])
+            slow[i, j] = lt.iterate(problem, steps, rate / 2, tau[i, j])
             half[i, j] = lt.iterate(problem, steps, temperature=2 * tau[i, j])  # a ½ in the loss
             sums = _blocks(problem, tau[i, j], settings, size, blocks)
             path = lambda s, start=problem.pretrained, eta=rate: descent_path(s, start, eta, STEPS)
@@ -97,6 +100,8 @@ def compute(settings: Settings) -> xr.Dataset:
         {
             "temperature": (("noise", "ratio"), tau, {"long_name": "τ"}),
             "exact": (full, exact, {"long_name": "θ_K, exact population path"}),
+            "given": (full, given, {"long_name": "the same with 1/(2μ) given as η"}),
+            "slow": (full, slow, {"long_name": "θ_K of a wrong step: η in place of 2η"}),
             "half": (full, half, {"long_name": "θ_K of a wrong formula: 1/τ in place of 2/τ"}),
             "sampled": (full, sampled, {"long_name": "θ_K of gradient descent on the rows"}),
             "error": (full, error, {"long_name": "its standard error, by the jackknife over blocks"}),
@@ -113,6 +118,8 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     ds = dataset
     moving = ds.step.values >= 1
     off = in_standard_errors(ds.sampled.values, ds.exact.values, ds.error.values)[:, :, moving]
+    # 2ημ = 1 to a rounding or two, and each step has them again.
+    apart = lambda path: (np.abs(path - ds.exact) / (EPS * (1 + ds.step))).max(["step", "axis"])
     wrong = in_standard_errors(ds.sampled.values, ds.half.values, ds.error.values)[:, :, moving]
     limit = four_sigma(off.size, ds.attrs["blocks"] - 1)
     finite = np.isfinite(ds.ratio.values)
@@ -128,6 +135,10 @@ def verdict(dataset: xr.Dataset) -> Verdict:
                 wrong[:, finite].max(axis=(2, 3)).min(),
                 limit,
             ),
+            Check(
+                f"η = 1/(2μ) given against the default, {IN_EPSILON} times 1 + K", apart(ds.given).max(), 8
+            ),
+            Check.at_least("the same with η for 2η", apart(ds.slow).min(), 8e3),
             # Ten steps over 2000 rows: sums of 2000 terms of size one, ten times.
             Check(
                 "steps over the rows against steps from their sums", ds.row_by_row, 10 * 2000**0.5 * 2.3e-16

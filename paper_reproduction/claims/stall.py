@@ -104,6 +104,11 @@ def _paths() -> xr.Dataset:
                 {"units": "‖e‖²", "long_name": "err_tot, standard fine-tuning, η = μ/2"},
             ),
             "slow": ("path_beta", lt.stall_spectrum(beta, RHO)[0], {"long_name": "λ₁"}),
+            "slow_by_matrix": (
+                "path_beta",
+                1 - values[:, 0],
+                {"long_name": "λ₁ by eigh of the quadrature's"},
+            ),
             "eigenvector": (("path_beta", "axis"), vectors[:, :, 0] * np.sign(vectors[:, :1, 0])),
             "spectral_gap": ("path_beta", values[:, 1] - values[:, 0], {"long_name": "λ₁ − λ₂"}),
             "direction": (("path_beta", "axis"), np.stack(lt.stall_direction(beta, RHO), axis=-1)),
@@ -170,6 +175,9 @@ def verdict(dataset: xr.Dataset) -> Verdict:
     bound = bound.where(size > 1e-290)  # beyond, the numbers leave the normal range
     apart = lambda other: np.sqrt(((d.path - d[other]) ** 2).sum("axis")) / bound
     left = np.abs(d.left.sel(count=d.few) - d.left_loop).max()
+    # Both eigenvalues are known to a rounding of ‖Σ̃‖, and λ₁ with ρ for ρ² is (1 + βρ)/(1 + β).
+    shrinks = lambda slow: np.abs(slow - d.slow_by_matrix) / (EPS * (2 + d.attrs["rho"]))
+    crude = (1 + d.path_beta * d.attrs["rho"]) / (1 + d.path_beta)
     turned = np.sqrt(((d.direction - d.eigenvector) ** 2).sum("axis"))
     # The slow gap is ln 2 over the half-life, and the matrix knows it to a rounding of ‖Σ̃‖ = 1 + ρ.
     gap_unit = EPS * (1 + (1 + d.attrs["rho"]) * d.half_life / math.log(2))
@@ -198,6 +206,8 @@ def verdict(dataset: xr.Dataset) -> Verdict:
             apart("halved").max("step").min(),
             POWER,
         ),
+        Check(f"λ₁ against eigh, {IN_EPSILON_TIMES_CONDITION}", shrinks(d.slow).max(), STEP_ERROR),
+        Check.at_least("the same with ρ for ρ²", shrinks(crude).min(), POWER * STEP_ERROR),
         Check(
             f"stalled direction against eigh, {IN_EPSILON_TIMES_CONDITION}",
             (turned / (EPS * (1 + (1 + d.attrs["rho"]) / d.spectral_gap))).max(),

@@ -161,16 +161,16 @@ def _simulation(settings: Settings) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 def _guarded(settings: Settings) -> np.ndarray:
-    """Whether KL-DRO, whose mean weight is infinite from τ = 2s² down, is refused a little below and not above."""
+    """Whether KL-DRO, whose mean weight is infinite from τ = 2s² down, is refused there and below, and not above."""
     found = []
     for _, _, problem in _random_problems(settings):
-        for times in (1 - 1e-9, 1 + 1e-9):
+        for times in (1 - 1e-9, 1, 1 + 1e-9):
             try:
                 lt.weight_mass(problem, lt.weights.KLDRO(2 * times * float(problem.residual_variance)))
                 refused = False
             except lt.InvalidValueError:
                 refused = True
-            found.append(refused == (times < 1))
+            found.append(refused == (times <= 1))
     return np.array(found)
 
 
@@ -196,7 +196,7 @@ def compute(settings: Settings) -> xr.Dataset:
             "grid_wrong": ("cell_index", cells[:, 4], {"long_name": "the same with 1/τ in place of 2/τ"}),
             "deviation": (("rule", "entry"), right, {"long_name": "against sampled rows, standard errors"}),
             "deviation_wrong": (("rule", "entry"), wrong, {"long_name": "the same for a wrong rule"}),
-            "guarded": ("border", _guarded(settings), {"long_name": "KL-DRO is refused below 2s² alone"}),
+            "guarded": ("border", _guarded(settings), {"long_name": "KL-DRO is refused up to 2s² alone"}),
             "drawn": (("row", "axis"), X, {"long_name": "rows"}),
             "drawn_weight": ("row", lt.flow_weights((y - X @ problem.pretrained) ** 2, tau)),
             "ellipse": (("which", "axis", "angle"), ellipses, {"long_name": "one standard deviation"}),
@@ -222,7 +222,11 @@ def verdict(dataset: xr.Dataset) -> Verdict:
             Check.at_least(
                 "the same distance with 1/τ in place of 2/τ", ds.grid_wrong.values[weighted].min(), 32e3
             ),
-            Check("borders τ = 2s² at which KL-DRO is refused above or not below", (~ds.guarded).sum(), 0),
+            Check(
+                "temperatures at and beside 2s² at which KL-DRO is wrongly refused or not",
+                (~ds.guarded).sum(),
+                0,
+            ),
             Check(
                 "all rules against sampled rows, every entry, in standard errors", ds.deviation.max(), limit
             ),
