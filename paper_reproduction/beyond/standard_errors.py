@@ -11,6 +11,7 @@ from scipy import optimize, stats
 import linear_theory as lt
 from linear_theory.significance import four_sigma
 from paper_reproduction.beyond._asymptotic import closed, integrated
+from paper_reproduction.beyond._left_out import fits_without, rounding
 from paper_reproduction.claim import IN_EPSILON_TIMES_CONDITION, Check, Claim, Settings, Verdict
 
 CLAIM = Claim(
@@ -55,6 +56,7 @@ PRINTED = {  # n times the covariance, derived by hand: known beforehand, and th
     "fixed 11": 0.689689733, "fixed 22": 0.463102885, "fixed 33": 0.231551442, "fixed 12": -0.231551442,
     "median 11": 1.134831589, "second case, fixed": 0.5764, "second case, median": 1.1759,
 }  # fmt: skip
+LEFT_OUT = 200  # rows of which each is left out in turn
 INTERVALS = ("corrected", "usual", "textbook")
 
 
@@ -102,6 +104,23 @@ def _one(name: str, n: int, end: np.ndarray, rng: np.random.Generator) -> tuple[
     return directions @ (corrected.theta - end), errors
 
 
+def _left_out(name: str, rng: np.random.Generator) -> np.ndarray:
+    """The usual sandwich against Σ(θ̂ − θ̂₋ᵢ)(θ̂ − θ̂₋ᵢ)ᵀ of fits without each row, and against that of their limit as
+    n → ∞, which forgets leverages: the largest distance, over what rounding explains.
+    """
+    X, y, start = _draw(name, LEFT_OUT, rng)
+    losses = (y - X @ start) ** 2
+    tau = float(lt.median_temperature(losses))
+    weights = lt.flow_weights(losses, tau)
+    fit, others = fits_without(X, y, weights)
+    moved = fit - others
+    influence = np.linalg.solve((X.T * weights) @ X, (X.T * (weights * (y - X @ fit)))).T
+    found = lt.standard_errors(X, y, start, tau).covariance
+    # Each of n differences is known to the rounding of θ̂, and enters times its own size.
+    unit = rounding(X, weights) * np.abs(fit).max() * np.abs(moved).sum(axis=0).max()
+    return np.array([np.abs(found - one.T @ one).max() / unit for one in (moved, influence)])
+
+
 def _coverage(ratio: np.ndarray) -> np.ndarray:
     """Of a 95 % interval that takes the variance for this share of what it is."""
     return 2 * stats.norm.cdf(QUANTILE * np.sqrt(ratio)) - 1
@@ -134,6 +153,7 @@ def compute(settings: Settings) -> xr.Dataset:
     one = lambda noise, median: closed(np.eye(1), np.ones(1), noise, median)[0, 0]
     ratio = np.array([one(noise, False) / one(noise, True) for noise in share])
     form = ("gaussian", "which", "row", "column")
+    left_out = np.array([_left_out(name, settings.rng(f"left out {name}")) for name in CASES])
     where = ("case", "n", "draw", "direction")
     d = xr.Dataset(
         {
@@ -141,6 +161,7 @@ def compute(settings: Settings) -> xr.Dataset:
             "error": ((*where, "interval"), error, {"long_name": "its standard error"}),
             "closed": (form, by_form, {"long_name": "n Cov θ̂ as n → ∞, in closed form"}),
             "integrated": (form, by_integral, {"long_name": "the same, integrated numerically"}),
+            "left_out": (("case", "route"), left_out, {"long_name": "sandwich against fits without each row"}),
             "digits": ("printed_name", np.array(digits)),
             "printed": ("printed_name", np.array(list(PRINTED.values()))),
             "foretold": ("gaussian", _coverage(along[:, 0] / along[:, 1]), {"long_name": "coverage predicted of it"}),
@@ -205,6 +226,9 @@ def verdict(dataset: xr.Dataset) -> Verdict:
                            float(lost), four_sigma(1)),
             Check("usual intervals along the shift, n ≥ 1600: coverage against what is predicted, in standard errors",
                   as_foretold.max(), four_sigma(as_foretold.size)),
+            Check(f"usual sandwich against fits without each row, {IN_EPSILON_TIMES_CONDITION}",
+                  d.left_out.values[:, 0].max(), 16),
+            Check.at_least("the same with leverages forgotten", d.left_out.values[:, 1].min(), 16e3),
             Check("usual intervals across the shift: coverage against 95 %, in standard errors",
                   usual_across.max(), four_sigma(usual_across.size)),
             Check(f"closed form against numerical integration, {IN_EPSILON_TIMES_CONDITION}", form.max(), 256),

@@ -10,7 +10,8 @@ import xarray as xr
 import linear_theory as lt
 from linear_theory.significance import four_sigma
 from paper_reproduction.beyond._laws import COUNTS, EXPONENTIAL, GAUSSIAN, HEAVY, LAPLACE, SIGNS
-from paper_reproduction.claim import IN_EPSILON, Check, Claim, Settings, Verdict
+from paper_reproduction.beyond._left_out import fits_without, rounding
+from paper_reproduction.claim import IN_EPSILON, IN_EPSILON_TIMES_CONDITION, Check, Claim, Settings, Verdict
 from paper_reproduction.standard_errors import in_standard_errors
 
 CLAIM = Claim(
@@ -52,6 +53,7 @@ LAWS = {  # of x, of the noise
 MILD = (LAPLACE, EXPONENTIAL)  # neither Gaussian, and hardly wrong
 GROWS = "noise grows along e"
 GOOD = list(LAWS)[:5]
+LEFT_OUT = 200  # rows of which each is left out in turn
 GAUSSIAN_NOISE = list(LAWS)[:3]
 MODELS = ("averaged", "undone", "direct", "half undone")
 
@@ -99,6 +101,22 @@ def _one(name: str, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     return np.stack(models), np.array([undone.displacement, undone.displacement_error, undone.noise_variance])
 
 
+def _left_out(name: str, rng: np.random.Generator) -> np.ndarray:
+    """κ of ``LEFT_OUT`` rows against 1 − 2m/τ, where m multiplies each residual with that of the fit without its row,
+    and where it does not leave out the row: distances over what rounding explains.
+    """
+    X, y = _rows(name, LEFT_OUT, rng)
+    weights = lt.flow_weights((y - X @ SHIFT) ** 2, TAU)
+    fit, others = fits_without(X, y, weights)
+    kappa = lt.undo_averaging(X, y, SHIFT, lt.solve(X, y, SHIFT, weights).theta, TAU).displacement
+    residual = y - X @ fit
+    want = [
+        1 - 2 / TAU * (weights @ (residual * other)) / weights.sum()
+        for other in (y - (X * others).sum(axis=1), residual)
+    ]
+    return np.abs(kappa - np.array(want)) / rounding(X, weights)
+
+
 def compute(settings: Settings) -> xr.Dataset:
     """Populations by integration, many samples of each size, and one large one."""
     sizes = (400, 1600, 6400) if settings.quick else (400, 1600, 6400, 25_600)
@@ -111,6 +129,7 @@ def compute(settings: Settings) -> xr.Dataset:
                 models[i, j, k], told[i, j, k] = _one(name, n, rng)
     once = [_one(name, large, settings.rng(f"large {name}")) for name in GOOD]
     problem = lt.FineTuningProblem(SHIFT, np.zeros(2), MIX @ MIX.T, noise_variance=SIGMA**2)
+    left_out = np.array([_left_out(name, settings.rng(f"left out {name}")) for name in GOOD])
     where = ("law", "n", "draw")
     squared = (models**2).sum(-1)
     distance = np.sqrt(squared.mean(2))
@@ -122,6 +141,7 @@ def compute(settings: Settings) -> xr.Dataset:
             "distance_error": (("law", "n", "model"), squared.std(2, ddof=1) / (2 * distance * math.sqrt(draws))),
             "population": (("law", "fact"), np.array([_population(name) for name in LAWS])),
             "mild": ((), _population("")[3], {"long_name": "left with Laplace x and exponential noise"}),
+            "left_out": (("good", "route"), left_out, {"long_name": "κ against fits without each row"}),
             "large": (("good", "model", "axis"), np.stack([models for models, _ in once])),
             "large_told": (("good", "quantity"), np.stack([told for _, told in once])),
             "displacement": ((), float(lt.displacement(problem, TAU)), {"long_name": "κ = τ/(τ + 2σ²)"}),
@@ -168,6 +188,9 @@ def verdict(dataset: xr.Dataset) -> Verdict:
             Check.at_least("the same with κ = 1 − m/τ, under every law",
                            off("half undone", GOOD).max(axis=1).min(), limit),
             Check.at_least("the same in each of the two other cases", off("undone", broken).max(axis=1).min(), limit),
+            Check(f"κ against fits without each row, {IN_EPSILON_TIMES_CONDITION}",
+                  d.left_out.values[:, 0].max(), 16),
+            Check.at_least("the same with the rows' own residuals", d.left_out.values[:, 1].min(), 16e3),
             Check("one large sample: κ against the population's, in its standard error",
                   np.abs(z).max(), four_sigma(len(GOOD))),
             Check("mean squared deviation of κ over the squared error told, from 1, in standard errors",

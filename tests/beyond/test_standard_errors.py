@@ -42,6 +42,13 @@ def test_it_fails_where_the_temperature_is_taken_for_known(dataset: xr.Dataset) 
     assert any(name.startswith("usual") for name in broken)
 
 
+def test_it_fails_where_rows_are_not_left_out(dataset: xr.Dataset) -> None:
+    """The two routes are swapped, or one is missing."""
+    for wrong in (dataset.left_out.values[:, ::-1], dataset.left_out.values * np.nan):
+        broken = failures(dataset.assign(left_out=(dataset.left_out.dims, wrong)))
+        assert any("without each row" in name for name in broken)
+
+
 def test_it_fails_for_the_wrong_target(dataset: xr.Dataset) -> None:
     """θ̃* = 0 in place of θ_∞: no interval holds it along the shift."""
     off = xr.where(dataset.direction == "along", 0.6, 0.0)

@@ -38,6 +38,13 @@ def test_it_fails_on_wrong_or_missing_numbers(dataset: xr.Dataset, array: str, s
     assert failures(dataset.assign({array: spoilt}))
 
 
+def test_it_fails_where_rows_are_not_left_out(dataset: xr.Dataset) -> None:
+    """The two routes are swapped, or one is missing."""
+    for wrong in (dataset.left_out.values[:, ::-1], dataset.left_out.values * np.nan):
+        broken = failures(dataset.assign(left_out=(dataset.left_out.dims, wrong)))
+        assert any("without each row" in name for name in broken)
+
+
 def test_it_fails_where_nothing_is_undone(dataset: xr.Dataset) -> None:
     averaged = xr.where(dataset.model == "undone", dataset.theta.sel(model="averaged"), dataset.theta)
     broken = failures(dataset.assign(theta=averaged.transpose(*dataset.theta.dims)))
