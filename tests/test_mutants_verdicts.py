@@ -38,7 +38,7 @@ def test_every_formula_has_its_line_and_each_has_a_turn(claim):
 
 def test_a_formula_whose_line_is_gone_is_an_error():
     for gone in (TANGENT._replace(line="no such line"), TANGENT._replace(function="nothing")):
-        with pytest.raises(LookupError, match="has no .* with a line"):
+        with pytest.raises(LookupError, match=r"has no .* with a line"):
             _ = gone.mutants
 
 
