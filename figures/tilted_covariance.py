@@ -1,5 +1,5 @@
 """Left: inputs as dots, large near the centre along the shift and tiny far from it; the slanted ellipses
-before the weights become narrow upright ones after them. Right, a row for each of five rules: the points of
+before the weights become narrow upright ones after them. Right, a row for each of six rules: the points of
 Lemma F.1 lie left of the dashed bound, those of a wrong formula mostly right of it, up to a thousand standard
 errors.
 """

@@ -128,11 +128,11 @@ def _random_problems(settings: Settings) -> Iterator[tuple[int, float, lt.FineTu
 
 def _rules(s2: float) -> dict[str, tuple[Any, Any]]:
     """Each rule and a wrong one: FLOW at half the exponent, KL-DRO likewise, a threshold 5 % off."""
-    rules = lt.weights
+    rules, threshold = lt.weights, lambda c: lt.weights.HardThreshold(c * math.sqrt(s2))
     return {
         **{f"FLOW, τ = {t:g} s²": (rules.Flow(t * s2), rules.Flow(2 * t * s2)) for t in (0.05, 0.4549, 3.0)},
         "KL-DRO, τ = 8 s²": (rules.KLDRO(8 * s2), rules.KLDRO(16 * s2)),
-        "threshold at s": (rules.HardThreshold(math.sqrt(s2)), rules.HardThreshold(1.05 * math.sqrt(s2))),
+        **{f"threshold at {c:g} s": (threshold(c), threshold(1.05 * c)) for c in (1, 2)},
     }
 
 
