@@ -49,6 +49,15 @@ OF_CLAIMS: dict[str, tuple[Reason, ...]] = {
             "1 − λ₁ with digits of its own is for powers and half-lives, which closed-form and stall ask",
         ),
     ),
+    "claims.model_averaging": (
+        Reason(
+            "linear_theory/theorems.py",
+            "stall_approximation",
+            "return (slow * cos2)[()], (-slow * cossin)[()]",
+            "return (slow * cos2)[()], (+slow * cossin)[()]",
+            "γ is the part of (15) along e; closed-form asks the part across",
+        ),
+    ),
     "claims.error_comparison": (
         Reason(
             "linear_theory/risk.py",
@@ -63,6 +72,33 @@ OF_CLAIMS: dict[str, tuple[Reason, ...]] = {
             "way = space.xp.where(stays > 0.5, -moves * e - from_start, stays * e - from_target)  # θ_avg − θ",
             "way = space.xp.where(stays > 0.5, -moves * e - from_start, stays * e + from_target)  # θ_avg − θ",
             "where A > B, as in the paper's plane, the other form of θ_avg − θ is taken",
+        ),
+    ),
+    "beyond.label_noise": (
+        Reason(
+            "linear_theory/tilting/residual.py",
+            "_",
+            "mass = xp.where(small_temperature, root, xp.sqrt(xp.where(small_temperature, 1.0, ratio)))",
+            "mass = xp.where(small_temperature, root, xp.where(small_temperature, 1.0, ratio))",
+            "the learning rate is 0.3/μ, in which μ drops out; entropic-weights and tilted-covariance ask for μ itself",
+        ),
+    ),
+    "beyond.one_pass_sgd": (
+        Reason(
+            "linear_theory/sgd.py",
+            "_forgotten.around_start",
+            "cross, last = -ratio * image[:, None], (ratio * variance)[None, None]",
+            "cross, last = +ratio * image[:, None], (ratio * variance)[None, None]",
+            "turns θ − θ* round as a whole, and err₁ is the same of both",
+        ),
+    ),
+    "beyond.high_dimension": (
+        Reason(
+            "linear_theory/high_dimension/equivalent.py",
+            "Population.fit",
+            "return self.ratio * (self.shares[seen] * self.bulk[seen] / at_bulk[..., seen]).sum(axis=-1)",
+            "return self.ratio * (self.shares[seen] * self.bulk[seen] / at_bulk[..., seen]).sum(axis=-0)",
+            "it is called with numbers, so that there is one axis",
         ),
     ),
     "beyond.interpolation": (
