@@ -86,7 +86,7 @@ def _exponents(ax: Axes, d: Any) -> None:
     for k, (law, mark) in enumerate(MARKS.items()):
         for weights, face in (("FLOW", None), ("shuffled", "white")):
             one = d.exponents.sel(law=law, weights=weights)
-            error = 4 * one.std("repeat", ddof=1) / np.sqrt(d.sizes["repeat"])
+            error = 4 * one.std("repeat", skipna=False, ddof=1) / np.sqrt(d.sizes["repeat"])
             for power in d.power.values:
                 colour = COLOURS["kl_dro"] if power < 0 else FLOW
                 ax.errorbar(

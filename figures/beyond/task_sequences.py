@@ -1,20 +1,22 @@
 """Above, left: over eight tasks the mean squared distance to all optima so far jumps highest for standard training; a
 ridge and FLOW at one temperature stay below, FLOW at harmonic temperatures lowest, with points of sampled rows on every
-line. Above, right: the same with two rows for each dimension, where the ridge is lowest, standard training and FLOW at
-one temperature lie close together, and FLOW at harmonic temperatures climbs far above all, while in the population,
-dashed, it would be lowest. Below, left: on few rows the distance to the second optimum drops at that task and then
-rises, points of sampled tasks on both lines. Below, right, on a logarithmic scale: two tasks in turn forget along a
-straight falling line where both rows have norm 1, and along a zigzag above it where one has norm 2.
+line. Above, right: the same with two rows for each dimension, on a logarithmic scale, where the ridge is lowest,
+standard training and FLOW at one temperature lie close together, and FLOW at harmonic temperatures climbs far above
+all, while in the population, dashed, it would be lowest. Below, left: on few rows the distance to the second optimum
+drops at that task and then rises, points of sampled tasks on both lines. Below, right, on a logarithmic scale: two
+tasks in turn forget along a straight falling line where both rows have norm 1, and along a zigzag above it where one
+has norm 2.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, figure, label_line, styled, title
+from figures.style import COLOURS, figure, label_line, spread_apart, styled, title
 
 LINES = {"standard": "standard", "ridge": "penalty", "FLOW": "flow", "FLOW, harmonic": "averaging"}
 NAMES = {"FLOW": r"FLOW, one $\tau$"}
@@ -46,6 +48,7 @@ def _many(ax: Axes, ds: Any) -> None:
 def _two_rows(ax: Axes, ds: Any) -> None:
     so_far = lambda square: square.where(ds.on <= ds.wide_task).mean("on")
     here = ds.sel(ratio=0.5)
+    ends = {}
     for name, colour in LINES.items():
         line = so_far(here.wide.sel(training=name))
         ax.plot(ds.wide_task, line, color=COLOURS[colour])
@@ -56,14 +59,20 @@ def _two_rows(ax: Axes, ds: Any) -> None:
         ax.errorbar(
             ds.wide_task, points, 4 * error, fmt="o", color=COLOURS[colour], ms=5, mec="white", mew=0.6
         )
-        dy = {"standard": 13, "FLOW": -2, "ridge": -3}.get(name, 0)
-        label_line(ax, 5, line[-1], NAMES.get(name, name), COLOURS[colour], dx=8, dy=dy)
+        ends[NAMES.get(name, name)] = float(line[-1]), COLOURS[colour]
     harmonic = "FLOW, harmonic"
     population = so_far(ds.wide_population.sel(training=harmonic))
-    ax.plot(ds.wide_task, population, "--", color=COLOURS[LINES[harmonic]])
-    label_line(ax, 5, population[-1], "harmonic, n → ∞", COLOURS[LINES[harmonic]], dx=8, dy=-10)
-    ax.set(xlabel="tasks so far", xlim=(0.7, 6.6), ylim=(-0.3, None))
+    ax.plot(ds.wide_task, population.where(population > 0), "--", color=COLOURS[LINES[harmonic]])
+    ends["harmonic, n → ∞"] = float(population[-1]), COLOURS[LINES[harmonic]]
+    low, high = 0.25, 2.5 * max(float(so_far(values).max()) for values in (here.wide, here.wide_sampled))
+    upwards = sorted(ends.items(), key=lambda each: each[1][0])
+    heights = spread_apart(np.log([end for _, (end, _) in upwards]), 0.09 * np.log(high / low))
+    for (text, (_, colour)), height in zip(upwards, np.exp(heights), strict=True):
+        label_line(ax, 5, height, text, colour, dx=8)
+    ax.minorticks_off()
+    ax.set(xlabel="tasks so far", xlim=(0.7, 6.6), yscale="log", ylim=(low, high))
     ax.set_xticks([1, 2, 3, 4, 5])
+    ax.set_yticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "10"])
     ax.set_title("the same, two rows for each dimension")
 
 

@@ -192,8 +192,8 @@ def compute(settings: Settings) -> xr.Dataset:
 def _off_the_line(d: xr.Dataset, weights: str, wanted: Any) -> xr.DataArray:
     """Fitted exponents of the old model against ``wanted``, in standard errors over repetitions."""
     one = d.exponents.sel(weights=weights)
-    error = one.std("repeat", ddof=1) / np.sqrt(d.sizes["repeat"])
-    return abs(one.mean("repeat") - wanted) / error
+    error = one.std("repeat", skipna=False, ddof=1) / np.sqrt(d.sizes["repeat"])
+    return abs(one.mean("repeat", skipna=False) - wanted) / error
 
 
 def verdict(dataset: xr.Dataset) -> Verdict:
