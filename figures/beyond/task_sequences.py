@@ -69,8 +69,8 @@ def _two_rows(ax: Axes, ds: Any) -> None:
     heights = spread_apart(np.log([end for _, (end, _) in upwards]), 0.09 * np.log(high / low))
     for (text, (_, colour)), height in zip(upwards, np.exp(heights), strict=True):
         label_line(ax, 5, height, text, colour, dx=8)
-    ax.minorticks_off()
     ax.set(xlabel="tasks so far", xlim=(0.7, 6.6), yscale="log", ylim=(low, high))
+    ax.minorticks_off()
     ax.set_xticks([1, 2, 3, 4, 5])
     ax.set_yticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "10"])
     ax.set_title("the same, two rows for each dimension")
