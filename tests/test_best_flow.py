@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
+from linear_theory.choice import flow as best_flow_of
 from linear_theory.testing.tolerances import bound, near
 from tests.laws import RHOS, problems
 from tests.strategies import log_uniform
@@ -107,6 +109,42 @@ def test_a_search_of_its_own_in_four_dimensions(noise):
     for factor in (1 - 1e-3, 1 + 1e-3):
         assert error(best.temperature * factor, best.time) >= best.total_error
         assert error(best.temperature, best.time * factor) >= best.total_error
+
+
+class TwoValleys:
+    """In place of a problem's modes: x is (log τ, log of what is gone to what is left), the error a landscape of it."""
+
+    variance = temperature_unit = rate_unit = 1.0
+    optimum = np.zeros(2)
+
+    def weighted(self, tau):
+        return SimpleNamespace(values=np.ones((len(tau), 1)), moved=self.moved)
+
+    def displacement(self, tau):
+        return tau
+
+    def mass(self, tau):
+        return 1.0
+
+    def moved(self, factors, displacement):
+        left = factors[..., 0]
+        return np.stack([np.log(displacement)[:, None] + 0 * left, np.log(1 / left - 1)], axis=-1)
+
+    def error(self, x):
+        """A wide valley with its lowest point on the grid, and a narrow one, which is deeper between its points."""
+        slope, wide, narrow = 0.01 * x[..., 0] ** 2, x[..., 1] ** 2, (x[..., 1] - 4.2) ** 2
+        return np.minimum(1 + slope + 4 * wide, 0.5 + slope + 20 * narrow)
+
+
+def test_the_search_goes_down_into_the_two_lowest_valleys_and_not_twice_into_one():
+    """Along the wide one, whose floor is nearly flat, every point of the grid is lower than the narrow one's lowest."""
+    landscape, far = TwoValleys(), np.array([9.0, 9.0])
+    nowhere = (far, best_flow_of._Found(1.0, 1.0, math.nan, "far"))
+    x, _ = best_flow_of._by_search(landscape, nowhere, nowhere)
+    assert x == pytest.approx([0.0, 4.2], abs=1e-6)
+    grid = np.stack(np.meshgrid(np.linspace(-6, 6, 97) * math.log(10), np.linspace(-12, 12, 61)), axis=-1)
+    lowest = grid.reshape(-1, 2)[np.argsort(landscape.error(grid).ravel())[:9]]
+    assert abs(lowest[:, 1]).max() < 1e-9
 
 
 def test_the_ends():

@@ -478,3 +478,9 @@ def test_a_step_with_no_float_beside_the_noise_is_refused_by_the_name_it_was_giv
     with pytest.raises(lt.InvalidValueError, match="in task 1 is so far") as caught:
         lt.sequences.sampled(np.eye(3), 0.5, 1e308)
     assert caught.value.argument == "optima"
+
+
+def test_the_largest_ridge_is_taken_and_holds_everything():
+    with np.errstate(all="raise", under="ignore"):
+        found = lt.sequences.sampled(np.eye(3), 0.5, 0.5, ridge=1e100, start=np.ones(3))
+    assert found.theta == pytest.approx(np.ones_like(found.theta))
