@@ -151,3 +151,14 @@ def test_what_can_be_gone_through_once_has_no_pass_for_it():
 def test_bad_column_scales(name, bad):
     with pytest.raises((lt.InvalidValueError, lt.InvalidTypeError), match="column_scale"):
         DOORS[name](np.eye(2), np.ones(2), np.zeros(2), bad)
+
+
+def test_a_column_that_is_only_rounding_needs_no_other_method():
+    """The others are as well conditioned as without it; one that is mostly rounding does need another."""
+    rng = np.random.default_rng(5)
+    X, y = rng.standard_normal((60, 3)), rng.standard_normal(60)
+    known = lt.solve(X, y, np.zeros(3), column_scale=np.ones(3))
+    for factor, same in ((1e-17, True), (1e-13, False)):
+        Z = np.column_stack([X, factor * rng.standard_normal(60)])
+        found = lt.solve(Z, y, np.zeros(4), column_scale=np.ones(4))
+        assert (found.method == known.method) == same

@@ -239,6 +239,18 @@ def test_the_joint_optimum_where_a_direction_is_reached_by_no_row():
     assert package.joint_optimum_point(zeros).total == 0
 
 
+def test_the_joint_optimum_of_columns_that_are_all_small():
+    """Each below 1, and one a billionth of the next."""
+    rng = np.random.default_rng(4)
+    X, y, start = rng.standard_normal((30, 3)), rng.standard_normal(30), np.array([1.0, -1.0, 0.5])
+    known = package.joint_optimum_point(lt.diagnose(X, y, start, pretrain_covariance=SIGMA))
+    for units in (2.0 ** np.array([-10, -40, -70]), 2.0 ** np.array([70, 40, 10])):
+        other = lt.diagnose(X * units, y, start / units, pretrain_covariance=SIGMA * units * units[:, None])
+        found = package.joint_optimum_point(other)
+        assert near(found.forgetting, known.forgetting, 1e4)
+        assert near(found.target_error, known.target_error, 1e4)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_small_steps_are_many_small_steps(weighted):
     """Gradient flow against gradient descent in ten thousandths of a step: it errs by the order of the step."""

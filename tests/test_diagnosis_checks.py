@@ -313,6 +313,16 @@ def deviates(d):
     return np.array([check.sigmas for check in d.checks if check.name in BY_CHANCE])
 
 
+def test_the_standard_error_of_a_skewness_is_that_of_samples():
+    """Within four standard errors of 20 000 samples of Gaussian numbers."""
+    rng, n, samples = np.random.default_rng(12), 40, 20_000
+    error = by_name(lt.diagnose(*gaussian(rng, n, 2)))["symmetric rows"].error
+    skewness = stats.skew(normal(rng, samples, n), axis=1)
+    slack = SIGMAS * math.sqrt((stats.kurtosis(skewness) + 2) / samples) / 2
+    assert abs(error / skewness.std() - 1) <= slack
+    assert abs(math.sqrt(6 / n) / skewness.std() - 1) > slack
+
+
 def test_order_units_and_coordinates_change_no_verdict():
     rng = np.random.default_rng(6)
     X, y, start = gaussian(rng, 90, 4)

@@ -312,3 +312,10 @@ def test_what_is_too_steep_and_what_diverges_is_said():
 def test_shorter_spacing_for_steeper_predictors():
     assert families.Logistic().spacing(30.0, 30.0, 1.0) < families.Logistic().spacing(3.0, 3.0, 1.0) / 8
     assert families.Poisson().spacing(0.5, 1.0, 0.1) < families.Poisson().spacing(0.5, 1.0, 10.0)
+
+
+def test_one_number_is_an_array_and_none_is_not():
+    assert lt.experts.fixed_point(np.array([2.0]), np.array([3.0]), 2.0) == pytest.approx([4.0])
+    for empty in (np.zeros(0), np.zeros((2, 0))):
+        with pytest.raises(lt.InvalidValueError, match="is empty"):
+            lt.experts.fixed_point(empty, empty, 2.0)

@@ -230,6 +230,13 @@ def test_sums_that_overflow_together_are_refused():
             (part + part + part).solve()
 
 
+@pytest.mark.parametrize("xp", [np, jnp])
+def test_rows_that_overflow_by_themselves_are_refused_without_a_word_of_numpys(xp):
+    """What rounding takes from an infinite sum is no number."""
+    with pytest.raises(lt.InvalidValueError, match="so large that sums of squares overflow"):
+        lt.NormalEquations.of(xp.full((4, 2), 1e200), xp.ones(4), xp.zeros(2))
+
+
 def test_copies_are_parts():
     part = equations(random_data(5, 2, 2, seed=3))
     for copied in (copy.copy(part), copy.deepcopy(part), jax.tree.map(np.copy, part)):

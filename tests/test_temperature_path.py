@@ -301,3 +301,11 @@ def test_a_temperature_is_tuned_by_its_gradient():
 def test_labels_whose_squares_overflow_are_refused_with_a_remedy():
     with pytest.raises(lt.InvalidValueError, match=r"y.*squared residuals overflow; rescale y"):
         path_of(labelled(1e160 * SIGNS), SCATTERED)
+
+
+def test_labels_whose_cubes_overflow_are_labels_in_another_unit():
+    unit, taus = 2.0**450, np.geomspace(0.1, 10, 5)
+    found = path_of(labelled(unit * SIGNS), unit**2 * taus)
+    known = path_of(labelled(1.0 * SIGNS), taus)
+    moved = lambda path: path.theta - GAUSSIAN.start
+    assert near(moved(found) / unit, moved(known), 1e4)
