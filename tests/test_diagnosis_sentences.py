@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -292,3 +293,22 @@ def test_features_that_are_all_zero(n):
     assert "Every feature is 0 in every row" in report
     assert "for 0 directions" not in report
     lt.diagnose(np.zeros((n, 2)), np.arange(n) + 1.0, np.zeros(2), 1.0).picture()
+
+
+@pytest.mark.parametrize(
+    ("forgot", "said"),
+    [
+        (0.5, "50 % less than"),
+        (1.5, "1.5 times as much as"),
+        (4.0, "4 times as much as"),
+        (1.0, "as much as"),
+    ],
+)
+def test_more_is_never_told_as_less(forgot, said, monkeypatch):
+    """What FLOW forgets at the end beside what standard fine-tuning does, where it leaves half to learn."""
+    monkeypatch.setattr(package, "_nothing_to_learn", lambda m: "")
+    ends = SimpleNamespace(
+        target_errors=[1.0, 0.5, 0.0], forgetting=[0.0, forgot, 1.0], pretrain_covariance=1
+    )
+    (sentence,) = package._trained_to_the_end(ends, None)
+    assert f"FLOW forgets {package.number(forgot)}, {said} standard fine-tuning (1)" in sentence
