@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import linear_theory as lt
 from linear_theory.arrays import namespace
 from linear_theory.descent import GradientDescent, HeavyBall, Nesterov
+from linear_theory.descent.objective import _eigenvalues
 from linear_theory.least_squares import blocks
 from linear_theory.propagator.momentum import Response
 from linear_theory.propagator.powers import GeometricSum, count_steps
@@ -266,3 +267,15 @@ def test_jax_takes_the_same_path(steps):
         for name in ("theta", "loss", "steps", "distance", "roundings", "gradient_norm", "start_loss"):
             assert near(getattr(got, name), getattr(want, name), 1e3), name
         assert got.status == want.status
+
+
+def test_an_eigenvalue_moves_with_its_own_vector_alone():
+    """∂λ/∂H = vvᵀ, of the largest and of the smallest; of two that are equal half the projector onto both."""
+    turn = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0]
+    with jax.enable_x64(True):
+        for values in ([1.0, 2.0, 4.0], [2.0, 2.0, 4.0]):
+            H = jnp.asarray((turn * values) @ turn.T)
+            for k, place in ((2, 1), (0, 3)):
+                slope = jax.grad(lambda H, at=place: _eigenvalues(namespace(H), H, jnp.array([at]))[0])(H)
+                same = turn[:, np.isclose(values, values[k])]
+                assert slope == pytest.approx(same @ same.T / same.shape[1], abs=1e-12)

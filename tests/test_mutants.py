@@ -357,7 +357,9 @@ def test_a_survivor_has_its_reason_and_a_reason_its_survivor(toy, monkeypatch):
     said: list[str] = []
     for known, unexplained, stale in (((), 1, 0), ((told(kept),), 0, 0), ((told(kept), told(killed)), 0, 1)):
         monkeypatch.setattr(reasons, "REASONS", known)
-        results = {"mutants": 9, "seed": 0, "tests": 3, "unmeasured": 0} | summary([kept, killed], trials)
+        results = {"mutants": 9, "seed": 0, "tests": 3, "unmeasured": 0, "most": 60.0} | summary(
+            [kept, killed], trials
+        )
         assert results["killed"] == 1
         assert complaints(results, every, [killed], said.append) == unexplained + stale
         assert ("because" in "\n".join(page.expressions(results))) == (not unexplained)
@@ -381,6 +383,7 @@ def test_the_page_shows_what_is_stored():
         "seed": 0,
         "tests": 3,
         "unmeasured": 0,
+        "most": 60.0,
         "tried": 2,
         "killed": 1,
         "survivors": [one],
@@ -391,7 +394,7 @@ def test_the_page_shows_what_is_stored():
         "9 single expressions of `linear_theory` can be changed; 2 were drawn"
     )
     measured_in_part = page.expressions(sample | {"unmeasured": 4})[0]
-    assert measured_in_part.endswith("noticed. 4 modules of tests were not measured, and not asked.")
+    assert measured_in_part.endswith("s a round. 4 modules of tests were not measured, and not asked.")
 
 
 def test_every_reason_is_of_a_change_that_can_be_made():

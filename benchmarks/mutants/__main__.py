@@ -59,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     trials, tests, unmeasured = sifted(sample, modules(), given.most, began + 60 * given.minutes, say)
     asked = {"mutants": len(every), "seed": given.seed, "tests": len(tests), "unmeasured": unmeasured}
+    asked["most"] = given.most
     results = asked | summary(sample, trials)
     if not given.only and not given.function:
         store(results, page.STORED)

@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 
 from ..report import RESULTS, ROOT
 from ..sections import cell, spaced, written
+from .trial import FEW
 
 STORED = RESULTS / "mutants.json"
 PAGE = ROOT / "docs" / "trust.md"
@@ -33,6 +34,9 @@ def expressions(results: dict[str, Any] | None) -> Lines:
     total, tried, killed = results["mutants"], results["tried"], results["killed"]
     survivors = results["survivors"]
     known = [one for one in survivors if one["reason"]]
+    beyond = (
+        f" Beyond the {FEW} most promising tests no more were asked than take {results['most']:g} s a round."
+    )
     unasked = f" {results['unmeasured']} modules of tests were not measured, and not asked."
     drawn = (
         f"{spaced(tried)} were drawn at random (seed {results['seed']})"
@@ -44,8 +48,8 @@ def expressions(results: dict[str, Any] | None) -> Lines:
         f"{spaced(results['tests'])} tests noticed {spaced(killed)} of them, {share(killed, tried)}. Of the "
         f"{len(survivors)} others {len(known)} change nothing that is promised, each for its reason; leaving these "
         f"out, {share(killed, max(tried - len(known), 1))} were noticed."
-        + unasked
-        * (results["unmeasured"] > 0),
+        + beyond
+        + unasked * (results["unmeasured"] > 0),
     ]
     if survivors:
         lines += ["", "| no test notices, in | the line | as | why |", "|---|---|---|---|"]

@@ -29,6 +29,13 @@ class Reason:
 
 REASONS: tuple[Reason, ...] = (
     Reason(
+        "linear_theory/least_squares/equations.py",
+        "_compensated_products",
+        """with np.errstate(over="ignore", invalid="ignore"):  # What overflows is looked for in the sums.""",
+        """with np.errstate(over="ignore", ):  # What overflows is looked for in the sums.""",
+        "the generator that the loop reads ignores both; after the loop NumPy has no word for what is NaN already",
+    ),
+    Reason(
         "linear_theory/diagnosis/findings.py",
         "_amounts",
         """return f"{percent(abs(ratio - 1))} {'less' if ratio < 1 else 'more'}\"""",
