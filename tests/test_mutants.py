@@ -394,7 +394,9 @@ def test_the_page_shows_what_is_stored():
         "9 single expressions of `linear_theory` can be changed; 2 were drawn"
     )
     measured_in_part = page.expressions(sample | {"unmeasured": 4})[0]
-    assert measured_in_part.endswith("s a round. 4 modules of tests were not measured, and not asked.")
+    assert measured_in_part.endswith(
+        "s a round. 4 modules of tests were not all measured: of these few tests were asked, or none."
+    )
 
 
 def test_every_reason_is_of_a_change_that_can_be_made():

@@ -37,7 +37,7 @@ def expressions(results: dict[str, Any] | None) -> Lines:
     beyond = (
         f" Beyond the {FEW} most promising tests no more were asked than take {results['most']:g} s a round."
     )
-    unasked = f" {results['unmeasured']} modules of tests were not measured, and not asked."
+    unasked = f" {results['unmeasured']} modules of tests were not all measured: of these few tests were asked, or none."
     drawn = (
         f"{spaced(tried)} were drawn at random (seed {results['seed']})"
         if tried < total
