@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -244,7 +245,7 @@ def test_a_mutant_is_noticed_by_a_test_that_fails_with_it(tmp_path):
 
 
 @pytest.fixture
-def asked(monkeypatch) -> list[tuple[bool, list[str]]]:
+def asked(monkeypatch) -> Iterator[list[tuple[bool, list[str]]]]:
     """Calls are noted, with and without the mutant, and not made: with it all tests of ``t.py`` fail, and without it
     ``t.py::broken``.
     """
@@ -310,7 +311,7 @@ def test_only_what_is_left_waits_for_tests_that_were_not_measured(monkeypatch):
 
     def trial_of(mutant, reach, most):
         names = {test.name for test in reach.tests}
-        notices = {at_once.name: "a.py::x", later.name: "b.py::x"}.get(mutant.name)
+        notices = {at_once.name: "a.py::x", later.name: "b.py::x"}.get(mutant.name, "")
         return Trial(mutant.name, notices if notices in names else SURVIVED, 1.0, "")
 
     def measure(path, say):
@@ -395,7 +396,7 @@ def test_the_page_shows_what_is_stored():
     )
     measured_in_part = page.expressions(sample | {"unmeasured": 4})[0]
     assert measured_in_part.endswith(
-        "s a round. 4 modules of tests were not all measured: of these few tests were asked, or none."
+        "s a round. 4 modules of tests were not measured in full: few of their tests were asked."
     )
 
 

@@ -37,7 +37,9 @@ def expressions(results: dict[str, Any] | None) -> Lines:
     beyond = (
         f" Beyond the {FEW} most promising tests no more were asked than take {results['most']:g} s a round."
     )
-    unasked = f" {results['unmeasured']} modules of tests were not all measured: of these few tests were asked, or none."
+    unasked = (
+        f" {results['unmeasured']} modules of tests were not measured in full: few of their tests were asked."
+    )
     drawn = (
         f"{spaced(tried)} were drawn at random (seed {results['seed']})"
         if tried < total
