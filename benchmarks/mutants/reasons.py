@@ -67,12 +67,28 @@ REASONS: tuple[Reason, ...] = (
 """Of mutants that no test notices."""
 
 OF_CLAIMS: dict[str, tuple[Reason, ...]] = {
+    "claims.tilted_covariance": (
+        Reason(
+            "linear_theory/tilting/residual.py",
+            "truncated",
+            "deficit = xp.where(near, 1 / (1 + excess), beyond)",
+            "deficit = xp.where(near, 0 / (1 + excess), beyond)",
+            "1 − h with digits of its own moves where training ends and not Σ'; weight-rules asks it",
+        ),
+    ),
     "claims.standard_iterates": (
         Reason(
             "linear_theory/trajectories.py",
             "iterate",
             'rate = positive(space, "learning_rate", learning_rate) * moments.mass * 2',
             'rate = positive(space, "learning_rate", learning_rate) / moments.mass * 2',
+            "without weights μ is 1",
+        ),
+        Reason(
+            "linear_theory/trajectories.py",
+            "stable_learning_rate",
+            "limit = 1 / space.xp.where(no_motion, 1.0, largest_eigenvalue) / moments.mass",
+            "limit = 1 / space.xp.where(no_motion, 1.0, largest_eigenvalue) * moments.mass",
             "without weights μ is 1",
         ),
     ),
@@ -84,6 +100,13 @@ OF_CLAIMS: dict[str, tuple[Reason, ...]] = {
             "return (q + p * rho**2) / (p + q), p / complement(rho) / (p + q)",
             "1 − λ₁ with digits of its own is for powers and half-lives, which closed-form and stall ask",
         ),
+        Reason(
+            "linear_theory/theorems.py",
+            "_slow",
+            "return (q + p * rho**2) / (p + q), p * complement(rho) / (p + q)",
+            "return (q + p * rho**2) / (p + q), p * complement(rho) / (p - q)",
+            "1 − λ₁ with digits of its own is for powers and half-lives, which closed-form and stall ask",
+        ),
     ),
     "claims.model_averaging": (
         Reason(
@@ -91,6 +114,13 @@ OF_CLAIMS: dict[str, tuple[Reason, ...]] = {
             "stall_approximation",
             "return (slow * cos2)[()], (-slow * cossin)[()]",
             "return (slow * cos2)[()], (+slow * cossin)[()]",
+            "γ is the part of (15) along e; closed-form asks the part across",
+        ),
+        Reason(
+            "linear_theory/theorems.py",
+            "stall_approximation",
+            "return (slow * cos2)[()], (-slow * cossin)[()]",
+            "return (slow * cos2)[()], (-slow / cossin)[()]",
             "γ is the part of (15) along e; closed-form asks the part across",
         ),
     ),
@@ -110,6 +140,15 @@ OF_CLAIMS: dict[str, tuple[Reason, ...]] = {
             "where A > B, as in the paper's plane, the other form of θ_avg − θ is taken",
         ),
     ),
+    "beyond.precision": (
+        Reason(
+            "linear_theory/stalling.py",
+            "_bounds",
+            "inverse, largest = c**2 @ (1 / values), xp.max(xp.where(in_range, 1 / values, 0.0))",
+            "inverse, largest = (1 / values) @ (c**2), xp.max(xp.where(in_range, 1 / values, 0.0))",
+            "a scalar product is the same both ways",
+        ),
+    ),
     "beyond.label_noise": (
         Reason(
             "linear_theory/tilting/residual.py",
@@ -117,6 +156,13 @@ OF_CLAIMS: dict[str, tuple[Reason, ...]] = {
             "mass = xp.where(small_temperature, root, xp.sqrt(xp.where(small_temperature, 1.0, ratio)))",
             "mass = xp.where(small_temperature, root, xp.where(small_temperature, 1.0, ratio))",
             "the learning rate is 0.3/μ, in which μ drops out; entropic-weights and tilted-covariance ask for μ itself",
+        ),
+        Reason(
+            "linear_theory/tilting/residual.py",
+            "_",
+            "mass = xp.where(small_temperature, root, xp.sqrt(xp.where(small_temperature, 1.0, ratio)))",
+            "mass = xp.where(small_temperature, root, xp.sqrt(xp.where(small_temperature, 2.0, ratio)))",
+            "where the temperature is small this root is not taken",
         ),
     ),
     "beyond.one_pass_sgd": (
