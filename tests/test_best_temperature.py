@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import optimize
 
 import linear_theory as lt
 from linear_theory.testing.tolerances import bound, near
@@ -88,6 +89,19 @@ def test_no_other_temperature_is_better(problem, steps, rate):
     known = best.errors[np.isfinite(best.errors)]
     assert (np.diff(known) >= 0).all()
     assert near(known[0], best.total_error, bound(1e3))
+
+
+@pytest.mark.parametrize("rate", [None, 0.1, 0.4])
+@pytest.mark.parametrize("noise", [0.0, 0.5, 2.0])
+def test_it_is_where_a_search_over_the_error_itself_ends(rate, noise):
+    """To 10⁻⁶: the least error is flat, and a slope that is a little wrong moves its place before its height."""
+    problem = plane(0.6, 2, 2, 0.9, noise)
+    found = math.log(lt.best_temperature(problem, 10, rate).temperature)
+    error = lambda at: float(lt.total_error(problem, lt.iterate(problem, 10, rate, math.exp(at))))
+    searched = optimize.minimize_scalar(
+        error, bounds=(found - 0.2, found + 0.3), method="bounded", options={"xatol": 1e-9}
+    )
+    assert abs(searched.x - found) < 1e-6
 
 
 def test_where_no_temperature_matters_it_says_so():
