@@ -349,6 +349,23 @@ def test_gradients_leave_the_space(kind, inside):
     )
 
 
+def test_gradients_leave_the_space_in_many_dimensions_at_any_rate():
+    """Where the covariance is kept as a low rank, too, and 2ημ is not 1 over the largest eigenvalue."""
+    sigma = low_rank(140, 2, 3)
+    problem = lt.FineTuningProblem(
+        np.random.default_rng(1).standard_normal(140), np.zeros(140), sigma, None, 0.4
+    )
+    direction = moves(problem, 5)
+    leaves = jax.tree.map(jnp.asarray, problem)
+    at = lambda h, engine: jax.tree.map(lambda leaf, move: leaf + h * move, engine, direction)
+
+    def answer(problem):
+        return lt.iterate(problem, 7, 0.13, 1.3) @ np.cos(np.arange(140))
+
+    slope = jax.jit(jax.jacfwd(lambda h: answer(at(h, leaves))))(0.0)
+    assert close(np.asarray(slope), differences(lambda h: answer(at(h, problem))))
+
+
 def at_matrix(h, problem, direction, sigma):
     """Only the core moves: the mutant of the test above."""
     moved = sigma.factor @ (sigma.core + h * direction.target_covariance.core) @ sigma.factor.T
