@@ -16,6 +16,7 @@ import pytest
 
 import linear_theory as lt
 from linear_theory.weights import KLDRO, Flow, HardThreshold
+from tests.test_jax_gradients import close, differences
 
 STEP = 2.0**-17
 """ε^(1/3): a central difference errs by STEP²·f''' and by ε·f'/STEP, about 1e-10 of the scale each."""
@@ -170,3 +171,13 @@ def test_at_infinite_temperature_nothing_curves():
         assert float(jax.jit(jax.grad(jax.grad(f)))(math.inf)) == 0
     f = lambda c: lt.weight_mass(problem(), HardThreshold(c))
     assert float(jax.jit(jax.grad(jax.grad(f)))(math.inf)) == 0
+
+
+@pytest.mark.parametrize("path", [
+    lambda time, rho: lt.gradient_flow(lt.paper_problem(rho), time, 1.3),
+    lambda rate, rho: lt.iterate(lt.paper_problem(rho), 6, rate / 3, 1.3),
+], ids=["flow", "steps"])  # fmt: skip
+def test_third_derivatives_twice_along_the_path_and_then_in_the_covariance(path):
+    twice = jax.jit(jax.jacfwd(jax.jacfwd(path)))
+    slope = jax.jacfwd(twice, argnums=1)(0.7, 0.4)
+    assert close(np.asarray(slope), differences(lambda h: np.asarray(twice(0.7, 0.4 + h))))
