@@ -38,7 +38,7 @@ LONGEST = 20
 """Seconds that no file may take."""
 
 
-def good_files() -> dict[str, bytes]:
+def _good_files() -> dict[str, bytes]:
     """One of each kind, by what it is and how its name ends; an archive's member is packed by :func:`tried`."""
     import pyarrow
     from pyarrow import parquet
@@ -65,16 +65,8 @@ def good_files() -> dict[str, bytes]:
     }
 
 
-KINDS = (
-    "rows.csv",
-    "rows.npz",
-    "rows.parquet",
-    "member.npz",
-    "start.csv",
-    "start.npy",
-    "sigma.csv",
-    "sigma.npy",
-)
+GOOD = _good_files()
+KINDS = tuple(GOOD)
 
 
 def tried(data: bytes, folder: Path) -> str:
@@ -127,8 +119,8 @@ def hunt(seconds: int) -> None:
         import linear_theory.command.inputs  # noqa: F401 - instrumented as it is imported
     corpus = FOUND / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    for number, kind in enumerate(KINDS):
-        (corpus / kind).write_bytes(bytes([number]) + good_files()[kind])
+    for number, (kind, content) in enumerate(GOOD.items()):
+        (corpus / kind).write_bytes(bytes([number]) + content)
     flags = [
         f"-max_total_time={seconds}", f"-timeout={LONGEST}", f"-rss_limit_mb={MEMORY}", f"-artifact_prefix={FOUND}/",
         "-max_len=8192", "-print_final_stats=1", str(corpus),

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import fuzz
+from benchmarks.fuzz import GOOD
 from benchmarks.sections import written
-
-GOOD = fuzz.good_files()
 
 
 @pytest.mark.parametrize("kind", fuzz.KINDS)
