@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform
+import shutil
+import sys
+import tempfile
 from importlib.metadata import version
+
+# Where no bytecode may be written, and none lies beside the sources, each of the hundred processes that tests start
+# would compile JAX anew, three seconds of its five: they share what the first compiles, in a folder that goes with
+# the run.
+if sys.dont_write_bytecode and "PYTHONPYCACHEPREFIX" not in os.environ:
+    os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="bytecode-")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    atexit.register(shutil.rmtree, os.environ["PYTHONPYCACHEPREFIX"], ignore_errors=True)
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 import jax
