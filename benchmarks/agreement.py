@@ -3,7 +3,7 @@
 Each law says of a function which quantity it is to be. The tests check every one, and that a thousandth is noticed; the
 command checks them on more problems with κ measured at each, stores what it found and writes the table of
 ``docs/trust.md``. Where ``linear_theory.testing`` has no such quantity the second route stands here: leaving out each
-row in turn, a search over temperatures or times, derivatives by hand.
+row in turn, a search over temperatures or times, derivatives by hand; for what a namespace offers, in ``routes``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,8 @@ from linear_theory.testing.reference import rows as data
 from linear_theory.testing.reference.population import Case, flow, mp, paper_case
 from linear_theory.testing.tolerances import measured_condition, norm_of
 
+from . import routes
+from .law import Law
 from .race import processor
 from .report import RESULTS, ROOT, store
 from .sections import cell, written
@@ -41,24 +43,6 @@ EXAMPLES, FEW = 25, 5
 """How many problems the command draws, and of what takes seconds a problem."""
 
 Quantity = testing.Quantity
-
-
-@dataclass(frozen=True)
-class Law:
-    """Of a public function: what it is to be, as a formula of that quantity's arguments."""
-
-    function: str
-    against: str | Quantity | testing.Simulation
-    formula: Callable[..., Any]
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    slow: bool = False
-
-    @property
-    def quantity(self) -> Quantity | testing.Simulation:
-        return testing.QUANTITIES[self.against] if isinstance(self.against, str) else self.against
-
-    def check(self, examples: int, **options: Any) -> testing.Agreement:
-        return testing.check(self.formula, self.against, examples=examples, **self.arguments, **options)
 
 
 # ----------------------------------------------------------------------------------------- second routes, by searching
@@ -575,6 +559,7 @@ LAWS: tuple[Law, ...] = (
     Law("weighted_covariance", "weighted_covariance", lt.weighted_covariance),
     Law("weighted_covariance", "gradient", _gradient),
     Law("weighted_covariance", SAMPLED_COVARIANCE, lt.weighted_covariance),
+    *routes.LAWS,
 )
 
 # ----------------------------------------------------------------------------------------------------------- the table
@@ -628,6 +613,10 @@ def rendered(page: str, results: dict[str, Any]) -> str:
         "| public function | held against | problems | largest disagreement | of the bound |",
         "|---|---|---|---|---|",
         *map(_line, results["rows"]),
+        "",
+        "Without a row, since they compute nothing:",
+        "",
+        *(f"- `{name}` {reason}" for name, reason in routes.EXCUSED.items()),
         "",
         f"Measured on {results['processor']} with {listed}.",
     ]

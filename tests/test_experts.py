@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import optimize, special, stats
 
 import linear_theory as lt
+from benchmarks.routes import experts as routes
 from linear_theory.experts import families
 from linear_theory.testing.tolerances import bound
 
@@ -188,22 +189,10 @@ def test_paths_have_the_digits_derived_by_hand(family, old, new, tau, step, mass
     assert abs(found - np.array(list(path.values()))).max() <= 6e-6
 
 
-def hermite(case, family, tau, theta, nodes=48):
-    """E[w], the gradient and the Hessian by a product Gauss-Hermite rule in all of x: no frame, no span."""
-    points, mass = np.polynomial.hermite_e.hermegauss(nodes)
-    grid = np.stack(np.meshgrid(*[points] * case.dim, indexing="ij"), -1).reshape(-1, case.dim)
-    probability = np.prod(np.meshgrid(*[mass] * case.dim, indexing="ij"), axis=0).ravel()
-    probability = probability / probability.sum()
-    x = grid @ np.linalg.cholesky(case.target_covariance).T
-    z, new, old = x @ theta, x @ case.target, x @ case.pretrained
-    total, gradient, hessian = 0.0, np.zeros(case.dim), np.zeros((case.dim, case.dim))
-    labels = range(2) if isinstance(family, lt.experts.Logistic) else range(120)
-    for y in labels:
-        w = probability * np.exp(-family.loss(new, y) - family.loss(old, y) / tau)
-        total += w.sum()
-        gradient += (w * (family.mean(z) - y)) @ x
-        hessian += (w * family.variance(z) * x.T) @ x
-    return total, gradient, hessian
+def hermite(case, family, tau, theta):
+    """E[w], the gradient and the Hessian by Gauss's nodes."""
+    name = type(family).__name__
+    return routes.hermite(case.pretrained, case.target, case.target_covariance, name, tau, theta)
 
 
 @pytest.mark.parametrize("family", [LOGISTIC, POISSON], ids=["logistic", "Poisson"])

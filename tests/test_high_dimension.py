@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import integrate, optimize, special
 
 import linear_theory as lt
+from benchmarks.routes.high_dimension import flowed_plane
 from linear_theory.high_dimension import optimum, path
 from linear_theory.high_dimension.quadrature import normal_quadrature
 from linear_theory.significance import four_sigma
@@ -90,41 +91,15 @@ def test_the_path_has_its_digits(when, h, squares, error):
 # -------------------------------------------------------------------------------------------------- other routes
 
 
-def hand_made(z, ratio, noise, tau, rho):
-    """g(z), h̄(z) and Ψ(z) of the paper's plane at v = 1, with Gauss's nodes and a fixed point in place of Newton's."""
-    nodes, mass = np.polynomial.hermite_e.hermegauss(201)
-    mass = mass / math.sqrt(2 * math.pi)
-    s2 = 1 + noise
-    w = np.exp(-s2 * nodes**2 / tau)
-    sigma, b = np.array([[1.0, rho], [rho, 1.0]]), np.array([1.0, rho])
-    g = 0j
-    for _ in range(4000):
-        new = ratio / (np.sum(mass * w / (1 + g * w)) - z)
-        g, last = (g + new) / 2, g
-        if abs(g - last) < 1e-15 * abs(g):
-            break
-    m0, m2 = np.sum(mass * w / (1 + g * w)), np.sum(mass * nodes**2 * w / (1 + g * w))
-    h = -m2 * np.linalg.solve(-z * np.eye(2) + m0 * sigma - (m0 - m2) * np.outer(b, b) / s2, b)
-    return h, s2 * np.sum(mass * w * nodes**2) - s2 * m2 - m2 * (b @ h)
-
-
 @pytest.mark.parametrize(("ratio", "noise", "relative", "time"), [(0.5, 1.0, 1.0, 3.0), (2.0, 0.3, 4.0, 6.0)])
 def test_the_second_moment_is_that_of_the_single_integral(ratio, noise, relative, time):
     """E‖h(t)‖² = −(1/2πi)∮ f² Ψ dz, Ψ the quadratic form of the resolvent: one integral in place of two."""
-    rho = 0.6
-    problem, tau = paper(rho, noise, relative)
-    edge = 2.0 * (1 + math.sqrt(ratio)) ** 2
-    angles = (np.arange(400) + 0.5) / 400 * math.pi  # the upper half: the lower is its conjugate
-    left = 1.5 / time
-    z = (edge - left) / 2 + (edge + left) / 2 * np.cos(angles) + 0.7j * np.sin(angles)
-    dz = (-(edge + left) / 2 * np.sin(angles) + 0.7j * np.cos(angles)) * math.pi / 400
-    parts = [hand_made(one, ratio, noise, tau, rho) for one in z]
-    f = (1 - np.exp(-2 * time * z)) / z
-    mean = -np.imag((f * dz) @ np.stack([h for h, _ in parts])) / math.pi
-    squares = -np.imag((f**2 * dz) @ np.stack([psi for _, psi in parts])) / math.pi
+    problem, tau = paper(0.6, noise, relative)
     found = path(problem, ratio, time, temperature=tau)
-    assert np.allclose(plane(found, problem), mean, rtol=0, atol=1e-8)
-    assert abs(second_moment(found, problem) - squares) <= 1e-8
+    *theta, variance, error = map(float, flowed_plane(0.6, noise, ratio, tau, time))
+    assert np.allclose(found.theta[:2], theta, rtol=0, atol=1e-10)
+    assert abs(found.variance - variance) <= 1e-10
+    assert abs(found.target_error - error) <= 1e-10
 
 
 @pytest.mark.parametrize("ratio", [0.3, 2.0])
