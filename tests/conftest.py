@@ -18,6 +18,9 @@ if sys.dont_write_bytecode and "PYTHONPYCACHEPREFIX" not in os.environ:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     atexit.register(shutil.rmtree, os.environ["PYTHONPYCACHEPREFIX"], ignore_errors=True)
 
+# Matrices of tests are small: there the threads of BLAS wait for each other, twice the processor time for the same
+# numbers. Read when NumPy is first imported; an empty value asks for what users get.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 import jax
 import pytest
