@@ -99,11 +99,12 @@ def test_every_kind_of_covariance_says_the_same():
     assert near(large.time, small.time, bound())
 
 
-def test_derivatives():
+@pytest.mark.parametrize("orders", [2, pytest.param(3, marks=pytest.mark.deep)])
+def test_derivatives(orders):
     """In the size of Σ: at ρ = 0 the closed form's own, to the third order."""
     time = lambda A: lt.best_early_stop(lt.paper_problem(0.0, pretrain_covariance=A * np.eye(2))).time
     closed = lambda A: jax.numpy.log1p(1 / A) / 2
-    for _ in range(3):
+    for _ in range(orders):
         time, closed = jax.grad(time), jax.grad(closed)
         assert near(jax.jit(time)(2.0), closed(2.0), 1e-9)
 

@@ -360,6 +360,7 @@ def about_joint(s, lib):
     return plane(JOINT * lib.concatenate([1 + s, lib.ones(3)]), lib)
 
 
+@pytest.mark.deep
 def test_the_curvature_of_the_best_flows_error():
     """That of the joint optimum, in closed form; with its θ held the slope is the same, and the curvature is not."""
     got = np.asarray(

@@ -532,7 +532,8 @@ def test_noise_is_told_from_the_directions_that_are_counted():
 
 def test_many_diagnoses_are_to_be_read_one_by_one():
     X, y, start = plain(30, 4)
-    many = jax.vmap(lambda y: lt.diagnose(jnp.asarray(X), y, start, None, np.eye(4)))(jnp.stack([y, 2 * y]))
+    diagnosed = jax.vmap(lambda y: lt.diagnose(jnp.asarray(X), y, start, None, np.eye(4)))
+    many = jax.jit(diagnosed)(jnp.stack([y, 2 * y]))
     for read in (
         lambda d: d.new_rows.better,
         lambda d: d.report(),

@@ -247,16 +247,24 @@ def test_influences_are_derivatives_in_the_weights_of_the_rows(options):
         assert abs(np.array(slopes) - 1.02 * influence).max() > 1e-3 * abs(influence).max()
 
 
-@pytest.mark.parametrize("which", ["early", "average", "start"])
-def test_standard_errors_are_the_spread_over_samples(which):
-    """300 samples of 250 rows, and of 150 old rows, in small steps; twice or half the error would not do."""
+@pytest.fixture(scope="module")
+def comparisons():
+    """Of 300 samples of 250 rows, and of 150 old rows."""
     rng, found = np.random.default_rng(2), []
     for _ in range(300):
         X, old = rng.standard_normal((250, 2)) * [1.0, 0.6], rng.standard_normal((150, 2)) * [0.7, 1.2]
         y = X @ [1.0, 1.0] + 0.5 * rng.standard_normal(250)
-        d = lt.diagnose(X, y, np.zeros(2), 1.0, pretrain_rows=old)
-        other = d._comparison.small_steps(False) if which == "early" else getattr(d._comparison, which)
-        gain = d._comparison.gain(d._comparison.small_steps(True), other)
+        found.append(lt.diagnose(X, y, np.zeros(2), 1.0, pretrain_rows=old)._comparison)
+    return found
+
+
+@pytest.mark.parametrize("which", ["early", "average", "start"])
+def test_standard_errors_are_the_spread_over_samples(comparisons, which):
+    """In small steps; twice or half the error would not do."""
+    found = []
+    for one in comparisons:
+        other = one.small_steps(False) if which == "early" else getattr(one, which)
+        gain = one.gain(one.small_steps(True), other)
         found.append((gain.share, gain.error))
     shares, errors = np.array(found).T
     ratio = np.sqrt(np.mean(errors**2)) / shares.std(ddof=1)

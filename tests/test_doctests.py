@@ -76,7 +76,10 @@ def quiet_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(params=["float32, as a reader has it", "float64 and strict, as the tests have it"])
+SETTINGS = ("float32, as a reader has it", "float64 and strict, as the tests have it")
+
+
+@pytest.fixture(params=SETTINGS)
 def jax_settings(request):
     with (
         jax.enable_x64("64" in request.param),
@@ -85,9 +88,23 @@ def jax_settings(request):
         yield
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if examples(module)])
-@pytest.mark.usefixtures("quiet_folder", "jax_settings")
-def test_examples_print_what_they_say(module):
+def slow(module, setting):
+    """A derivation that is checked takes as long as all other examples; in float64 it is, by day, too."""
+    return module == "linear_theory.testing.derivation" and setting == SETTINGS[0]
+
+
+@pytest.mark.parametrize(
+    ("jax_settings", "module"),
+    [
+        pytest.param(setting, module, marks=pytest.mark.deep if slow(module, setting) else ())
+        for setting in SETTINGS
+        for module in MODULES
+        if examples(module)
+    ],
+    indirect=["jax_settings"],
+)
+@pytest.mark.usefixtures("quiet_folder")
+def test_examples_print_what_they_say(jax_settings, module):
     said = "".join(map(failures, examples(module)))
     assert not said, said
 

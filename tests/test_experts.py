@@ -251,7 +251,7 @@ def test_a_cold_path_follows_the_steep_end():
     """θ_∞ = θ̃* + θ*/τ is ten times as steep as what the grid was first made for."""
     case = problem([1.0, 0.0], [0.0, 0.5])
     end = lt.experts.fixed_point(case.pretrained, case.target, 0.1)
-    near = lt.experts.iterate(problem(case.pretrained, case.target), LOGISTIC, 20000, 200.0, 0.1)
+    near = lt.experts.iterate(problem(case.pretrained, case.target), LOGISTIC, 5000, 200.0, 0.1)
     assert near[0] > 6
     at = lambda theta: lt.experts.curvature(case, LOGISTIC, theta, [0.0, 1.0], 0.1)
     assert at(end) < at(near)

@@ -28,6 +28,8 @@ ROOT = Path(__file__).parent.parent
 NEAR = 1e-10
 SLIDERS = ("rho", "tau", "K", "eta", "a", "b", "lean", "noise")
 
+WIDTHS = pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.deep), 1920])
+
 pytestmark = [needs_browser, one_at_a_time]
 
 
@@ -428,7 +430,7 @@ def faults(seen: dict) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("width", [390, 1280, 1920])
+@WIDTHS
 def test_every_label_stands_by_its_own_mark(opened, width):
     """The mark that is nearest to a label is its own, or a line leads to it; and no word lies on anything drawn.
 
@@ -463,7 +465,7 @@ def test_labels_beside_the_wrong_mark_are_noticed(opened):
     assert any("crossed" in fault for fault in faults({**seen, "words": [crossed]}))
 
 
-@pytest.mark.parametrize("width", [390, 1280, 1920])
+@WIDTHS
 def test_the_stall_is_named_outside_the_red_zones(opened, width):
     seen = opened(width=width)
     name = """() => { const plot = document.getElementById('spectrum'), { xaxis } = plot._fullLayout;

@@ -95,7 +95,13 @@ def _calls_of_the_mathematics() -> Iterator[set[Path]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["closed-form", "finite-data", "flow-iterates", "real-data", "squared-digits"]
+    "name",
+    [
+        "closed-form",
+        "flow-iterates",
+        "real-data",
+        *(pytest.param(name, marks=pytest.mark.deep) for name in ("finite-data", "squared-digits")),
+    ],
 )
 def test_a_claim_calls_no_source_that_its_fingerprint_leaves_out(name: str) -> None:
     entry = next(

@@ -133,6 +133,7 @@ def test_in_every_argument(dim):
             assert np.all(np.abs(found - want) <= 1e-6 * (1 + np.abs(want))), (rho, tau)
 
 
+@pytest.mark.deep
 def test_nestings_agree_and_are_symmetric():
     """In θ* and Σ̃ together, where two of three eigenvalues coincide."""
     problem = to_jax(lt.paper_problem(0.0, dim=3, noise_variance=0.3))

@@ -322,7 +322,7 @@ def moves(problem, seed):
         pytest.param(
             kind,
             inside,
-            marks=() if (kind, inside) in {("general", False), ("repeated", True)} else pytest.mark.deep,
+            marks=() if (kind, inside) == ("general", False) else pytest.mark.deep,
         )
         for kind in FACTORS
         for inside in (False, True)
