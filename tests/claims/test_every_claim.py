@@ -10,7 +10,6 @@ import linear_theory as lt
 from paper_reproduction import registry
 from paper_reproduction.claim import Settings
 from paper_reproduction.claims import model_averaging
-from paper_reproduction.mlp.experiments import teacher_student_stall
 from tests import kept
 from tests.pictures import faults
 from tests.verdicts import answered, as_stored, close
@@ -22,8 +21,7 @@ ENTRIES = {entry.name: entry for chapter in CHAPTERS for entry in chapter.discov
 
 @functools.cache
 def computed(name: str) -> xr.Dataset:
-    # One claim is a network experiment, which has tests of its own, as a part of the paper.
-    return kept.quick(teacher_student_stall.compute if name == "network-stall" else ENTRIES[name].compute)
+    return kept.quick(ENTRIES[name].compute)
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -133,7 +131,10 @@ def test_a_path_stopped_one_step_too_late_does_not_meet_the_average(monkeypatch)
     assert any(not check.holds for check in verdict.checks if "off ω by more than half a step" in check.name)
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.deep if name == "network-stall" else ()) for name in ENTRIES],
+)
 def test_depends_on_the_seed_alone(name):
     again = ENTRIES[name].compute(Settings(seed=0, quick=True))
     for key, values in computed(name).variables.items():

@@ -1,4 +1,8 @@
-"""What every network experiment must do: hold, survive storage, be drawn, and fail where the theory is wrong."""
+"""What every network experiment must do: hold, survive storage, be drawn, and fail where the theory is wrong.
+
+The small ones are computed anew at each run of the tests. Of the others the stored results of a full run are judged,
+and what a quick run computes only where deep cases are asked for.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import linear_theory as lt
-from paper_reproduction import mathml, registry
+from paper_reproduction import mathml, registry, shipped
 from paper_reproduction.claim import Settings, Verdict
 from paper_reproduction.mlp import teacher
 from paper_reproduction.mlp.experiments import lazy_limit
@@ -22,7 +26,21 @@ from tests import kept
 from tests.verdicts import as_stored, close
 
 ENTRIES = {entry.name: entry for entry in registry.NETWORKS.discover()}
-each = pytest.mark.parametrize("name", ENTRIES)
+SMALL = {"conflicting-labels", "hard-samples", "squared-digits"}
+COMPUTED, STORED = "computed", "stored"
+
+
+def of_both(*rest: tuple) -> list:
+    """Cases of an experiment (its name first), of each the small one computed, of others stored and, deep, computed."""
+    cases = []
+    for name, *more in rest:
+        cases.append(pytest.param(name, COMPUTED, *more, marks=() if name in SMALL else pytest.mark.deep))
+        if name not in SMALL:
+            cases.append(pytest.param(name, STORED, *more))
+    return cases
+
+
+each = pytest.mark.parametrize(("name", "source"), of_both(*((name,) for name in ENTRIES)))
 
 
 def remembered(function: Callable) -> Callable:
@@ -52,13 +70,15 @@ def _networks_run_once():
 
 
 @functools.cache
-def computed(name: str) -> xr.Dataset:
-    return kept.quick(ENTRIES[name].compute)
+def read(name: str, source: str) -> xr.Dataset:
+    dataset = kept.quick(ENTRIES[name].compute) if source == COMPUTED else shipped.stored(ENTRIES[name])
+    assert dataset is not None
+    return dataset
 
 
 @functools.cache
-def judged(name: str) -> Verdict:
-    return ENTRIES[name].verdict(computed(name))
+def judged(name: str, source: str) -> Verdict:
+    return ENTRIES[name].verdict(read(name, source))
 
 
 def failing(verdict: Verdict) -> list[tuple]:
@@ -69,8 +89,8 @@ def failing(verdict: Verdict) -> list[tuple]:
 
 
 @each
-def test_holds(name):
-    verdict = judged(name)
+def test_holds(name, source):
+    verdict = judged(name, source)
     assert failing(verdict) == []
     assert verdict.measured
     said = (verdict.headline, *verdict.findings, *verdict.measured)
@@ -79,24 +99,24 @@ def test_holds(name):
 
 
 @each
-def test_says_the_same_of_the_stored_arrays(name, tmp_path):
-    computed(name).to_netcdf(tmp_path / "claim.nc", engine="h5netcdf")
+def test_says_the_same_of_the_stored_arrays(name, source, tmp_path):
+    read(name, source).to_netcdf(tmp_path / "claim.nc", engine="h5netcdf")
     with xr.open_dataset(tmp_path / "claim.nc", engine="h5netcdf") as stored:
         loaded = stored.load()
-    here = as_stored(computed(name))
+    here = as_stored(read(name, source))
     xr.testing.assert_equal(loaded, here)
     assert ENTRIES[name].verdict(loaded) == ENTRIES[name].verdict(here)
     assert ENTRIES[name].tables(loaded) == ENTRIES[name].tables(here)
 
 
 @each
-def test_is_drawn(name):
-    assert isinstance(ENTRIES[name].draw(computed(name)), Figure)
+def test_is_drawn(name, source):
+    assert isinstance(ENTRIES[name].draw(read(name, source)), Figure)
 
 
 @each
-def test_has_tables_without_holes(name):
-    tables = ENTRIES[name].tables(computed(name))
+def test_has_tables_without_holes(name, source):
+    tables = ENTRIES[name].tables(read(name, source))
     assert tables
     for table in tables:
         assert table.rows
@@ -106,8 +126,8 @@ def test_has_tables_without_holes(name):
 
 
 @each
-def test_tells_its_seeds_and_names_its_runs(name):
-    dataset = computed(name)
+def test_tells_its_seeds_and_names_its_runs(name, source):
+    dataset = read(name, source)
     assert dataset.attrs["seeds"] == dataset.sizes["seed"]
     assert all(variable.dtype.kind in "fiuUTO" for variable in dataset.variables.values())
     if "run" in dataset.dims and "label" in dataset.coords:
@@ -118,11 +138,11 @@ def test_tells_its_seeds_and_names_its_runs(name):
 
 
 @each
-def test_every_formula_can_be_set(name):
-    claim, verdict = ENTRIES[name].claim, judged(name)
+def test_every_formula_can_be_set(name, source):
+    claim, verdict = ENTRIES[name].claim, judged(name, source)
     cells = [
         text
-        for table in ENTRIES[name].tables(computed(name))
+        for table in ENTRIES[name].tables(read(name, source))
         for text in (table.caption, table.note, *table.header, *(cell for row in table.rows for cell in row))
     ]
     prose = (claim.title, claim.statement, claim.question, verdict.headline, *verdict.findings, *cells)
@@ -180,7 +200,10 @@ MUTANTS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "mutate", "check"), MUTANTS)
+@pytest.mark.parametrize(
+    ("name", "mutate", "check"),
+    [pytest.param(*case, marks=() if case[0] in SMALL else pytest.mark.deep) for case in MUTANTS],
+)
 def test_fails_where_the_closed_form_is_off(name, mutate, check, monkeypatch):
     mutate(monkeypatch)
     # Compiled anew, so that the mutant is seen.
@@ -295,17 +318,17 @@ SWAPS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "dim", "one", "other", "only", "check"), SWAPS)
-def test_fails_where_two_runs_are_swapped(name, dim, one, other, only, check):
-    broken = swapped(computed(name), dim, one, other, only)
+@pytest.mark.parametrize(("name", "source", "dim", "one", "other", "only", "check"), of_both(*SWAPS))
+def test_fails_where_two_runs_are_swapped(name, source, dim, one, other, only, check):
+    broken = swapped(read(name, source), dim, one, other, only)
     assert any(found[0].startswith(check) for found in failing(ENTRIES[name].verdict(broken)))
     # The names are what is wrong, and nothing else: swapped back, every number is where it was.
-    xr.testing.assert_identical(swapped(broken, dim, one, other, only), computed(name))
+    xr.testing.assert_identical(swapped(broken, dim, one, other, only), read(name, source))
 
 
 def test_conflicting_labels_fail_where_time_runs_backwards():
     """Forgetting and learning are read at the end of the run."""
-    dataset = computed("conflicting-labels")
+    dataset = read("conflicting-labels", COMPUTED)
     turned = dataset.assign(
         curve=(dataset.curve.dims, dataset.curve.values[..., ::-1, :], dataset.curve.attrs)
     )
@@ -350,8 +373,8 @@ BLIND = [(name, shuffled) for name in ABOUT_WEIGHTS]
 BLIND += [(name, levelled) for name in ("conflicting-labels", "hard-samples", "squared-digits")]
 
 
-TRAINED_AGAIN = {"teacher-student-stall", "squared-digits", "digits-label-noise", "conflicting-labels"}
-"""In every run, of the teacher and of digits; elsewhere that check falls where two runs are swapped, above."""
+TRAINED_AGAIN = {"squared-digits", "conflicting-labels"}
+"""In every run; elsewhere that check falls where two runs are swapped, above, and in deep cases where trained again."""
 
 
 @pytest.mark.parametrize(
@@ -361,7 +384,7 @@ TRAINED_AGAIN = {"teacher-student-stall", "squared-digits", "digits-label-noise"
 def test_fails_where_the_weights_know_nothing_of_the_rows(name, blind, monkeypatch):
     """Computed anew with FLOW's own weights in random order, or all the same: what is said of the weights falls."""
     check = ABOUT_WEIGHTS[name]
-    assert any(one.name.startswith(check) for one in judged(name).checks)
+    assert any(one.name.startswith(check) for one in judged(name, COMPUTED).checks)
     weigh = lt.flow_weights
     monkeypatch.setattr(lt, "flow_weights", lambda *args, **named: blind(weigh(*args, **named)))
     own = lazy_limit.gaps.__wrapped__
@@ -392,9 +415,9 @@ DIVERGED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "keys", "dim", "run"), DIVERGED)
-def test_a_seed_that_diverged_is_not_averaged_away(name, keys, dim, run):
-    dataset = computed(name)
+@pytest.mark.parametrize(("name", "source", "keys", "dim", "run"), of_both(*DIVERGED))
+def test_a_seed_that_diverged_is_not_averaged_away(name, source, keys, dim, run):
+    dataset = read(name, source)
     # Where a dataset is about several networks each has its own seeds.
     seed = next(dim for dim in ("digits_seed", "seed") if dim in dataset[keys[0]].dims)
     first = xr.DataArray(np.arange(dataset.sizes[seed]) == 0, dims=seed)

@@ -284,6 +284,7 @@ def test_averages_lead_from_the_end_to_the_start():
     np.testing.assert_allclose(third, 0.25 * star["symbols"] + 0.75 * end["symbols"], atol=SINGLE)
 
 
+@pytest.mark.deep  # trained again; that two runs are swapped is noticed by day (test_experiments.py)
 def test_the_verdict_fails_where_flows_own_weights_are_shuffled(monkeypatch):
     rng, own = np.random.default_rng(0), lt.flow_weights
     monkeypatch.setattr(lt, "flow_weights", lambda losses, *tau: rng.permutation(own(losses, *tau)))
