@@ -7,6 +7,7 @@ the file.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import re
@@ -64,6 +65,11 @@ def decoded(data: bytes, sealed: bool = True) -> Stored:
     seal = _seal(data)
     if sealed and not seal:
         raise Unusable("is damaged, or no file of this command: it does not end in a seal")
+    return Stored(_dataset(data).copy(), seal)
+
+
+@functools.lru_cache(maxsize=64)  # pages read again and again what lies in the same few files
+def _dataset(data: bytes) -> xr.Dataset:
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             _check(file)
@@ -72,7 +78,9 @@ def decoded(data: bytes, sealed: bool = True) -> Stored:
         raise
     except Exception as error:  # whatever libraries make of bytes that are no NetCDF
         raise Unusable(f"cannot be read: {type(error).__name__}: {' '.join(str(error).split())}") from None
-    return Stored(dataset, seal)
+    for array in dataset.variables.values():  # shared by all who read the same bytes
+        array.values.flags.writeable = False
+    return dataset
 
 
 def _seal(data: bytes) -> str:

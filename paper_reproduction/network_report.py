@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def _gpu(entry: Entry, outcome: Outcome) -> dict[str, Any] | None:
         dataset = None if outcome.device.startswith("gpu") else shipped.read(entry, "gpu")
         if dataset is None:
             return None
-        verdict = entry.verdict(dataset)
+        verdict = _judged(entry, shipped.path(entry, "gpu").stat().st_mtime_ns)
         made = outcome.of(dataset.attrs)
     except Exception as error:  # whatever a verdict may raise: the page says so
         return {"error": f"{type(error).__name__}: {error}"}
@@ -75,6 +76,14 @@ def _gpu(entry: Entry, outcome: Outcome) -> dict[str, Any] | None:
         "command": made.command,
         "changed": made.fingerprint != entry.fingerprint,
     }
+
+
+@functools.cache  # the page is written anew whenever one of its experiments is finished
+def _judged(entry: Entry, changed: int) -> Verdict:
+    """The verdict on what a GPU computed, of the file that was last ``changed`` then."""
+    dataset = shipped.read(entry, "gpu")
+    assert dataset is not None
+    return entry.verdict(dataset)
 
 
 def _side_by_side(gpu: Verdict, here: Verdict | None) -> list[dict[str, Any]]:

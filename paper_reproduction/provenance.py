@@ -142,16 +142,20 @@ def reached(module: Path) -> set[Path]:
         path = ahead.pop()
         if path not in found:
             found.add(path)
-            ahead.extend(_used(path))
+            ahead.extend(_used(path, path.read_bytes()))
     return found
 
 
-def _used(path: Path) -> Iterator[Path]:
+@functools.cache  # most sources are used by most claims
+def _used(path: Path, source: bytes) -> tuple[Path, ...]:
     """The sources that an import may load, and those of the public names that are taken from ``linear_theory``.
 
     Importing that loads all of it, of which a claim uses a part: what it does not use cannot change its arrays.
     """
-    tree = ast.parse(path.read_bytes())
+    return tuple(_imported(path, ast.parse(source)))
+
+
+def _imported(path: Path, tree: ast.AST) -> Iterator[Path]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
