@@ -27,6 +27,8 @@ from paper_reproduction.terminal import plain_text
 from tests.processes import LIMIT
 from tests.workshop import BREAKS, NAN, ROOT, Page, Workshop, wait_for
 
+JOBS = pytest.mark.parametrize("jobs", [pytest.param("1", marks=pytest.mark.deep), "2"])
+
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
@@ -155,7 +157,7 @@ def test_a_blown_budget_is_told_and_recorded_but_no_failure(shop: Workshop) -> N
     assert "budget" not in (shop.out / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@JOBS
 def test_a_pipe_gets_plain_lines(pair: Workshop, jobs: str) -> None:
     process = pair.start("--quick", "--jobs", jobs)
     out, err = process.communicate(timeout=LIMIT)
@@ -257,7 +259,7 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a child is
 
 
 @POSIX
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@JOBS
 def test_an_interruption_loses_nothing_that_was_finished(
     shop: Workshop, jobs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

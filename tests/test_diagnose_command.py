@@ -167,8 +167,16 @@ def test_a_column_that_is_only_rounding(here):
     assert want.report(80, ["along", "one", "across"]) in told.stdout
 
 
-@pytest.mark.parametrize("name", ["weight", "Weights", "sample_weight", "sample weight", "case_weights"])
-@pytest.mark.parametrize("kind", ["csv", "npz"])
+NAMED = ["weight", "Weights", "sample_weight", "sample weight", "case_weights"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *(("csv", name) for name in NAMED),
+        *(pytest.param("npz", name, marks=() if " " in name else pytest.mark.deep) for name in NAMED),
+    ],
+)
 def test_a_column_named_like_weights_is_decided_upon(here, name, kind):
     columns = {"along": X[:, 0], "across": X[:, 1], "y": Y, name: COUNTS}
     if kind == "csv":
@@ -411,7 +419,15 @@ def written():
     return is_png("rows-diagnosis.png") and np.load("w.npy").shape == (150,)
 
 
-@pytest.mark.parametrize("arguments", [ALL, ("--help",), ("diagnose", "--help"), ("--version",)], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ALL,
+        ("--help",),
+        *(pytest.param(words, marks=pytest.mark.deep) for words in (("diagnose", "--help"), ("--version",))),
+    ],
+    ids=str,
+)
 def test_a_full_disk_behind_standard_output_is_one_sentence_and_no_file_is_lost(here, arguments):
     with open("/dev/full", "wb") as full:
         done = process(*arguments, streams={"stdout": full})
@@ -442,7 +458,7 @@ def test_where_errors_cannot_be_said_the_status_still_tells(here):
     assert (done.returncode, done.stdout) == (2, b"")
 
 
-@pytest.mark.parametrize("kind", ["npy", "csv", "parquet"])
+@pytest.mark.parametrize("kind", ["npy", pytest.param("csv", marks=pytest.mark.deep), "parquet"])
 def test_a_disk_that_is_full_midway_leaves_what_was_there(here, kind):
     """No half file under the final name, no draft beside it; each failure is named, and the report is shown."""
     Path(f"w.{kind}").write_text("the weights of last week")
