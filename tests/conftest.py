@@ -68,7 +68,8 @@ def _compiled_code_is_let_go():
 # deadline: the first call of a jitted function compiles.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("dev", max_examples=15, derandomize=True, print_blob=True, **_COMMON)
-settings.register_profile("ci", max_examples=60, derandomize=True, print_blob=True, **_COMMON)
+settings.register_profile("ci", max_examples=30, derandomize=True, print_blob=True, **_COMMON)
+settings.register_profile("night", max_examples=60, derandomize=True, print_blob=True, **_COMMON)
 settings.register_profile("deep", max_examples=1000, **_COMMON)
 
 _in_ci = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
