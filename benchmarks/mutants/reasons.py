@@ -149,6 +149,15 @@ OF_CLAIMS: dict[str, tuple[Reason, ...]] = {
             "a scalar product is the same both ways",
         ),
     ),
+    "beyond.optimal_temperature": (
+        Reason(
+            "linear_theory/choice/modes.py",
+            "Modes.ratio",
+            "return np.where(np.isinf(temperature), 1.0, total / (total + 2 * self.variance))",
+            "return np.where(np.isinf(temperature), 2.0, total / (total + 2 * self.variance))",
+            "in none of the 202 problems of the claim is τ = ∞ the best; tests/test_best_temperature.py has some",
+        ),
+    ),
     "beyond.label_noise": (
         Reason(
             "linear_theory/tilting/residual.py",
