@@ -197,10 +197,14 @@ def test_no_eigenvalue_is_above_the_ceiling(dim, rank, seed, scale):
         assert float(kind.ceiling) >= largest * (1 - 64 * dim * np.finfo(float).eps)
 
 
-def test_a_structured_problem_refuses_its_step_where_the_matrix_does():
-    spike = IdentityPlusLowRank(np.eye(3, 1), np.array([[8.0]]))
-    for given_ in (spike, spike.dense()):
-        with pytest.raises(lt.DivergenceError, match=r"stable_learning_rate = 0\.11111"):
+@pytest.mark.parametrize(
+    ("core", "scale", "stable"), [(8.0, 1.0, r"0\.11111"), (-1.0, 2.5, r"0\.4\b")], ids=["a spike", "a dent"]
+)
+def test_a_structured_problem_refuses_its_step_where_the_matrix_does(core, scale, stable):
+    """Also where what is steepest lies outside the factor's span."""
+    made = IdentityPlusLowRank(np.eye(3, 1), np.array([[core]]), scale)
+    for given_ in (made, made.dense()):
+        with pytest.raises(lt.DivergenceError, match=f"stable_learning_rate = {stable}"):
             lt.iterate(lt.FineTuningProblem(np.ones(3), np.zeros(3), given_), 100)
 
 

@@ -78,6 +78,22 @@ def _names(contested, *ones):
     ]
 
 
+@pytest.mark.parametrize("count", [2, 3, 20])
+def test_old_rows_given_twice_are_no_new_ones_but_for_the_mean_that_they_share(count):
+    """The same Σ; what m of them add to a variance is S/(m(m − 1)), what the 2m add S/(m(2m − 1))."""
+    X, y, start = rows(5)
+    old = np.random.default_rng(count).standard_normal((count, 3))
+
+    def variance(**known):
+        comparison = lt.diagnose(X, y, start, **known)._comparison
+        return comparison.gain(comparison.average, comparison.early).error ** 2
+
+    new = variance(pretrain_covariance=old.T @ old / count)
+    once, twice = (variance(pretrain_rows=np.repeat(old, times, 0)) - new for times in (1, 2))
+    assert once > 1e-6 * new
+    assert near(twice / once, (count - 1) / (2 * count - 1), 1e8)
+
+
 @given(SEEDS, st.sampled_from([0.1, 3.0, 1e-200, 1e200]))
 def test_only_what_counts_rows_sees_the_size_of_the_weights(seed, factor):
     X, y, start = rows(seed)
