@@ -75,6 +75,17 @@ def test_the_minimiser_closest_to_the_start(problem):
     assert near(solution.residual, want, loss(problem, 0), (problem.y**2).sum() + want)
 
 
+@pytest.mark.parametrize("ridge", [0.0, 0.5])
+def test_the_residual_of_many_rows_which_are_passed_but_once(ridge):
+    """From the sums alone: Σwr² less what the solution takes away, of which a ridge gives a part back."""
+    rng = np.random.default_rng(0)
+    X, y, weights = rng.standard_normal((30_000, 4)), rng.standard_normal(30_000), rng.uniform(0.5, 2, 30_000)
+    solution = lt.solve(X, y, np.array([1.0, -2.0, 0.5, 3.0]), weights, ridge)
+    left = y - X @ solution.theta
+    assert solution.method == "Cholesky on the normal equations"
+    assert near(solution.residual, weights @ left**2, 1e3)
+
+
 @given(data(), RIDGES)
 def test_with_a_ridge_too(problem, ridge):
     solution = lt.solve(problem.X, problem.y, problem.start, problem.weights, ridge)

@@ -108,7 +108,7 @@ def test_infinite_losses():
     for make in (Cauchy, Huber, Tukey, lambda c: Power(c, 3.0)):
         assert make(1.0).log_weights([math.inf]) == -math.inf
     assert near(Clipped(1.0, 0.25).log_weights([math.inf]), [math.log(0.25)])
-    for rule in (Focal(1.0, 2.0), HardSamples(1.0)):
+    for rule in (Focal(1.0, 2.0), HardSamples(1.0), HardThreshold(math.inf)):
         assert rule.log_weights([math.inf]) == 0
 
 
