@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import assume, example, given
@@ -73,6 +74,18 @@ def test_the_minimiser_closest_to_the_start(problem):
     assert solution.rank == np.linalg.matrix_rank(A, tol=1e-9 * max(np.linalg.norm(A, 2), 1e-300))
     want = (weights_of(problem) * (problem.y - problem.X @ solution.theta) ** 2).sum()
     assert near(solution.residual, want, loss(problem, 0), (problem.y**2).sum() + want)
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray], ids=["NumPy", "JAX"])
+def test_a_small_ridge_pulls_to_a_start_far_away(array):
+    """A refinement must not forget it: the gradient of the ridged loss is 0, by hand."""
+    problem, ridge = random_data(9, 2, 2, condition=3.0, seed=4), 1e-4
+    start = problem.start + 1e4
+    theta = np.asarray(lt.solve(array(problem.X), array(problem.y), array(start), ridge=ridge).theta)
+    residual = problem.y - problem.X @ theta
+    pulled = problem.X.T @ residual / len(residual) - ridge * (theta - start)
+    assert near(pulled, np.zeros(2), 1e3, 1.0)
+    assert abs(ridge * (theta - start)).min() > 0.1
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.5])
