@@ -9,10 +9,11 @@ import pytest
 
 import linear_theory as lt
 from benchmarks.routes import LAWS
-from benchmarks.routes.condition import moved_by
+from benchmarks.routes.condition import a_millionth
 from benchmarks.routes.sequences import grams
 from linear_theory import testing
 from linear_theory.testing.reference.population import Case
+from linear_theory.testing.tolerances import neighbours
 
 SHARE = lambda temperature: 1 / (1 + temperature)
 
@@ -167,8 +168,8 @@ def test_a_mistake_is_refuted(law, mistake):
 def test_a_route_in_floats_moves_every_float_once():
     """Of a symmetric matrix both entries at once; zeros, infinities and whole numbers stay."""
     case = Case((1.0, 0.0), (2.0, 3.0), ((2.0, 0.5), (0.5, 1.0)))
-    moved = list(moved_by(case))
+    moved = list(neighbours(case, a_millionth))
     assert len(moved) == 6
     assert all(one.covariance[0][1] == one.covariance[1][0] for one in moved)
     assert len(set(moved) | {case}) == 7
-    assert not list(moved_by(3)) + list(moved_by(0.0)) + list(moved_by(np.inf)) + list(moved_by("Logistic"))
+    assert not [moved for still in (3, 0.0, np.inf, "Logistic") for moved in neighbours(still, a_millionth)]

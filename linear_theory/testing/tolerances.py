@@ -132,36 +132,35 @@ def _next(value):
     return value if value == 0 or math.isinf(value) else math.nextafter(value, math.copysign(INF, value))
 
 
-def neighbours(item):
-    """Everything one unit in the last place away from a Case, a Rule or a float; covariances stay
-    symmetric.
+def neighbours(item, move=_next):
+    """Everything that is a Case, a Rule or a float but for one float, moved, by default by one unit in the last
+    place; covariances stay symmetric.
     """
     if isinstance(item, bool | int | str | None):
         return
     if isinstance(item, float):
-        if _next(item) != item:
-            yield _next(item)
+        if move(item) != item:
+            yield move(item)
     elif isinstance(item, tuple):
         matrix = bool(item) and isinstance(item[0], tuple)
         for i, entry in enumerate(item):
-            for j, value in enumerate(entry[: i + 1] if matrix else [entry]):
-                if _next(value) == value:
-                    continue
-                if matrix:
-                    moved = [list(row) for row in item]
-                    moved[i][j] = moved[j][i] = _next(value)
-                    yield tuple(map(tuple, moved))
-                else:
-                    yield (*item[:i], _next(value), *item[i + 1 :])
+            for j, part in enumerate(entry[: i + 1] if matrix else [entry]):
+                for value in neighbours(part, move):
+                    if matrix:
+                        moved = [list(row) for row in item]
+                        moved[i][j] = moved[j][i] = value
+                        yield tuple(map(tuple, moved))
+                    else:
+                        yield (*item[:i], value, *item[i + 1 :])
     else:
         for field in fields(item):
-            for moved in neighbours(getattr(item, field.name)):
+            for moved in neighbours(getattr(item, field.name), move):
                 yield replace(item, **{field.name: moved})
 
 
-def measured_condition(function, *inputs, want=None, size=None):
+def measured_condition(function, *inputs, want=None, size=None, move=_next, unit=EPS):
     """Σ_j ‖f(x + ulp_j) − f(x)‖ / (ε‖f(x)‖), measured on the reference itself, every input float moved in
-    turn; relative to ``size`` instead of ‖f(x)‖ if that is given.
+    turn; relative to ``size`` instead of ‖f(x)‖ if that is given. ``move`` another way, by a share ``unit`` for ε.
 
     Beside the input floats themselves, the shift e = θ* − θ̃* is rounded once by any program: moving θ* and
     θ̃* covers it.
@@ -171,9 +170,9 @@ def measured_condition(function, *inputs, want=None, size=None):
     if size == 0:
         return mp.mpf(0)
     for k, item in enumerate(inputs):
-        for moved in neighbours(item):
+        for moved in neighbours(item, move):
             total += norm_of(function(*inputs[:k], moved, *inputs[k + 1 :]) - want)
-    return total / (size * mp.mpf(EPS))
+    return total / (size * mp.mpf(unit))
 
 
 def norm_of(value):
