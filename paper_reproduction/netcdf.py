@@ -70,6 +70,7 @@ def decoded(data: bytes, sealed: bool = True) -> Stored:
 
 @functools.lru_cache(maxsize=64)  # pages read again and again what lies in the same few files
 def _dataset(data: bytes) -> xr.Dataset:
+    """What is read from these bytes; nobody can write into its arrays, as all readers share them."""
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             _check(file)
@@ -78,7 +79,7 @@ def _dataset(data: bytes) -> xr.Dataset:
         raise
     except Exception as error:  # whatever libraries make of bytes that are no NetCDF
         raise Unusable(f"cannot be read: {type(error).__name__}: {' '.join(str(error).split())}") from None
-    for array in dataset.variables.values():  # shared by all who read the same bytes
+    for array in dataset.variables.values():
         array.values.flags.writeable = False
     return dataset
 

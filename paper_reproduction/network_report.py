@@ -58,11 +58,11 @@ def _overview(store: Store, entries: dict[str, Entry]) -> list[dict[str, Any]]:
 def _gpu(entry: Entry, outcome: Outcome) -> dict[str, Any] | None:
     """What the published run on a GPU says, check by check beside this one; None where there is none."""
     try:
-        dataset = None if outcome.device.startswith("gpu") else shipped.read(entry, "gpu")
-        if dataset is None:
+        file = shipped.path(entry, "gpu")
+        if outcome.device.startswith("gpu") or not file.is_file():
             return None
-        verdict = _judged(entry, shipped.path(entry, "gpu").stat().st_mtime_ns)
-        made = outcome.of(dataset.attrs)
+        verdict, attributes = _judged(entry, file.stat().st_mtime_ns)
+        made = outcome.of(attributes)
     except Exception as error:  # whatever a verdict may raise: the page says so
         return {"error": f"{type(error).__name__}: {error}"}
     return {
@@ -79,11 +79,11 @@ def _gpu(entry: Entry, outcome: Outcome) -> dict[str, Any] | None:
 
 
 @functools.cache  # the page is written anew whenever one of its experiments is finished
-def _judged(entry: Entry, changed: int) -> Verdict:
-    """The verdict on what a GPU computed, of the file that was last ``changed`` then."""
+def _judged(entry: Entry, changed: int) -> tuple[Verdict, dict[Any, Any]]:
+    """The verdict on what a GPU computed, and how that was made: of the file that was last ``changed`` then."""
     dataset = shipped.read(entry, "gpu")
     assert dataset is not None
-    return entry.verdict(dataset)
+    return entry.verdict(dataset), dataset.attrs
 
 
 def _side_by_side(gpu: Verdict, here: Verdict | None) -> list[dict[str, Any]]:

@@ -157,9 +157,8 @@ class Store:
         for suffix, options in _PICTURES.items():
             drawn = io.BytesIO()
             figure.savefig(drawn, format=suffix, dpi=sharp, **options)
-            figure.set_layout_engine(
-                "none"
-            )  # all stands where it shall: to find out again takes half the time
+            # All stands where it shall now; for the next kind it need not be found out again.
+            figure.set_layout_engine("none")
             put(self.path(entry, suffix), drawn.getvalue())
             hashes[suffix] = _hash(drawn.getvalue())
         return hashes
