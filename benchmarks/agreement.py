@@ -34,11 +34,10 @@ from linear_theory.testing.tolerances import measured_condition, norm_of
 from . import routes
 from .law import Law
 from .race import processor
-from .report import RESULTS, ROOT, store
-from .sections import cell, written
+from .report import RESULTS, store
+from .sections import TRUST, cell, written
 
 STORED = RESULTS / "agreement.json"
-PAGE = ROOT / "docs" / "trust.md"
 EXAMPLES, FEW = 25, 5
 """How many problems the command draws, and of what takes seconds a problem."""
 
@@ -623,7 +622,7 @@ def rendered(page: str, results: dict[str, Any]) -> str:
     return written(page, {"agreement": lines})
 
 
-def write(stored: Path = STORED, page: Path = PAGE) -> None:
+def write(stored: Path = STORED, page: Path = TRUST) -> None:
     """The page again from the stored numbers."""
     results = json.loads(stored.read_text(encoding="utf-8"))
     page.write_text(rendered(page.read_text(encoding="utf-8"), results), encoding="utf-8")

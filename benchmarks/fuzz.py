@@ -24,10 +24,9 @@ from typing import Any
 import numpy as np
 
 from .report import RESULTS, ROOT, store
-from .sections import spaced, written
+from .sections import TRUST, spaced, written
 
 STORED = RESULTS / "fuzz.json"
-PAGE = ROOT / "docs" / "trust.md"
 FOUND = ROOT / "out" / "fuzz"
 NAMES = ("along", "across")
 LARGEST = 2_000
@@ -144,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
         name: int(value) for name, value in re.findall(r"^stat::(\w+):\s+(\d+)$", hunted.stderr, re.MULTILINE)
     }
     store(counts | {"seconds": seconds}, STORED)
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), {"fuzz": lines(kept())}), encoding="utf-8")
+    TRUST.write_text(written(TRUST.read_text(encoding="utf-8"), {"fuzz": lines(kept())}), encoding="utf-8")
     return 0
 
 

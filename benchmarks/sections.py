@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+TRUST = Path(__file__).parents[1] / "docs" / "trust.md"
+"""What this project was tried on, told by the commands that tried it."""
+
 
 def written(page: str, sections: dict[str, list[str]]) -> str:
     """The page with these lines in their places."""

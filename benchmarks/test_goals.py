@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import linear_theory as lt
 
 from . import works
+from .by_hand import BY_HAND, by_hand
 from .conftest import Results
 from .goals import Sizes
 from .memory import STREAM, measure_all
@@ -39,8 +41,8 @@ def flops(given: Rows) -> float:
     return float(n) * d**2
 
 
-def compared(race: Race, given: Rows) -> dict[str, dict[str, object]]:
-    """Of every package: its time over ours, and over the limit."""
+def compared(race: Race, given: Rows, names: Iterable[str]) -> dict[str, dict[str, object]]:
+    """Of each of these packages: its time over ours, and over the limit."""
     slower = race.slower()
     return {
         name: {
@@ -48,12 +50,13 @@ def compared(race: Race, given: Rows) -> dict[str, dict[str, object]]:
             "multiple": Spread.of(race.multiple(name, flops(given))),
             "seconds": Spread.of(race.seconds[name]),
         }
-        for name in race.calls
+        for name in names
     }
 
 
 def test_solve(benchmark, results: Results, products: Products, rows: Rows):
-    race = Race({name: package(rows) for name, package in PACKAGES.items()}, products, rounds=15)
+    calls = {name: package(rows) for name, package in PACKAGES.items()}
+    race = Race({**calls, BY_HAND: by_hand(rows)}, products, rounds=15)
     agree(race, rows)
     results.race(race.run(benchmark))
     of = lambda name: {
@@ -62,9 +65,10 @@ def test_solve(benchmark, results: Results, products: Products, rows: Rows):
         "seconds": race.seconds[name],
     }
     results.goal("solve", race.multiple(OURS, flops(rows)), **of(OURS))
+    results.goal("by hand", race.ratio(OURS, BY_HAND), **of(BY_HAND))
     for goal, name in {"LinearRegression": "scikit-learn LinearRegression", "WLS": "statsmodels WLS"}.items():
         results.goal(goal, race.ratio(name, OURS), **of(name))
-    results.parts["packages"] = compared(race, rows)
+    results.parts["packages"] = compared(race, rows, PACKAGES)
 
 
 def test_solve_with_ridge(benchmark, results: Results, products: Products, rows: Rows):
@@ -72,7 +76,7 @@ def test_solve_with_ridge(benchmark, results: Results, products: Products, rows:
     race = Race({name: PACKAGES[name](pulled) for name in WITH_RIDGE}, products, rounds=7, patience=5.0)
     agree(race, pulled)
     results.race(race.run(benchmark))
-    results.parts["ridge"] = compared(race, pulled)
+    results.parts["ridge"] = compared(race, pulled, WITH_RIDGE)
 
 
 def test_memory(results: Results, sizes: Sizes):

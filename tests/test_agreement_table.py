@@ -14,7 +14,7 @@ from benchmarks.routes import EXCUSED
 from linear_theory import testing
 
 STORED = json.loads(agreement.STORED.read_text(encoding="utf-8"))
-PAGE = agreement.PAGE.read_text(encoding="utf-8")
+PAGE = agreement.TRUST.read_text(encoding="utf-8")
 
 
 NAMESPACES = {name: getattr(lt, name) for name in lt.__all__ if inspect.ismodule(getattr(lt, name))}

@@ -10,6 +10,7 @@ import pytest
 
 import linear_theory as lt
 from benchmarks import gpu, works
+from benchmarks.by_hand import Plan, solver
 from benchmarks.goals import QUICK, Goal, goals, spaced
 from benchmarks.packages import PACKAGES, ours
 from benchmarks.race import Products, Race, Spread
@@ -65,6 +66,14 @@ def test_every_package_that_is_installed_agrees():
         assert works.relative_error(theta, ours(GIVEN)(), GIVEN.start) > works.AGREE
     with pytest.raises(ValueError, match="without a ridge"):
         PACKAGES["numpy lstsq"](pulled)
+
+
+@pytest.mark.parametrize("plan", [Plan(64, 1), Plan(64, 2), Plan(300, 2), Plan(1000, 1)])
+def test_by_hand_agrees_whatever_the_blocks(plan):
+    for given in (GIVEN, GIVEN._replace(ridge=0.1)):
+        assert works.relative_error(solver(given, plan)(), ours(given)(), given.start) <= works.AGREE
+    unweighted = GIVEN._replace(weights=np.ones(len(GIVEN.y)))
+    assert works.relative_error(solver(unweighted, plan)(), ours(GIVEN)(), GIVEN.start) > works.AGREE
 
 
 TAUS = works.two_decades(GIVEN, 12)

@@ -376,7 +376,7 @@ def test_the_share_has_its_exact_interval():
 
 
 def test_the_page_shows_what_is_stored():
-    text = page.PAGE.read_text(encoding="utf-8")
+    text = page.TRUST.read_text(encoding="utf-8")
     assert page.rendered(text, page.kept()) == text
     one = {"file": "a.py", "function": "", "was": "a | b", "now": "a & b", "reached": True, "reason": None}
     sample = {

@@ -104,7 +104,7 @@ def test_the_page_says_what_was_noticed_and_why_the_rest_was_not(monkeypatch):
 
 
 def test_the_page_shows_what_is_stored():
-    text = page.PAGE.read_text(encoding="utf-8")
+    text = page.TRUST.read_text(encoding="utf-8")
     assert page.rendered(text, page.kept(page.STORED)) == text
     assert page.rendered(text, example(None)[1]) != text
 

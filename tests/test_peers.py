@@ -17,7 +17,7 @@ from benchmarks.peers.suites import SUITES, Suite
 from linear_theory.testing.reference.rational import dot, rational, transposed
 
 STORED = json.loads(page.STORED.read_text(encoding="utf-8"))
-PAGE = page.PAGE.read_text(encoding="utf-8")
+PAGE = page.TRUST.read_text(encoding="utf-8")
 
 
 def has(module: str) -> bool:

@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not given.only and not given.function:
         store(results, page.STORED)
         page.write()
-        say(f"written: {page.STORED.relative_to(ROOT)}, {page.PAGE.relative_to(ROOT)}")
+        say(f"written: {page.STORED.relative_to(ROOT)}, {page.TRUST.relative_to(ROOT)}")
     return int(complaints(results, everywhere, [m for m in sample if trials[m.name].killed], say) > 0)
 
 

@@ -8,12 +8,11 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from ..report import RESULTS, ROOT
-from ..sections import cell, spaced, written
+from ..report import RESULTS
+from ..sections import TRUST, cell, spaced, written
 from .trial import FEW
 
 STORED = RESULTS / "mutants.json"
-PAGE = ROOT / "docs" / "trust.md"
 LEVEL = 0.95
 
 Lines = list[str]
@@ -73,6 +72,6 @@ def rendered(page: str, results: dict[str, Any] | None) -> str:
     return written(page, {"mutants: expressions": expressions(results)})
 
 
-def write(stored: Path = STORED, page: Path = PAGE) -> None:
+def write(stored: Path = STORED, page: Path = TRUST) -> None:
     """The page again from the stored numbers."""
     page.write_text(rendered(page.read_text(encoding="utf-8"), kept(stored)), encoding="utf-8")

@@ -50,6 +50,11 @@ class Trial:
     mark: str
     asked: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def kept(cls, file: Path) -> Trial | None:
+        """What was kept there, if anything."""
+        return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+
     @property
     def killed(self) -> bool:
         return self.by not in (SURVIVED, UNREACHED)
@@ -79,9 +84,9 @@ def _by_module(tests: list[Test], most: float) -> list[Test]:
 def tried(mutant: Mutant, reach: Reach, most: float = MOST, stored: Path = STORED) -> Trial:
     """The trial of a mutant; of one that was held on the same sources, only with tests that were not asked."""
     file, mark = stored / f"{mutant.name}.json", _mark(mutant.path)
-    content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    fresh = Trial(mutant.name, UNREACHED, 0.0, mark)
-    before = Trial(**content) if content.get("mark") == mark and "asked" in content else fresh
+    before = Trial.kept(file)
+    if before is None or before.mark != mark:
+        before = Trial(mutant.name, UNREACHED, 0.0, mark)
     still = {name: then for name, then in before.asked.items() if then == _mark(_module(name))}
     if before.killed and still == before.asked:
         return before

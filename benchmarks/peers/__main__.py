@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not given.only:
         store(results, page.STORED)
         page.write()
-        say(f"written: {page.STORED.relative_to(page.ROOT)}, {page.PAGE.relative_to(page.ROOT)}")
+        say(f"written: {page.STORED.relative_to(runs.ROOT)}, {page.TRUST.relative_to(runs.ROOT)}")
     return int(sum(complaints(name, suite, say) for name, suite in suites.items()) > 0)
 
 

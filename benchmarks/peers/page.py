@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..packages import OURS
-from ..report import RESULTS, ROOT
-from ..sections import cell, spaced, written
+from ..report import RESULTS
+from ..sections import TRUST, cell, spaced, written
 
 STORED = RESULTS / "peers.json"
-PAGE = ROOT / "docs" / "trust.md"
 TIED = 0.5
 """Digits within which two packages are called equal: half a digit comes and goes with the order of a sum."""
 
@@ -120,7 +119,7 @@ def rendered(page: str, results: dict[str, Any]) -> str:
     return written(page, {f"peers: {name}": section(results) for name, section in SECTIONS.items()})
 
 
-def write(stored: Path = STORED, page: Path = PAGE) -> None:
+def write(stored: Path = STORED, page: Path = TRUST) -> None:
     """The page again from the stored numbers."""
     results = json.loads(stored.read_text(encoding="utf-8"))
     page.write_text(rendered(page.read_text(encoding="utf-8"), results), encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import itertools
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -70,7 +69,7 @@ def tried(claim: str, mutant: Mutant, say: Callable[[str], None], stored: Path =
     source = ROOT.joinpath("paper_reproduction", *claim.split(".")).with_suffix(".py")
     text = f"{mutant.path.read_text(encoding='utf-8')}\n{claim_fingerprint(source)}"
     mark = hashlib.sha256(text.encode()).hexdigest()[:16]
-    trial = Trial(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+    trial = Trial.kept(file)
     if not trial or trial.mark != mark:
         answer = engine.called(
             mutant, "benchmarks.mutants.checks:failing", f"paper_reproduction.{claim}", limit=LIMIT

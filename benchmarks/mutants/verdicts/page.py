@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ...report import RESULTS
-from ...sections import cell, spaced, written
-from ..page import PAGE, Lines, kept, share
+from ...sections import TRUST, cell, spaced, written
+from ..page import Lines, kept, share
 from .formulas import WITHOUT
 
 STORED = RESULTS / "mutants-verdicts.json"
@@ -60,6 +60,6 @@ def rendered(page: str, asked: dict[str, Any] | None) -> str:
     return written(page, {"mutants: verdicts": rows(asked)})
 
 
-def write(stored: Path = STORED, page: Path = PAGE) -> None:
+def write(stored: Path = STORED, page: Path = TRUST) -> None:
     """The page again from the stored numbers."""
     page.write_text(rendered(page.read_text(encoding="utf-8"), kept(stored)), encoding="utf-8")
