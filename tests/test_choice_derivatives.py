@@ -14,7 +14,8 @@ import pytest
 from scipy.optimize import brentq
 
 import linear_theory as lt
-from linear_theory.choice.root import differentiable_root, least
+from linear_theory.choice.root import defined, differentiable_root, least
+from linear_theory.covariance import IdentityPlusLowRank
 
 # ------------------------------------------------------------------------------- the two rules, on functions by hand
 
@@ -401,6 +402,32 @@ def low_rank(rho, h, lib):
     """The paper's covariance in 200 dimensions, with a shift that leaves its span for h ≠ 0."""
     given, old = lt.paper_problem(rho, dim=200), 2 * lib.eye(200)
     return lt.FineTuningProblem(given.pretrained + h * WAVE, given.target, given.target_covariance, old)
+
+
+@pytest.mark.parametrize("moved", ["pretrained", "target", "factor", "core", "noise"])
+def test_what_may_leave_the_span_of_a_low_rank_has_no_derivative_of_a_place(moved):
+    """Each by itself, so that none is left out; core and noise stay within the span."""
+    given = lt.paper_problem(0.3, dim=200)
+    covariance = given.target_covariance
+    at = {
+        "pretrained": given.pretrained,
+        "target": given.target,
+        "factor": covariance.factor,
+        "core": covariance.core,
+        "noise": 0.1,
+    }
+
+    def of(value):
+        now = {name: jnp.asarray(part) for name, part in at.items()} | {moved: value}
+        low_rank = IdentityPlusLowRank(now["factor"], now["core"])
+        problem = lt.FineTuningProblem(
+            now["pretrained"], now["target"], low_rank, 2 * jnp.eye(200), noise_variance=now["noise"]
+        )
+        return defined(problem)
+
+    value, slopes = jax.value_and_grad(of)(jnp.asarray(at[moved]))
+    assert value == 1
+    assert (jnp.isnan(slopes) if moved in ("pretrained", "target", "factor") else slopes == 0).all()
 
 
 @pytest.mark.deep
