@@ -200,6 +200,18 @@ def test_condition(shape, decade):
             assert says_its_condition(solution.condition, A.T)
 
 
+@pytest.mark.parametrize("shape", ["tall", "square"])
+@pytest.mark.parametrize("decade", [0, 1, 2, 4, 6, 8, 10, 12])
+def test_condition_in_jax(shape, decade):
+    """By eigenvalues or singular values: κ₂ itself, to the digits that the Gram matrix leaves of its smallest."""
+    for seed in SEEDS[:3]:
+        X, y, start, weights = rows(shape, decade, 1.0, seed)
+        solution = lt.solve(*map(jnp.asarray, (X, y, start, weights)))
+        kappa = equilibrated_condition(np.sqrt(weights)[:, None] * X)
+        lost = kappa if "SVD" in solution.method else kappa**2
+        assert abs(solution.condition / kappa - 1) <= SAFETY * EPS * lost, (solution.method, seed)
+
+
 def test_condition_in_other_units():
     """Equilibrated: it does not see in which units a column is."""
     X, y, start, weights = rows("tall", 3, 1.0, 0)
