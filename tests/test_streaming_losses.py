@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -165,6 +167,27 @@ def test_a_column_half_written_is_not_taken_for_a_whole_one(tmp_path):
         patch.setattr("linear_theory.streaming.stream.GATHERED_ENTRIES", 1000)
         assert streaming.median_loss(chunks, ZERO, column=path) == (1.0, 12_000, 1)
     assert set(seen) == {0}
+
+
+@given(st.lists(st.integers(0, 120), min_size=1, max_size=12).filter(any), st.integers(1, 3))
+def test_losses_come_in_the_order_of_their_rows_whatever_the_chunks(sizes, columns):
+    """Small chunks are gathered, 100 // columns rows at most; a large one must not overtake those before it."""
+    n = sum(sizes)
+    X, y = np.zeros((n, columns)), np.arange(1.0, n + 1)
+    cuts = np.cumsum([0, *sizes])
+    chunks = [(X[low:high], y[low:high]) for low, high in pairwise(cuts)]
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
+        patch.setattr("linear_theory.streaming.stream.GATHERED_ENTRIES", 100)
+        start, path = np.zeros(columns), Path(folder) / "losses.npy"
+        assert np.array_equal(np.concatenate(list(streaming.losses(chunks, start))), y**2)
+        assert streaming.median_loss(chunks, start, column=path).rows == n
+        assert np.array_equal(np.load(path), y**2)
+        row = int(np.random.default_rng(n).integers(n))
+        X[row, -1] = np.nan
+        number = next(k for k, high in enumerate(cuts[1:]) if row < high)
+        place = rf"row {row} \(row {row - cuts[number]} of chunk {number}, all from 0\), column {columns - 1}"
+        with pytest.raises(lt.InvalidValueError, match=place):
+            streaming.normal_equations(chunks, start)
 
 
 def test_a_full_disk_leaves_no_file(tmp_path):

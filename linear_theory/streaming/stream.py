@@ -216,10 +216,11 @@ def _gathered(parts: Iterator[Part]) -> Iterator[Part]:
         X, y, weights = part.sample.X, part.sample.y, part.sample.weights
         start, noise = part.sample.start, part.sample.noise
         most = GATHERED_ENTRIES // len(start)
-        if size and size + len(X) > most:
+        large = 2 * len(X) > most
+        if size and (large or size + len(X) > most):
             yield gathered()
             chunks, size = [], 0
-        if 2 * len(X) > most:
+        if large:
             yield part
             continue
         columns = (X, y) if weights is None else (X, y, weights)
