@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import linear_theory as lt
-from linear_theory.arrays import bounded, broadcast, finite, namespace, numeric, quotient, require
+from linear_theory.arrays import bounded, broadcast, finite, in_units, namespace, numeric, quotient, require
 from linear_theory.errors import short
 from linear_theory.trees import is_concrete, pytree
 
@@ -89,6 +89,17 @@ def test_quotient_is_division_except_by_zero(a, b):
     assert quotient(NUMPY, np.float64(a), np.float64(b), 7.0) == want
     slope = jax.grad(lambda v: quotient(namespace(v), jnp.asarray(a), v, 7.0))(b)
     assert slope == 0 if b == 0 else np.isfinite(slope) or abs(b) < 1e-150
+
+
+EXPONENTS = st.integers(-1000, 1000)
+
+
+@given(EXPONENTS, EXPONENTS, EXPONENTS)
+def test_a_product_leaves_the_floats_only_where_the_whole_does(array, one, other):
+    """Powers of two, whose products are exact."""
+    if -1020 <= array + one + other <= 1020:
+        got = in_units(NUMPY, *(np.ldexp(1.0, power) for power in (array, one, other)))
+        assert got == np.ldexp(1.0, array + one + other)
 
 
 def test_shapes_that_do_not_broadcast_are_named():

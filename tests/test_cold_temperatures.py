@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import mpmath
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -171,6 +172,22 @@ def test_the_weighted_eigenbasis(dim, kind, seed, ratio):
     seen = np.where(found.reached, found.coordinates, 0.0)
     assert near(np.sum(found.values * seen**2) / ratio, e @ A @ e, 256 * loss)
     assert near(found.vectors @ found.coordinates, e, 64 * loss)
+
+
+@pytest.mark.parametrize("xp", [np, jnp])
+@pytest.mark.parametrize("ratio", [0.3, 3.0])
+@pytest.mark.parametrize("alone", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)])
+def test_directions_that_are_not_reached_stand_aside(xp, ratio, alone):
+    """Below, between or above those that are: each of these has its roots between its own neighbours."""
+    A, e = np.diag([1.0, 3.0, 5.0]), np.array([1.0, 2.0, 3.0])
+    e[list(alone)] = 0
+    space, matrix = namespace(xp.asarray(A)), xp.asarray(A)
+    base = spectrum(space, matrix, xp.asarray(e))
+    found = downdated_spectrum(space, matrix, base, xp.asarray(ratio))
+    M = RankOneDowndate(Dense(A), e, ratio).dense()
+    assert near(np.sort(found.values), np.linalg.eigvalsh(M), 64)
+    assert near((found.vectors * found.values) @ found.vectors.T, M, 64)
+    assert near(found.vectors @ found.coordinates, e, 64)
 
 
 def test_an_eigenbasis_that_rounds_is_refused():
