@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-import mpmath
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import assume, given
