@@ -303,6 +303,9 @@ def test_buffers_and_lists_of_jax_arrays_are_read():
     assert isinstance(found, jax.Array)
     assert found.dtype == jnp.float32
     assert jax.jit(lambda v: numeric(namespace(v), "x", [v, 2.0], 1).sum())(1.0) == 3
+    for several in ([jnp.array(1), jnp.array(2.5)], [jnp.array(2.5), jnp.array(1)]):  # whichever comes first
+        with jax.numpy_dtype_promotion("standard"):
+            assert lt.median_temperature(several) == 1.75
 
 
 def test_what_an_operators_function_gives_is_read_too():

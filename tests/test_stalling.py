@@ -58,6 +58,15 @@ def test_both_bounds_hold_for_every_covariance(problem, relative):
     assert not violates(lt.stall(problem, relative * float(problem.shift_variance)))
 
 
+@given(problems(), log_uniform(1e-3, 1e3))
+def test_the_bounds_of_the_rate_hold_where_hard_samples_count_more(problem, beyond):
+    """exp(loss/τ) adds along the shift what FLOW takes away: nothing stalls, and the slowest is no slower than in Σ̃."""
+    residual_variance = float(problem.shift_variance) + float(problem.noise_variance)
+    found = lt.stall(problem, lt.weights.KLDRO(2 * residual_variance * (1 + beyond)))
+    assert found.lower * (1 - 1e-9) <= found.rate <= found.upper * (1 + 1e-9)
+    assert found.lower >= np.linalg.eigvalsh(np.asarray(problem.target_covariance))[0] * (1 - 1e-9)
+
+
 @given(RHOS, log_uniform(1e-12, 1.0), log_uniform(1e-3, 1e3))
 def test_in_the_plane_it_is_lemma_f3(rho, beta, norm):
     tau = lt.stall_temperature(beta, rho, norm)

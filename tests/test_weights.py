@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,6 +78,16 @@ def test_the_default_is_the_median(losses):
     assert lt.median_temperature(losses) == np.median(losses)
     if losses.min() < 700 * np.median(losses):
         assert (lt.flow_weights(losses) == lt.flow_weights(losses, np.median(losses))).all()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0])
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_a_traced_median_of_losses_one_of_which_is_none_is_none(count, bad):
+    """Wherever it stands; sorted, it would be the last and leave the middle alone."""
+    median = jax.jit(lt.median_temperature)
+    for place in range(count):
+        assert jnp.isnan(median(jnp.ones(count).at[place].set(bad)))
+    assert median(jnp.ones(count)) == 1
 
 
 # ------------------------------------------------------------------------------------------- Proposition 4.3
