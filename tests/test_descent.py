@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import linear_theory as lt
-from linear_theory.descent import GradientDescent
+from linear_theory.descent import ConjugateGradient, GradientDescent, HeavyBall, StochasticGradient
 from linear_theory.testing.tolerances import near, not_above
 from tests.strategies import data, random_data
 from tests.test_least_squares import extent, loss, objective, weights_of
@@ -115,6 +116,40 @@ def test_weight_zero_is_a_row_removed_at_the_step_of_the_mean(problem, steps):
     rows = problem.X[:m], problem.y[:m], problem.start, w[:m]
     part = lt.descend(*rows, GradientDescent(eta * m / n), steps).theta
     assert near(part, whole, 10 * loss(problem, 0), extent(problem))
+
+
+@pytest.mark.parametrize(
+    ("array", "label"), [(np.asarray, 1e200), (lambda value: jnp.asarray(value, dtype=jnp.float32), 1e30)]
+)
+@pytest.mark.parametrize(
+    "solver",
+    [None, HeavyBall(0.1, momentum=0.5), ConjugateGradient(), StochasticGradient(learning_rate=0.1)],
+    ids=str,
+)
+def test_a_row_of_weight_zero_may_have_any_label(array, label, solver):
+    """Its square may be no float, and 0 times that no number."""
+    rows = [np.ones((3, 1)), np.array([1.0, 2.0, label]), np.zeros(1), np.array([1.0, 1.0, 0.0])]
+    path = lt.descend(*map(array, rows), solver, 20)
+    assert path.status != "diverged"
+    assert np.isfinite(path.loss).all()
+    rows[1][2] = 0.0
+    assert np.array_equal(path.loss, lt.descend(*map(array, rows), solver, 20).loss)
+
+
+def test_a_solver_that_works_in_place():
+    """What was reached is kept, whatever the solver does to its array then."""
+
+    class InPlace:
+        def init(self, equations, displacement):
+            return None
+
+        def step(self, equations, displacement, state):
+            displacement -= 0.1 * equations.gradient(displacement)
+            return displacement, state
+
+    rows = EXAMPLE.X, EXAMPLE.y, EXAMPLE.start, EXAMPLE.weights
+    path = lt.descend(*rows, InPlace(), 5)
+    assert near(path.theta, literal(EXAMPLE, 0.1, 5), 10 * loss(EXAMPLE, 0), extent(EXAMPLE))
 
 
 def test_a_solver_of_ones_own():

@@ -77,6 +77,22 @@ def test_the_minimiser_closest_to_the_start(problem):
 
 
 @pytest.mark.parametrize("array", [np.asarray, jnp.asarray], ids=["NumPy", "JAX"])
+def test_each_output_from_a_start_far_away_has_the_digits_that_it_has_alone(array):
+    """Beside one that stays as far away: whether a start is far is a question to every output."""
+    rng = np.random.default_rng(0)
+    X, far, near_by = (
+        rng.standard_normal((50, 3)),
+        np.array([1.1e10, 0.3e10, 2e10]),
+        np.array([0.1, 0.2, 0.3]),
+    )
+    y, start = np.column_stack([X @ far, X @ near_by]), np.column_stack([far, far])
+    both = lt.solve(*map(array, (X, y, start))).theta
+    alone = lt.solve(*map(array, (X, y[:, 1], start[:, 1]))).theta
+    assert np.abs(np.asarray(alone) - near_by).max() <= 1e-14
+    assert np.abs(np.asarray(both)[:, 1] - near_by).max() <= 1e-14
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray], ids=["NumPy", "JAX"])
 def test_a_small_ridge_pulls_to_a_start_far_away(array):
     """A refinement must not forget it: the gradient of the ridged loss is 0, by hand."""
     problem, ridge = random_data(9, 2, 2, condition=3.0, seed=4), 1e-4

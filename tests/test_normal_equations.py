@@ -117,6 +117,40 @@ def test_several_columns_of_labels(problem, columns, seed):
             assert np.array_equal(same.carry[k], got.carry[k])
 
 
+@pytest.mark.parametrize("xp", [np, jnp])
+@pytest.mark.parametrize("outputs", [None, 1, 2, 3])
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+def test_loss_and_gradient_are_those_of_the_rows_for_every_output(xp, outputs, batch):
+    """Of a δ for each output, and of many: also where there are as many outputs as columns, or as many δ."""
+    rng, many = np.random.default_rng(0), () if outputs is None else (outputs,)
+    X, y, start, w = (rng.standard_normal(shape) for shape in ((20, 2), (20, *many), (2, *many), 20))
+    sums = lt.NormalEquations.of(*map(xp.asarray, (X, y, start, w**2)))
+    delta = rng.standard_normal((*batch, 2, *many))
+    weighted = lambda values: np.moveaxis(np.moveaxis(values, -1 - len(many), -1) * w**2, -1, -1 - len(many))
+    residual = (
+        y - np.einsum("ij,...j->...i", X, start + delta) if outputs is None else y - X @ (start + delta)
+    )
+    want = weighted(residual**2).mean(axis=-1 - len(many))
+    assert np.allclose(sums.loss(xp.asarray(delta)), want, rtol=1e-12, atol=0)
+    slope = -2 / 20 * (weighted(residual) @ X if outputs is None else X.T @ weighted(residual))
+    assert np.allclose(sums.gradient(xp.asarray(delta)), slope, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 2, 3)])
+def test_a_displacement_of_another_shape_is_refused(shape):
+    sums = lt.NormalEquations.of(np.ones((4, 2)), np.ones((4, 2)), np.zeros((2, 2)))
+    for ask in (sums.loss, sums.gradient):
+        with pytest.raises(lt.InvalidValueError, match="displacement"):
+            ask(np.ones(shape))
+
+
+def test_where_nothing_is_known_the_bound_is_infinite():
+    """Also beside labels of 0, where all that the condition multiplies is 0."""
+    solution = lt.NormalEquations.of([[1.0, 1.0], [2.0, 2.0]], [0.0, 0.0], np.zeros(2)).solve()
+    assert np.isinf(solution.condition)
+    assert np.isinf(solution.error_bound).all()
+
+
 def test_rows_far_apart_in_size_do_not_lose_the_small_ones():
     """1e16 beside 1s, and gone again would be all: the plain sum has none of the small ones left."""
     X = np.ones((1001, 2))

@@ -298,6 +298,13 @@ def test_a_temperature_is_tuned_by_its_gradient():
     assert value <= min(both(jnp.asarray(g))[0] for g in np.linspace(math.log(0.01), math.log(30.0), 30))
 
 
+@pytest.mark.parametrize("labels", [[1e20, 1e20, 2e20], [1.0, 1e20, 2e20]])
+def test_labels_whose_squares_overflow_are_refused_in_float32_too(labels):
+    single = lambda values: jnp.asarray(values, dtype=jnp.float32)
+    with pytest.raises(lt.InvalidValueError, match="rescale y"):
+        lt.temperature_path(single(np.ones((3, 1))), single(labels), single([0.0]), single([1.0, np.inf]))
+
+
 def test_labels_whose_squares_overflow_are_refused_with_a_remedy():
     with pytest.raises(lt.InvalidValueError, match=r"y.*squared residuals overflow; rescale y"):
         path_of(labelled(1e160 * SIGNS), SCATTERED)

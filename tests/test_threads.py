@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
 from threading import Event
 
+import numpy as np
 import pytest
 
+import linear_theory as lt
 from linear_theory import threads
 
 threadpoolctl = pytest.importorskip("threadpoolctl")
@@ -76,3 +78,13 @@ def test_one_inside_another(two_threads):
 def test_limits_that_do_not_know_of_each_other_leave_other_numbers(two_threads):
     make = lambda: threadpoolctl.threadpool_limits(1, user_api="blas")
     assert overlapping(make, (0, 1)) != [{1}, {1}, {2}]
+
+
+def test_what_overflows_in_a_thread_is_looked_for_and_not_warned_of():
+    """Each thread has NumPy's own words for it, whatever its caller has said: the tests make an error of a warning."""
+    X = np.random.default_rng(0).standard_normal((40_000, 40))
+    assert threads.cores() == 1 or X.shape[0] * X.shape[1] ** 2 > threads.MIN_THREADED_FLOPS
+    solution = lt.solve(X, X @ np.ones(40) * 1e200, np.zeros(40))
+    assert np.allclose(solution.theta, 1e200, rtol=1e-12)
+    with pytest.raises(lt.InvalidValueError, match="sums of squares overflow"):
+        lt.NormalEquations.of(X * 1e160, X[:, 0], np.zeros(40))

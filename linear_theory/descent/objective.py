@@ -182,7 +182,10 @@ class Objective:
 
     def loss(self, displacement: Array) -> Array:
         """L at start + δ, from the residuals: out of the Gram matrix it would cancel, even below 0."""
-        return (self.weights * (self.residual - self.X @ displacement) ** 2).mean()
+        residual = self.residual - self.X @ displacement
+        return (
+            residual * (self.weights * residual)
+        ).mean()  # A square may be no float in a row without weight.
 
     @cached_property
     def row_curvatures(self) -> Array:
@@ -202,7 +205,7 @@ class Objective:
         """L(start)."""
         if self.equations is not None:
             return self.equations.energy / self.count
-        return (self.weights * self.residual**2).mean()
+        return (self.residual * (self.weights * self.residual)).mean()
 
     @cached_property
     def eigenbasis(self) -> Eigenbasis:
@@ -224,7 +227,7 @@ class Objective:
             else:
                 scaled = X * root(xp, self.weights)[:, None]
                 gram = scaled @ scaled.T
-        energy = (self.weights * self.residual**2).sum()
+        energy = (self.residual * (self.weights * self.residual)).sum()
         return _traced_limit(self.space, self.sample, energy, 2 / self.count * gram, self.size)
 
 

@@ -194,7 +194,8 @@ def _run_loop(objective: Objective, solver: Any, recorded: tuple[int, ...]) -> _
         for _ in range(previous, k):
             displacement, state = solver.step(objective, displacement, state)
         previous = k
-        records.append(_measured(objective, displacement, _curvature(objective, solver, state)))
+        reached = displacement.copy()  # A solver may work in place.
+        records.append(_measured(objective, reached, _curvature(objective, solver, state)))
         if bool(_stops(objective, solver, records[-1])):
             break
     return _Record(*(np.array(column) for column in zip(*records, strict=True)))

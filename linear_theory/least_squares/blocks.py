@@ -47,8 +47,16 @@ def blocks(strip: slice, block: int) -> Iterator[slice]:
 def over_strips(task: Callable[[slice, int], T], n: int, width: int, work: float) -> Iterator[T]:
     """``task(strip, block)`` for every strip, in their order, as they come."""
     parts, block = strips(n, width)
+    errors = np.geterr()
+
+    def as_the_caller(strip: slice) -> T:
+        with np.errstate(
+            **errors
+        ):  # A thread of its own would warn of what the caller looks for in the result.
+            return task(strip, block)
+
     with thread_map(work, len(parts)) as run:
-        yield from run(lambda strip: task(strip, block), parts)
+        yield from run(as_the_caller, parts)
 
 
 Roots = Callable[[slice], tuple[Array | None, ...]]

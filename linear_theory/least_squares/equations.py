@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, Namespace, finite, namespace, numeric
+from ..arrays import Array, Namespace, finite, namespace, numeric, shaped
 from ..errors import reject
 from ..sharding import on_automatic_mesh
 from ..trees import is_concrete, pytree
@@ -226,6 +226,13 @@ class NormalEquations:
     def gradient(self, displacement: Array) -> Array:
         """∇L at start + δ: (2/n)(Gδ − g); no ½ in the loss, hence the 2.
 
+        ``displacement`` δ has the shape of ``start``, perhaps with more axes before it: (…, d) or (…, d, m); so has ∇L.
+
+        Raises
+        ------
+        InvalidValueError, InvalidTypeError
+            For another shape, or what is no number.
+
         Examples
         --------
         >>> import numpy as np
@@ -235,10 +242,17 @@ class NormalEquations:
         [-4.] [0.]
         """
         sums, displacement = self._beside(displacement)
-        return 2 / sums.count * (displacement @ sums.gram - sums.moment)
+        return 2 / sums.count * (sums._curved(displacement) - sums.moment)
 
     def loss(self, displacement: Array) -> Array:
-        """L at start + δ, for δ (…, d): (1/n)(energy − 2⟨g, δ⟩ + δᵀGδ).
+        """L at start + δ: (1/n)(energy − 2⟨g, δ⟩ + δᵀGδ), for each of the outputs.
+
+        ``displacement`` δ as in :meth:`gradient`; L is (…) or (…, m).
+
+        Raises
+        ------
+        InvalidValueError, InvalidTypeError
+            For another shape, or what is no number.
 
         Examples
         --------
@@ -249,14 +263,19 @@ class NormalEquations:
         [5. 1.]
         """
         sums, displacement = self._beside(displacement)
-        curved = (displacement * (displacement @ sums.gram)).sum(axis=-1)
-        return (sums.energy - 2 * displacement @ sums.moment + curved) / sums.count
+        drop = displacement * (2 * sums.moment - sums._curved(displacement))
+        return (sums.energy - drop.sum(axis=-sums.start.ndim)) / sums.count
+
+    def _curved(self, displacement: Array) -> Array:
+        """Gδ, (…, d) or (…, d, m)."""
+        return displacement @ self.gram if self.start.ndim == 1 else self.gram @ displacement
 
     def _beside(self, displacement: Array) -> tuple[NormalEquations, Array]:
-        """These sums and δ (…, d), both in one engine."""
-        space = namespace(self, displacement)
-        any_number_of_axes = tuple(range(1, 33))
-        return space.tree(self), numeric(space, "displacement", displacement, any_number_of_axes)
+        """These sums and δ (…, d) or (…, d, m), both in one engine."""
+        space, own = namespace(self, displacement), self.start.shape
+        delta = numeric(space, "displacement", displacement, tuple(range(len(own), 33)))
+        remedy = f"the shape {own} of the start, perhaps with more axes before it"
+        return space.tree(self), shaped("displacement", delta, (*delta.shape[: -len(own)], *own), remedy)
 
     @on_automatic_mesh
     def solve(self, ridge: float | Array = 0.0) -> Solution:

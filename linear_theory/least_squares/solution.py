@@ -122,6 +122,8 @@ class Solution:
             terms = misfit * (1 + self.condition) + size(self.theta - self.start)
             equilibrated = self.condition * (terms + (xp.abs(self.start).T * columns).T.sum(axis=0))
         weighted = columns > 0
+        # Where the condition is infinite and what it multiplies is 0, nothing is known either.
+        equilibrated = xp.where(xp.isinf(self.condition), xp.inf, equilibrated)
         bound = (xp.ones_like(self.theta) * equilibrated).T / xp.where(weighted, columns, 1.0)
         return ROUNDINGS * space.eps * xp.where(weighted, bound, 0.0).T + space.eps * xp.abs(self.theta)
 
@@ -174,10 +176,10 @@ def from_start(
 
 
 def far_from(space: Namespace, start: Array, end: Array, columns: Array) -> Array:
-    """Whether the start is so much longer than θ, in units of the columns, that digits of θ were lost on the way."""
-    length = lambda theta: space.xp.max(space.xp.abs((theta.T * columns).T), initial=0.0)
+    """Whether the start of some output is so much longer than its θ, in units of the columns, that digits were lost."""
+    length = lambda theta: space.xp.max(space.xp.abs((theta.T * columns).T), axis=0, initial=0.0)
     with np.errstate(invalid="ignore", over="ignore"):  # A column that is no float says nothing.
-        return length(start) > FAR_START_RATIO * length(end)
+        return (length(start) > FAR_START_RATIO * length(end)).any()
 
 
 def unrefined_error(condition: Any, dim: int, eps: float = EPS) -> Any:

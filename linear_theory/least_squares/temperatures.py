@@ -23,7 +23,7 @@ from ..arrays import Array, Namespace, bounded
 from ..errors import InvalidTypeError, reject
 from ..sharding import on_automatic_mesh
 from ..threads import limit_blas_threads
-from ..trees import pytree
+from ..trees import is_concrete, pytree
 from . import cholesky, solver
 from .blocks import added, blocks, over_strips, weighted_products
 from .rows import Sample, checked_ridge, checked_sample, noisy, refuse_infinite
@@ -152,6 +152,8 @@ def temperature_path(
 
 def _each(space: Namespace, sample: Sample, taus: Array, ridge: Array) -> TemperaturePath:
     """In JAX: every temperature by itself."""
+    if is_concrete(sample):
+        _residual(space, sample)  # Refused where squares are no floats; under tracing they make NaN.
 
     def one(tau: Array, sample: Sample, ridge: Array) -> tuple[Array, Array]:
         losses = sample.residual**2
