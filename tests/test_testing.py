@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import linear_theory as lt
 from benchmarks import agreement
 from linear_theory import testing
+from linear_theory.testing.spectra import random_problem
 
 FEW = 12
 
@@ -261,3 +262,10 @@ def test_a_number_alone():
 def test_misuse_is_one_clear_error(call, match):
     with pytest.raises(lt.LinearTheoryError, match=match):
         call()
+
+
+@pytest.mark.parametrize("norm", [0.1, 10.0])
+def test_noise_is_drawn_in_units_of_the_shift(norm):
+    problem = random_problem(3, noise=0.5, shift_norm=norm)
+    assert np.isclose(np.linalg.norm(problem.shift), norm, rtol=1e-12)
+    assert np.isclose(problem.noise_variance, 0.5 * norm**2, rtol=1e-12)
