@@ -104,6 +104,20 @@ def test_a_small_ridge_pulls_to_a_start_far_away(array):
     assert abs(ridge * (theta - start)).min() > 0.1
 
 
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray], ids=["NumPy", "JAX"])
+@pytest.mark.parametrize("outputs", [None, 2])
+def test_fewer_rows_than_columns_and_a_small_ridge_pull_to_a_start_far_away(array, outputs):
+    """A start that the rows see whole, so that all of it has to be left: again by hand."""
+    rng, ridge = np.random.default_rng(5), 1e-9
+    X, many = rng.standard_normal((3, 5)), () if outputs is None else (outputs,)
+    y, start = rng.standard_normal((3, *many)), 1e8 * X.T @ rng.standard_normal((3, *many))
+    theta = np.asarray(lt.solve(*map(array, (X, y, start)), ridge=ridge).theta)
+    assert np.abs(theta).max() < 1e-6 * np.abs(start).max()
+    pulled = X.T @ (y - X @ theta) / 3 - ridge * (theta - start)
+    assert near(pulled, np.zeros_like(pulled), 1e3, 1.0)
+    assert abs(ridge * start).max() > 0.1
+
+
 @pytest.mark.parametrize("ridge", [0.0, 0.5])
 def test_the_residual_of_many_rows_which_are_passed_but_once(ridge):
     """From the sums alone: Σwr² less what the solution takes away, of which a ridge gives a part back."""
