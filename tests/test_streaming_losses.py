@@ -145,6 +145,12 @@ def test_an_existing_column_costs_an_iterator_nothing(tmp_path):
     assert len(list(chunks)) == 2
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a" * 300, "nowhere/losses.npy", "."])
+def test_a_column_that_no_file_can_be_is_said_of_the_column(name, tmp_path):
+    with pytest.raises(lt.InvalidValueError, match=r"column = .*: cannot be written: .*; name a new file"):
+        median([1.0, 2.0], 1, column=tmp_path / name)
+
+
 @pytest.mark.parametrize("column", [1, True, 1.5, b"losses.npy"])
 def test_a_column_is_a_path(column, capfd):
     """open(1) would be the standard output, and closed afterwards."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -146,6 +147,19 @@ def test_deficient_rank_of_rounded_rows(columns, seed, rows):
     assert got.rank == rank == lt.solve(X, y, start).rank
 
 
+@given(st.integers(1, 3), st.integers(0, 12), SEEDS, CHUNK)
+def test_columns_that_share_a_direction_beside_a_small_one(multiple, decade, seed, rows):
+    """Columns a, m·a and s·b: what moves along a is shared as 1 : m, whatever s makes of the rounding of m·a."""
+    rng = np.random.default_rng(seed)
+    pair, y, small = rng.standard_normal((50, 2)), rng.standard_normal(50), 10.0**-decade
+    X = np.column_stack([pair[:, 0], multiple * pair[:, 0], small * pair[:, 1]])
+    along, across = lt.solve(pair, y, np.zeros(2)).theta
+    want = np.array([along, multiple * along, across * (1 + multiple**2)]) / (1 + multiple**2)
+    got = streaming.solve(streaming.from_arrays(X, y, rows=rows), np.zeros(3))
+    assert got.rank == 2
+    assert near(got.theta * [1, 1, small], want, 100)
+
+
 def test_how_many_passes():
     """One where nothing needs repair, at most three where it does, one for what cannot come again."""
     for condition, most in [(2.0, 1), (100.0, 3), (1e6, 2), (1e12, 2)]:
@@ -185,6 +199,59 @@ def test_no_weight_in_the_source_stays_at_the_start():
     assert solution.residual == 0
     with pytest.raises(lt.InvalidValueError, match="ridge"):
         streaming.solve(source, TALL.start, ridge=-1.0)
+
+
+@given(data(), CHUNK, st.sampled_from([np.inf, 1e-3, 1.0, 1e3]))
+def test_rows_that_the_source_gives_no_weight_are_no_fault_of_the_temperature(problem, rows, temperature):
+    """Whatever the temperature says of them: the start comes back, as in memory."""
+    source = streaming.from_arrays(problem.X, problem.y, np.zeros(len(problem.y)), rows=rows)
+    for chunks in (source, iter(list(source))):
+        got = streaming.solve(chunks, problem.start, temperature)
+        assert np.array_equal(got.theta, problem.start)
+        assert got.rank == 0
+        assert not streaming.normal_equations(source, problem.start, temperature).gram.any()
+
+
+JAX_RULES = [
+    (lt.weights.Flow, 3.0),
+    (lt.weights.Cauchy, 1e25),
+    (lt.weights.KLDRO, 500.0),
+    (lt.weights.HardThreshold, 1e25),
+    (lt.weights.Huber, 1.5),
+]
+
+
+@pytest.mark.parametrize(("kind", "parameter"), JAX_RULES, ids=[kind.__name__ for kind, _ in JAX_RULES])
+def test_a_parameter_from_jax_is_a_number_as_any_other(kind, parameter):
+    """Float32 in the rule is no reason to compute the losses in it: 1e25 squared is no float32."""
+    parameter = float(np.float32(parameter))
+    unit = parameter if parameter > 1e20 else 1.0
+    chunks = [(TALL.X, unit * TALL.y, TALL.weights)]
+    want = streaming.solve(chunks, unit * TALL.start, kind(parameter))
+    got = streaming.solve(chunks, unit * TALL.start, kind(jnp.float32(parameter)))
+    assert got.theta.tobytes() == want.theta.tobytes()
+    assert got.residual == want.residual
+
+
+def test_a_rule_of_ones_own_is_taken_as_it_is():
+    class Own:
+        scale = jnp.float32(2.0)
+
+        def log_weights(self, losses):
+            return -losses / float(self.scale)
+
+    got = streaming.solve(chunked(TALL, 7), TALL.start, Own())
+    assert np.array_equal(got.theta, streaming.solve(chunked(TALL, 7), TALL.start, 2.0).theta)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("chunks", [1, 3])
+@pytest.mark.parametrize("once", [False, True])
+@pytest.mark.parametrize("label", [1e100, 1e150])
+def test_squares_that_overflow_on_the_way_are_not_warned_of(chunks, once, label):
+    source = [(np.full((3, 1), 1e-5), np.full(3, label))] * chunks
+    theta = streaming.solve(iter(source) if once else source, [0.0]).theta
+    assert theta == pytest.approx(1e5 * label, rel=1e-14)
 
 
 def test_large_chunks_on_threads_and_small_ones_gathered():

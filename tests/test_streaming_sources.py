@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
 import linear_theory as lt
 from linear_theory import streaming
+from linear_theory.least_squares.rows import Sample
+from linear_theory.streaming.stream import Part, _gathered
 from linear_theory.testing.tolerances import near
 from tests.strategies import random_data
 
@@ -247,6 +251,20 @@ def test_a_file_that_changes_within_a_pass_is_refused(tmp_path):
         next(chunks)
 
 
+def test_a_file_that_changes_under_the_last_chunk_is_refused(tmp_path):
+    """What a pass has read of it last is of another file, too."""
+    for kind, (names, make) in SOURCES.items():
+        saved(tmp_path, X=ROWS.X, y=ROWS.y)
+        written(tmp_path, pa.table({"a": ROWS.X[:, 0], "y": ROWS.y}))
+        os.utime(tmp_path / names[0], ns=(0, 0))
+        chunks = iter(make(tmp_path))
+        for _ in range(len(ROWS.y) // 5):
+            next(chunks)
+        os.utime(tmp_path / names[0], ns=(1, 1))
+        with pytest.raises(lt.InvalidValueError, match="has been written to since this source was made"):
+            pytest.fail(f"{kind}: {next(chunks, None)}")
+
+
 @pytest.mark.parametrize("name", ["", " ", "Unnamed: 0"])
 def test_a_column_without_a_name_is_no_feature_unless_asked_for(tmp_path, name):
     path = written(tmp_path, pa.table({name: np.arange(50.0), "a": ROWS.X[:, 0], "y": ROWS.y}))
@@ -314,13 +332,45 @@ def test_chunks_that_will_not_do(call, source, message):
         call(source, np.zeros(3))
 
 
-@pytest.mark.parametrize("bad", [0, -1, 1.5, "2", None])
+@pytest.mark.parametrize("bad", [0, -1, 1.5, True, np.True_, "2", None])
 def test_rows_of_a_chunk(bad):
     if bad is not None:
         with pytest.raises(lt.LinearTheoryError, match="rows"):
             streaming.from_arrays(ROWS.X, ROWS.y, rows=bad)
     with pytest.raises(lt.LinearTheoryError, match="start"):
         streaming.normal_equations(streaming.from_arrays(ROWS.X, ROWS.y), [])
+
+
+FRAME = pd.DataFrame(ROWS.X, columns=["a", "b", "c"])
+FRAMED = {
+    "chunks": lambda path: [(FRAME, ROWS.y)],
+    "from_arrays": lambda path: streaming.from_arrays(FRAME, ROWS.y, rows=7),
+    "from_arrays, Arrow": lambda path: streaming.from_arrays(pa.table(dict(FRAME)), ROWS.y, rows=7),
+    "from_parquet": lambda path: streaming.from_parquet(path, "y", rows=7),
+    "from_parquet, chosen": lambda path: streaming.from_parquet(path, "y", features=["a", "b", "c"]),
+}
+CALLS = {
+    "start of solve": streaming.solve,
+    "start of normal_equations": streaming.normal_equations,
+    "start of median_loss": streaming.median_loss,
+    "start of losses": lambda source, start: list(streaming.losses(source, start)),
+    "scale of solve": lambda source, scale: streaming.solve(source, ROWS.start, column_scale=scale),
+    "scale of normal_equations": lambda source, scale: streaming.normal_equations(
+        source, ROWS.start, column_scale=scale
+    ),
+}
+
+
+@pytest.mark.parametrize("made", FRAMED)
+@pytest.mark.parametrize("call", CALLS)
+def test_parameters_are_paired_by_their_names(tmp_path, call, made):
+    """As in memory: under other names or in another order they are refused, whatever the rows come from."""
+    path = written(tmp_path, pa.table(dict(FRAME) | {"y": ROWS.y}))
+    for labels in (["a", "b", "c"], None):
+        CALLS[call](FRAMED[made](path), pd.Series([1.0, 2.0, 3.0], index=labels))
+    for labels in (["b", "a", "c"], ["a", "b", "d"]):
+        with pytest.raises(lt.InvalidValueError, match=r"under other labels than .*, or in another order"):
+            CALLS[call](FRAMED[made](path), pd.Series([1.0, 2.0, 3.0], index=labels))
 
 
 def test_an_iterator_that_a_function_gives_twice_is_seen():
@@ -336,6 +386,38 @@ def test_labels_that_change_between_the_passes_of_a_solution_are_seen():
     assert streaming.solve(lambda: iter([(X, y)]), ROWS.start).passes > 1
     with pytest.raises(lt.InvalidValueError, match=r"gave other labels than in the pass before.*seed"):
         streaming.solve(lambda: iter([(X, y + rng.standard_normal(60))]), ROWS.start)
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize("chunks", [1, 4])
+def test_rows_that_change_between_the_passes_are_seen(part, chunks):
+    """Whichever of X, y and the weights: a refinement by other rows would mend nothing."""
+    rows = random_data(60, 3, 3, 100.0, seed=1)
+    rng, kept = np.random.default_rng(0), [rows.X, np.arange(60.0), np.ones(60)]
+
+    def source():
+        given = [array * (1 + (k == part) * 1e-6 * rng.random(array.shape)) for k, array in enumerate(kept)]
+        return zip(*(np.split(array, chunks) for array in given), strict=True)
+
+    assert streaming.solve(lambda: [tuple(kept)], ROWS.start).passes > 1
+    with pytest.raises(lt.InvalidValueError, match=r"gave other .* than in the pass before.*seed"):
+        streaming.solve(source, ROWS.start)
+
+
+def test_many_small_chunks_cost_no_more_than_their_number():
+    """A row a chunk: 8 times the chunks, about 8 times the time, not 64 times."""
+
+    def seconds(count):
+        sample = Sample(np.ones((1, 1)), np.ones(1), np.zeros(1), None)
+        parts = (Part(sample, row, [(row, row)]) for row in range(count))
+        begin = time.process_time()
+        (gathered,) = _gathered(parts)
+        passed = time.process_time() - begin
+        assert gathered.place(count - 1) == f"row {count - 1} (row 0 of chunk {count - 1}, all from 0)"
+        return passed
+
+    few, many = (min(seconds(count) for _ in range(repeats)) for count, repeats in ((10_000, 5), (80_000, 1)))
+    assert many < 20 * few
 
 
 def test_a_source_is_opened_once_a_pass():

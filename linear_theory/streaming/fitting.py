@@ -8,7 +8,9 @@ import operator
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce
+from typing import Any
 
+import jax
 import numpy as np
 
 from ..arrays import Array, namespace
@@ -20,7 +22,7 @@ from ..least_squares.rows import checked_ridge
 from ..least_squares.solution import EPS, Method, from_start, unrefined_error
 from ..least_squares.solver import minimise
 from ..threads import shared_thread_pool
-from ..trees import pytree
+from ..trees import is_traced, pytree
 from ..weights import Flow, Uniform, WeightRule, as_rule
 from ..weights.rules import checked_log_weights
 from .losses import part_losses
@@ -66,7 +68,7 @@ def normal_equations(
     >>> print(lt.streaming.normal_equations(chunks, np.zeros(1)).moment)
     [12.]
     """
-    stream, rule = Stream(source, start, column_scale), as_rule(temperature)
+    stream, rule = Stream(source, start, column_scale), _float64_rule(temperature)
     with shared_thread_pool():
         total = _sums(stream, rule)
     if not np.isfinite(total.gram).all() or not np.isfinite(total.energy):
@@ -150,7 +152,7 @@ def solve(
     >>> print(lt.solve(X, y, start, lt.flow_weights(y**2)).theta.round(4))  # the same in memory
     [1.6421]
     """
-    stream, rule = Stream(source, start, column_scale), as_rule(temperature)
+    stream, rule = Stream(source, start, column_scale), _float64_rule(temperature)
     ridge = float(checked_ridge(namespace(), ridge))
     with shared_thread_pool():
         by_sums = not stream.once and (stream.columns is None or stream.columns.visible)
@@ -162,18 +164,29 @@ def solve(
     return Solution(**vars(solution), rows=stream.rows, passes=stream.passes, triangle=int(by_triangle))
 
 
+def _float64_rule(temperature: float | WeightRule) -> WeightRule:
+    """The rule that ``temperature`` means; a number of JAX's in it would take the losses to its own precision."""
+
+    def number(leaf: Any) -> Any:
+        known = isinstance(leaf, jax.Array) and not is_traced(leaf)
+        return np.float64(leaf) if known and leaf.ndim == 0 and leaf.dtype.kind == "f" else leaf
+
+    return jax.tree.map(number, as_rule(temperature))
+
+
 def _samples(stream: Stream, rule: WeightRule) -> Iterator[tuple[Part, Sample]]:
     """A pass over the rows, which have the rule's weights times their own."""
     uniform = isinstance(rule, Uniform) or (isinstance(rule, Flow) and float(rule.temperature) == math.inf)
-    heaviest = 0.0
+    heaviest, counted = 0.0, False
     for part in stream:
         sample = part.sample
+        counted = counted or sample.weights is None or bool(sample.weights.any())
         if not uniform:
             weights = _weights(part, rule)
             heaviest = max(heaviest, float(weights.max()))
             sample = sample.weighted(weights)
         yield part, sample
-    if not uniform and heaviest == 0:
+    if not uniform and counted and heaviest == 0:  # Rows that the source leaves out say nothing of the rule.
         reject("temperature", rule, "all weights underflow to 0; raise it towards the smallest loss")
 
 
@@ -223,7 +236,8 @@ def _by_equations(stream: Stream, rule: WeightRule, ridge: float) -> InMemory | 
         )
         return added(products, np.zeros(stream.start.shape), np.zeros(()))
 
-    return cholesky.from_sums(total.gram, total.moment, total.energy, pull, residual_sums)
+    with np.errstate(over="ignore", invalid="ignore"):  # What overflows on the way is taken from the rows.
+        return cholesky.from_sums(total.gram, total.moment, total.energy, pull, residual_sums)
 
 
 def _by_triangle(stream: Stream, rule: WeightRule, ridge: float) -> InMemory:
@@ -269,9 +283,36 @@ def _independent_rows(factor: Array, rows: int, noise: Array | None = None) -> t
     pivoted_factor = pivoted.qr(np.ldexp(X, -exponents))
     sizes = np.abs(pivoted_factor.triangle.diagonal())
     tolerance = sizes.max() * pivoted.rank_tolerance(k, d) * math.sqrt(1 + math.log2(rows))
-    rank = int((sizes > max(tolerance, 0.0 if noise is None else rows * EPS)).sum())
+    tolerance = max(tolerance, 0.0 if noise is None else rows * EPS)
+    rank = int((sizes > tolerance).sum())
     independent = np.empty((rank, d))
     independent[:, pivoted_factor.columns] = pivoted_factor.triangle[:rank]
     rotated = pivoted_factor.turn(residual, transpose=True)[:, 0]
-    sample = Sample(np.ldexp(independent, exponents), rotated[:rank], np.zeros(d), None)
+    X, y = _without_rounding_of_dependence(independent, rotated[:rank], exponents, tolerance)
+    sample = Sample(np.ldexp(X, exponents), y, np.zeros(d), None)
     return sample, np.asarray((rotated[rank:] ** 2).sum())
+
+
+def _without_rounding_of_dependence(
+    rows: Array, right: Array, exponents: Array, tolerance: float
+) -> tuple[Array, Array]:
+    """The same equations, turned, with columns that depend on each other as those of X do.
+
+    ``rows`` (r, d), known to ``tolerance``, independent and in units of 2^exponents. R repeats a column to the rounding
+    of its length in every row. Beside a column in smaller units that is much, and the closest minimiser would move by
+    it: so the rows become a triangle from the largest column down, in which nothing of a large one stands beside a
+    small one alone, nor of what depends on it.
+    """
+    basic, others, combination = pivoted.dependence(rows, exponents, tolerance)
+    # Fewer are basic where the last pivot is so near the tolerance that the rank could be either.
+    if len(basic) < len(rows) or others.size == 0:
+        return rows, right
+    order = np.argsort(-exponents[basic], kind="stable")
+    basic, combination = basic[order], combination[order]
+    turn, turned = np.linalg.qr(rows[:, basic])
+    rows = turn.T @ rows
+    rows[:, basic] = turned
+    # Of terms much larger than their sum the rounding would be more than what is taken away.
+    rounding = EPS * (np.abs(turned) @ np.abs(combination)).max(axis=0, initial=0.0)
+    rows[:, others] = np.where(rounding <= tolerance, turned @ combination, rows[:, others])
+    return rows, turn.T @ right

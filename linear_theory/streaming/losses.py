@@ -151,8 +151,9 @@ def _new_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that was not there; gone again if its writing fails."""
     try:
         file = open(path, "xb")  # noqa: SIM115
-    except OSError as error:
-        reject("column", str(path), f"cannot be written: {error.strerror or error}; name a new file")
+    except (OSError, ValueError) as error:  # ValueError: its name holds a NUL.
+        reason = getattr(error, "strerror", None) or error
+        reject("column", str(path), f"cannot be written: {reason}; name a new file")
     try:
         with file:
             yield file

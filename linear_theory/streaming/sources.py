@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import Array
+from ..arrays import Array, integer
 from ..errors import InvalidTypeError, reject
 from ..files import Unreadable, first_bytes, mapped, stamp
 from ..reading import read, same_rows
@@ -39,6 +38,9 @@ class Chunks:
     >>> print(len(list(source)), len(list(source)))  # a generator would be empty the second time
     2 2
     """
+
+    labelled: Any = None
+    """What names the columns of X where the chunks do not: a data frame with these columns, perhaps without rows."""
 
     def __init__(self, make: Callable[[], Iterable[Sequence[Any]]]) -> None:
         self._make = make
@@ -78,7 +80,9 @@ def from_arrays(X: Array, y: Array, weights: Array | None = None, *, rows: int |
     same_rows(**arguments)
     arrays = {name: np.asarray(read(name, value)) for name, value in arguments.items()}
     slices = _slices({name: array.shape for name, array in arrays.items()}, rows)
-    return Chunks(lambda: (tuple(array[part] for array in arrays.values()) for part in slices))
+    chunks = Chunks(lambda: (tuple(array[part] for array in arrays.values()) for part in slices))
+    chunks.labelled = X
+    return chunks
 
 
 def from_npy(
@@ -106,12 +110,14 @@ def from_npy(
     check_unchanged = unchanged(**paths)
     slices = _slices({name: _mapped(name, path).shape for name, path in paths.items()}, rows)
 
-    def chunk(part: slice) -> tuple[Array, ...]:
+    def chunks() -> Iterator[tuple[Array, ...]]:
+        for part in slices:
+            check_unchanged()
+            # Every slice is mapped anew, which lets go the pages of the one before.
+            yield tuple(_mapped(name, path)[part] for name, path in paths.items())
         check_unchanged()
-        # Every slice is mapped anew, which lets go the pages of the one before.
-        return tuple(_mapped(name, path)[part] for name, path in paths.items())
 
-    return Chunks(lambda: (chunk(part) for part in slices))
+    return Chunks(chunks)
 
 
 def _mapped(name: str, path: Path) -> Array:
@@ -163,10 +169,7 @@ def chunk_rows(rows: int | None, width: int) -> int:
     """How many rows a chunk has: as many as asked for, or what makes a chunk of a handy size."""
     if rows is None:
         return max(1, CHUNK_ENTRIES // max(1, width))
-    try:
-        count = operator.index(rows)
-    except TypeError:
-        raise InvalidTypeError("rows", rows, "must be an integer ≥ 1: how many rows a chunk has") from None
+    count = integer("rows", rows, "must be an integer ≥ 1: how many rows a chunk has")
     if count < 1:
         reject("rows", rows, "must be ≥ 1: how many rows a chunk has")
     return count
@@ -243,7 +246,8 @@ def from_parquet(
             reject("column", name, f"{many}; name another, or rename it")
     step, check_unchanged = chunk_rows(rows, len(features)), unchanged(path=path)
     with _opened(path) as file:
-        _check_kinds(file.schema_arrow, columns)
+        schema = file.schema_arrow
+        _check_kinds(schema, columns)
 
     def chunks() -> Iterator[tuple[Array, ...]]:
         check_unchanged()
@@ -254,7 +258,9 @@ def from_parquet(
             yield X, *batch[len(features) :]
         check_unchanged()
 
-    return Chunks(chunks)
+    source = Chunks(chunks)
+    source.labelled = schema.empty_table().select(features)
+    return source
 
 
 def column_names(path: Path) -> tuple[list[str], list[str]]:

@@ -20,9 +20,13 @@ GATHERED_ENTRIES = 1_000_000
 """Numbers (8 MB) up to which smaller chunks are gathered, so that each sum over rows is worth its overhead."""
 
 
-def checksum(values: Array) -> int:
-    """The sum of the bits of floats (n,) modulo 2⁶⁴, which tells other numbers and does not see their order."""
-    return int(np.ascontiguousarray(values).view(np.uint64).sum())
+CHECKED = {"X": "rows of X", "y": "labels", "weights": "weights"}
+"""What every pass must give again, in words."""
+
+
+def checksum(values: Array | None) -> int:
+    """The sum of the bits of floats modulo 2⁶⁴, which tells other numbers and does not see their order."""
+    return 0 if values is None else int(values.view(np.uint64).sum())
 
 
 class Part(NamedTuple):
@@ -34,6 +38,12 @@ class Part(NamedTuple):
     sample: Sample
     first: int
     chunks: list[tuple[int, int]]
+
+    def without_rounding(self, columns: Columns) -> Part:
+        """The same rows, in which columns that are only rounding are zero."""
+        X, noise = columns.without_rounding(self.sample.X)
+        rows = self.sample
+        return self._replace(sample=Sample(X, rows.y, rows.start, rows.weights, noise))
 
     def refuse_infinite(self) -> None:
         """Raise for the first row of X that is not finite, if there is one."""
@@ -84,8 +94,9 @@ class Stream:
     """
 
     def __init__(self, source: Source, start: Array, column_scale: Array | None = None) -> None:
-        same_labels("parameters", start=(start, 0), column_scale=(column_scale, 0))
-        self.given_start, self.columns = start, None
+        self.columns: Columns | None = None
+        self.labelled = {"start": (start, 0), "column_scale": (column_scale, 0)}
+        self.check_labels(source.labelled if isinstance(source, Chunks) else None)
         # Contiguous: an inner product with every other number of an array rounds otherwise.
         self.start = np.ascontiguousarray(finite(_NUMPY, "start", start, ndim=1))
         if self.start.size == 0:
@@ -99,12 +110,17 @@ class Stream:
             source = Chunks(source)
         self.source = source
         self.once = isinstance(source, Iterator)
-        self.passes, self.rows, self.labels = 0, 0, 0
+        self.passes, self.rows = 0, 0
+        self.checksums = dict.fromkeys(CHECKED, 0)
         if column_scale is not None:
             scale = checked_scale(_NUMPY, column_scale, len(self.start))
             self.need_passes("column_scale takes a pass of its own")
             largest = [largest_entries(_NUMPY, part.sample.X) for part in self]
             self.columns = Columns(scale, np.max(largest, axis=0), self.rows)
+
+    def check_labels(self, X: Any) -> None:
+        """Refuse a start or a ``column_scale`` under other labels than the columns of X, if these have any."""
+        same_labels("parameters", **self.labelled, X=(X, 1))
 
     def need_passes(self, purpose: str) -> None:
         """Raise for a source that can be gone through only once, before anything of it is lost."""
@@ -115,10 +131,12 @@ class Stream:
             raise InvalidTypeError("source", self.source, remedy)
 
     def __iter__(self) -> Iterator[Part]:
-        rows = labels = 0
+        rows, checksums = 0, dict.fromkeys(CHECKED, 0)
         for part in _gathered(self._checked()):
-            rows, labels = rows + len(part.sample.X), (labels + checksum(part.sample.y)) % 2**64
-            yield part
+            rows += len(part.sample.X)
+            for name in () if self.once else CHECKED:
+                checksums[name] = (checksums[name] + checksum(getattr(part.sample, name))) % 2**64
+            yield part if self.columns is None else part.without_rounding(self.columns)
         if rows == 0:
             remedy = "was empty the second time; return a fresh iterator" if self.passes else "has no rows"
             reject("source", self.source, remedy)
@@ -127,12 +145,11 @@ class Stream:
                 f"gave {rows} rows in pass {self.passes + 1}, {self.rows} before; it must give the same again"
             )
             reject("source", self.source, remedy)
-        if self.passes and labels != self.labels:
-            remedy = (
-                "gave other labels than in the pass before; it must give the same again, from a fixed seed"
-            )
-            reject("source", self.source, remedy)
-        self.passes, self.rows, self.labels = self.passes + 1, rows, labels
+        changed = [words for name, words in CHECKED.items() if checksums[name] != self.checksums[name]]
+        if self.passes and changed:
+            remedy = "than in the pass before; it must give the same again, from a fixed seed"
+            reject("source", self.source, f"gave other {changed[0]} {remedy}")
+        self.passes, self.rows, self.checksums = self.passes + 1, rows, checksums
 
     def _checked(self) -> Iterator[Part]:
         """The chunks with rows, each checked."""
@@ -172,7 +189,7 @@ class Stream:
         """The chunk with its shapes checked, in NumPy; its values are looked at later."""
         space, d = _NUMPY, len(self.start)
         same_rows(X=X, y=y, weights=weights)
-        same_labels("parameters", start=(self.given_start, 0), X=(X, 1))
+        self.check_labels(X)
         matrix = numeric(space, "X", X, ndim=2)
         if matrix.shape[1] != d:
             reject("X", matrix, f"has {matrix.shape[1]} columns, start has {d} entries")
@@ -180,10 +197,7 @@ class Stream:
         labels = shaped("y", numeric(space, "y", y, ndim=1), size, "one entry a row of X")
         if weights is not None:
             weights = shaped("weights", numeric(space, "weights", weights, ndim=1), size, "one a row of X")
-        noise = None
-        if self.columns is not None:
-            matrix, noise = self.columns.without_rounding(matrix)
-        return Sample(matrix, labels, self.start, weights, noise)
+        return Sample(matrix, labels, self.start, weights)
 
 
 _NUMPY: Namespace = namespace()
@@ -210,11 +224,10 @@ def _gathered(parts: Iterator[Part]) -> Iterator[Part]:
 
     def gathered() -> Part:
         X, y, *weights = (buffer[:size] for buffer in buffers)
-        return Part(Sample(X, y, start, weights[0] if weights else None, noise), chunks[0][1], chunks)
+        return Part(Sample(X, y, start, weights[0] if weights else None), chunks[0][1], chunks)
 
     for part in parts:
-        X, y, weights = part.sample.X, part.sample.y, part.sample.weights
-        start, noise = part.sample.start, part.sample.noise
+        X, y, weights, start = part.sample.X, part.sample.y, part.sample.weights, part.sample.start
         most = GATHERED_ENTRIES // len(start)
         large = 2 * len(X) > most
         if size and (large or size + len(X) > most):
@@ -227,6 +240,7 @@ def _gathered(parts: Iterator[Part]) -> Iterator[Part]:
         buffers = buffers or tuple(np.empty((most, *column.shape[1:])) for column in columns)
         for buffer, column in zip(buffers, columns, strict=True):
             buffer[size : size + len(X)] = column
-        chunks, size = chunks + part.chunks, size + len(X)
+        chunks.extend(part.chunks)
+        size += len(X)
     if size:
         yield gathered()
