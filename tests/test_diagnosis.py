@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -337,6 +339,75 @@ def test_the_picture_states_the_finding(name):
         not np.array_equal(drawn[0], d.paths.forgetting[1, : len(drawn[0])]) or not d.paths.forgetting.any()
     )
     figure.savefig(io.BytesIO(), format="png", dpi=20)
+
+
+class Plain:
+    """A rule of one's own: whatever says log_weights."""
+
+    def __init__(self, rule):
+        self.rule = rule
+
+    def log_weights(self, losses):
+        return self.rule.log_weights(losses)
+
+
+class Named(NamedTuple):
+    """To JAX a tree, of text and an object."""
+
+    kind: str
+    rule: Plain
+
+    def log_weights(self, losses):
+        return self.rule.log_weights(losses)
+
+
+OWN = {"plain": Plain, "named": lambda rule: Named("as another", Plain(rule))}
+
+
+@pytest.mark.parametrize("own", OWN.values(), ids=OWN.keys())
+@given(TALL, st.sampled_from([lt.weights.Huber(1.0), lt.weights.HardThreshold(3.0), lt.weights.Cauchy(2.0)]))
+def test_a_rule_of_ones_own_is_the_rule_whose_weights_it_gives(own, problem, rule):
+    same_but_for_the_rule(own, rule, problem.X, problem.y, problem.start)
+
+
+@pytest.mark.parametrize("own", OWN.values(), ids=OWN.keys())
+def test_a_rule_of_ones_own_takes_rows_in_jax(own):
+    rows = gaussian_rows(1, 100, CORRELATED, np.array([1.0, 0.0]), 0.3)
+    same_but_for_the_rule(own, lt.weights.Huber(1.0), *map(jnp.asarray, rows))
+
+
+def same_but_for_the_rule(own, rule, *rows):
+    one, other = (lt.diagnose(*rows, given) for given in (own(rule), rule))
+    for field in dataclasses.fields(one):
+        if field.name not in ("rule", "rows"):
+            a, b = getattr(one, field.name), getattr(other, field.name)
+            assert type(a) is type(b)
+            assert np.array_equal(a, b, equal_nan=True) if a is not None else b is None
+    assert np.array_equal(one.paths.total, other.paths.total)
+    assert one._comparison.flow.total == other._comparison.flow.total
+    assert repr(one) == repr(other)
+    assert "Rule " in one.report()
+    assert " at 0x" not in one.report()
+
+
+@pytest.mark.parametrize("own", OWN.values(), ids=OWN.keys())
+def test_a_rule_of_ones_own_under_tracing_and_in_a_picture(own):
+    X, y, start = gaussian_rows(1, 100, CORRELATED, np.array([1.0, 0.0]), 0.3)
+    d = lt.diagnose(X, y, start, own(lt.weights.Huber(1.0)))
+    assert d.picture(["speed", "size"]).axes
+    traced = jax.jit(lambda X: lt.diagnose(X, y, start, own(lt.weights.Huber(1.0))).target_errors)(X)
+    assert near(traced, d.target_errors, 1e5, d.target_errors.max())
+
+
+def test_a_rule_of_ones_own_may_leave_jit_where_jax_knows_it():
+    @jax.tree_util.register_static
+    class Static(Plain):
+        pass
+
+    X, y, start = gaussian_rows(1, 100, CORRELATED, np.array([1.0, 0.0]), 0.3)
+    rule = Static(lt.weights.Huber(1.0))
+    d = jax.jit(lambda X: lt.diagnose(X, y, start, rule))(jnp.asarray(X))
+    assert d.report() == lt.diagnose(X, y, start, rule).report()
 
 
 # --------------------------------------------------------------------------------------------------- JAX

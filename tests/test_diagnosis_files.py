@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import gzip
+import itertools
 import os
 import re
 import socket
@@ -23,7 +24,7 @@ from pyarrow import parquet
 import linear_theory as lt
 from linear_theory.command import files
 from linear_theory.command.files import FileError
-from linear_theory.command.inputs import Table, read_covariance, read_rows, read_start
+from linear_theory.command.inputs import Table, read_covariance, read_old_rows, read_rows, read_start
 from linear_theory.diagnosis.report import printable
 from linear_theory.files import written_whole
 
@@ -550,6 +551,8 @@ NPZ = {
     "objects": ({"X": X, "y": np.array([1, None, "x", 2], dtype=object)}, "array 'y' cannot be read: it holds Py"),
     "NaN": ({"X": np.where(X == 3, np.nan, X), "y": Y}, "array 'x0' has 1 entry that is not finite"),
     "nothing": ({}, "holds no arrays"),
+    "a column of X twice": ({"X": X, "y": Y, "x0": Y}, "has an array 'x0', as column 0 of its X is called; rename"),
+    "the last, too": ({"x1": np.eye(2), "X": X, "y": Y}, "has an array 'x1', as column 1 of its X is called"),
 }  # fmt: skip
 
 
@@ -558,6 +561,13 @@ def test_a_bad_npz_is_named_by_array(tmp_path, arrays, said):
     with pytest.raises(FileError) as caught:
         read_rows(npz_of(tmp_path / "rows.npz", **arrays), "y")
     assert said in str(caught.value)
+
+
+def test_old_rows_are_read_from_one_place_alone(tmp_path):
+    old = read_old_rows(npz_of(tmp_path / "old.npz", X=X, x2=Y), ("x1", "x2"))
+    assert np.array_equal(old, np.column_stack([X[:, 1], Y]))
+    with pytest.raises(FileError, match="has an array 'x1', as column 1 of its X is called"):
+        read_old_rows(npz_of(tmp_path / "both.npz", X=X, x1=Y), ("x0",))
 
 
 @pytest.mark.parametrize("kind", [".npz", ".parquet"])
@@ -686,6 +696,22 @@ def test_a_covariance_is_matched_by_name(tmp_path):
     for content, said in wrong.items():
         with pytest.raises(FileError, match=said):
             read_covariance(written(tmp_path / "w.csv", content), NAMES)
+
+
+@pytest.mark.parametrize("names", [("0", "1"), ("1", "0"), ("7", "b"), ("1.5", "-2"), ("1", "2", "3")])
+def test_names_may_be_numbers(tmp_path, names):
+    """As Parquet has them: a line above as many as there are names is a header, one among them is none."""
+    d = len(names)
+    sigma = np.arange(d * d, dtype=float).reshape(d, d)
+    for k, order in enumerate(itertools.permutations(range(d))):
+        body = [[str(sigma[i, j]) for j in order] for i in order]
+        header = [names[j] for j in order]
+        assert np.array_equal(
+            read_covariance(written(tmp_path / f"{k}.csv", text([header, *body])), names), sigma
+        )
+    named = [float(name) if name != "b" else 2.0 for name in names]
+    own = text([[f"{value:g}" for value in named]] * d)
+    assert np.array_equal(read_covariance(written(tmp_path / "own.csv", own), names), [named] * d)
 
 
 @pytest.mark.parametrize("after", ["", "\n", "\n\n", "\r\n \r\n"])

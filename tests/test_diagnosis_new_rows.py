@@ -23,7 +23,7 @@ from linear_theory.diagnosis.paths import tried_descents
 from linear_theory.diagnosis.report import named
 from linear_theory.high_dimension.contour import Contour
 from linear_theory.significance import four_sigma, standard_error
-from linear_theory.testing.tolerances import SIGMAS, near, within_standard_errors
+from linear_theory.testing.tolerances import SIGMAS, near, not_above, within_standard_errors
 from tests.strategies import SEEDS, log_uniform, orthogonal
 
 # -------------------------------------------------------------------------------------- every row left out
@@ -457,6 +457,36 @@ def test_no_average_is_better(seed):
     ]
     assert new.average.total <= min(totals) + 1e-9 * np.mean(y**2)
     assert 0 <= new.kept <= 1
+
+
+@given(
+    SEEDS,
+    st.sampled_from(["no weight", "few copies"]),
+    st.booleans(),
+    log_uniform(1e-9, 0.01),
+    st.integers(1, 3),
+)
+def test_where_no_learning_rate_can_be_tried_small_steps_are_taken(seed, why, known, spare, d):
+    """All weight on rows without features; so little more than one row that no step is stable without one."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((2, d)), rng.standard_normal(2)
+    counts, rule = np.full(2, (1 + spare) / 2), None
+    if why == "no weight":
+        X = np.concatenate([np.zeros((2, d)), rng.standard_normal((2 * d + 2, d))])
+        y = np.concatenate([[0.1, -0.1], 10 + rng.random(2 * d + 2)])
+        counts, rule = np.ones(len(y)), lt.weights.HardThreshold(1.0)
+    else:
+        X[:, 1:] = 0.0
+    found = lt.diagnose(X, y, np.zeros(d), rule, np.eye(d) if known else None, sample_weight=counts)
+    new = found.new_rows
+    assert new.told
+    assert len(found.report()) > 0
+    assert "small steps" in new.flow.name or "before the first step" in new.flow.name
+    assert math.isnan(new.flow.rate)
+    assert np.isfinite(new.error_of(new.flow))
+    assert not_above(new.error_of(new.flow), new.error_of(new.start), 1e6, abs(new.error_of(new.start)))
+    if why == "no weight":
+        assert np.array_equal(new.flow.displacement, np.zeros(d))
 
 
 def test_jax_rows_have_the_same_and_traced_ones_no_values():

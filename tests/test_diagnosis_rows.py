@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -118,6 +119,17 @@ def test_the_median_of_counted_values_is_that_of_copies(seed, n):
     assert median(space, values, np.ones(n)) == np.median(values)
 
 
+@pytest.mark.parametrize("kind", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("n", [9, 3_001, 20_001, 1_000_001])
+@pytest.mark.parametrize("unit", [1.0, 0.1])
+def test_the_median_of_many_counted_values_is_in_their_middle(kind, n, unit):
+    """Exactly while a row is more than rounding of the sums, and by no more rows than these have digits for then."""
+    values = jnp.asarray(np.random.default_rng(n).standard_normal(n) ** 2, kind)
+    found = median(namespace(values), values, jnp.full(n, unit, kind))
+    rank = np.searchsorted(np.sort(np.asarray(values)), found)
+    assert abs(rank - n // 2) <= math.floor(2 * math.log2(n) * n * float(jnp.finfo(kind).eps))
+
+
 BAD = {
     "negative": (-np.ones(40), "must be finite and ≥ 0"),
     "NaN": (np.full(40, np.nan), "must be finite"),
@@ -165,6 +177,44 @@ def test_a_column_named_like_weights_is_a_feature_and_that_is_said():
         lt.diagnose(Frame(X), y, start)
     with pytest.warns(UserWarning, match="of pretrain_rows"):
         lt.diagnose(X, y, start, pretrain_rows=Frame(X))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "xarray", "dask.dataframe"])
+def test_whatever_names_the_columns(library):
+    frames = pytest.importorskip(library)
+    X, y, start = rows(1, d=2)
+    columns = {"age": X[:, 0], "sample_weight": X[:, 1]}
+    if library == "dask.dataframe":
+        frame = frames.from_dict(columns, npartitions=1)
+    elif library == "pyarrow":
+        frame = frames.table(columns)
+    elif library == "xarray":
+        frame = frames.DataArray(X, dims=["row", "column"], coords={"column": list(columns)})
+    else:
+        frame = frames.DataFrame(columns)
+    for shown in ({"X": frame}, {"X": X, "pretrain_rows": frame}):
+        with pytest.warns(UserWarning, match=f"'sample_weight' of {list(shown)[-1]} is taken for a feature"):
+            lt.diagnose(y=y, start=start, **shown)
+
+
+@pytest.mark.parametrize("first", ["X", "start", "column_scale"])
+@pytest.mark.parametrize("other", ["pretrain_covariance", "pretrain_rows"])
+def test_old_rows_under_other_labels_are_refused_whatever_names_the_parameters(first, other):
+    pd = pytest.importorskip("pandas")
+    X, y, start = rows(1, d=2)
+    given = {"X": X, "start": start, "column_scale": np.ones(2)}
+    kinds = {
+        "X": lambda labels: pd.DataFrame(X, columns=labels),
+        "start": lambda labels: pd.Series(start, index=labels),
+        "column_scale": lambda labels: pd.Series(np.ones(2), index=labels),
+        "pretrain_covariance": lambda labels: pd.DataFrame(np.diag([1.0, 2.0]), labels, labels),
+        "pretrain_rows": lambda labels: pd.DataFrame(X[::-1].copy(), columns=labels),
+    }
+    given[first] = kinds[first](["a", "b"])
+    lt.diagnose(y=y, **given, **{other: kinds[other](["a", "b"])})
+    with pytest.raises(lt.InvalidValueError, match=f"other labels than {first}") as caught:
+        lt.diagnose(y=y, **given, **{other: kinds[other](["b", "a"])})
+    assert caught.value.argument == other
 
 
 # -------------------------------------------------------------------------------------------------- old rows

@@ -267,6 +267,11 @@ def _npz_columns(path: Path, choose: Any) -> tuple[list[str], list[Array]]:
     if "X" in arrays and arrays["X"].ndim == 2:
         X = arrays.pop("X")
         rows, own = X.shape[0], [f"x{k}" for k in range(X.shape[1])]
+        for k, name in enumerate(own):
+            if name in arrays:
+                raise FileError(
+                    path, f"has an array {name!r}, as column {k} of its X is called; rename that array"
+                )
         arrays = {name: X[:, k] for k, name in enumerate(own)} | arrays
     wanted = choose(list(arrays), own)
     for name in wanted:
@@ -344,8 +349,11 @@ def read_covariance(path: Path, names: Sequence[str]) -> Array:
     kind, order = kind_of(path, PARAMETERS), list(range(len(names)))
     if kind == ".csv":
         lines = list(csv_records(path, csv_bytes(path)))
-        if lines and not all(map(is_number, lines[0][1])):
-            header = [cell.strip() for cell in lines.pop(0)[1]]
+        header = [cell.strip() for cell in lines[0][1]] if lines else []
+        # Names may be numbers: those of the features in a line more than there are features are a header, too.
+        named = len(lines) > len(names) and sorted(header) == sorted(names)
+        if named or not all(map(is_number, header)):
+            del lines[0]
             if sorted(header) != sorted(names):
                 raise FileError(
                     path, f"line 1 names {quoted(header)}, the features are {quoted(list(names))}"

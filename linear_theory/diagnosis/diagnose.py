@@ -19,7 +19,7 @@ from ..least_squares import Solution, checked_sample
 from ..least_squares.rows import checked_scale, largest_entries, refuse_infinite, without_rounding
 from ..least_squares.solver import minimise
 from ..propagator.powers import steps_to_halve
-from ..reading import same_labels, same_rows
+from ..reading import _labels, same_labels, same_rows
 from ..risk import pretrain_error, target_error
 from ..sharding import on_automatic_mesh
 from ..trees import is_concrete, pytree
@@ -211,7 +211,8 @@ def diagnose(
     start : (d,) array
         θ*: the losses are those of yᵢ − ⟨xᵢ, start⟩.
     temperature : float or weight rule, optional
-        τ > 0 in the units of y²; ``None`` is the median loss of the start on these rows.
+        τ > 0 in the units of y²; ``None`` is the median loss of the start on these rows. A diagnosis with a rule of
+        your own leaves ``jit`` where JAX knows the rule, by ``jax.tree_util.register_static`` on its class, say.
     pretrain_covariance : (d, d) array, optional
         Σ for the forgetting error, the second moment of the rows the start was trained on.
     pretrain_rows : (m, d) array, optional
@@ -273,6 +274,8 @@ def diagnose(
     same_labels(
         "parameters",
         X=(X, 1),
+        start=(start, 0),
+        column_scale=(column_scale, 0),
         pretrain_covariance=(pretrain_covariance, 0, 1),
         pretrain_rows=(pretrain_rows, 1),
     )
@@ -325,7 +328,7 @@ def diagnose(
         pretrain_covariance=sigma,
         pretrain_rows=old,
         sample_weight=counts,
-        rule=space.tree(rule),
+        rule=rule,
         rows=rows.weighted(weights),
     )
 
@@ -377,7 +380,9 @@ def weight_like(names: Sequence[Any]) -> list[str]:
 
 def _warn_of_weights(argument: str, given: Any) -> None:
     """Say that a named column of an array's is a feature, whatever its name."""
-    names = getattr(given, "columns", None)
+    names = _labels(given, 1)
+    if names is None:
+        names = getattr(given, "columns", None)
     for name in [] if names is None else weight_like(list(names)):
         advice = "is taken for a feature; if it is a weight of rows, drop it and pass it as sample_weight="
         warnings.warn(f"the column {name!r} of {argument} {advice}", stacklevel=4)

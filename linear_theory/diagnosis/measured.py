@@ -215,7 +215,9 @@ def median(space: Namespace, values: Array, counts: Array) -> Array:
     xp = space.xp
     order = xp.argsort(xp.where(counts > 0, values, math.inf))  # rows that do not count come last
     below = xp.cumsum(counts[order]) / counts.sum()
-    slack, last = values.shape[0] * space.eps, values.shape[0] - 1
+    n = values.shape[0]
+    # NumPy adds one after another and XLA in pairs of pairs: a slack of n there would soon be beyond any row's share.
+    slack, last = (n if xp is np else n.bit_length()) * space.eps, n - 1
     lower, upper = (
         values[order][xp.minimum(xp.searchsorted(below, half), last)] for half in (0.5 - slack, 0.5 + slack)
     )

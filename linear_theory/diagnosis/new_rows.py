@@ -284,18 +284,19 @@ class NewRows:
         flows = Flows(self._longer * unit * steps)
         sizes, counts, displacements = tried_descents(m, weighted)
         # Rates of the grid fall on this border for 5 rows, 10, 20 …: rounding is not to decide about them.
-        stable = self._longer * sizes <= (1 + 1e-9) * sizes.max()
+        stable = self._longer * sizes <= (1 + 1e-9) * sizes.max(initial=0.0)
         sizes, counts, displacements = sizes[stable], counts[stable], displacements[stable]
         descents = Descents(self._longer * sizes, counts)
-        of_flows, of_descents = left_out.losses(flows), left_out.losses(descents)
+        of_flows = left_out.losses(flows)
+        of_descents = left_out.losses(descents) if len(sizes) else np.zeros(0)
         if self.known:
             of_flows = of_flows + forgetting
             of_descents = of_descents + pretrain_error(m._problem, displacements)
         # The first that is near the best: differences of less are not worth a longer training.
-        near = NEAR_BEST * (of_flows[0] - min(of_flows.min(), of_descents.min()))
+        near = NEAR_BEST * (of_flows[0] - min(of_flows.min(), of_descents.min(initial=math.inf)))
         first = lambda errors: int(np.argmax(errors <= errors.min() + near))
         k = first(of_flows)
-        if of_flows[k] <= of_descents.min() + near:
+        if of_flows[k] <= of_descents.min(initial=math.inf) + near:
             displacement = gradient_flow(m._training_problem(weighted), unit * float(steps[k]))
             name = f"{name} in small steps" if k else f"{name} (before the first step)"
             return self._predicted(name, float(steps[k]), self._losses(left_out, flows.one(k)), displacement)

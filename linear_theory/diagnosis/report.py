@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -278,11 +279,16 @@ def _weights(m: Measured, fill: Fill) -> str:
     kind = ", the median loss of the start" if at_the_median(m) else ""
     if not kind and middle > 0 and tau < math.inf:
         kind = f", {number(tau / middle)} times the median loss of the start"
-    rule = f"Temperature {number(tau)}{kind}." if isinstance(m.rule, Flow) else f"Rule {m.rule}."
+    rule = f"Temperature {number(tau)}{kind}." if isinstance(m.rule, Flow) else f"Rule {_named(m.rule)}."
     rows = [(what, number(value), number(theory)) for what, value, theory in compare_with_theory(m)]
     worth = f"are worth {number(float(m.effective_samples))}" if n != 1 else "is worth 1"
     share = f"The {_rows(m)} {worth} equally weighted ones." if n != 1 else ""
     return "\n".join([fill(f"{rule} {share}"), "", table([("", "rows", "theory"), *rows], "<>>")])
+
+
+def _named(rule: Any) -> str:
+    """What a rule says of itself, or where it says nothing but its address, its class."""
+    return type(rule).__name__ if type(rule).__repr__ is object.__repr__ else str(rule)
 
 
 def _slowest(m: Measured, labels: Sequence[str], width: int, fill: Fill) -> str:
