@@ -310,6 +310,8 @@ def diagnose(
     target_covariance = Dense(unweighted)
     problem = displacement_problem(target_covariance, shift, target_covariance if sigma is None else sigma)
     ends = xp.stack([still, flow.theta, free.theta])
+    # A rule of the user's own may be, or hold, what is no number: to JAX that is a leaf as well.
+    own_kind = lambda leaf: space.tree(leaf) if isinstance(leaf, float | np.number | jax.Array) else leaf
     with np.errstate(over="ignore"):  # KL-DRO's may be larger than any float
         mass = xp.exp(largest) * mean(counts, weights)
     return Diagnosis(
@@ -328,7 +330,7 @@ def diagnose(
         pretrain_covariance=sigma,
         pretrain_rows=old,
         sample_weight=counts,
-        rule=rule,
+        rule=jax.tree.map(own_kind, rule),
         rows=rows.weighted(weights),
     )
 
