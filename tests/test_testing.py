@@ -219,6 +219,16 @@ def test_lost_digits_are_told_from_a_wrong_formula():
     assert testing.check(stable, deficit)
 
 
+def test_what_was_compared_nowhere_is_neither_right_nor_refuted():
+    known = testing.QUANTITIES["weight_mass"]
+    without_digits = dataclasses.replace(known, measure=lambda *inputs, want: (abs(want), 1e30))
+    wrong = lambda problem, temperature: 2 * lt.weight_mass(problem, temperature)
+    found = testing.check(wrong, without_digits, examples=FEW)
+    assert not found
+    assert "not compared" in repr(found)
+    assert not testing.refutes(wrong, without_digits, examples=FEW)
+
+
 @pytest.mark.parametrize("formula", [lambda problem, temperature: 1 / 0, lambda problem, temperature: [1.0, 2.0],
                                      lambda problem, temperature: math.nan])  # fmt: skip
 def test_what_gives_no_number_is_refuted(formula):

@@ -244,6 +244,8 @@ def refutes(
 ) -> bool:
     """Whether the same check rejects this formula, a deliberately wrong one: what shows that it could.
 
+    False where nothing could be compared: :func:`check` is then not true either, and says so.
+
     Examples
     --------
     >>> import linear_theory as lt
@@ -252,7 +254,7 @@ def refutes(
     >>> testing.refutes(twice, "weight_mass"), testing.refutes(lt.weight_mass, "weight_mass")
     (True, False)
     """
-    return not _checked(formula, against, arguments, examples, seed, smallest=False)
+    return _checked(formula, against, arguments, examples, seed, smallest=False).counterexample is not None
 
 
 class _Refuted(Exception):
