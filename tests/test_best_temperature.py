@@ -122,6 +122,23 @@ def test_a_part_that_no_sample_sees_does_not_count():
         )
 
 
+@pytest.mark.parametrize("seed", [1, 13, 15])
+def test_products_alone_say_what_the_matrix_says(seed):
+    """In as few dimensions the Krylov space becomes all of it, after a smaller one has been looked at."""
+    rng = np.random.default_rng(seed)
+    dim = int(rng.integers(17, 32))
+    spread = 10 ** rng.uniform(-4, 0, dim)
+    spread /= spread.max()
+    shift = rng.normal(size=dim) / spread ** rng.choice([0.0, 0.5, 1.0])
+    old, steps = np.diag(10 ** rng.uniform(-3, 0, dim)), int(10 ** rng.uniform(1, 5))
+    matrix, operator = (
+        lt.best_temperature(lt.FineTuningProblem(shift, 0 * shift, covariance, old), steps)
+        for covariance in (np.diag(spread), lt.covariance.Operator(lambda v: spread * v, dim))
+    )
+    assert near(operator.total_error, matrix.total_error, 1e-9)
+    assert near(operator.temperature, matrix.temperature, 1e-6)
+
+
 def test_to_convergence_the_temperature_has_every_derivative():
     """τ = 2σ²B/A, in the size of Σ at ρ = 0."""
 

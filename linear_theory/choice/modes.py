@@ -123,11 +123,12 @@ def searched(problem: FineTuningProblem, search: Callable[[Modes], tuple[Array, 
     def result(reach: InvariantSubspace) -> tuple[Array, float]:
         modes = Modes.of(problem, reach)
         moved, found["it"] = search(modes)
+        found["in"] = reach
         inside = moved @ modes.rows
         return (inside if reach.basis is None else inside @ reach.basis.T), abs(modes.shift).max(initial=0.0)
 
     reach = problem.target_operator.reach(problem.shift, converged(result))
-    if not found:  # an exact space, of which nobody asked whether it is large enough
+    if found.get("in") is not reach:  # Of a space that is exact nobody asks, also where smaller ones were asked of.
         result(reach)
     return found["it"]
 
