@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from mpmath import mp
 from scipy import optimize, special, stats
 
 import linear_theory as lt
 from benchmarks.routes import experts as routes
 from linear_theory.experts import families
-from linear_theory.testing.tolerances import bound
+from linear_theory.testing.tolerances import EPS, bound
+from tests.strategies import log_uniform
 
 LOGISTIC, POISSON = lt.experts.Logistic(), lt.experts.Poisson()
 MARGINS = st.floats(-20, 20).filter(lambda m: m == 0 or abs(m) > 1e-9)  # the square of a shift has its digits
@@ -167,6 +169,27 @@ def test_mean_and_variance_are_derivatives_of_the_loss(family, labels, predictor
         assert math.isclose(slope, float(family.mean(predictor)) - y, abs_tol=1e-4)
     bend = optimize.approx_fprime([predictor], lambda z: float(family.mean(z[0])), 1e-6)[0]
     assert math.isclose(bend, float(family.variance(predictor)), abs_tol=1e-4)
+
+
+@given(st.floats(-700, 700), st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1)))
+def test_a_coin_has_its_loss_in_all_digits_however_sure_it_is(predictor, label):
+    with mp.workprec(1200):
+        z, y = mp.mpf(predictor), mp.mpf(label)
+        exact = y * mp.log1p(mp.exp(-z)) + (1 - y) * mp.log1p(mp.exp(z))
+        assert abs(LOGISTIC.loss(predictor, label) - exact) <= bound(8) * exact
+
+
+@given(log_uniform(1e-3, 1e300), st.one_of(st.floats(-1e-6, 1e-6), st.floats(-3, 3)), st.booleans())
+def test_counts_of_any_size_have_their_loss_in_all_digits(label, away, whole):
+    label = float(round(label)) if whole else label
+    predictor = math.log(max(label, 1.0)) + away
+    found = POISSON.loss(predictor, label)
+    with mp.workprec(1200):
+        z, y = mp.mpf(predictor), mp.mpf(label)
+        rate = mp.exp(z)
+        exact = rate - y * z + mp.loggamma(y + 1)
+        rounding = exact + abs(rate - y) * (1 + abs(z)) + rate * EPS
+        assert abs(found - exact) <= bound(32) * rounding + bound(100) * (label < 16)
 
 
 # ------------------------------------------------------------------------------------------ the paths

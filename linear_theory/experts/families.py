@@ -99,7 +99,7 @@ class Logistic:
     def loss(self, predictor: Any, label: Any) -> Array:
         """ℓ = −ln p(y|z)."""
         z, y = _with_label(predictor, label, 1.0, "must be from 0 to 1")
-        return -log_expit(z) + (1 - y) * z
+        return -y * log_expit(z) - (1 - y) * log_expit(-z)
 
     def mean(self, predictor: Any) -> Array:
         """A'(z), P(y = 1)."""
@@ -148,7 +148,10 @@ class Poisson:
         """ℓ = −ln p(y|z)."""
         z, y = _with_label(predictor, label, MOST_COUNT, f"must be from 0 to {MOST_COUNT:g}")
         with np.errstate(over="ignore"):  # looked for in the result
-            loss = _rate(z) - y * z + gammaln(y + 1)
+            few = _rate(z) - y * z + gammaln(y + 1)
+            log_y = np.log(np.maximum(y, 1))
+            many = _deviance(y, log_y, z) - _log_at_its_own_rate(y, log_y)
+            loss = np.where(y < len(FEW), few, many)[()]  # of many the three terms of the sum cancel
         return require(_NUMPY, "label", loss, np.isfinite(loss), "has a loss that is no float", label)
 
     def mean(self, predictor: Any) -> Array:
