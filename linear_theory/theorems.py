@@ -63,8 +63,8 @@ def coordinates(
     array = require(space, "beta", array, inside, f"must be in (0, 1/rho] for rho = {short(rho)}")
     low = array <= 1
     inverse = 1 / xp.where(low, 1.0, array)
-    below = xp.maximum(rho - inverse, 0.0)  # by rounding, at β = 1/ρ
-    inverse = inverse + space.constant(below)
+    rounding = xp.where(array == limit, rho - inverse, 0.0)  # 1/(1/ρ) need not be ρ
+    inverse = inverse + space.constant(rounding)
     return space, xp.where(low, array, 1.0), inverse, rho
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -152,6 +154,22 @@ def test_the_end_point_is_standard_fine_tuning(rho):
     assert near(slow, rho, 1 / (1 - rho))
     assert near(fast, -rho, 1 / (1 - rho))
     assert near(lt.squared_mass(1 / rho, rho), 1.0, 1 / (1 - rho))
+
+
+@pytest.mark.parametrize("lead", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
+def test_at_the_end_point_the_temperature_is_infinite(lead):
+    """At every ρ, also where 1/(1/ρ) is not ρ; and the derivative in β is that just below the end."""
+    rho = np.random.default_rng(0).uniform(1e-6, 1, 10_000)
+    assert np.isinf(lt.stall_temperature(lead(1 / rho), lead(rho))).all()
+    assert np.isfinite(lt.stall_temperature(lead((1 - 1e-14) / rho), lead(rho))).all()
+
+
+def test_at_the_end_point_derivatives_are_those_of_the_last_beta_before_it():
+    mass = jax.vmap(jax.grad(lt.squared_mass, argnums=(0, 1)))
+    rho = np.random.default_rng(0).uniform(0.1, 0.9, 100)
+    at, before = (mass(jnp.asarray(beta / rho), jnp.asarray(rho)) for beta in (1.0, 1 - 1e-12))
+    for one, other in zip(at, before, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
 def test_without_correlation_there_is_no_end():
