@@ -50,6 +50,15 @@ def test_its_ends_are_where_training_ends_and_where_it_starts(temperature, metri
     assert near(strong, problem.pretrained, 1e3, 1.0)
 
 
+@pytest.mark.parametrize("ridge", [1e-300, 1e-309, 5e-324])
+@pytest.mark.parametrize("temperature", [0.2, math.inf])
+def test_the_smallest_ridge_moves_nothing_that_no_sample_sees(ridge, temperature):
+    problem = lt.FineTuningProblem([1.0, 1.0], np.zeros(2), np.diag([1.0, 0.0]), noise_variance=0.3)
+    with np.errstate(all="raise", under="ignore"):
+        found = lt.ridge_optimum(problem, ridge, temperature)
+    assert near(found, lt.fixed_point(problem, temperature), bound(), 1.0)
+
+
 def test_on_rows_it_is_solve():
     """A population of two rows, ± each, with weights that differ."""
     rng = np.random.default_rng(0)

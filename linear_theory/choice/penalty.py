@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..arrays import Array, binary_unit, in_units, namespace, positive
 from ..covariance import (
     Covariance,
@@ -71,7 +73,11 @@ def ridge_optimum(
     problem, moments = space.tree((problem, moments))
     ridge = positive(space, "ridge", ridge)
     if metric is None:
-        return remaining(problem, moments, Shrinkage(), moments.mass / ridge)
+        with np.errstate(
+            over="ignore"
+        ):  # 1/λ of the smallest floats, which would make ∞·0 of an eigenvalue 0
+            scale = space.xp.minimum(moments.mass / ridge, float(np.finfo(space.dtype).max))
+        return remaining(problem, moments, Shrinkage(), scale)
     metric = as_covariance(checked_covariance(space, "metric", metric, problem.dim))
     pull = moments.mass * moments.covariance.apply(moments.covariance.direction)
     strength = binary_unit(space, pull)
