@@ -88,6 +88,20 @@ def test_the_ends():
     assert lt.best_early_stop(still).total_error == 0
 
 
+@pytest.mark.parametrize(
+    "lead", [np.float64, jax.numpy.float64, jax.numpy.float32], ids=["numpy", "jax", "single"]
+)
+@pytest.mark.parametrize("slow", [1.0, 0.4, 1e-3])
+def test_where_nothing_is_forgotten_training_never_stops(slow, lead):
+    """Also where what is left has no square in single precision long before the last time that is looked at."""
+    turn = np.array([[0.6, 0.8], [-0.8, 0.6]])
+    new = turn @ np.diag([1.0, slow]) @ turn.T
+    problem = lt.FineTuningProblem(
+        *(lead(x) for x in ([1.0, 0.0], [0.0, 0.0], (new + new.T) / 2, np.zeros((2, 2))))
+    )
+    assert lt.best_early_stop(problem).time == math.inf
+
+
 def test_every_kind_of_covariance_says_the_same():
     decay, cost = np.linspace(0.01, 1, 300), np.diag(np.linspace(3, 0.1, 300))
     matrix, operator = (
