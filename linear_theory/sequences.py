@@ -103,8 +103,10 @@ def flow(
     tau = _one_a_task(space, "temperatures", temperatures, optima, lambda v: v > 0, "must be > 0")
     accept = lambda v: (v >= 0) & (v < math.inf)
     noise = _one_a_task(space, "noise_variances", noise_variances, optima, accept, "must be ≥ 0 and finite")
+    large = space.xp.maximum(tau, noise) > 1  # 2σ² need not be a float, nor τ/2 where both are the smallest
     with np.errstate(over="ignore"):
-        kappa, rest = share(space, tau, 2 * noise, 1.0), share(space, 2 * noise, tau, 0.0)
+        tau, noise = space.xp.where(large, tau / 2, tau), space.xp.where(large, noise, 2 * noise)
+    kappa, rest = share(space, tau, noise, 1.0), share(space, noise, tau, 0.0)
     return _visited(space, start, len(optima), lambda t, theta: rest[t] * theta + kappa[t] * optima[t])
 
 

@@ -67,6 +67,19 @@ def test_harmonic_temperatures_make_it_the_mean(tasks, seed):
         assert not np.allclose(wrong, means, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("lead", "unit"),
+    [(lead, unit) for lead in (np.asarray, jnp.asarray) for unit in (1e-300, 1.0, 1e150, 4e307)]
+    + [(np.asarray, 5e-324)],
+)
+def test_only_the_ratio_of_temperature_and_noise_counts(lead, unit):
+    """Up to the largest noise that is a float; and at τ = ∞ no noise does."""
+    optima, tau, noise = [[1.0], [2.0], [-1.0]], np.array([1.0, 4.0, 2.0]), np.array([4.0, 1.0, 2.0])
+    found = lt.sequences.flow(optima, lead(unit * tau), lead(unit * noise))
+    np.testing.assert_allclose(found, lt.sequences.flow(optima, tau, noise), rtol=1e-14)
+    np.testing.assert_array_equal(lt.sequences.flow(optima, math.inf, lead(unit * noise)), optima)
+
+
 def test_noise_whose_double_is_no_float_and_no_task_have_no_harmonic_temperatures():
     for noise, match in (([1e308, 1e308], "at most 8.988e"), ([], "needs a task"), ([1.0, 0.0], "> 0")):
         with pytest.raises(lt.InvalidValueError, match=match) as caught:
