@@ -129,9 +129,8 @@ def _best_time(space: Namespace, problem: FineTuningProblem, reach: InvariantSub
     first = xp.where(stationary, 1.0, (image @ image) / xp.where(stationary, 1.0, curvature))
     last = xp.where(stationary, 2.0, 32.0 / xp.where(stationary, 1.0, slowest))
     times = 1e-3 * first * (1e3 * last / first) ** (space.array(np.arange(GRID_TIMES)) / (GRID_TIMES - 1))
-    decreasing = (
-        slope(times) <= 0
-    )  # at 0, too: in single precision that is also what underflows, never to rise
+    # A slope of 0 is still falling: in single precision that is also what underflows, never to rise.
+    decreasing = slope(times) <= 0
     low, high, brackets = times[:-1], times[1:], decreasing[:-1] & ~decreasing[1:]
     for _ in range(BISECTIONS):
         middle = low + (high - low) / 2

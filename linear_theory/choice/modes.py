@@ -128,9 +128,8 @@ def searched(problem: FineTuningProblem, search: Callable[[Modes], tuple[Array, 
         return (inside if reach.basis is None else inside @ reach.basis.T), abs(modes.shift).max(initial=0.0)
 
     reach = problem.target_operator.reach(problem.shift, converged(result))
-    if (
-        found.get("in") is not reach
-    ):  # Of a space that is exact nobody asks, also where smaller ones were asked of.
+    # Of a space that is exact nobody asks, also where smaller ones were asked of.
+    if found.get("in") is not reach:
         result(reach)
     return found["it"]
 

@@ -73,9 +73,7 @@ def ridge_optimum(
     problem, moments = space.tree((problem, moments))
     ridge = positive(space, "ridge", ridge)
     if metric is None:
-        with np.errstate(
-            over="ignore"
-        ):  # 1/λ of the smallest floats, which would make ∞·0 of an eigenvalue 0
+        with np.errstate(over="ignore"):  # 1/λ of the smallest floats, which makes ∞·0 of an eigenvalue 0
             scale = space.xp.minimum(moments.mass / ridge, float(np.finfo(space.dtype).max))
         return remaining(problem, moments, Shrinkage(), scale)
     metric = as_covariance(checked_covariance(space, "metric", metric, problem.dim))
