@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import jax
@@ -56,6 +57,19 @@ def test_in_the_temperature(nesting):
 def test_the_third_in_the_temperature():
     f = lambda t: lt.iterate(lt.paper_problem(0.6), 5, temperature=t)[0]
     assert jax.jit(jax.jacfwd(jax.grad(jax.grad(f))))(0.4) == pytest.approx(exact(5, 3, 0.4), rel=1e-10)
+
+
+def test_in_the_temperature_after_many_steps():
+    """Where τK is 1, what is left of the shift moves by K times what τ moves."""
+    slope = {K: jax.jit(jax.grad(partial(left_along, K))) for K in (10**6, 10**12, 10**16)}
+    for steps, of in slope.items():
+        for tau in (0.1 / steps, 3 / steps):
+            assert of(tau) == pytest.approx(exact(steps, 1, tau), rel=1e-12)
+
+
+def left_along(steps, tau):
+    """What K steps leave along e."""
+    return lt.iterate(lt.paper_problem(0.6), steps, temperature=tau)[0]
 
 
 def test_where_training_ends():

@@ -13,7 +13,7 @@ import linear_theory as lt
 from linear_theory.arrays import namespace
 from linear_theory.covariance import Dense
 from linear_theory.propagator.apply import Decay, propagate
-from linear_theory.propagator.powers import Power, count_steps, one_minus_power, power
+from linear_theory.propagator.powers import GeometricSum, Power, count_steps, one_minus_power, power
 from linear_theory.testing.tolerances import TINY, bound, near
 from tests.strategies import SEEDS, STEPS, log_uniform, random_covariance
 
@@ -153,6 +153,9 @@ def test_a_null_space_is_left_alone():
 POINTS = st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1.9, allow_subnormal=False))
 
 
+SMALL_AND_LARGE = st.one_of(st.integers(0, 60), log_uniform(1.0, 1e40).map(int))
+
+
 def exact_power_difference(a, b, rate, steps):
     a, b, rate = mp.mpf(a), mp.mpf(b), mp.mpf(rate)
     if a == b:
@@ -175,6 +178,19 @@ def test_power_difference(a, b, gap, steps, close):
     assume(a == b or abs(a - b) > 1e-30)
     assert difference_law(Power.divided_difference, a, b, steps)
     assert difference_law(lambda k, x, y: k.divided_difference(y, x), a, b, steps)
+
+
+@given(log_uniform(1e-30, 0.9), log_uniform(1e-30, 0.9), log_uniform(1e-18, 1.0), SMALL_AND_LARGE, st.booleans())
+def test_power_difference_of_many_steps(a, b, gap, steps, close):
+    """All terms of −Σ (1 − x)^k (1 − y)^(K−1−k) are of one sign: every digit, though 1 − (1 − x) has none of x."""
+    b = min(a * (1 + gap), 0.9) if close else b
+    with mp.workdps(120):
+        want = exact_power_difference(a, b, 1.0, steps)
+        psi = exact_power_difference(a, 0.0, 1.0, steps)
+    kernel = steps_of(steps)
+    assert agrees(np.squeeze(kernel.divided_difference(np.float64(a), np.float64(b))), want, 745)
+    assert agrees(np.squeeze(kernel.divided_difference(np.float64(b), np.float64(a))), want, 745)
+    assert agrees(np.squeeze(GeometricSum(kernel.steps).differences(np.float64(a))), -psi, 745)
 
 
 def test_power_difference_rejects_the_quotient():

@@ -201,13 +201,16 @@ class Power(Kernel):
         xp = namespace(x, y, steps.count).xp
         # On one side of 1, of |1 − x| and |1 − y| the larger is ``far``: with L = log(smaller/far) the difference is
         # far^(K−1) · expm1(K L)/expm1(L), which tends to K far^(K−1).
-        far, gap = xp.maximum(abs(1 - x), abs(1 - y)), abs(x - y)
+        # It is chosen and raised by x, because 1 − x has none of the digits of a small x.
+        low, high = xp.minimum(x, y), xp.maximum(x, y)
+        at_far = xp.where(high > 1, high, low)
+        far, gap = abs(1 - at_far), high - low
         distinct = gap > 0
         with np.errstate(divide="ignore"):
             logs = xp.log1p(-xp.where(distinct, xp.minimum(gap / xp.where(far > 0, far, 1.0), 1.0), 0.5))
         growth = xp.expm1(steps.count * xp.where(steps.count == 0, -1.0, logs)) / xp.expm1(logs)
-        leading = _power(1 - far, steps.less(1)) * xp.where(distinct, growth, steps.count)
-        both_above = (xp.maximum(x, y) > 1) & ~steps.odd  # one of them may be exactly 1
+        leading = abs(_power(at_far, steps.less(1))) * xp.where(distinct, growth, steps.count)
+        both_above = (high > 1) & ~steps.odd  # one of them may be exactly 1
         one_side = xp.where(steps.count == 0, 0.0, xp.where(both_above, leading, -leading))
         two_sides = (_power(x, steps) - _power(y, steps)) / xp.where(distinct, x - y, 1.0)
         return xp.where((x - 1) * (y - 1) < 0, two_sides, one_side)
