@@ -232,6 +232,18 @@ def test_a_krylov_space_takes_few_products():
         assert 0 < len(calls) < most
 
 
+@pytest.mark.parametrize("least", [0.1, 0.3, 0.5])
+def test_an_operator_settles_at_every_step_and_time(least):
+    """Each row beside its own largest entry: the first steps, which a small space knows, do not speak for the last."""
+    values, count = np.linspace(0.9, least, 1000), np.array([0, 5, 50, 200])
+    problem = lt.FineTuningProblem(np.ones(1000), np.zeros(1000), Operator(lambda v: values * v, 1000))
+    for found, want in (
+        (lt.iterate(problem, count), (1 - values) ** count[:, None]),
+        (lt.gradient_flow(problem, count * 1.0), np.exp(-2.0 * count[:, None] * values)),
+    ):
+        assert all(near(row, right, 200) for row, right in zip(found, want, strict=True))
+
+
 def test_an_unsettled_krylov_space_is_an_error(monkeypatch):
     monkeypatch.setattr("linear_theory.covariance.operator.MAX_PRODUCTS", 64)
     values = np.geomspace(1e-9, 1, 3000)

@@ -86,7 +86,8 @@ def accept_any(subspace: InvariantSubspace) -> bool:
 def converged(result: Callable[[InvariantSubspace], tuple[Array, Array | float]]) -> StoppingTest:
     """The stopping test that a space passes where the ``result`` no longer changes when the space grows.
 
-    ``result`` of a space is an array, (…, m) in the basis of the space, and the size that its rounding errors are on.
+    ``result`` of a space is an array, (…, m) in the basis of the space, and the size that its rounding errors are on,
+    one for all or one a row (…): every row has to settle for itself.
 
     Examples
     --------
@@ -111,7 +112,8 @@ def converged(result: Callable[[InvariantSubspace], tuple[Array, Array | float]]
         gap = np.array(now)
         gap[..., : before.shape[-1]] -= before
         rounding = np.finfo(float).eps * scale
-        return bool(np.linalg.norm(gap) <= CONVERGED_RTOL * np.linalg.norm(now) + 4 * rounding)
+        change, size = np.linalg.norm(gap, axis=-1), np.linalg.norm(now, axis=-1)
+        return bool(np.all(change <= CONVERGED_RTOL * size + 4 * rounding))
 
     return stop
 

@@ -141,8 +141,8 @@ def invariant_subspace(
         expansion = _expand(kernel, scale, reach, reach.covariance.spectrum(reach.coordinates))
         x, factors = expansion.x, expansion.factors
         slopes = np.where(factors == 0, 0.0, kernel.divided_difference(x, x))
-        rounding = abs(factors).max() + x.max() * abs(slopes).max()
-        return expansion.result, math.sqrt(factors.size) * rounding * abs(vector).max()
+        rounding = abs(factors).max(axis=-1) + x.max(axis=-1) * abs(slopes).max(axis=-1)
+        return expansion.result, math.sqrt(factors.shape[-1]) * rounding * abs(vector).max()
 
     return covariance.reach(vector, converged(image))
 
