@@ -470,6 +470,28 @@ def test_what_an_operator_must_be():
         lt.sgd_error(lt.FineTuningProblem(e, 0 * e, operator), 3, 0.1)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda problem, one: lt.iterate(problem, one.astype(int)),
+        lambda problem, one: lt.iterate(problem, 300, 0.5 * one),
+        lambda problem, one: lt.iterate(problem, 300, temperature=math.inf * one),
+        lambda problem, one: lt.gradient_flow(problem, 150 * one),
+        lambda problem, one: lt.stable_learning_rate(problem, one),
+        lambda problem, one: lt.fixed_point(problem, one),
+        lambda problem, one: lt.ridge_optimum(problem, 1e-4 * one),
+    ],
+)
+def test_an_operator_beside_a_jax_number_is_refused(answer):
+    """JAX looks at no value, so it would take the first Krylov space, of 16 products, for large enough."""
+    values = np.linspace(0.01, 1, 300)
+    problem = lt.FineTuningProblem(np.ones(300), np.zeros(300), Operator(lambda v: values * v, 300), None, 0.1)
+    assert np.isfinite(answer(problem, np.array(1.0))).all()
+    for call in (answer, jax.jit(answer)):
+        with pytest.raises(lt.InvalidTypeError, match="works in NumPy; pass no JAX arrays"):
+            call(problem, jnp.array(1.0))
+
+
 def test_other_rules_in_many_dimensions():
     rule = HardThreshold(0.7)
     want = lt.iterate(lt.paper_problem(0.6), 5, temperature=rule)

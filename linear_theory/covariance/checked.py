@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays import Array, Namespace, finite, require, shaped
-from ..errors import InvalidTypeError, reject
+from ..errors import reject
 from ..reading import read
 from ..trees import is_concrete
 from .dense import Dense
 from .low_rank import IdentityPlusLowRank
-from .operator import Operator
+from .operator import Operator, numpy_only
 from .spectrum import rank_cutoff
 from .subspace import Covariance
 
@@ -53,20 +53,14 @@ def checked_covariance(space: Namespace, name: str, value: Any, dim: int) -> Any
         if value.dim != dim:
             reject(name, value, f"has {value.dim} dimensions, must have {dim}: one a parameter")
         if isinstance(value, Operator):
-            _numpy_only(space, name, value)
+            numpy_only(space, name, value)
         return value
     if hasattr(value, "matvec") or type(value).__module__.startswith("scipy.sparse"):
-        _numpy_only(space, name, value)
+        numpy_only(space, name, value)
         if value.shape != (dim, dim):
             reject(name, value, f"has shape {value.shape}, must have {(dim, dim)}: one row a parameter")
         return Operator(lambda v: value @ v, dim)
     return _checked_matrix(space, name, value, dim)
-
-
-def _numpy_only(space: Namespace, name: str, value: object) -> None:
-    if space.xp.__name__ != "numpy":
-        remedy = "is an operator, which works in NumPy; pass no JAX arrays beside it, or give its matrix"
-        raise InvalidTypeError(name, value, remedy)
 
 
 def _checked_matrix(space: Namespace, name: str, value: object, dim: int) -> Array:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from ..arrays import ANY_NDIM, Array, integer, namespace, numeric
+from ..arrays import ANY_NDIM, Array, Namespace, integer, namespace, numeric
 from ..errors import InvalidTypeError, reject
-from ..trees import construct_unchecked
+from ..trees import construct_unchecked, is_traced
 from .dense import Dense
 from .subspace import InvariantSubspace, StoppingTest
 
-__all__ = ["Operator", "checked_dim"]
+__all__ = ["Operator", "checked_dim", "numpy_only"]
 
 FIRST_CHECK = 16
 """Products before it is first asked whether the space is large enough; then at every doubling."""
@@ -76,6 +76,8 @@ class Operator:
 
     def _times(self, vector: Array) -> Array:
         """A v of one vector, if it is of v's shape and finite."""
+        if is_traced(vector):  # of which NumPy can make nothing
+            numpy_only(namespace(vector), "covariance", self)
         image = numeric(namespace(), "product", self.product(vector), ndim=ANY_NDIM)
         if image.shape != vector.shape:
             reject("product", self.product, f"gave shape {image.shape} for a vector of shape {vector.shape}")
@@ -107,7 +109,11 @@ class Operator:
         return unchecked(lambda v: self._times(v) + other(v), self.dim)
 
     def reach(self, vector: Array, stop: StoppingTest) -> InvariantSubspace:
-        """The Krylov space span(v, Av, A²v, …), grown until ``stop`` or until A no longer leaves it."""
+        """The Krylov space span(v, Av, A²v, …), grown until ``stop`` or until A no longer leaves it.
+
+        A JAX vector is refused: JAX has no loop that may end when the answer has settled.
+        """
+        numpy_only(namespace(vector), "covariance", self)
         size = _length(vector)
         # The path of a zero vector is zero, in whatever space: one direction of any kind will do.
         start = vector / size if size > 0 else np.eye(1, self.dim)[0]
@@ -145,6 +151,13 @@ class Operator:
                 "product", self.product, f"is not positive semi-definite (eigenvalue {smallest:.3g} or less)"
             )
         return Dense(matrix, np.array(cutoff))
+
+
+def numpy_only(space: Namespace, name: str, value: object) -> None:
+    """Refuse an operator beside JAX arrays."""
+    if space.xp is not np:
+        remedy = "is an operator, which works in NumPy; pass no JAX arrays beside it, or give its matrix"
+        raise InvalidTypeError(name, value, remedy)
 
 
 def _check_sizes(most: int) -> set[int]:
