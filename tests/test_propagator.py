@@ -180,7 +180,9 @@ def test_power_difference(a, b, gap, steps, close):
     assert difference_law(lambda k, x, y: k.divided_difference(y, x), a, b, steps)
 
 
-@given(log_uniform(1e-30, 0.9), log_uniform(1e-30, 0.9), log_uniform(1e-18, 1.0), SMALL_AND_LARGE, st.booleans())
+@given(
+    log_uniform(1e-30, 0.9), log_uniform(1e-30, 0.9), log_uniform(1e-18, 1.0), SMALL_AND_LARGE, st.booleans()
+)
 def test_power_difference_of_many_steps(a, b, gap, steps, close):
     """All terms of −Σ (1 − x)^k (1 − y)^(K−1−k) are of one sign: every digit, though 1 − (1 − x) has none of x."""
     b = min(a * (1 + gap), 0.9) if close else b

@@ -194,6 +194,28 @@ def test_operators_of_every_make():
         assert near(lt.joint_optimum(both), e / 2, 30)
 
 
+@pytest.mark.parametrize(("size", "scale"), [(1e-180, 1e100), (1e160, 1e-100), (1.0, 1.0)])
+@pytest.mark.parametrize("dim", [10, 1000])
+def test_a_low_rank_in_any_units(size, scale, dim):
+    """eᵀΣ̃e = (d + 1)·scale·size², with e not in the span of the one column, though e's own square is no float."""
+    covariance = IdentityPlusLowRank(np.eye(dim, 1), [[scale]], scale)
+    problem = lt.FineTuningProblem(size * np.ones(dim), np.zeros(dim), covariance, covariance)
+    want = (dim + 1) * (scale * size * size if scale > 1 else size * scale * size)
+    assert near(problem.shift_variance, want, dim)
+    assert near(lt.target_error(problem, problem.pretrained), want, dim)
+    assert near(lt.sgd_error(problem, 0, 1e-6 / scale), want, dim)
+    left = lt.iterate(problem, 3, 0.1 / scale) / size
+    assert near(left, np.where(np.arange(dim) == 0, 0.6**3, 0.8**3), 10)
+
+
+def test_a_low_rank_factorises_once(monkeypatch):
+    covariance = IdentityPlusLowRank(np.ones((5, 1)), np.eye(1), 2.0)
+    first = covariance.ceiling
+    monkeypatch.setattr(np.linalg, "qr", None)
+    assert covariance.ceiling == first
+    assert near(first, 7.0)
+
+
 @pytest.mark.parametrize("size", [0.0, 1e-140, 1.0, 1e140])
 @pytest.mark.parametrize("unit", [1e-150, 1e-10, 1.0, 1e150])
 def test_an_operator_of_any_size_and_a_vector_of_none(size, unit):
@@ -485,7 +507,9 @@ def test_what_an_operator_must_be():
 def test_an_operator_beside_a_jax_number_is_refused(answer):
     """JAX looks at no value, so it would take the first Krylov space, of 16 products, for large enough."""
     values = np.linspace(0.01, 1, 300)
-    problem = lt.FineTuningProblem(np.ones(300), np.zeros(300), Operator(lambda v: values * v, 300), None, 0.1)
+    problem = lt.FineTuningProblem(
+        np.ones(300), np.zeros(300), Operator(lambda v: values * v, 300), None, 0.1
+    )
     assert np.isfinite(answer(problem, np.array(1.0))).all()
     for call in (answer, jax.jit(answer)):
         with pytest.raises(lt.InvalidTypeError, match="works in NumPy; pass no JAX arrays"):

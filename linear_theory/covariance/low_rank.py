@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, Namespace, finite, namespace, quotient, shaped, whole_or_nan
+from ..arrays import Array, Namespace, binary_unit, finite, namespace, quotient, shaped, whole_or_nan
 from ..errors import reject
 from ..trees import construct_unchecked, is_concrete, pytree
 from .dense import Dense
@@ -30,7 +30,13 @@ def frozen(array: Array) -> Array:
 
 def is_frozen(*arrays: object) -> bool:
     """Whether nobody can write to any of them."""
-    return all(isinstance(array, np.ndarray) and not array.flags.writeable for array in arrays)
+    fixed = lambda array: (
+        isinstance(array, np.generic)
+        or (  # a number, as pytree keeps one
+            isinstance(array, np.ndarray) and not array.flags.writeable
+        )
+    )
+    return all(map(fixed, arrays))
 
 
 @pytree
@@ -115,7 +121,7 @@ class IdentityPlusLowRank:
     def quadratic(self, vector: Array) -> Array:
         """vᵀA v for each of the vectors (…, d)."""
         inside = vector @ self.factor
-        return self.scale * (vector * vector).sum(axis=-1) + (inside * (inside @ self.core)).sum(axis=-1)
+        return (vector * (self.scale * vector)).sum(axis=-1) + (inside * (inside @ self.core)).sum(axis=-1)
 
     def dense(self) -> Array:
         """The (d, d) matrix: for small d."""
@@ -186,6 +192,7 @@ class IdentityPlusLowRank:
             return Dense(self.dense()).reach(vector, stop)
         basis, factor_in_basis = self._orthonormal()
         constant = space.constant(vector)
+        constant = constant / binary_unit(space, constant)  # or the squares leave the floats before it does
         remainder = _without(constant, basis)
         remainder = _without(remainder, basis)  # Once more, or a small remainder is not orthogonal.
         length, full_length = xp.sqrt(remainder @ remainder), xp.sqrt(constant @ constant)
