@@ -112,7 +112,7 @@ def test_chunks_do_not_change_what_is_rounding(n, size, seed):
     """How large a column is shows in all rows only: with a 1 in its last row it is an honest one."""
     rng = np.random.default_rng(seed)
     X = np.column_stack([rng.standard_normal(n), rng.integers(-1, 2, n) * np.spacing(0.1)])
-    y, start = rng.standard_normal(n), np.array([0.5, 2.0])
+    y, start = X[:, 0] + 0.1 * rng.standard_normal(n), np.array([0.5, 2.0])
     for last in (X[-1, 1], 1.0):
         X[-1, 1] = last
         source = streaming.from_arrays(X, y, rows=size)

@@ -160,6 +160,21 @@ def test_columns_that_share_a_direction_beside_a_small_one(multiple, decade, see
     assert near(got.theta * [1, 1, small], want, 100)
 
 
+@given(st.integers(0, 13), st.sampled_from([1.0, 1e6]), SEEDS, CHUNK, st.sampled_from([np.inf, 1.0]))
+def test_a_start_far_away_costs_no_digits(decade, condition, seed, rows, temperature):
+    """Seen from there the labels are the small difference of two large numbers: the rows are seen anew from the end."""
+    X = random_data(40, 3, 3, condition, seed=seed).X
+    rng = np.random.default_rng(seed)
+    true, start = rng.standard_normal(3), 10.0**decade * rng.standard_normal(3)
+    y = X @ true
+    if temperature < np.inf:  # of the losses under the start, also when it is seen from the end
+        temperature = float(10 * np.square(y - X @ start).max())
+    got = streaming.solve(streaming.from_arrays(X, y, rows=rows), start, temperature)
+    # Rounding of y itself, which the smallest direction sees κ times as large.
+    assert near(got.theta, true, 100 * condition)
+    assert got.residual <= (100 * condition * EPS) ** 2 * (y @ y)
+
+
 def test_how_many_passes():
     """One where nothing needs repair, at most three where it does, one for what cannot come again."""
     for condition, most in [(2.0, 1), (100.0, 3), (1e6, 2), (1e12, 2)]:

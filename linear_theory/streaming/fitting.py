@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from ..least_squares import NormalEquations, Sample, cholesky, pivoted
 from ..least_squares import Solution as InMemory
 from ..least_squares.blocks import added, residual_products, triangle, weighted_triangles
 from ..least_squares.rows import checked_ridge
-from ..least_squares.solution import EPS, Method, from_start, unrefined_error
+from ..least_squares.solution import EPS, Method, far_from, from_start, unrefined_error
 from ..least_squares.solver import minimise
 from ..threads import shared_thread_pool
 from ..trees import is_traced, pytree
@@ -70,7 +70,7 @@ def normal_equations(
     """
     stream, rule = Stream(source, start, column_scale), _float64_rule(temperature)
     with shared_thread_pool():
-        total = _sums(stream, rule)
+        total = _sums(partial(_samples, stream, rule))
     if not np.isfinite(total.gram).all() or not np.isfinite(total.energy):
         remedy = "has rows so large that sums of squares overflow; rescale columns, or use solve()"
         reject("source", source, remedy)
@@ -114,7 +114,8 @@ def solve(
 ) -> Solution:
     """The minimiser of (1/n) Σ wᵢ(yᵢ − ⟨xᵢ,θ⟩)² + ridge·‖θ − start‖² closest to ``start``, in flat memory.
 
-    As :func:`linear_theory.solve`, to the same accuracy, for rows that come in chunks.
+    As :func:`linear_theory.solve`, for rows that come in chunks, and to the same accuracy, but for the two cases
+    in the notes: a start far away, and weights 1e16 apart.
 
     Parameters
     ----------
@@ -137,7 +138,9 @@ def solve(
     One pass for the normal equations, and where their condition number asks for it one or two more that
     refine; where that would not do, one pass of Householder QR, block by block, which leaves d + 1 rows with
     the same minimiser. A source that can be gone through only once is reduced by QR at once: two to four
-    times the work of a pass, and no condition number is too large. QR is stable column by column, not row by
+    times the work of a pass, and no condition number is too large. Where the start is so far away that its
+    rounding costs digits, the same once more, seen from where the first solution ended; a source that can be gone
+    through only once, and a ridge, leave those digits lost. QR is stable column by column, not row by
     row: beside weights 1e16 times as large, a row is rounding here, and still a row in memory.
 
     Examples
@@ -156,11 +159,19 @@ def solve(
     ridge = float(checked_ridge(namespace(), ridge))
     with shared_thread_pool():
         by_sums = not stream.once and (stream.columns is None or stream.columns.visible)
-        solution = _by_equations(stream, rule, ridge) if by_sums else None
-        by_triangle = solution is None
+        rows = partial(_samples, stream, rule)
+        solution = _by_equations(stream, rows, ridge) if by_sums else None
+        by_triangle, correction = solution is None, 0.0
         if solution is None:
-            solution = _by_triangle(stream, rule, ridge)
-    solution = from_start(namespace(), stream.start, solution)
+            solution = _by_triangle(stream, rows, ridge)
+        end = stream.start + solution.theta
+        if ridge == 0 and not stream.once and far_from(namespace(), stream.start, end, solution.columns):
+            # Seen from where it ended, the residual is not the small difference of two large ones.
+            rows = partial(_samples, stream, rule, end)
+            second = None if by_triangle else _by_equations(stream, rows, ridge)
+            second = _by_triangle(stream, rows, ridge) if second is None else second
+            solution, correction = replace(solution, residual=second.residual), second.theta
+    solution = from_start(namespace(), stream.start, solution, correction)
     return Solution(**vars(solution), rows=stream.rows, passes=stream.passes, triangle=int(by_triangle))
 
 
@@ -174,8 +185,12 @@ def _float64_rule(temperature: float | WeightRule) -> WeightRule:
     return jax.tree.map(number, as_rule(temperature))
 
 
-def _samples(stream: Stream, rule: WeightRule) -> Iterator[tuple[Part, Sample]]:
-    """A pass over the rows, which have the rule's weights times their own."""
+Rows = Callable[[], Iterator[tuple[Part, Sample]]]
+"""A pass over weighted rows."""
+
+
+def _samples(stream: Stream, rule: WeightRule, end: Array | None = None) -> Iterator[tuple[Part, Sample]]:
+    """A pass over the rows, which have the rule's weights at the start times their own; seen from ``end`` if given."""
     uniform = isinstance(rule, Uniform) or (isinstance(rule, Flow) and float(rule.temperature) == math.inf)
     heaviest, counted = 0.0, False
     for part in stream:
@@ -185,7 +200,7 @@ def _samples(stream: Stream, rule: WeightRule) -> Iterator[tuple[Part, Sample]]:
             weights = _weights(part, rule)
             heaviest = max(heaviest, float(weights.max()))
             sample = sample.weighted(weights)
-        yield part, sample
+        yield part, sample if end is None else sample.seen_from(end)
     if not uniform and counted and heaviest == 0:  # Rows that the source leaves out say nothing of the rule.
         reject("temperature", rule, "all weights underflow to 0; raise it towards the smallest loss")
 
@@ -205,7 +220,7 @@ def _weights(part: Part, rule: WeightRule) -> Array:
     return weights
 
 
-def _sums(stream: Stream, rule: WeightRule) -> NormalEquations:
+def _sums(rows: Rows) -> NormalEquations:
     """The normal equations in one pass; not finite where squares overflow."""
 
     def part_sums(part: Part, sample: Sample) -> NormalEquations:
@@ -214,12 +229,12 @@ def _sums(stream: Stream, rule: WeightRule) -> NormalEquations:
             part.refuse_infinite()
         return sums
 
-    return reduce(operator.add, itertools.starmap(part_sums, _samples(stream, rule)))
+    return reduce(operator.add, itertools.starmap(part_sums, rows()))
 
 
-def _by_equations(stream: Stream, rule: WeightRule, ridge: float) -> InMemory | None:
+def _by_equations(stream: Stream, rows: Rows, ridge: float) -> InMemory | None:
     """The solution with δ for θ from the normal equations, refined by passes; None where these cannot be relied on."""
-    total, pull = _sums(stream, rule), stream.rows * ridge
+    total, pull = _sums(rows), stream.rows * ridge
     if not (np.isfinite(total.gram).all() and (total.gram.diagonal() > 0).all()):
         return None  # A column is zero, or has underflowed and looks like zeros.
     factor = cholesky.factorise(total.gram, pull)
@@ -229,7 +244,7 @@ def _by_equations(stream: Stream, rule: WeightRule, ridge: float) -> InMemory | 
     def residual_sums(displacement: Array) -> tuple[Array, ...]:
         products = (
             strip_sums
-            for _, sample in _samples(stream, rule)
+            for _, sample in rows()
             for strip_sums in residual_products(
                 sample.X, sample.y, (sample.start, displacement), sample.weights
             )
@@ -240,13 +255,13 @@ def _by_equations(stream: Stream, rule: WeightRule, ridge: float) -> InMemory | 
         return cholesky.from_sums(total.gram, total.moment, total.energy, pull, residual_sums)
 
 
-def _by_triangle(stream: Stream, rule: WeightRule, ridge: float) -> InMemory:
+def _by_triangle(stream: Stream, rows: Rows, ridge: float) -> InMemory:
     """The displacement from R of the QR factorisation of √w (X, r): d + 1 rows with the same minimiser."""
     mass = 0.0
 
     def triangles() -> Iterator[Array]:
         nonlocal mass
-        for part, sample in _samples(stream, rule):
+        for part, sample in rows():
             mass += len(sample.X) if sample.weights is None else float(sample.weights.sum())
             for reduced in weighted_triangles(sample.X, sample.y, sample.start, sample.weights):
                 if not np.isfinite(reduced).all():
