@@ -162,3 +162,16 @@ def test_a_column_that_is_only_rounding_needs_no_other_method():
         Z = np.column_stack([X, factor * rng.standard_normal(60)])
         found = lt.solve(Z, y, np.zeros(4), column_scale=np.ones(4))
         assert (found.method == known.method) == same
+
+
+@pytest.mark.parametrize("unit", [4.0**-40, 4.0**-10, 4.0**10, 4.0**40])
+def test_the_unit_of_weights_does_not_change_what_is_rounding(unit):
+    """A column's noise grows as its length does, by √w; in chunks as at once."""
+    rng = np.random.default_rng(0)
+    X, y, weights = rng.standard_normal((60, 3)), rng.standard_normal(60), rng.uniform(0.5, 2, 60)
+    X[:, 1] *= 1e-6  # what is left of 1e3: six digits, so that combinations are looked at
+    scale = np.array([1.0, 1e3, 1.0])
+    of = lambda w: streaming.solve(streaming.from_arrays(X, y, w, rows=20), np.zeros(3), column_scale=scale)
+    want, got = of(weights), of(unit * weights)
+    assert want.rank == got.rank == 3
+    assert np.array_equal(want.theta, got.theta)
