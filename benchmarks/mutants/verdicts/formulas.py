@@ -150,7 +150,7 @@ FORMULAS: dict[str, tuple[Formula, ...]] = {
         Formula("what is left by then", "choice/early_stop.py", "_best_time.slope", "exponent = "),
         Formula("ω = A/(A + B)", "choice/modes.py", "Modes.kept", "return a / (a + b)"),
         Formula("the average", "choice/flow.py", "_reached", "average = kept"),
-        Formula("ridge's λ", "choice/penalty.py", "ridge_optimum", "Shrinkage(), moments.mass / ridge"),
+        Formula("ridge's λ", "choice/penalty.py", "ridge_optimum", "moments.mass / ridge"),
     ),
     "beyond.optimal_temperature": (
         Formula("τ* = 2σ²B/A", "choice/temperature.py", "_to_convergence", "2 * noise * b"),
@@ -168,7 +168,7 @@ FORMULAS: dict[str, tuple[Formula, ...]] = {
         Formula("logistic: variance", "experts/families.py", "Logistic.variance", "return"),
         Formula("logistic: p_τ", "experts/families.py", "Logistic.product", "return np.logaddexp"),
         Formula("logistic: its two labels", "experts/families.py", "Logistic.product", "log_expit(-new)"),
-        Formula("Poisson: loss", "experts/families.py", "Poisson.loss", "loss = _rate"),
+        Formula("Poisson: loss", "experts/families.py", "Poisson.loss", "few = _rate"),
     ),
     "beyond.weight_rules": (
         Formula("Cauchy, powers: −rw'/w", "tilting/robust.py", "_power", "fall = 2 * exponent"),
@@ -185,7 +185,7 @@ FORMULAS: dict[str, tuple[Formula, ...]] = {
         Formula("Cauchy: r²/c²", "tilting/robust.py", "_power", "square = (z / cutoff"),
     ),
     "beyond.baselines": (
-        Formula("ridge's λ", "choice/penalty.py", "ridge_optimum", "Shrinkage(), moments.mass / ridge"),
+        Formula("ridge's λ", "choice/penalty.py", "ridge_optimum", "moments.mass / ridge"),
         Formula("Σ' + λG", "choice/penalty.py", "ridge_optimum", "return problem.pretrained - moments.kappa"),
         JOINT,
     ),
@@ -237,7 +237,7 @@ FORMULAS: dict[str, tuple[Formula, ...]] = {
         Formula("the way back", "inference.py", "undo_averaging", "averaged / kappa"),
     ),
     "beyond.task_sequences": (
-        Formula("κ", "sequences.py", "flow", "share(space, tau, 2 * noise"),
+        Formula("κ: τ beside 2σ²", "sequences.py", "flow", "space.xp.where(large, tau / 2"),
         Formula("2σ²/(t − 1)", "sequences.py", "harmonic_temperatures", "2 * (noise"),
         Formula("a moving average", "sequences.py", "flow", "rest[t] * theta"),
         Formula("few rows: n/d", "sequences.py", "plain_distance", "added = entering"),
