@@ -159,17 +159,12 @@ def solve(
     ridge = float(checked_ridge(namespace(), ridge))
     with shared_thread_pool():
         by_sums = not stream.once and (stream.columns is None or stream.columns.visible)
-        rows = partial(_samples, stream, rule)
-        solution = _by_equations(stream, rows, ridge) if by_sums else None
-        by_triangle, correction = solution is None, 0.0
-        if solution is None:
-            solution = _by_triangle(stream, rows, ridge)
-        end = stream.start + solution.theta
+        solution, by_triangle = _displacement(stream, partial(_samples, stream, rule), ridge, by_sums)
+        end, correction = stream.start + solution.theta, 0.0
         if ridge == 0 and not stream.once and far_from(namespace(), stream.start, end, solution.columns):
             # Seen from where it ended, the residual is not the small difference of two large ones.
             rows = partial(_samples, stream, rule, end)
-            second = None if by_triangle else _by_equations(stream, rows, ridge)
-            second = _by_triangle(stream, rows, ridge) if second is None else second
+            second, _ = _displacement(stream, rows, ridge, not by_triangle)
             solution, correction = replace(solution, residual=second.residual), second.theta
     solution = from_start(namespace(), stream.start, solution, correction)
     return Solution(**vars(solution), rows=stream.rows, passes=stream.passes, triangle=int(by_triangle))
@@ -187,6 +182,12 @@ def _float64_rule(temperature: float | WeightRule) -> WeightRule:
 
 Rows = Callable[[], Iterator[tuple[Part, Sample]]]
 """A pass over weighted rows."""
+
+
+def _displacement(stream: Stream, rows: Rows, ridge: float, by_sums: bool) -> tuple[InMemory, bool]:
+    """The solution with δ for θ, from sums if they will do, else from a triangle; and whether it was from that."""
+    solution = _by_equations(stream, rows, ridge) if by_sums else None
+    return (_by_triangle(stream, rows, ridge), True) if solution is None else (solution, False)
 
 
 def _samples(stream: Stream, rule: WeightRule, end: Array | None = None) -> Iterator[tuple[Part, Sample]]:
