@@ -30,13 +30,8 @@ def frozen(array: Array) -> Array:
 
 def is_frozen(*arrays: object) -> bool:
     """Whether nobody can write to any of them."""
-    fixed = lambda array: (
-        isinstance(array, np.generic)
-        or (  # a number, as pytree keeps one
-            isinstance(array, np.ndarray) and not array.flags.writeable
-        )
-    )
-    return all(map(fixed, arrays))
+    of_numpy = np.ndarray | np.generic  # a number, too, as pytree keeps one
+    return all(isinstance(array, of_numpy) and not array.flags.writeable for array in arrays)
 
 
 @pytree

@@ -182,10 +182,11 @@ class Objective:
 
     def loss(self, displacement: Array) -> Array:
         """L at start + δ, from the residuals: out of the Gram matrix it would cancel, even below 0."""
-        residual = self.residual - self.X @ displacement
-        return (
-            residual * (self.weights * residual)
-        ).mean()  # A square may be no float in a row without weight.
+        return self._weighted_squares(self.residual - self.X @ displacement).mean()
+
+    def _weighted_squares(self, residual: Array) -> Array:
+        """wr² (n,), 0 in a row without weight although its square may be no float."""
+        return residual * (self.weights * residual)
 
     @cached_property
     def row_curvatures(self) -> Array:
@@ -205,7 +206,7 @@ class Objective:
         """L(start)."""
         if self.equations is not None:
             return self.equations.energy / self.count
-        return (self.residual * (self.weights * self.residual)).mean()
+        return self._weighted_squares(self.residual).mean()
 
     @cached_property
     def eigenbasis(self) -> Eigenbasis:
@@ -227,7 +228,7 @@ class Objective:
             else:
                 scaled = X * root(xp, self.weights)[:, None]
                 gram = scaled @ scaled.T
-        energy = (self.residual * (self.weights * self.residual)).sum()
+        energy = self._weighted_squares(self.residual).sum()
         return _traced_limit(self.space, self.sample, energy, 2 / self.count * gram, self.size)
 
 

@@ -50,9 +50,8 @@ def over_strips(task: Callable[[slice, int], T], n: int, width: int, work: float
     errors = np.geterr()
 
     def as_the_caller(strip: slice) -> T:
-        with np.errstate(
-            **errors
-        ):  # A thread of its own would warn of what the caller looks for in the result.
+        # A thread of its own would warn of what the caller looks for in the result.
+        with np.errstate(**errors):
             return task(strip, block)
 
     with thread_map(work, len(parts)) as run:
