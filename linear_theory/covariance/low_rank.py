@@ -30,8 +30,8 @@ def frozen(array: Array) -> Array:
 
 def is_frozen(*arrays: object) -> bool:
     """Whether nobody can write to any of them."""
-    of_numpy = np.ndarray | np.generic  # a number, too, as pytree keeps one
-    return all(isinstance(array, of_numpy) and not array.flags.writeable for array in arrays)
+    # A number, too: of one, ``pytree`` keeps NumPy's kind.
+    return all(isinstance(array, np.ndarray | np.generic) and not array.flags.writeable for array in arrays)
 
 
 @pytree
