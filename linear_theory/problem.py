@@ -126,7 +126,7 @@ class FineTuningProblem:
                     size = as_covariance(given).ceiling
                     remedy = f"has entries of size {short(size)}, which {wanted} x"
                     pretrained = accept(name, given, size, size == 0, remedy)
-            spread, unit = self._spread
+            _, unit, spread = shift_in_units(space, self)
             v, noise = spread * unit * unit, self.noise_variance
             remedy = f"is so far from target, or so near it, that eᵀΣ̃e = {short(v)}, which {wanted} y"
             pretrained = accept("pretrained", self.pretrained, v, spread == 0, remedy)
@@ -157,16 +157,9 @@ class FineTuningProblem:
         return identity(namespace(self), self.dim)
 
     @property
-    def _spread(self) -> tuple[Array, Array]:
-        """(v/unit², unit), the unit a power of two near the largest entry of e: only v itself can leave the floats."""
-        space = namespace(self)
-        unit = binary_unit(space, self.shift)
-        return quadratic_above_rounding(space, self.target_operator, self.shift / unit), unit
-
-    @property
     def shift_variance(self) -> Array:
         """v = eᵀΣ̃e, which is also the target error of θ*; 0 where e is in the null space of Σ̃ to rounding."""
-        spread, unit = self._spread
+        _, unit, spread = shift_in_units(namespace(self), self)
         return spread * unit * unit
 
     @property
@@ -175,10 +168,24 @@ class FineTuningProblem:
         return self.shift_variance + self.noise_variance
 
 
+def shift_in_units(space: Namespace, problem: FineTuningProblem) -> tuple[Array, Array, Array]:
+    """e/unit, the unit, a power of two near the largest entry of e, and v/unit²: only v itself can leave the floats."""
+    shift = problem.shift
+    unit = binary_unit(space, shift)
+    shift = shift / unit
+    return shift, unit, quadratic_above_rounding(space, problem.target_operator, shift)
+
+
 def quadratic_above_rounding(space: Namespace, covariance: Covariance, e: Array) -> Array:
     """eᵀAe, and 0 where that is not more than the rounding of its terms: there e is in the null space of A."""
     form = covariance.quadratic(e)
-    rounding = 4 * covariance.dim * space.eps * _absolute_form(covariance, abs(e))
+    factor = 4 * covariance.dim * space.eps
+    if space.xp is np and isinstance(covariance, IdentityPlusLowRank):
+        # Beyond twice a bound that costs no pass over the low rank, the terms need not be looked at.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if form > 2 * factor * (e @ e) * covariance.absolute_ceiling:
+                return form
+    rounding = factor * _absolute_form(covariance, abs(e))
     constant = space.constant(form)
     return form - space.xp.where(constant < rounding, constant, 0.0)  # the derivatives stay
 

@@ -149,7 +149,8 @@ class RankOneDowndate:
 
     def _within(self, inner: InvariantSubspace, vector: Array) -> InvariantSubspace:
         small = RankOneDowndate(inner.covariance, inner.coordinates, self.ratio)
-        is_direction = (vector == self.direction).all()
+        known = vector is self.direction and is_concrete(vector)
+        is_direction = known or (vector == self.direction).all()
         if is_concrete(is_direction) and is_direction:
             # A Krylov space knows the coordinates without rounding.
             inside = inner.coordinates

@@ -131,6 +131,16 @@ class IdentityPlusLowRank:
         inside = abs(self._within(self._orthonormal()[1])).sum(axis=-1)
         return space.xp.maximum(space.xp.max(inside, initial=0.0), self.scale)
 
+    @property
+    def absolute_ceiling(self) -> Array:
+        """No |v|ᵀ(|scale|·I + |U||C||U|ᵀ)|v| of a unit vector v exceeds it; infinite where the basis is not kept."""
+        if not is_frozen(self.factor, self.core, self.scale):
+            return np.inf
+        # |v|ᵀ|Uⱼ| is at most the column's length, and that the sum of its coordinates, whose squares may be no floats.
+        lengths = abs(self._orthonormal()[1]).sum(axis=0)
+        with np.errstate(over="ignore"):
+            return abs(self.scale) + lengths @ abs(self.core) @ lengths
+
     def plus(self, factor: Array, core: Array, scale: Array | float = 0.0) -> IdentityPlusLowRank:
         """A + scale·I + factor core factorᵀ: the two factors side by side. Not checked."""
         space = namespace(self, factor, core, scale)
@@ -187,12 +197,16 @@ class IdentityPlusLowRank:
             return Dense(self.dense()).reach(vector, stop)
         basis, factor_in_basis = self._orthonormal()
         constant = space.constant(vector)
-        constant = constant / binary_unit(space, constant)  # or the squares leave the floats before it does
-        remainder = _without(constant, basis)
-        remainder = _without(remainder, basis)  # Once more, or a small remainder is not orthogonal.
-        length, full_length = xp.sqrt(remainder @ remainder), xp.sqrt(constant @ constant)
+        unit = binary_unit(space, constant)  # or the squares leave the floats before it does
+        constant = constant if is_concrete(unit) and unit == 1 else constant / unit
         # Rounding leaves this much of a vector that lies in span(U).
-        has_component = length > 8 * (rank + 2) * space.eps * full_length
+        negligible = 8 * (rank + 2) * space.eps * xp.sqrt(constant @ constant)
+        remainder = _without(constant, basis)
+        length = xp.sqrt(remainder @ remainder)
+        if not is_concrete(length) or bool(length > negligible):
+            remainder = _without(remainder, basis)  # Once more, or a small remainder is not orthogonal.
+            length = xp.sqrt(remainder @ remainder)
+        has_component = length > negligible
         if rank == 0 or not is_concrete(has_component) or bool(has_component):
             unit = xp.where(has_component, 1.0, 0.0) / xp.where(has_component, length, 1.0) * remainder
             basis = xp.concatenate([basis, unit[None]])

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays import Array, Namespace, binary_unit, namespace, quotient, require, share
+from ..arrays import Array, Namespace, namespace, quotient, require, share
 from ..covariance import Dense, IdentityPlusLowRank, Operator, RankOneDowndate
 from ..covariance.low_rank import WeightedLowRank
-from ..problem import FineTuningProblem, checked_problem
+from ..problem import FineTuningProblem, checked_problem, shift_in_units
 from ..trees import pytree
 from ..weights import WeightRule, as_rule
 from .residual import ResidualTilt, gaussian_tilt, mean_square
@@ -57,14 +57,14 @@ def weighted_moments(problem: FineTuningProblem, temperature: float | Array | We
     rule = as_rule(temperature)
     space = namespace(problem, rule)
     problem = checked_problem(space, problem)
-    v, noise = problem.shift_variance, space.array(problem.noise_variance)
+    direction, unit, spread = shift_in_units(space, problem)
+    v, noise = spread * unit * unit, space.array(problem.noise_variance)
     tilt = gaussian_tilt(rule, v + noise, space)
     noise_share = share(space, noise, v, 0.0)  # σ²/s²
     ratio = _kept_along_shift(space, v, noise, tilt)
-    unit = binary_unit(space, problem.shift)
     return WeightedMoments(
         mass=tilt.mass,
-        covariance=RankOneDowndate(problem.target_operator, problem.shift / unit, ratio),
+        covariance=RankOneDowndate(problem.target_operator, direction, ratio),
         unit=unit,
         kappa=quotient(space, tilt.ratio, ratio, 1.0),
         one_minus_kappa=quotient(space, noise_share * tilt.deficit, ratio, 0.0),
