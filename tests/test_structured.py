@@ -17,6 +17,7 @@ from scipy.sparse.linalg import aslinearoperator
 import linear_theory as lt
 from linear_theory.covariance import IdentityPlusLowRank, Operator
 from linear_theory.covariance.subspace import InvariantSubspace
+from linear_theory.problem import _absolute_form, shift_in_units
 from linear_theory.testing.tolerances import EPS, near, spectral_condition
 from linear_theory.weights import HardThreshold
 from tests.laws import remade
@@ -547,3 +548,30 @@ def test_a_reach_that_is_not_closed_is_rejected(monkeypatch):
 
     monkeypatch.setattr(IdentityPlusLowRank, "reach", unscaled)
     assert np.abs(problem.target_covariance.dense() - np.eye(9)).max() > 0
+
+
+@given(SEEDS, st.sampled_from(FACTORS), st.integers(-250, 250))
+def test_what_rounding_leaves_is_bounded_without_a_pass_over_the_low_rank(seed, kind, exponent):
+    A = low_rank(40, 3, seed, kind)
+    unit = 2.0**exponent  # of the factor alone, whose squares need not be floats
+    A = IdentityPlusLowRank(A.factor * unit, A.core / unit / unit, A.scale)
+    vector = np.random.default_rng(seed).standard_normal(40)
+    exact = _absolute_form(A, abs(vector))
+    assert exact <= 2 * A.absolute_ceiling * (vector @ vector)
+    assert A.absolute_ceiling <= 3 * 3 * 2 * A.ceiling + 3 * A.scale  # so that it decides at all
+    held = A.times(1.0)  # whose arrays others may write to: nothing is kept of it
+    assert held.absolute_ceiling == math.inf
+
+
+@given(SEEDS, st.integers(-250, 250))
+def test_a_shift_in_the_null_space_of_a_low_rank_has_no_variance(seed, exponent):
+    rng = np.random.default_rng(seed)
+    basis = np.linalg.qr(rng.standard_normal((50, 2)))[0]
+    null = IdentityPlusLowRank(basis, -np.eye(2))
+    e = basis @ rng.standard_normal(2) * 2.0**exponent
+    problem = lt.FineTuningProblem(e, np.zeros(50), null)
+    _, _, spread = shift_in_units(lt.arrays.namespace(e), problem)
+    assert spread == 0
+    assert problem.shift_variance == 0
+    problem.pretrained[0] += 2.0**exponent  # the caller's own array: what was asked before is not kept
+    assert problem.shift_variance > 0
