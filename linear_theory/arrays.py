@@ -130,12 +130,25 @@ def _described(array: Array) -> str:
     if array.dtype == np.bool_:
         return "bool; pass it .astype(float) if 0 and 1 are meant"
     if array.dtype == np.object_:
-        first = array.ravel()[0] if array.size else None
-        remedy = "; pass numpy.asarray(…, dtype=float) of it" if isinstance(first, numbers.Number) else ""
-        return f"{type(first).__name__}{remedy}"
+        return _described_object(array)
     if jnp.issubdtype(array.dtype, np.character):
         return "text"
     return str(array.dtype)
+
+
+def _described_object(array: np.ndarray) -> str:
+    """The same of its first entry that is no number, or else of its first one of another kind than NumPy's."""
+    entries = list(array.flat)
+    foreign = [k for k, entry in enumerate(entries) if not isinstance(entry, numbers.Number)]
+    exact = [k for k, entry in enumerate(entries) if not isinstance(entry, int | float | np.generic)]
+    place = next(iter(foreign or exact), 0)
+    entry = entries[place] if entries else None
+    remedy = "drop what is missing, or fill it in" if entry is None else ""
+    if isinstance(entry, numbers.Number):
+        remedy = "pass numpy.asarray(…, dtype=float) of it"
+    at = ", ".join(str(k) for k in np.unravel_index(place, array.shape)) if array.size > 1 else ""
+    where = f" at [{at}], counted from 0" if at else ""
+    return f"{type(entry).__name__}{where}{'; ' if remedy else ''}{remedy}"
 
 
 def require(

@@ -5,6 +5,7 @@ PyTorch and its like are never imported here; whoever passes a tensor has import
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import sys
@@ -42,7 +43,7 @@ def preserve_array_type(function: F) -> F:
         bound = signature.bind(*args, **kwargs)
         foreign = {name: value for name, value in bound.arguments.items() if framework(value)}
         first, like = next(iter(foreign.items()))
-        for name, value in bound.arguments.items():
+        for name, value in _by_name(bound.arguments):
             if framework(value) not in (None, framework(like)) or _holds_jax(value):
                 remedy = f"must come from the framework of {first}, or be a number"
                 raise InvalidTypeError(name, value, remedy)
@@ -60,6 +61,15 @@ def framework(value: object) -> ModuleType | None:
         return None
     homes = (sys.modules.get(base.__module__.partition(".")[0]) for base in type(value).__mro__)
     return next((home for home in homes if hasattr(home, "from_dlpack") and hasattr(home, "asarray")), None)
+
+
+def _by_name(arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The arguments; of a rule's method the parameters of the rule, since its caller knows no ``self``."""
+    for name, value in arguments.items():
+        if name == "self" and dataclasses.is_dataclass(value):
+            yield from vars(value).items()
+        else:
+            yield name, value
 
 
 def _holds_jax(value: object) -> bool:
@@ -87,14 +97,18 @@ def from_framework(name: str, value: Any) -> np.ndarray:
 def _returned(values: np.ndarray, like: Any, dtype: np.dtype) -> Any:
     """``values`` as an array of the framework, dtype and device of ``like``, which NumPy read as ``dtype``."""
     home: Any = framework(like)
-    if jnp.issubdtype(dtype, np.floating):
-        kind, least = like.dtype, float(jnp.finfo(dtype).smallest_subnormal)
-    else:
-        kind, least = home.asarray(0.0).dtype, 0.0
-    if 0 < values.max(initial=0.0) <= least / 2:
-        raise InvalidValueError(
-            "result", values, f"underflows to 0 in {kind}, all of it; pass a higher precision"
-        )
+    kind = like.dtype
+    if not jnp.issubdtype(dtype, np.floating):
+        zero = home.asarray(0.0)
+        kind, dtype = zero.dtype, from_framework("result", zero).dtype
+    finite = np.isfinite(values)
+    low, high = (extreme(values, initial=0.0, where=finite) for extreme in (np.min, np.max))
+    with np.errstate(over="ignore", under="ignore"):
+        over = not np.isfinite(np.array([low, high]).astype(dtype)).all()
+        under = values.max(initial=0.0) == high > 0 == high.astype(dtype)
+    if over or under:
+        what = f"is beyond the largest {kind}" if over else f"underflows to 0 in {kind}, all of it"
+        raise InvalidValueError("result", values, f"{what}; pass a higher precision")
     try:
         return home.asarray(values, dtype=kind, device=getattr(like, "device", None))
     except TypeError:  # CuPy takes no device: its current one

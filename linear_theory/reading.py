@@ -8,7 +8,7 @@ numbers is read, wherever it comes from: NumPy, JAX, tensors, data frames, xarra
 from __future__ import annotations
 
 import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import Any, NoReturn
 
@@ -19,7 +19,7 @@ import numpy as np
 from .errors import InvalidTypeError, InvalidValueError
 from .interchange import UNREADABLE, framework, from_framework
 
-__all__ = ["from_table", "is_table", "read", "same_labels", "same_rows"]
+__all__ = ["from_table", "is_table", "read", "same_labels", "same_rows", "whole"]
 
 _PLAIN = (int, float, complex, str, bytes, np.generic, type(None))
 _BUFFERS = (str, bytes, bytearray, memoryview, array.array, range)
@@ -74,15 +74,63 @@ def _stacked(name: str, values: Sequence[Any], dtype: Any) -> Any:
         if all(issubclass(kind, _PLAIN) for kind in set(map(type, values))):
             return np.array(values, dtype=dtype)
         parts = [read(name, value, dtype) for value in values]
-        floats = [part.dtype for part in parts if isinstance(part, jax.Array)]
-        if not floats:
-            return np.array([part[()] for part in parts], dtype=dtype)
-        kind = jnp.result_type(*floats)
-        return jnp.stack([part.astype(kind) for part in parts])
+        odd = next((k for k, part in enumerate(parts) if part.shape != parts[0].shape), None)
+        if odd is not None:
+            shapes = f"entry {odd} has the shape {parts[odd].shape}, entry 0 {parts[0].shape}"
+            why = next((f"entry {k} is None" for k, value in enumerate(values) if value is None), shapes)
+            raise InvalidValueError(name, values, f"{_RAGGED}, and {why}")
+        if any(isinstance(part, jax.Array) for part in parts):
+            kind = _common_dtype(name, values, parts)
+            with np.errstate(over="ignore"):  # 1e300 in float32 is inf, as everywhere in that precision
+                return jnp.stack([part.astype(kind) for part in parts])
+        return np.array([part[()] for part in parts], dtype=dtype)
     except (InvalidValueError, InvalidTypeError):
         raise
-    except (ValueError, OverflowError):
+    except ValueError:
         raise InvalidValueError(name, values, _RAGGED) from None
+    except TypeError:  # a random key of JAX beside numbers
+        raise InvalidTypeError(name, values, "must hold real numbers in each of its entries") from None
+
+
+def _common_dtype(name: str, values: Sequence[Any], parts: list[Any]) -> Any:
+    """What JAX makes of these entries together, of which all that are not its own count as Python's numbers.
+
+    So one float makes floats of all, and their precision is that of JAX's, as that of arguments side by side is.
+    """
+    kinds = []
+    for place, part in enumerate(parts):
+        if not isinstance(part, jax.Array):
+            kinds.append(next((kind for kind, holds in _NUMBERS.items() if holds(part)), None))
+            if kinds[-1] is None:
+                what = "None" if values[place] is None else f"{part.dtype}"
+                raise InvalidTypeError(name, values, f"must hold real numbers, and entry {place} is {what}")
+        else:
+            kinds.append(part.dtype)
+    with jax.numpy_dtype_promotion("standard"):
+        common = jnp.result_type(*kinds)
+    if jnp.issubdtype(common, np.integer):
+        for part in parts:
+            whole(name, values, part, common)
+    return common
+
+
+_NUMBERS: dict[type, Callable[[np.ndarray], bool]] = {
+    bool: lambda part: part.dtype == np.bool_,
+    int: lambda part: jnp.issubdtype(part.dtype, np.integer) or all(type(one) is int for one in part.flat),
+    float: lambda part: jnp.issubdtype(part.dtype, np.floating),
+    complex: lambda part: jnp.issubdtype(part.dtype, np.complexfloating),
+}
+
+
+def whole(name: str, value: object, integers: Any, dtype: Any) -> None:
+    """Refuse integers that JAX would wrap around in silence, because ``dtype`` does not hold them."""
+    if isinstance(integers, jax.Array) or integers.size == 0:
+        return
+    limits = jnp.iinfo(dtype)
+    for one in (int(integers.min()), int(integers.max())):
+        if not limits.min <= one <= limits.max:
+            remedy = f"holds {one}, which is no {dtype}; use smaller ones, or let JAX have 64 bits (jax_enable_x64)"
+            raise InvalidValueError(name, value, remedy)
 
 
 def _unmasked(name: str, value: np.ndarray) -> np.ndarray:

@@ -273,3 +273,19 @@ def test_gaussian_features_stall_by_the_square_of_the_mass():
     for wrong in (mass, mass**3, mass**1.5, 1.0):
         assert not within_standard_errors(along, wrong)
         assert not within_standard_errors(smallest, wrong)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint64, list])
+@given(excess=st.integers(0, 2**31 - 3))
+def test_tokens_that_jax_would_wrap_around_are_refused(kind, excess):
+    """Without 64 bits 2³² + 1 would be token 1; those that fit are what they are."""
+    predict = lambda params, tokens: params[tokens]
+    tokens = lambda *values: list(values) if kind is list else np.array(values, dtype=kind)
+    with jax.enable_x64(False):
+        table = jax.numpy.arange(12.0).reshape(4, 3)
+        assert np.array_equal(
+            lt.linearize(predict, table, tokens(3, 0), np.zeros((2, 3))).outputs, table[np.array([3, 0])]
+        )
+        with pytest.raises(lt.InvalidValueError, match=r"holds .*, which is no") as caught:
+            lt.linearize(predict, table, tokens(1, 2**32 + excess), np.zeros((2, 3)))
+    assert caught.value.argument == "X"

@@ -246,6 +246,12 @@ NOT_READ = {
     "a random key": (jax.random.key(0), "must hold real numbers, not key"),
     "a dataset": (xr.Dataset({"a": ("x", [1.0])}), "cannot be read as one"),
     "rows of two lengths": ([[1.0], [1.0, 2.0]], "rectangular"),
+    "None in a list": ([1.0, None], r"not NoneType at \[1\], .*drop what is missing"),
+    "None in a nested list": ([[1, 2], [3, None]], r"not NoneType at \[1, 1\]"),
+    "None among rows": ([np.ones(2), None], "rectangular .* entry 1 is None"),
+    "text among numbers": (np.array([1.0, "a"], dtype=object), r"not str at \[1\]"),
+    "dates beside numbers": ([np.array(["2020", "2021"], "M8[D]"), np.ones(2)], r"not date at \[0, 0\]"),
+    "a random key beside a number": ([jax.random.key(0), 1.0], "real numbers in each of its entries"),
     "None": (None, "must hold real numbers, not NoneType"),
     "NA": (pd.NA, "must hold real numbers, not NAType"),
     "a tensor with a gradient": (refusing([1.0, 2.0]), "cannot be read .*detach"),
@@ -306,6 +312,52 @@ def test_buffers_and_lists_of_jax_arrays_are_read():
     for several in ([jnp.array(1), jnp.array(2.5)], [jnp.array(2.5), jnp.array(1)]):  # whichever comes first
         with jax.numpy_dtype_promotion("standard"):
             assert lt.median_temperature(several) == 1.75
+
+
+MIXED = st.one_of(
+    st.integers(-100, 100),
+    st.floats(-100, 100, width=32),
+    st.integers(-100, 100).map(np.int64),
+    st.floats(-100, 100, width=32).map(np.float64),
+    st.floats(-100, 100, width=32).map(np.float32),
+    st.integers(-100, 100).map(jnp.int32),
+    st.integers(0, 100).map(jnp.uint8),
+    st.floats(-100, 100, width=32).map(jnp.float32),
+)
+"""Numbers that float32 holds, of whatever kind."""
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@given(st.lists(MIXED, min_size=2, max_size=6), st.sampled_from([list, tuple, lambda v: [v[:1], v[1:2]]]))
+def test_a_sequence_holds_each_of_its_numbers(wide, numbers, gather):
+    """Whatever kinds stand beside each other, and in the precision of JAX's if there are any."""
+    with jax.enable_x64(wide):
+        held = gather(numbers)
+        found = numeric(namespace(held), "x", held, (1, 2))
+        want = np.array([float(number) for number in numbers])[: found.size]
+        assert np.array_equal(np.asarray(found, dtype=float).ravel(), want)
+        assert isinstance(found, jax.Array) == any(isinstance(v, jax.Array) for v in jax.tree.leaves(held))
+
+
+NOT_BESIDE_JAX = {
+    "None": (None, "entry 1 is None"),
+    "text": ("a", "entry 1 is <U1"),
+    "a date": (np.datetime64("2020"), "entry 1 is datetime64"),
+    "complex": (1j, "not complex"),
+    "Decimal": (decimal.Decimal(1), "entry 1 is object"),
+    "too large an integer": (2**40, "holds 1099511627776, which is no int32"),
+    "too large an integer of NumPy": (np.int64(2**40), "holds 1099511627776, which is no int32"),
+    "too small an integer": (-(10**30), "which is no int32"),
+    "a row": ([1, 2], r"entry 1 has the shape \(2,\), entry 0 \(\)"),
+}
+
+
+@pytest.mark.parametrize(("value", "match"), NOT_BESIDE_JAX.values(), ids=NOT_BESIDE_JAX.keys())
+def test_beside_a_jax_integer_nothing_is_wrapped_or_left_out(value, match):
+    held = [jnp.int32(1), value]
+    with pytest.raises(lt.LinearTheoryError, match=match) as caught:
+        numeric(namespace(held), "x", held, (0, 1, 2))
+    assert caught.value.argument == "x"
 
 
 def test_what_an_operators_function_gives_is_read_too():

@@ -273,6 +273,50 @@ def test_jax_agrees_and_has_derivatives(make):
     assert near(float(single.ratio), lt.residual_tilt(make(1.0), 1.0).ratio, 32 * 2.0**29)
 
 
+FALLS = {
+    "Cauchy": (-1.0, 3.0),
+    "power 1/4": (-0.25, 0.25 * 1.25 / 2 * 3),
+    "power 3": (-3.0, 3.0 * 4.0 / 2 * 3),
+    "Huber": (0.0, 0.0),
+    "Tukey": (-2.0, 3.0),
+    "clipped": (-1.0, 1.5),
+    "clipped low": (-1.0, 1.5),
+}
+"""w = 1 + a q + …, q = r²/c², so that m₀ = 1 + a s²/c² + b s⁴/c⁴ + …, b three times the coefficient of q²."""
+
+
+@pytest.mark.parametrize("name", FALLS)
+@given(cutoff=log_uniform(1e-3, 1e3))
+def test_where_nothing_varies_the_mass_has_the_derivatives_of_its_series(name, cutoff):
+    """Of the mass, and of h = 1 + 2a s²/c² + …, whose deficit is 1 − h; in the variance and in the cutoff."""
+    a, b = (coefficient / cutoff**power for coefficient, power in zip(FALLS[name], (2, 4), strict=True))
+    tilt = lambda v, c: lt.residual_tilt(MADE[name](c), v)
+    assert near(tilt(0.0, cutoff).mass, 1.0, 10)
+    for part, first in (("mass", a), ("ratio", 2 * a), ("deficit", -2 * a)):
+        slope = jax.grad(lambda v, c, part=part: getattr(tilt(v, c), part))
+        assert near(slope(0.0, cutoff), first, 100)
+        assert jax.grad(lambda c, part=part: getattr(tilt(jnp.array(0.0), c), part))(cutoff) == 0
+    assert near(jax.grad(jax.grad(lambda v: tilt(v, cutoff).mass))(0.0), 2 * b, 100)
+
+
+@given(log_uniform(1e-3, 100), log_uniform(1e-6, 1e6))
+def test_focal_weights_leave_nothing_where_nothing_varies(exponent, temperature):
+    """Whatever the exponent: w(0) = 0."""
+    rule = Focal(temperature, exponent)
+    with pytest.raises(lt.InvalidValueError, match="leaves no weight"):
+        lt.residual_tilt(rule, 0.0)
+    assert np.isnan(jax.jit(lambda v: lt.residual_tilt(rule, v).mass)(0.0))
+
+
+@given(log_uniform(1e-3, 0.5), log_uniform(1e-280, 1e-20))
+def test_focal_weights_of_small_residuals_are_a_power_of_them(exponent, variance):
+    """w = q^Γ, so h = 2Γ + 1 and m₀ = (2 s²/τ)^Γ Γ(Γ + ½)/√π, also where q is no float."""
+    tilt = lt.residual_tilt(Focal(1.0, exponent), variance)
+    assert near(tilt.ratio, 2 * exponent + 1, 1e3)
+    assert near(tilt.deficit, -2 * exponent, 1e3)
+    assert near(tilt.mass, (2 * variance) ** exponent * math.gamma(exponent + 0.5) / math.sqrt(math.pi), 1e3)
+
+
 def test_what_leaves_no_moments_is_refused_by_name():
     for rule, argument in (
         (Cauchy(1e-120), "cutoff"),

@@ -178,6 +178,8 @@ def test_effective_samples_lie_between_one_and_n_whatever_the_unit(weights, c):
     assert near(lt.effective_sample_size(np.r_[weights, weights]), 2 * worth)
     assert near(lt.effective_sample_size(np.r_[weights, 0.0, 0.0]), worth)
     assert lt.effective_sample_size(np.eye(len(weights))[0]) == 1
+    with pytest.raises(lt.InvalidValueError, match="must be finite and ≥ 0"):
+        lt.effective_sample_size(np.r_[weights, math.inf])
 
 
 @given(LOSSES, WARMTH, st.floats(1, 100))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import linear_theory as lt
-from linear_theory.weights import KLDRO, Flow, HardThreshold, Uniform
+from linear_theory.weights import KLDRO, Flow, Focal, HardThreshold, Uniform
 from tests.strategies import log_uniform
 from tests.test_public_api import in_a_fresh_interpreter
 
@@ -266,8 +266,15 @@ def test_two_frameworks_in_one_call_are_refused(losses, temperature, argument):
 
 
 def test_a_rule_in_jax_refuses_a_tensor():
-    with pytest.raises(lt.InvalidTypeError, match="must come from the framework of losses"):
-        Flow(jnp.asarray(1.0)).log_weights(near(GOOD))
+    """And names the parameter of the rule."""
+    for rule, argument in (
+        (Flow(jnp.asarray(1.0)), "temperature"),
+        (HardThreshold(jnp.asarray(1.0)), "cutoff"),
+        (Focal(jnp.asarray(1.0), 2.0), "temperature"),
+    ):
+        with pytest.raises(lt.InvalidTypeError, match="must come from the framework of losses") as caught:
+            rule.log_weights(near(GOOD))
+        assert caught.value.argument == argument
 
 
 def test_numpy_beside_a_tensor_is_no_other_framework():
@@ -281,6 +288,24 @@ def test_weights_that_a_short_precision_makes_zero_are_an_error():
     with pytest.raises(lt.InvalidValueError, match=r"underflows to 0 in near\.float16"):
         lt.flow_weights(near(losses.astype(np.float16)), 1.0)
     assert not lt.flow_weights(near(np.float16([1.0, 20.0])), 1.0).values[1]  # one that counts is enough
+
+    with pytest.raises(lt.InvalidValueError, match=r"underflows to 0 in near\.float32"):
+        lt.flow_weights(near(np.array([300, 400])), 1.0)
+
+
+def test_what_a_short_precision_cannot_hold_is_an_error():
+    """The logarithm of a weight, which had become infinite: no weight at all."""
+    for losses, rule, kind in (
+        (np.float16([1.0, 200.0]), Flow(1e-3), "float16"),
+        (np.float16([1.0, 200.0]), KLDRO(1e-3), "float16"),
+        (np.float32([1.0, 1e9]), Flow(1e-30), "float32"),
+        (np.array([1, 10**9]), Flow(1e-30), "float32"),
+    ):
+        assert np.isfinite(rule.log_weights(losses.astype(float))).all()
+        with pytest.raises(lt.InvalidValueError, match=rf"beyond the largest near\.{kind}; pass a higher"):
+            rule.log_weights(near(losses))
+    dropped = Flow(1.0).log_weights(near(np.float16([1.0, np.inf])))
+    assert same(dropped, np.array([-1.0, -np.inf]), dropped)
 
 
 def test_the_package_imports_no_framework():

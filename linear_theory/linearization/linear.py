@@ -16,7 +16,7 @@ from ..covariance import Dense, Operator
 from ..errors import DivergenceError, InvalidTypeError, InvalidValueError, LinearTheoryError, reject
 from ..propagator.apply import Decay, propagate
 from ..propagator.powers import GeometricSum, listed_steps, split_steps
-from ..reading import read, same_rows
+from ..reading import read, same_rows, whole
 from ..sharding import with_automatic_axes
 from ..trees import is_concrete
 from . import products
@@ -623,6 +623,8 @@ def _rows(space: Namespace, X: Array) -> Array:
     if rows.ndim == 0 or rows.shape[0] == 0:
         reject("X", X, "must have its samples on the first axis, at least one")
     if jnp.issubdtype(rows.dtype, np.integer):
+        if space.xp is jnp:
+            whole("X", X, rows, jax.dtypes.canonicalize_dtype(rows.dtype))
         return space.xp.asarray(rows)
     if not jnp.issubdtype(rows.dtype, np.floating):
         raise InvalidTypeError("X", X, f"must hold real numbers or integers, not {rows.dtype}")

@@ -2,7 +2,7 @@
 
 For z ~ N(0, 1) and w = g(z), Stein's lemma gives E[w] − E[w z²] = −E[z g'(z)], an integrand of one sign wherever w is
 monotone in |z|. So mass, ratio and deficit are integrals without cancellation: by error functions where a rule has them
-in all digits, elsewhere by the trapezoidal rule over the logarithm of z (Tukey's: of z/(a − z)). Its error falls
+in all digits, elsewhere by the trapezoidal rule over the logarithm of z (Tukey's: of z/√(a² − z²)). Its error falls
 exponentially in the number of nodes: the integrands are analytic for |arg z| < π/4 and vanish at both ends.
 """
 
@@ -35,6 +35,8 @@ FARTHEST = 40.0
 """Standard deviations beyond which nothing is left of a Gaussian, times any weight here."""
 E_FOLDS = 37.0
 """exp(−37) is below the rounding error of 1."""
+TUKEY_E_FOLDS = 10.0
+"""What follows of Tukey's integrands, which fall as exp(−4 of these) at least, is below the rounding error of 1."""
 HALF_NORMAL = math.sqrt(2 / math.pi)
 """The density of |z| at 0."""
 
@@ -67,14 +69,21 @@ def _of_sums(space: Namespace, rule: Any, mass: Array, square: Array, fall: Arra
     """Of m₀, m₂ and −E[z g'], each without cancellation, what a tilt holds."""
     name = _name(rule)
     remedy = "leaves no weight beside this residual variance: E[w] is below the smallest float"
-    mass = require(
-        space, name, space.xp.minimum(mass, 1.0), ~(mass < space.range[0]), remedy, getattr(rule, name)
-    )
+    valid = ~(mass < space.range[0])
+    mass = mass / space.constant(space.xp.maximum(mass, 1.0))  # min(m₀, 1) would halve the derivative at 1
+    mass = require(space, name, mass, valid, remedy, getattr(rule, name))
     return ResidualTilt(mass, square / mass, fall / mass)
 
 
 def _name(rule: Any) -> str:
     return "cutoff" if hasattr(rule, "cutoff") else "temperature"
+
+
+def _relative_variance(space: Namespace, cutoff: Array, variance: Array, unit: Array) -> Array:
+    """s²/c² for c in units, 0 where nothing varies: there it has the derivatives that c/s, infinite, has not."""
+    tiny = float(jnp.finfo(space.dtype).tiny)
+    share = unit / space.xp.maximum(cutoff, unit * tiny)  # a cutoff below tiny beside no variance
+    return variance * share * share
 
 
 def _logarithmic(space: Namespace, low: Array, high: Array | float) -> tuple[Array, Array]:
@@ -84,11 +93,14 @@ def _logarithmic(space: Namespace, low: Array, high: Array | float) -> tuple[Arr
     return t, step * t
 
 
-def _half_line(space: Namespace, scale: Array) -> tuple[Array, Array]:
-    """Nodes z and weights of E[f(|z|)], for an f that changes where z is near ``scale`` and is flat below it."""
-    low = space.xp.log(space.xp.minimum(scale, 1.0)) - E_FOLDS
-    z, dz = _logarithmic(space, low, math.log(FARTHEST))
-    return z, HALF_NORMAL * dz * space.xp.exp(-(z**2) / 2)
+def _half_line(space: Namespace, scale: Array) -> tuple[Array, Array, Array]:
+    """Nodes z and weights of E[f(|z|)], for an f that changes where z is near ``scale`` and is flat below it.
+
+    Third a unit of z without derivatives, in which no square of z, and none of ``scale``, leaves the floats.
+    """
+    unit = space.constant(space.xp.minimum(scale, 1.0))
+    z, dz = _logarithmic(space, space.xp.log(unit) - E_FOLDS, math.log(FARTHEST))
+    return z, HALF_NORMAL * dz * space.xp.exp(-(z**2) / 2), unit
 
 
 @_moments_of(Cauchy, Power)
@@ -96,10 +108,10 @@ def _power(rule: Cauchy | Power, power: int, variance: Array, space: Namespace) 
     """w = (1 + q)^(−p) and −z w' = 2p w q/(1 + q), q = z²/a²."""
     xp = space.xp
     exponent = parameter(space, "exponent", getattr(rule, "exponent", 1.0)) * power
-    cutoff = standard_cutoff(space, parameter(space, "cutoff", rule.cutoff), variance)
-    scale = _not_tiny(space, rule, cutoff / xp.sqrt(xp.maximum(exponent, 1.0)))
-    z, quadrature = _half_line(space, scale)
-    square = (z / cutoff[..., None]) ** 2
+    cutoff = parameter(space, "cutoff", rule.cutoff)
+    scale = standard_cutoff(space, cutoff, variance) / xp.sqrt(xp.maximum(exponent, 1.0))
+    z, quadrature, unit = _half_line(space, _not_tiny(space, rule, scale))
+    square = (z / unit[..., None]) ** 2 * _relative_variance(space, cutoff, variance, unit)[..., None]
     weighted = quadrature * xp.exp(-exponent * xp.log1p(square))
     fall = 2 * exponent * square / (1 + square)
     return _of_sums(space, rule, weighted.sum(-1), (weighted * z**2).sum(-1), (weighted * fall).sum(-1))
@@ -111,11 +123,13 @@ def _focal(rule: Focal, power: int, variance: Array, space: Namespace) -> Residu
     xp, exponent = space.xp, parameter(space, "exponent", rule.exponent) * power
     root = xp.sqrt(parameter(space, "temperature", rule.temperature))
     cutoff = _not_tiny(space, rule, standard_cutoff(space, root, variance))
-    z, quadrature = _half_line(space, cutoff)
-    # exp(−q) is 0 beyond 80, and q = 0 has no quotient.
-    square = xp.clip((z / cutoff[..., None]) ** 2, float(jnp.finfo(space.dtype).tiny), 80.0)
-    weighted = quadrature * (-xp.expm1(-square)) ** exponent
-    rise = 2 * exponent * square / xp.expm1(square)
+    z, quadrature, _ = _half_line(space, cutoff)
+    edge = xp.minimum(z / cutoff[..., None], 9.0)  # √q: exp(−q) is 0 beyond 80, and q itself may be no float
+    square = xp.where(edge**2 > float(jnp.finfo(space.dtype).tiny), edge**2, 0.0)
+    some = square > 0  # q = 0 has no quotient
+    share = xp.where(some, -xp.expm1(-square) / xp.where(some, square, 1.0), 1.0)
+    weighted = quadrature * (edge * xp.sqrt(share)) ** (2 * exponent)
+    rise = 2 * exponent * xp.exp(-square) / share
     return _of_sums(space, rule, weighted.sum(-1), (weighted * z**2).sum(-1), -(weighted * rise).sum(-1))
 
 
@@ -179,15 +193,18 @@ def _two_edges(xp: Any, edge: Array) -> Array:
 def _tukey(rule: Tukey, power: int, variance: Array, space: Namespace) -> ResidualTilt:
     """w = (1 − q)^n up to a and −z w' = 2n q(1 − q)^(n−1), q = z²/a², n twice the power."""
     degree, xp = 2 * power, space.xp
-    cutoff = standard_cutoff(space, parameter(space, "cutoff", rule.cutoff), variance)
+    cutoff = parameter(space, "cutoff", rule.cutoff)
+    scale = space.constant(standard_cutoff(space, cutoff, variance))
+    unit = xp.minimum(scale, 1.0)
+    high = xp.log(xp.minimum(scale, 2 * FARTHEST) / unit) + TUKEY_E_FOLDS
+    t, dt = _logarithmic(space, xp.zeros_like(unit) - E_FOLDS, high)
+    # z = unit t/√(1 + k) goes up to a, and 1 − q = 1/(1 + k): without a square root of k, which may be 0.
+    k = _relative_variance(space, cutoff, variance, unit)[..., None] * t**2
+    square = (unit[..., None] * t) ** 2 / (1 + k)
+    quadrature = HALF_NORMAL * unit[..., None] * dt * (1 + k) ** -1.5 * xp.exp(-square / 2)
+    weighted = quadrature * (1 + k) ** -float(degree)
+    fall = 2 * degree * k * weighted
+    sums = weighted.sum(-1), (weighted * square).sum(-1), fall.sum(-1)
     unweighted = xp.isinf(cutoff)
-    cutoff = xp.minimum(cutoff, 1 / math.sqrt(float(jnp.finfo(space.dtype).tiny)))
-    t, dt = _logarithmic(space, -xp.log(xp.maximum(cutoff, 1.0)) - E_FOLDS, E_FOLDS)
-    share, left = t / (1 + t), (1 + 2 * t) / (1 + t) ** 2  # z = a t/(1 + t) goes up to a, and 1 − q is left
-    z = cutoff[..., None] * share
-    quadrature = HALF_NORMAL * cutoff[..., None] * dt / (1 + t) ** 2 * xp.exp(-(z**2) / 2)
-    weighted = quadrature * left**degree
-    fall = 2 * degree * share**2 * quadrature * left ** (degree - 1)
-    sums = weighted.sum(-1), (weighted * z**2).sum(-1), fall.sum(-1)
     exact = (xp.where(unweighted, value, total) for value, total in zip((1.0, 1.0, 0.0), sums, strict=True))
     return _of_sums(space, rule, *exact)

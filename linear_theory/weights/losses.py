@@ -142,7 +142,9 @@ def effective_sample_size(weights: Array) -> Array:
     3.0 1.8
     """
     space = namespace(weights)
-    weights = bounded(space, "weights", weights, lambda v: (v >= 0) & (v < math.inf), "must be ≥ 0", ndim=1)
+    weights = bounded(
+        space, "weights", weights, lambda v: (v >= 0) & (v < math.inf), "must be finite and ≥ 0", ndim=1
+    )
     largest = space.xp.max(weights, initial=0.0)
     scaled = weights / require(space, "weights", largest, largest > 0, "must not all be 0")
     return scaled.sum() ** 2 / (scaled**2).sum()
