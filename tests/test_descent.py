@@ -136,6 +136,25 @@ def test_a_row_of_weight_zero_may_have_any_label(array, label, solver):
     assert np.array_equal(path.loss, lt.descend(*map(array, rows), solver, 20).loss)
 
 
+@pytest.mark.parametrize("start", [0.0, 1e10, 1e300])
+@pytest.mark.parametrize("entry", [1e100, 1e300])
+@pytest.mark.parametrize(
+    "solver", [None, HeavyBall(), ConjugateGradient(), StochasticGradient(2, learning_rate=0.01)], ids=str
+)
+def test_a_row_of_weight_zero_may_have_any_entries(solver, entry, start):
+    """It is the same path to the bit, also where its label is no float under the start."""
+    rng = np.random.default_rng(0)
+    X, y, theta = rng.standard_normal((7, 2)), rng.standard_normal(7), np.array([0.0, 1.0])
+    X[:6, 1], X[6], weights = 0.0 if start == 1e300 else X[:6, 1], entry, np.array([1.0] * 6 + [0.0])
+    theta[1] = start
+    path = lt.descend(X, y, theta, weights, solver, 5)
+    X[6], y[6] = 0.0, 0.0
+    want = lt.descend(X, y, theta, weights, solver, 5)
+    assert path.status == want.status != "diverged"
+    assert np.array_equal(path.theta, want.theta)
+    assert np.array_equal(path.loss, want.loss)
+
+
 def test_a_solver_that_works_in_place():
     """What was reached is kept, whatever the solver does to its array then."""
 

@@ -254,6 +254,20 @@ def test_progress_is_the_share_of_the_way(net, s, t):
     assert near(lin.progress(lin.start + v, u), want, loss, 1.0)
 
 
+@given(SEEDS, st.integers(-100, 100), st.sampled_from([np.float32, np.float64]))
+def test_shares_do_not_depend_on_the_length_of_a_direction(seed, exponent, dtype):
+    """A ratio of squares in units of its own: the same to the bit for a direction times a power of two."""
+    rng, unit = np.random.default_rng(seed), 2.0**exponent
+    u, X = rng.standard_normal(3).astype(dtype), rng.standard_normal((6, 3)).astype(dtype)
+    weights = rng.uniform(0, 1, 6).astype(dtype)
+    with jax.enable_x64(dtype == np.float64):
+        u, X, weights = map(jax.numpy.asarray, (u, X, weights))
+        lin = lt.linearize(linear_model, 0 * u, X, weights)
+        at = u[::-1]
+        assert lin.curvature_ratio(unit * u, weights) == lin.curvature_ratio(u, weights)
+        assert lin.progress(unit * at, unit * u) == lin.progress(at, u)
+
+
 # ----------------------------------------------------------------------------------------------- Lemma F.1
 
 

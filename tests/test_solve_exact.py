@@ -429,6 +429,21 @@ def test_several_right_hand_sides_are_as_exact_as_one(family):
                 assert not excess(many.theta[:, 2], one.start, exact, allowed) <= SAFETY
 
 
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+@pytest.mark.parametrize(("large", "small"), [(1e308, 1e-300), (1e308, 1.0), (1e200, 1e-200)])
+@pytest.mark.parametrize("seed", range(4))
+def test_outputs_beside_each_other_are_as_each_alone(seed, large, small, ridge):
+    """Also where the square of one is no float: each has a unit of its own."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((6, 2)), rng.uniform(-1, 1, (6, 2)) * [large, small]
+    start = rng.uniform(-1, 1, (2, 2)) * [large, small]
+    both = lt.solve(X, y, start, ridge=ridge)
+    for j in range(2):
+        alone = lt.solve(X, y[:, j], start[:, j], ridge=ridge)
+        assert np.abs(both.theta[:, j] / alone.theta - 1).max() <= 1e-12
+        assert both.residual[j] == pytest.approx(alone.residual, rel=1e-12, abs=1e-305)
+
+
 # --------------------------------------------------------------------------------------------------------- in JAX
 
 

@@ -122,6 +122,7 @@ def descend(
     if sample.y.ndim != 1:
         reject("y", y, f"must be a vector, not an array of shape {sample.y.shape}")
     with np.errstate(over="ignore", invalid="ignore"):  # divergence is the path's status, not a warning
+        sample = _without_large_idle_rows(space, sample)
         objective = Objective(
             space, sample, by_rows=getattr(solver, "by_rows", False), units=_units(space, sample, solver)
         )
@@ -132,6 +133,19 @@ def descend(
         else:
             record = _traced_exact_path(objective, solver, recorded)
         return _path(objective, sample, solver, recorded, record)
+
+
+def _without_large_idle_rows(space: Namespace, sample: Sample) -> Sample:
+    """Zeros in place of the rows of weight 0, where one is so large that 0 times its loss may be no number (NumPy)."""
+    if space.xp is not np or sample.weights is None:
+        return sample
+    idle = sample.weights == 0
+    X, y = sample.X[idle], sample.y[idle]
+    sizes = np.abs(np.column_stack([X, y, y - X @ sample.start]))
+    if not np.isfinite(X).all() or (sizes <= np.finfo(space.dtype).max ** 0.25).all():
+        return sample
+    zeros = [np.where(idle, 0.0, values.T).T for values in (sample.X, sample.y)]
+    return Sample(*zeros, sample.start, sample.weights, sample.noise)
 
 
 def _units(space: Namespace, sample: Sample, solver: Any) -> Units:

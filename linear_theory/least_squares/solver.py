@@ -121,9 +121,9 @@ def minimise(space: Namespace, sample: Sample, ridge: Array) -> Solution:
     with np.errstate(over="ignore", invalid="ignore"):  # What overflows is looked for in the result.
         solution, correction = _from_start_and_end(space, sample, pull)
         if not np.isfinite(solution.theta).all():
-            # Squares of the labels or of the start may be no floats. δ is linear in both together.
-            largest = max(np.abs(sample.y).max(initial=1.0), np.abs(sample.start).max(initial=1.0))
-            unit = _power_of_two(float(largest))
+            # Squares of the labels or of the start may be no floats. δ is linear in both together, output by output.
+            sizes = [np.abs(value).max(axis=0, initial=1.0) for value in (sample.y, sample.start)]
+            unit = np.ldexp(1.0, np.frexp(np.maximum(*sizes))[1] - 1)
             scaled = sample.labelled(sample.y / unit, sample.start / unit)
             solution, correction = _from_start_and_end(space, scaled, pull)
             solution = replace(

@@ -11,7 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arrays import Array, Namespace, bounded, finite, integer, namespace, positive, require, shaped
+from ..arrays import (
+    Array,
+    Namespace,
+    binary_unit,
+    bounded,
+    finite,
+    integer,
+    namespace,
+    positive,
+    require,
+    shaped,
+)
 from ..covariance import Dense, Operator
 from ..errors import DivergenceError, InvalidTypeError, InvalidValueError, LinearTheoryError, reject
 from ..propagator.apply import Decay, propagate
@@ -324,7 +335,10 @@ class Linearization:
         0.7500
         """
         weights = self._weights(weights)
-        squares = self._squares(self._image(direction, (1, 2)))
+        image, _ = self._image(direction)
+        squares = (
+            (image**2).reshape(*image.shape[: image.ndim - self.outputs.ndim], self.count, -1).sum(axis=-1)
+        )
         return (squares * weights).sum(axis=-1) / squares.sum(axis=-1)
 
     @common_engine
@@ -342,10 +356,11 @@ class Linearization:
         >>> print(lin.progress(lin.iterate([0, 1, 10], 0.5), direction=np.array([1.0, 3.0])).round(4))
         [0.    0.5   0.999]
         """
-        theta = self._several("theta", theta, (self.dim,))
-        target = self._image(direction, (1,)).reshape(-1)
-        image = self._forward(theta - self.start)
-        return image.reshape(*theta.shape[:-1], -1) @ target / (target @ target)
+        gone = self._several("theta", theta, (self.dim,)) - self.start
+        target, unit = self._image(direction, several=False)
+        image, units = self._in_own_units(gone)
+        target, image = target.reshape(-1), image.reshape(*gone.shape[:-1], -1)
+        return self._scaled(image @ target / (target @ target), units - unit)
 
     # ----------------------------------------------------------------------------------------------- path
 
@@ -421,13 +436,31 @@ class Linearization:
             shaped(name, array, (*array.shape[: array.ndim - ndim], *shape), "as long as the model says")
         return array
 
-    def _image(self, direction: Array, axes: tuple[int, ...]) -> Array:
-        """Ju, checked not to be 0: a direction must move an output."""
-        space = self._space
-        image = self._forward(self._several("direction", direction, (self.dim,), 2 in axes))
-        nonzero = self._squares(image).sum(axis=-1) > 0
-        nonzero = nonzero.reshape(*nonzero.shape, *[1] * self.outputs.ndim)
-        return require(space, "direction", image, nonzero, "must move an output, but J times it is 0")
+    def _image(self, direction: Array, several: bool = True) -> tuple[Array, Array]:
+        """Ju in units of its own, checked not to be 0: a direction must move an output."""
+        checked = self._several("direction", direction, (self.dim,), several)
+        image, exponents = self._in_own_units(checked)
+        nonzero = (image != 0).any(axis=tuple(range(checked.ndim - 1, image.ndim)), keepdims=True)
+        remedy = "must move an output, but J times it is 0"
+        return require(self._space, "direction", image, nonzero, remedy, direction), exponents
+
+    def _in_own_units(self, directions: Array) -> tuple[Array, Array]:
+        """Ju = 2^exponent · image for each of the directions, image of size 1: squares of others may be no floats."""
+
+        def own(values: Array, ndim: int) -> tuple[Array, Array]:
+            axes = tuple(range(values.ndim - ndim, values.ndim))
+            largest = self._space.constant(abs(values).max(axis=axes, keepdims=True))
+            exponent = self._space.xp.frexp(largest)[1]
+            return self._scaled(values, -exponent), exponent.reshape(values.shape[: values.ndim - ndim])
+
+        directions, before = own(directions, 1)
+        image, after = own(self._forward(directions), self.outputs.ndim)
+        return image, before + after
+
+    def _scaled(self, values: Array, exponents: Array) -> Array:
+        """2^exponents · values, by two factors that are floats."""
+        xp, half, one = self._space.xp, exponents // 2, self._space.array(1.0)
+        return values * xp.ldexp(one, half) * xp.ldexp(one, exponents - half)
 
     def _forward(self, directions: Array) -> Array:
         return self._each(products.jvp, directions, 1)
@@ -453,11 +486,6 @@ class Linearization:
         """(n,) to multiply outputs with."""
         return weights.reshape(-1, *[1] * (self.outputs.ndim - 1))
 
-    def _squares(self, values: Array) -> Array:
-        """``(…, *outputs)`` → (…, n)."""
-        lead = values.shape[: values.ndim - self.outputs.ndim]
-        return (values**2).reshape(*lead, self.count, -1).sum(axis=-1)
-
     def _without_null(self, curvature: Dense | Operator, roots: Array, vector: Array) -> Array:
         """Without what lies in the null space of √W JJᵀ√W, if Jᵀ√W of that is no more than rounding.
 
@@ -467,10 +495,11 @@ class Linearization:
         space = self._space
         null = propagate(Decay(space.xp.asarray(True)), space.array(1.0), curvature, vector)
         probe = space.array(np.random.default_rng(0).standard_normal(self._size))
-        both = space.xp.stack([null, probe]).reshape(2, *self.outputs.shape)
-        squares = (self._back(self._sample(roots) * both) ** 2).sum(axis=1)
+        own = null / binary_unit(space, null)  # of others the squares may be no floats
+        moved = self._back(self._sample(roots) * space.xp.stack([own, probe]).reshape(2, *self.outputs.shape))
+        squares = ((moved / binary_unit(space, moved)) ** 2).sum(axis=1)
         rounding = (16 * self._size * space.eps) ** 2 * squares[1]
-        is_rounding = squares[0] * (probe @ probe) <= rounding * (null @ null)
+        is_rounding = squares[0] * (probe @ probe) <= rounding * (own @ own)
         return space.xp.where(is_rounding, vector - null, vector)
 
     def _gram(self, roots: Array) -> Array:
