@@ -144,8 +144,8 @@ def _without_large_idle_rows(space: Namespace, sample: Sample) -> Sample:
     sizes = np.abs(np.column_stack([X, y, y - X @ sample.start]))
     if not np.isfinite(X).all() or (sizes <= np.finfo(space.dtype).max ** 0.25).all():
         return sample
-    zeros = [np.where(idle, 0.0, values.T).T for values in (sample.X, sample.y)]
-    return Sample(*zeros, sample.start, sample.weights, sample.noise)
+    X, y = np.where(idle[:, None], 0.0, sample.X), np.where(idle, 0.0, sample.y)
+    return Sample(X, y, sample.start, sample.weights, sample.noise)
 
 
 def _units(space: Namespace, sample: Sample, solver: Any) -> Units:
