@@ -177,9 +177,13 @@ def shift_in_units(space: Namespace, problem: FineTuningProblem) -> tuple[Array,
 
 
 def quadratic_above_rounding(space: Namespace, covariance: Covariance, e: Array) -> Array:
-    """eᵀAe, and 0 where that is not more than the rounding of its terms: there e is in the null space of A."""
+    """eᵀAe, and 0 where that is not more than the rounding of its terms: there e is in the null space of A.
+
+    Entries are off by ε each, and a sum of d terms by √d·ε, as its roundings are a random walk (Higham and Mary 2019).
+    The bound for the worst order of adding, d·ε, is in float32 all of the form where d is a million.
+    """
     form = covariance.quadratic(e)
-    factor = 4 * covariance.dim * space.eps
+    factor = 4 * (1 + math.sqrt(covariance.dim)) * space.eps
     if space.xp is np and isinstance(covariance, IdentityPlusLowRank):
         # Beyond twice a bound that costs no pass over the low rank, the terms need not be looked at.
         with np.errstate(over="ignore", invalid="ignore"):

@@ -323,9 +323,9 @@ def gap_closed(problem: FineTuningProblem, theta: Array) -> Array:
 
 
 def _rounding(space: Namespace, covariance: Covariance, vector: Array) -> Array:
-    """What rounding, of the covariance's entries too, may make of a product Av that is 0: 8·d·eps·‖A‖‖v‖."""
+    """What rounding, of the covariance's entries too, may make of a product Av that is 0: 8(1 + √d)·eps·‖A‖‖v‖."""
     size = covariance.ceiling
     if isinstance(covariance, Operator):  # 16 products in a random direction see nearly all of ‖A‖
         anywhere = np.random.default_rng(0).standard_normal(covariance.dim)
         size = covariance.reach(anywhere, accept_any).covariance.ceiling
-    return 8 * covariance.dim * space.eps * size * space.xp.sqrt(vector @ vector)
+    return 8 * (1 + math.sqrt(covariance.dim)) * space.eps * size * space.xp.sqrt(vector @ vector)

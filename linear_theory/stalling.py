@@ -101,7 +101,9 @@ def stall(problem: FineTuningProblem, temperature: float | Array | WeightRule) -
     space = namespace(problem, moments)
     problem, moments = space.tree((problem, moments))
     reach = moments.covariance.reach(moments.covariance.direction, converged(_slowest_towards_shift))
-    weighted, base = reach.covariance, reach.covariance.base.spectrum(reach.covariance.direction)
+    weighted = reach.covariance
+    # A repeated eigenvalue counts once, or rounding would turn Σ̃⁻¹ē away from ē within its space.
+    base = separated(space, weighted.base.dense(), weighted.base.spectrum(weighted.direction))
     in_range = base.reached & (base.values > 0)
     xp, undefined = space.xp, ~in_range.any()
     if xp is np and undefined:

@@ -264,6 +264,25 @@ def test_divided_differences(name, points):
     assert abs(got - want) <= 1e-10 * max(largest, abs(want)) + APART
 
 
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize(
+    ("dtype", "digits"), [(np.float64, 1e-11), (np.float32, 1e-4)], ids=["float64", "float32"]
+)
+@pytest.mark.parametrize("steps", [1, 3, 40, 10**5, 10**10, 10**18, 10**19, 10**60])
+def test_divided_differences_after_any_number_of_steps(steps, dtype, digits, order):
+    """At coinciding points x = a/K: (−1)^n C(K, n) (1 − a/K)^(K−n), K^n e^(−a)/n! for many steps."""
+    if steps**order > float(np.finfo(dtype).max):
+        pytest.skip("the derivative itself is beyond the floats")
+    lead = np.asarray if dtype is np.float64 else partial(jnp.asarray, dtype=jnp.float32)
+    x = lead(dtype(0.5 / steps))
+    kernel = Power(count_steps(namespace(x), steps))
+    at = mp.mpf(float(x))
+    want = float((-1) ** order * mp.binomial(steps, order) * (1 - at) ** (steps - order))
+    near = x * dtype(1 + 2 * np.finfo(dtype).eps)
+    for points in ((x,) * (order + 1), (*(x,) * order, near)):
+        assert abs(float(np.squeeze(kernel.differences(*points))) - want) <= digits * abs(want)
+
+
 def test_a_plain_quotient_is_refused():
     kernel, function = KERNELS["power"]
     points = POINTS[1]

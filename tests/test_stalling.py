@@ -207,3 +207,13 @@ def test_the_bounds_are_the_same_in_jax():
     found = jax.jit(lambda tau: lt.stall(lt.paper_problem(0.6), tau))(0.1)
     for name in ("lower", "upper", "tangent_bound"):
         assert near(getattr(found, name), getattr(want, name)), name
+
+
+@pytest.mark.parametrize("temperature", [*EVEN, 1e8, 1.0])
+@pytest.mark.parametrize("lead", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
+@given(st.integers(1, 6), SEEDS, log_uniform(1e-3, 1e3))
+def test_where_all_directions_are_alike_the_stall_is_along_the_shift(temperature, lead, dim, seed, scale):
+    """Σ̃⁻¹ē is along ē at every temperature, also where 0/0 would be the tangent."""
+    e = np.random.default_rng(seed).standard_normal(dim)
+    found = lt.stall(lt.FineTuningProblem(lead(e), np.zeros(dim), scale * np.eye(dim)), temperature)
+    assert found.tangent_bound == 0

@@ -307,6 +307,23 @@ def test_every_population_function_in_many_dimensions():
     assert lt.population_median_temperature(large) == lt.population_median_temperature(small)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, jnp.float64, jnp.float32], ids=["numpy", "jax", "float32"])
+@pytest.mark.parametrize("dim", [10**4, 10**6])
+def test_what_can_be_seen_of_a_shift_does_not_hang_on_the_dimension(dim, dtype):
+    """The plane knows it: also where eᵀΣ̃e is a hundredth of its terms, which is no rounding in any dimension."""
+    lead = np.asarray if dtype is np.float64 else lambda x: jnp.asarray(x, dtype=dtype)
+
+    start = np.zeros(dim)
+    start[:2] = 1.0, -1.0
+    plane = IdentityPlusLowRank(lead(np.eye(dim, 2)), lead(0.98 * np.eye(2)[::-1]), lead(1.0))
+    problem = lt.FineTuningProblem(lead(start), lead(0 * start), plane)
+    assert abs(problem.shift_variance - 0.04) <= 1e-6
+    assert abs(lt.best_average_weight(problem) - 1 / 1.02) <= 1e-6
+    ones = np.full(dim, 0.1)
+    centred = IdentityPlusLowRank(lead(np.full((dim, 1), 1 / math.sqrt(dim))), lead([[-1.0]]), lead(1.0))
+    assert lt.FineTuningProblem(lead(ones), lead(0 * ones), centred).shift_variance == 0
+
+
 def test_sgd_in_many_dimensions_is_unstable_beyond_its_step():
     """Standard fine-tuning, Σ̃ = I: stable in mean square up to η = 1/(d + 2), which the plane alone cannot know."""
     dim, steps = 10**4, 40_000

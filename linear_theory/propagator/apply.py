@@ -22,7 +22,7 @@ from ..covariance.dense import with_one_more_dimension
 from ..covariance.spectrum import Spectrum
 from ..covariance.subspace import InvariantSubspace, accept_any, converged
 from ..trees import pytree
-from .matrix_functions import Kernel, derivative, differentiable_once, fixed
+from .matrix_functions import TERMS, Kernel, derivative, differentiable_once, fixed
 
 __all__ = [
     "Decay",
@@ -54,9 +54,9 @@ class Decay(Kernel):
         # In the limit twice the same eigenvalue gives 0, also at eigenvalue 0: a null space stays one.
         return xp.where(limit, xp.where(distinct & (low == 0), -1 / gap, 0.0), finite)
 
-    def taylor(self, x: Array, count: int) -> Array:
+    def taylor(self, x: Array, order: int) -> Array:
         """(−1)^j exp(−x)/j!; nothing in the limit, whose series has no radius."""
-        space, j = namespace(x, self.limit), np.arange(count).reshape(-1, *[1] * max(np.ndim(x), 1))
+        space, j = namespace(x, self.limit), order + np.arange(TERMS).reshape(-1, *[1] * max(np.ndim(x), 1))
         return space.xp.where(
             self.limit[..., None], 0.0, space.array((-1.0) ** j / factorial(j)) * space.xp.exp(-x)
         )
@@ -214,8 +214,8 @@ class Indicator(Kernel):
             here == there, 0.0, jnp.where(here, 1.0, -1.0) / jnp.where(here == there, 1.0, x - y)
         )
 
-    def taylor(self, x: Array, count: int) -> Array:
-        return jnp.zeros((count, *x.shape), dtype=x.dtype)
+    def taylor(self, x: Array, order: int) -> Array:
+        return jnp.zeros((TERMS, *x.shape), dtype=x.dtype)
 
     def radius(self, x: Array) -> Array:
         return 64 * x.size * namespace(x).eps * abs(self.at) + 0.0 * x

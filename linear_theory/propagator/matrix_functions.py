@@ -36,8 +36,10 @@ TERMS = 16
 class Kernel:
     """A scalar function φ, with what its divided differences are made of.
 
-    ``divided_difference`` (φ(x) − φ(y))/(x − y) must not cancel. ``taylor`` and ``radius`` serve the higher ones: the
-    coefficients of φ about x, and how far φ is like the first of them. Without them φ has first derivatives only.
+    ``divided_difference`` (φ(x) − φ(y))/(x − y) must not cancel. ``taylor`` and ``radius`` serve the higher ones: how
+    far φ is like the first terms of its series about x, and the coefficients of the powers ``order``, ``order`` + 1, …
+    With every power beyond ``order`` in units of the radius they are floats where φ's difference is one. Without them φ
+    has first derivatives only.
     """
 
     def value(self, x: Array) -> Array:
@@ -46,7 +48,7 @@ class Kernel:
     def divided_difference(self, x: Array, y: Array) -> Array:
         raise NotImplementedError
 
-    def taylor(self, x: Array, count: int) -> Array:
+    def taylor(self, x: Array, order: int) -> Array:
         return refuse(type(self).__name__)
 
     def radius(self, x: Array) -> Array:
@@ -69,16 +71,19 @@ class Kernel:
         xp = namespace(points).xp
         order, width = len(points) - 1, points[-1] - points[0]
         middle = points[0] + width / 2
-        near = width <= self.radius(middle)
-        series = self.taylor(middle, order + TERMS)
-        inside = _polynomial_difference(series, [xp.where(near, x - middle, 0.0) for x in points])
+        radius = self.radius(middle)
+        near = width <= radius
+        unit, series = xp.where(radius > 0, radius, 1.0), self.taylor(middle, order)
+        inside = _polynomial_difference(series, [xp.where(near, x - middle, 0.0) / unit for x in points])
         apart = (self._of_sorted(points[1:]) - self._of_sorted(points[:-1])) / xp.where(near, 1.0, width)
         return xp.where(near, inside, apart)
 
 
 def _polynomial_difference(coefficients: Array, points: list[Array]) -> Array:
-    """p[x₀, …, xₙ] of p(x) = Σ cₖ xᵏ: Horner's scheme at x₀, and at each further point on the quotient of the last."""
+    """p[x₀, …, xₙ] of p(x) = Σ cₖ xⁿ⁺ᵏ: Horner's scheme at x₀, at each further point on the quotient of the last."""
     xp = namespace(coefficients, points).xp
+    lower = xp.zeros((len(points) - 1, *coefficients.shape[1:]), dtype=coefficients.dtype)
+    coefficients = xp.concatenate([lower, coefficients])  # No power below n has an n-th difference.
     x = xp.stack([x + 0.0 * coefficients[0] for x in points])
     carry = 0.0 * x
 

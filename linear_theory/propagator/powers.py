@@ -17,7 +17,7 @@ from ..arrays import Array, Namespace, integer, namespace, numeric
 from ..errors import InvalidTypeError, InvalidValueError
 from ..reading import read
 from ..trees import is_traced, pytree
-from .matrix_functions import Kernel
+from .matrix_functions import TERMS, Kernel
 
 __all__ = [
     "GeometricSum",
@@ -215,14 +215,18 @@ class Power(Kernel):
         two_sides = (_power(x, steps) - _power(y, steps)) / xp.where(distinct, x - y, 1.0)
         return xp.where((x - 1) * (y - 1) < 0, two_sides, one_side)
 
-    def taylor(self, x: Array, count: int) -> Array:
-        """(−1)^j C(K, j) (1 − x)^(K−j)."""
+    def taylor(self, x: Array, order: int) -> Array:
+        """(−1)^j C(K, j) (1 − x)^(K−j) (``|1 − x|``/K)^(j−n), n the order: K^n at most."""
         space, steps = namespace(x, self.steps.count), self.steps.per_row()
-        j = np.arange(count).reshape(-1, *[1] * max(np.ndim(x), steps.count.ndim))
-        # C(K, j) is 0 beyond j = K, where the power would have a negative exponent.
-        factors = space.array(-1.0 / np.maximum(j, 1)) * (steps.count - space.array(j - 1))
-        binomial = space.xp.cumprod(space.xp.where(j == 0, 1.0, factors), axis=0)
-        return binomial * _power(x, steps.less(j))
+        xp, count = space.xp, steps.count
+        # The power first: where that is 0, no number of steps makes more of it. Beyond j = K all are 0.
+        leading = _power(x, steps.less(order))
+        for j in range(order):
+            leading = leading * (-(count - j) / (j + 1))
+        j = order + np.arange(TERMS).reshape(-1, *[1] * max(np.ndim(x), count.ndim))
+        side = xp.where(x > 1, 1.0, -1.0)  # of 1: where a power less has the other sign
+        factors = side * space.array(1.0 / j) * (count - space.array(j - 1)) / xp.maximum(count, 1.0)
+        return leading * xp.cumprod(xp.where(j == order, 1.0, factors), axis=0)
 
     def radius(self, x: Array) -> Array:
         """|1 − x|/K, over which (1 − x)^K changes by a factor e at most."""
