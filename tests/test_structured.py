@@ -308,9 +308,12 @@ def test_every_population_function_in_many_dimensions():
 
 
 @pytest.mark.parametrize("dtype", [np.float64, jnp.float64, jnp.float32], ids=["numpy", "jax", "float32"])
-@pytest.mark.parametrize("dim", [4**7, 4**10])  # of which 1/√d is a float, and ones/√d has length 1 to the last bit
+@pytest.mark.parametrize("dim", [4**7, 4**10])
 def test_what_can_be_seen_of_a_shift_does_not_hang_on_the_dimension(dim, dtype):
-    """The plane knows it: also where eᵀΣ̃e is a hundredth of its terms, which is no rounding in any dimension."""
+    """The plane knows it: also where eᵀΣ̃e is a hundredth of its terms, which is no rounding in any dimension.
+
+    In these dimensions a column of ones over √d has length 1 to the last bit.
+    """
     lead = np.asarray if dtype is np.float64 else lambda x: jnp.asarray(x, dtype=dtype)
 
     start = np.zeros(dim)
