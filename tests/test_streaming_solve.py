@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory import streaming
+from linear_theory.testing.reference.rational import closest, excess, sensitivity
 from linear_theory.testing.tolerances import EPS, near
 from tests.strategies import SEEDS, data, log_uniform, random_data
 from tests.test_least_squares import extent, loss
@@ -175,6 +178,53 @@ def test_a_start_far_away_costs_no_digits(decade, condition, seed, rows, tempera
     assert got.residual <= (100 * condition * EPS) ** 2 * (y @ y)
 
 
+@given(
+    st.integers(0, 15),
+    st.one_of(st.just(0.0), log_uniform(1e-20, 1.0)),
+    st.sampled_from([1.0, 1e3]),
+    SEEDS,
+    CHUNK,
+    st.booleans(),
+)
+def test_nor_where_a_ridge_pulls_to_it_or_the_rows_come_once(decade, ridge, condition, seed, rows, once_only):
+    """Against exact fractions: θ and what is left of the labels."""
+    problem = random_data(12, 3, 3, condition, seed=seed, weights=True)
+    start = 10.0**decade * np.random.default_rng(seed).standard_normal(3)
+    want = closest(problem.X, problem.y, start, problem.weights, ridge)
+    theta = np.array([float(Fraction(a) + b) for a, b in zip(start, want.displacement, strict=True)])
+    got = streaming.solve((once if once_only else chunked)(problem, rows), start, ridge=ridge)
+    assert near(got.theta, theta, 100 * condition**2)
+    assert near(got.residual, float(want.residual), 100 * condition**2)
+
+
+@given(
+    st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(1, 4)),
+    log_uniform(1e-12, 1e12),
+    st.sampled_from([None, 0.0, 1.0, 1e3]),
+    SEEDS,
+    CHUNK,
+)
+def test_a_ridge_and_columns_in_any_units(shape, ridge, scale, seed, rows):
+    """Of any rank, with a ``column_scale`` and without: as near to exact fractions as rounding of the rows allows."""
+    (n, d, rank), rng = shape, np.random.default_rng(seed)
+    X = rng.integers(-3, 4, (n, rank)) @ rng.integers(-3, 4, (rank, d)) * 2.0 ** rng.integers(-20, 21, d)
+    y, sizes = rng.standard_normal(n), np.abs(X).max(axis=0)
+    start = rng.standard_normal(d) / np.where(sizes > 0, sizes, 1.0)
+    want, allowed = closest(X, y, start, None, ridge), sensitivity(X, y, start, None, ridge)
+    noise = None if scale is None else scale * sizes
+    got = streaming.solve(streaming.from_arrays(X, y, rows=rows), start, ridge=ridge, column_scale=noise)
+    assert excess(got.theta, start, want, allowed) <= 32
+    assert got.rank == d
+
+
+@given(log_uniform(1e-12, 1.0), st.floats(1.0, 2.0), log_uniform(1e-6, 1e-3), log_uniform(1e3, 1e6))
+def test_a_ridge_moves_along_a_single_row(ridge, label, small, large):
+    """Each entry of θ to its own digits: the small column's is not the rounding of the large one's."""
+    theta = streaming.solve([([[small, large]], [label])], [0.0, 0.0], ridge=ridge).theta
+    assert theta[1] > 0
+    assert near(theta[0] * large, theta[1] * small, 10)
+
+
 def test_how_many_passes():
     """One where nothing needs repair, at most three where it does, one for what cannot come again."""
     for condition, most in [(2.0, 1), (100.0, 3), (1e6, 2), (1e12, 2)]:
@@ -267,6 +317,14 @@ def test_squares_that_overflow_on_the_way_are_not_warned_of(chunks, once, label)
     source = [(np.full((3, 1), 1e-5), np.full(3, label))] * chunks
     theta = streaming.solve(iter(source) if once else source, [0.0]).theta
     assert theta == pytest.approx(1e5 * label, rel=1e-14)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("start", [1e205, 1e217])
+def test_nor_are_those_of_labels_that_the_start_meets_or_is_far_from(start):
+    rows = [(np.full((3, 1), 1e-5), np.full(3, 1e200))] * 3
+    got = streaming.solve(iter(rows), [start])
+    assert got.theta == pytest.approx(1e205, rel=1e-14)
 
 
 def test_large_chunks_on_threads_and_small_ones_gathered():

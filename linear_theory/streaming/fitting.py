@@ -81,7 +81,7 @@ def normal_equations(
 class Solution(InMemory):
     """A minimiser, how it was found, the ``rows`` (n) it is for and the ``passes`` over them that it took.
 
-    As :class:`linear_theory.Solution`, with θ (d,). ``triangle``: 1 if the rows were first reduced to d + 1,
+    As :class:`linear_theory.Solution`, with θ (d,). ``triangle``: 1 if the rows were first reduced to d + 2,
     by QR.
 
     Examples
@@ -114,8 +114,8 @@ def solve(
 ) -> Solution:
     """The minimiser of (1/n) Σ wᵢ(yᵢ − ⟨xᵢ,θ⟩)² + ridge·‖θ − start‖² closest to ``start``, in flat memory.
 
-    As :func:`linear_theory.solve`, for rows that come in chunks, and to the same accuracy, but for the two cases
-    in the notes: a start far away, and weights 1e16 apart.
+    As :func:`linear_theory.solve`, for rows that come in chunks, and to the same accuracy, but for weights 1e16
+    apart (see the notes).
 
     Parameters
     ----------
@@ -136,12 +136,13 @@ def solve(
     Notes
     -----
     One pass for the normal equations, and where their condition number asks for it one or two more that
-    refine; where that would not do, one pass of Householder QR, block by block, which leaves d + 1 rows with
-    the same minimiser. A source that can be gone through only once is reduced by QR at once: two to four
-    times the work of a pass, and no condition number is too large. Where the start is so far away that its
-    rounding costs digits, the same once more, seen from where the first solution ended; a source that can be gone
-    through only once, and a ridge, leave those digits lost. QR is stable column by column, not row by
-    row: beside weights 1e16 times as large, a row is rounding here, and still a row in memory.
+    refine; where that would not do, and for fewer rows than columns, one pass of Householder QR, block by
+    block, which leaves d + 2 rows with the same minimiser. A source that can be gone through only once is
+    reduced by QR at once: two to four times the work of a pass, and no condition number is too large. Where
+    the start is so far away that its rounding costs digits, QR too, of the labels as they are beside those
+    seen from the start: the few rows that it leaves are seen anew from where the first solution ended. QR is
+    stable column by column, not row by row: beside weights 1e16 times as large, a row is rounding here, and
+    still a row in memory.
 
     Examples
     --------
@@ -159,13 +160,11 @@ def solve(
     ridge = float(checked_ridge(namespace(), ridge))
     with shared_thread_pool():
         by_sums = not stream.once and (stream.columns is None or stream.columns.visible)
-        solution, by_triangle = _displacement(stream, partial(_samples, stream, rule), ridge, by_sums)
-        end, correction = stream.start + solution.theta, 0.0
-        if ridge == 0 and not stream.once and far_from(namespace(), stream.start, end, solution.columns):
-            # Seen from where it ended, the residual is not the small difference of two large ones.
-            rows = partial(_samples, stream, rule, end)
-            second, _ = _displacement(stream, rows, ridge, not by_triangle)
-            solution, correction = replace(solution, residual=second.residual), second.theta
+        rows, correction = partial(_samples, stream, rule), 0.0
+        solution = _by_equations(stream, rows, ridge) if by_sums else None
+        by_triangle = solution is None or _far(stream, solution)
+        if solution is None or by_triangle:
+            solution, correction = _by_triangle(stream, rows, ridge)
     solution = from_start(namespace(), stream.start, solution, correction)
     return Solution(**vars(solution), rows=stream.rows, passes=stream.passes, triangle=int(by_triangle))
 
@@ -184,14 +183,13 @@ Rows = Callable[[], Iterator[tuple[Part, Sample]]]
 """A pass over weighted rows."""
 
 
-def _displacement(stream: Stream, rows: Rows, ridge: float, by_sums: bool) -> tuple[InMemory, bool]:
-    """The solution with δ for θ, from sums if they will do, else from a triangle; and whether it was from that."""
-    solution = _by_equations(stream, rows, ridge) if by_sums else None
-    return (_by_triangle(stream, rows, ridge), True) if solution is None else (solution, False)
+def _far(stream: Stream, solution: InMemory) -> bool:
+    """Whether the start is so far from where its displacement ended that digits were lost."""
+    return bool(far_from(namespace(), stream.start, stream.start + solution.theta, solution.columns))
 
 
-def _samples(stream: Stream, rule: WeightRule, end: Array | None = None) -> Iterator[tuple[Part, Sample]]:
-    """A pass over the rows, which have the rule's weights at the start times their own; seen from ``end`` if given."""
+def _samples(stream: Stream, rule: WeightRule) -> Iterator[tuple[Part, Sample]]:
+    """A pass over the rows, which have the rule's weights at the start times their own."""
     uniform = isinstance(rule, Uniform) or (isinstance(rule, Flow) and float(rule.temperature) == math.inf)
     heaviest, counted = 0.0, False
     for part in stream:
@@ -201,7 +199,7 @@ def _samples(stream: Stream, rule: WeightRule, end: Array | None = None) -> Iter
             weights = _weights(part, rule)
             heaviest = max(heaviest, float(weights.max()))
             sample = sample.weighted(weights)
-        yield part, sample if end is None else sample.seen_from(end)
+        yield part, sample
     if not uniform and counted and heaviest == 0:  # Rows that the source leaves out say nothing of the rule.
         reject("temperature", rule, "all weights underflow to 0; raise it towards the smallest loss")
 
@@ -236,6 +234,8 @@ def _sums(rows: Rows) -> NormalEquations:
 def _by_equations(stream: Stream, rows: Rows, ridge: float) -> InMemory | None:
     """The solution with δ for θ from the normal equations, refined by passes; None where these cannot be relied on."""
     total, pull = _sums(rows), stream.rows * ridge
+    if stream.rows < stream.start.size:
+        return None  # Beside a ridge, what no row sees would get the rounding of columns in other units.
     if not (np.isfinite(total.gram).all() and (total.gram.diagonal() > 0).all()):
         return None  # A column is zero, or has underflowed and looks like zeros.
     factor = cholesky.factorise(total.gram, pull)
@@ -256,15 +256,19 @@ def _by_equations(stream: Stream, rows: Rows, ridge: float) -> InMemory | None:
         return cholesky.from_sums(total.gram, total.moment, total.energy, pull, residual_sums)
 
 
-def _by_triangle(stream: Stream, rows: Rows, ridge: float) -> InMemory:
-    """The displacement from R of the QR factorisation of √w (X, r): d + 1 rows with the same minimiser."""
-    mass = 0.0
+def _by_triangle(stream: Stream, rows: Rows, ridge: float) -> tuple[InMemory, Array | float]:
+    """The displacement from R of the QR factorisation of √w (X, r, y): d + 2 rows with the same minimiser; and what a
+    second one from where it ended adds to it, where the start is far: y has the digits that r has lost.
+    """
+    mass, zero = 0.0, np.zeros(stream.start.shape)
+    starts = np.column_stack([stream.start, zero])
 
     def triangles() -> Iterator[Array]:
         nonlocal mass
         for part, sample in rows():
             mass += len(sample.X) if sample.weights is None else float(sample.weights.sum())
-            for reduced in weighted_triangles(sample.X, sample.y, sample.start, sample.weights):
+            twice = np.broadcast_to(sample.y[:, None], (len(sample.y), 2))
+            for reduced in weighted_triangles(sample.X, twice, starts, sample.weights):
                 if not np.isfinite(reduced).all():
                     part.refuse_infinite()
                     remedy = "has rows so large that they overflow; rescale the columns"
@@ -275,25 +279,44 @@ def _by_triangle(stream: Stream, rows: Rows, ridge: float) -> InMemory:
         joined = triangle(triangles())
     noise = None if stream.columns is None else stream.columns.noise * math.sqrt(mass)
     sample, unexplained = _independent_rows(joined, stream.rows, noise)
+    (residual, labels), pull = sample.y.T, ridge * stream.rows
     if len(sample.X) == 0:
-        zero, rank = np.zeros(stream.start.shape), stream.start.size if ridge > 0 else 0
-        return InMemory(zero, rank, 1.0, unexplained, Method.NO_WEIGHT, 0, np.zeros(len(zero)), zero)
-    solution = minimise(namespace(), sample, np.asarray(ridge * stream.rows / len(sample.X)))
-    return replace(solution, residual=solution.residual + unexplained)
+        rank = stream.start.size if ridge > 0 else 0
+        return InMemory(zero, rank, 1.0, unexplained[0], Method.NO_WEIGHT, 0, np.zeros(len(zero)), zero), 0.0
+    solution = minimise(namespace(), sample.labelled(residual, zero), np.asarray(pull / len(sample.X)))
+    if not _far(stream, solution):
+        return replace(solution, residual=solution.residual + unexplained[0]), 0.0
+    end = stream.start + solution.theta
+    missing = sample.labelled(labels - sample.X @ end, zero)
+    # The ridge as rows of their own, √pull·θ = √pull·start, for it pulls to the start and not to the end.
+    pulled = Sample(np.eye(len(end)), stream.start - end, zero, np.full(len(end), pull))
+    correction = minimise(
+        namespace(), _above(missing, pulled) if pull > 0 else missing, np.asarray(0.0)
+    ).theta
+    with np.errstate(over="ignore"):
+        energy = ((missing.y - sample.X @ correction) ** 2).sum()
+    return replace(solution, residual=energy + unexplained[1]), correction
+
+
+def _above(upper: Sample, lower: Sample) -> Sample:
+    """The rows of both."""
+    fields = ("X", "y", "row_weights")
+    X, y, weights = (np.concatenate([getattr(upper, field), getattr(lower, field)]) for field in fields)
+    return Sample(X, y, upper.start, weights)
 
 
 def _independent_rows(factor: Array, rows: int, noise: Array | None = None) -> tuple[Sample, Array]:
-    """As many rows as the rank of X, with the same minimisers, and the energy that none of them explains.
+    """As many rows as the rank of X, with the same minimisers for r and y, and the energy of each that none explains.
 
     What rounding has left of zero is dropped: columns equilibrated and pivoted, the rows of R whose diagonal
     is below the tolerance of :func:`solve` in memory, times √ of the roundings on the way, log₂(rows). Columns of
     ``noise`` (d,), the length of what each was made from, are known to rows·ε of it: in its units, what is below
     that is dropped as well.
     """
-    k, d = factor.shape[0], factor.shape[1] - 1
-    X, residual = factor[:, :d], factor[:, d:]
+    k, d = factor.shape[0], factor.shape[1] - 2
+    X, right = factor[:, :d], factor[:, d:]
     if k == rows and noise is None:  # The rows are so few that they have not been reduced.
-        return Sample(X, residual[:, 0], np.zeros(d), None), np.zeros(())
+        return Sample(X, right, np.zeros((d, 2)), None), np.zeros(2)
     largest = np.abs(X).max(axis=0)
     exponents = np.frexp(largest if noise is None else np.maximum(largest, noise))[1]
     pivoted_factor = pivoted.qr(np.ldexp(X, -exponents))
@@ -303,10 +326,11 @@ def _independent_rows(factor: Array, rows: int, noise: Array | None = None) -> t
     rank = int((sizes > tolerance).sum())
     independent = np.empty((rank, d))
     independent[:, pivoted_factor.columns] = pivoted_factor.triangle[:rank]
-    rotated = pivoted_factor.turn(residual, transpose=True)[:, 0]
+    rotated = pivoted_factor.turn(right, transpose=True)
     X, y = _without_rounding_of_dependence(independent, rotated[:rank], exponents, tolerance)
-    sample = Sample(np.ldexp(X, exponents), y, np.zeros(d), None)
-    return sample, np.asarray((rotated[rank:] ** 2).sum())
+    sample = Sample(np.ldexp(X, exponents), y, np.zeros((d, 2)), None)
+    with np.errstate(over="ignore"):  # Labels may be large where what the start leaves of them is not.
+        return sample, (rotated[rank:] ** 2).sum(axis=0)
 
 
 def _without_rounding_of_dependence(
