@@ -179,8 +179,8 @@ def test_a_start_far_away_costs_no_digits(decade, condition, seed, rows, tempera
 
 
 @given(
-    st.integers(0, 15),
-    st.one_of(st.just(0.0), log_uniform(1e-20, 1.0)),
+    st.integers(0, 30),
+    st.one_of(st.just(0.0), log_uniform(1e-40, 1.0)),
     st.sampled_from([1.0, 1e3]),
     SEEDS,
     CHUNK,

@@ -286,16 +286,17 @@ def _by_triangle(stream: Stream, rows: Rows, ridge: float) -> tuple[InMemory, Ar
     solution = minimise(namespace(), sample.labelled(residual, zero), np.asarray(pull / len(sample.X)))
     if not _far(stream, solution):
         return replace(solution, residual=solution.residual + unexplained[0]), 0.0
-    end = stream.start + solution.theta
-    missing = sample.labelled(labels - sample.X @ end, zero)
-    # The ridge as rows of their own, √pull·θ = √pull·start, for it pulls to the start and not to the end.
-    pulled = Sample(np.eye(len(end)), stream.start - end, zero, np.full(len(end), pull))
-    correction = minimise(
-        namespace(), _above(missing, pulled) if pull > 0 else missing, np.asarray(0.0)
-    ).theta
+    displacement, correction, seen = solution.theta, zero, sample
+    for _ in range(2):  # The first brings δ to its nearest floats, the second what those leave of θ.
+        displacement = displacement + correction
+        end = stream.start + displacement
+        seen = sample.labelled(labels - sample.X @ end, zero)
+        # The ridge as rows of their own, √pull·θ = √pull·start, for it pulls to the start and not to the end.
+        pulled = Sample(np.eye(len(end)), stream.start - end, zero, np.full(len(end), pull))
+        correction = minimise(namespace(), _above(seen, pulled) if pull > 0 else seen, np.zeros(())).theta
     with np.errstate(over="ignore"):
-        energy = ((missing.y - sample.X @ correction) ** 2).sum()
-    return replace(solution, residual=energy + unexplained[1]), correction
+        energy = ((seen.y - sample.X @ correction) ** 2).sum() + unexplained[1]
+    return replace(solution, theta=displacement, residual=energy), correction
 
 
 def _above(upper: Sample, lower: Sample) -> Sample:
