@@ -182,7 +182,7 @@ FORMULAS: dict[str, tuple[Formula, ...]] = {
         TILT,
         FLOW_TIME,
         Formula("Cauchy: w", "tilting/robust.py", "_power", "weighted = quadrature"),
-        Formula("Cauchy: r²/c²", "tilting/robust.py", "_power", "square = (z / cutoff"),
+        Formula("Cauchy: r²/c²", "tilting/robust.py", "_power", "square = (z / unit"),
     ),
     "beyond.baselines": (
         Formula("ridge's λ", "choice/penalty.py", "ridge_optimum", "moments.mass / ridge"),
