@@ -133,7 +133,7 @@ class IdentityPlusLowRank:
 
     @property
     def absolute_ceiling(self) -> Array:
-        """No |v|ᵀ(|scale|·I + |U||C||U|ᵀ)|v| of a unit vector v exceeds it; infinite where the basis is not kept."""
+        """A bound of the terms of vᵀA v, in absolute values, for unit vectors v; infinite where no basis is kept."""
         if not is_frozen(self.factor, self.core, self.scale):
             return np.inf
         # |v|ᵀ|Uⱼ| is at most the column's length, and that the sum of its coordinates, whose squares may be no floats.
