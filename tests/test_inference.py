@@ -358,6 +358,7 @@ def test_units_near_the_ends_of_the_floats(scale):
     X, y, start = drawn(200)
     one, other = lt.standard_errors(X, y, start), lt.standard_errors(X, scale * y, scale * start)
     assert np.allclose(other.standard_errors / scale, one.standard_errors, rtol=1e-9)
+    assert math.isclose(other.temperature / scale / scale, one.temperature, rel_tol=1e-9)
     undone = lt.undo_averaging(X, scale * y, scale * start, other.theta)
     assert math.isclose(
         undone.displacement, lt.undo_averaging(X, y, start, one.theta).displacement, rel_tol=1e-7

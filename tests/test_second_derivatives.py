@@ -173,6 +173,15 @@ def test_at_infinite_temperature_nothing_curves():
     assert float(jax.jit(jax.grad(jax.grad(f)))(math.inf)) == 0
 
 
+def test_a_form_that_rounding_makes_zero_has_its_derivatives():
+    """e is in the null space of Σ̃ but for rounding: v = 0, and dv = eᵀ dΣ̃ e all the same."""
+    e = jnp.array([0.1, 0.2, -0.3])
+    v = lambda matrix: lt.FineTuningProblem(e, jnp.zeros(3), matrix, noise_variance=1.0).shift_variance
+    singular = jnp.full((3, 3), 0.3 * 0.3)
+    assert v(singular) == 0
+    assert np.allclose(jax.grad(v)(singular), jnp.outer(e, e), rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("path", [
     pytest.param(lambda time, rho: lt.gradient_flow(lt.paper_problem(rho), time, 1.3), marks=pytest.mark.deep),
     lambda rate, rho: lt.iterate(lt.paper_problem(rho), 6, rate / 3, 1.3),
