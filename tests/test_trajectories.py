@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -157,6 +159,13 @@ def test_a_default_step_that_diverges_is_refused(matrix):
     with pytest.raises(lt.DivergenceError, match="stable_learning_rate"):
         lt.iterate(problem, 3)
     assert np.isfinite(lt.iterate(problem, 3, learning_rate=0.9 * lt.stable_learning_rate(problem))).all()
+
+
+@pytest.mark.parametrize(("largest", "converges"), [(2.0, False), (np.nextafter(2.0, 0.0), True)])
+def test_where_it_is_traced_a_default_step_that_diverges_is_nan(largest, converges):
+    """At 2 the step swings from one side to the other for ever, as it does without a trace."""
+    end = lambda matrix: lt.iterate(lt.FineTuningProblem(jnp.ones(2), jnp.zeros(2), matrix), 3)
+    assert bool(jnp.isfinite(jax.jit(end)(largest * jnp.eye(2))).all()) == converges
 
 
 def test_only_directions_the_path_enters_can_diverge():
