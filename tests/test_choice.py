@@ -80,6 +80,16 @@ def test_of_two_minima_the_lower_one():
     assert errors[second] * (1 - 1e-4) < lt.best_early_stop(problem).total_error <= errors[second]
 
 
+def test_the_end_may_be_the_best_of_several_minima():
+    """Where the first coordinate has come half way, 5 is the least error near; where both have come all the way, 0."""
+    opposed = np.array([[10.0, -10.0], [-10.0, 10.0]])
+    problem = lt.FineTuningProblem(np.ones(2), np.zeros(2), np.diag([10.0, 0.1]), opposed)
+    errors = lt.total_error(problem, lt.gradient_flow(problem, [0.0, 0.03, 0.3, math.inf]))
+    assert errors[1] < min(errors[0], errors[2])
+    assert errors[1] > errors[3]
+    assert lt.best_early_stop(problem).time == math.inf
+
+
 def test_the_ends():
     never = lt.FineTuningProblem([1.0, 1.0], np.zeros(2), np.eye(2), np.zeros((2, 2)))
     assert lt.best_early_stop(never).time == math.inf
