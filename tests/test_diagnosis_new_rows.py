@@ -270,6 +270,17 @@ def test_target_errors_have_theirs(each):
         assert np.mean(np.square(without)) > high
 
 
+def test_the_error_counts_how_much_less_is_known_of_the_noise_than_of_a_mean_over_rows():
+    """Drawn: the variance of χ²₂₀/20, of what 20 of 40 rows have to spare, less that of χ²₄₀/40."""
+    X, y, start = plain(40, 20)
+    new = lt.diagnose(X, y, start, None, np.eye(20)).new_rows
+    noise = 2 * (y - X @ np.linalg.lstsq(X, y)[0]) ** 2
+    spare, rows = (np.random.default_rng(1).chisquare(k, 10**6) / k for k in (20, 40))
+    beyond = new.noise_variance**2 * (np.var(spare) - np.var(rows))
+    for one in (new.early, new.start, new.average):
+        assert one.error**2 - np.var(one.losses - noise) / 40 == pytest.approx(beyond, rel=0.02)
+
+
 def test_the_noise_variance_has_no_bias():
     noise, each, draws = 1.0, 2, 24
     rows = diagnosed(noise, each, draws)
