@@ -20,7 +20,7 @@ from .cholesky import by_inner_products, by_normal_equations, residual_sums
 from .rows import Sample, checked_ridge, checked_sample, noisy, refuse_infinite, refuse_overflow
 from .solution import Method, Solution, far_from, from_start
 
-__all__ = ["minimise", "solve"]
+__all__ = ["minimise", "solve", "with_ridge_rows"]
 
 TINY = float(np.finfo(float).tiny)
 
@@ -141,14 +141,14 @@ def _from_start_and_end(space: Namespace, sample: Sample, pull: float) -> tuple[
     if not far_from(space, sample.start, end, solution.columns):
         return solution, 0.0
     # Seen from where it ended, the residual is not the small difference of two large ones.
-    correction = _displacement(space, _with_ridge_rows(sample, pull).seen_from(end), 0.0)
+    correction = _displacement(space, with_ridge_rows(sample, pull).seen_from(end), 0.0)
     if pull == 0:
         return replace(solution, residual=correction.residual), correction.theta
     _, energy = residual_sums(sample.seen_from(end), correction.theta)
     return replace(solution, residual=energy), correction.theta
 
 
-def _with_ridge_rows(sample: Sample, pull: float) -> Sample:
+def with_ridge_rows(sample: Sample, pull: float) -> Sample:
     """The ridge as rows of their own: √pull·θ = √pull·start."""
     if pull == 0:
         return sample

@@ -20,7 +20,7 @@ from ..least_squares import Solution as InMemory
 from ..least_squares.blocks import added, residual_products, triangle, weighted_triangles
 from ..least_squares.rows import checked_ridge
 from ..least_squares.solution import EPS, Method, far_from, from_start, unrefined_error
-from ..least_squares.solver import minimise
+from ..least_squares.solver import minimise, with_ridge_rows
 from ..threads import shared_thread_pool
 from ..trees import is_traced, pytree
 from ..weights import Flow, Uniform, WeightRule, as_rule
@@ -286,24 +286,16 @@ def _by_triangle(stream: Stream, rows: Rows, ridge: float) -> tuple[InMemory, Ar
     solution = minimise(namespace(), sample.labelled(residual, zero), np.asarray(pull / len(sample.X)))
     if not _far(stream, solution):
         return replace(solution, residual=solution.residual + unexplained[0]), 0.0
-    displacement, correction, seen = solution.theta, zero, sample
+    # The ridge pulls to the start and not to the end.
+    known = with_ridge_rows(sample.labelled(labels, stream.start), pull)
+    displacement, correction, end = solution.theta, zero, stream.start
     for _ in range(2):  # The first brings δ to its nearest floats, the second what those leave of θ.
         displacement = displacement + correction
         end = stream.start + displacement
-        seen = sample.labelled(labels - sample.X @ end, zero)
-        # The ridge as rows of their own, √pull·θ = √pull·start, for it pulls to the start and not to the end.
-        pulled = Sample(np.eye(len(end)), stream.start - end, zero, np.full(len(end), pull))
-        correction = minimise(namespace(), _above(seen, pulled) if pull > 0 else seen, np.zeros(())).theta
+        correction = minimise(namespace(), known.labelled(known.y - known.X @ end, zero), np.zeros(())).theta
     with np.errstate(over="ignore"):
-        energy = ((seen.y - sample.X @ correction) ** 2).sum() + unexplained[1]
+        energy = ((labels - sample.X @ end - sample.X @ correction) ** 2).sum() + unexplained[1]
     return replace(solution, theta=displacement, residual=energy), correction
-
-
-def _above(upper: Sample, lower: Sample) -> Sample:
-    """The rows of both."""
-    fields = ("X", "y", "row_weights")
-    X, y, weights = (np.concatenate([getattr(upper, field), getattr(lower, field)]) for field in fields)
-    return Sample(X, y, upper.start, weights)
 
 
 def _independent_rows(factor: Array, rows: int, noise: Array | None = None) -> tuple[Sample, Array]:
