@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from importlib.metadata import version
+from pathlib import Path
 
 # Where no bytecode may be written, and none lies beside the sources, each of the hundred processes that tests start
 # would compile JAX anew, three seconds of its five: they share what the first compiles, in a folder that goes with
@@ -26,7 +27,7 @@ import jax
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import kept
+from tests import kept, nightly
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -44,6 +45,11 @@ if platform.machine() in {"x86_64", "AMD64"} and version("jaxlib").startswith(("
 _compiles_quickly = os.environ.setdefault("XLA_FLAGS", _quick) == _quick  # read when JAX first compiles
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
+def pytest_collection_modifyitems(config, items):
+    nightly.mark(items, whole=not any("::" in argument for argument in config.args))
+
+
 @pytest.fixture(autouse=True)
 def _optimised_where_networks_train(request):
     """Networks run long enough for some optimisation to pay."""
@@ -59,9 +65,14 @@ def _datasets_are_shared(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def _compiled_code_is_let_go():
-    """Linux lets a process map 65 530 pieces of memory; compiled code takes thousands a module, and then it dies."""
+    """Linux lets a process map 65 530 pieces of memory; compiled code takes thousands a module, and then it dies.
+
+    Until half of them are taken what modules share is kept, for it need not be compiled again.
+    """
     yield
-    jax.clear_caches()
+    mapped = Path("/proc/self/maps")
+    if not mapped.exists() or mapped.read_bytes().count(b"\n") > 30_000:
+        jax.clear_caches()
 
 
 # The same examples each time, so that what fails has been changed; "deep" goes looking, with new ones at each run. No
