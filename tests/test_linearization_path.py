@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 import linear_theory as lt
+from linear_theory.arrays import namespace
 from linear_theory.descent import GradientDescent
 from linear_theory.linearization import Linearization, linear
+from linear_theory.linearization.data_space import path_by_zero_weights
+from linear_theory.propagator.powers import GeometricSum, split_steps
 from linear_theory.testing.tolerances import VACUOUS, bound, near
 from tests.networks import SHAPES, linear_model, network, tanh_network
 from tests.strategies import random_data
@@ -292,3 +295,91 @@ def test_the_gradient_of_an_end_by_its_learning_rate():
     lin = lt.linearize(tanh_network, jax.tree.map(jnp.asarray, net.params), net.X, net.y)
     slope = jax.jacfwd(lambda rate: lin.iterate(1, rate, net.weights))(0.1)
     assert near(slope, -np.asarray(lin.gradient(net.weights)), sum(net.rows.shape))
+
+
+# ------------------------------------------------------------------------------- derivatives by the weights
+
+
+@jax.jit
+def by_the_weights(params, X, y, weights, rate):
+    """Derivatives, last axis the weights, of the path, of the largest eigenvalues and of their projectors."""
+    lin = lt.linearize(tanh_network, params, X, y)
+
+    def quantities(w):
+        values, vectors = lin.spectrum(2, w)
+        return lin.iterate([0, STEPS], rate, w), values, vectors[:, :, None] * vectors[:, None, :]
+
+    return jax.jacrev(quantities)(weights)
+
+
+def by_hand(net, rate):
+    """The same: the loop's, step by step; of JᵀWJ/n by perturbation, where W enters without a root."""
+    J, r, n = net.rows, net.residuals, len(net.y)
+    rows_of = np.kron(np.eye(n), np.ones((len(J) // n, 1)))  # each output's sample
+    delta, change, A = np.zeros(J.shape[1]), np.zeros((J.shape[1], n)), net.curvature()
+    for _ in range(STEPS):
+        left = r - J @ delta
+        change = change + 2 * rate * (J.T @ (left[:, None] * rows_of) / n - A @ change)
+        delta = delta + 2 * rate / n * J.T @ (net.row_weights * left)
+    values, vectors = np.linalg.eigh(A)
+    image = J @ vectors
+    moved = np.einsum("ja,jb,jn->abn", image, image, rows_of) / n
+    projectors = []
+    for top in (-1, -2):
+        gaps = np.delete(values[top] - values, top)
+        turned = np.delete(vectors, top, 1) @ (np.delete(moved[top], top, 0) / gaps[:, None])
+        projector = turned[:, None, :] * vectors[None, :, top, None]
+        projectors.append(projector + np.swapaxes(projector, 0, 1))
+    path = np.stack([0 * change, change])
+    return path, np.stack([moved[-1, -1], moved[-2, -2]]), np.stack(projectors)
+
+
+@EACH
+@pytest.mark.parametrize("zeros", [0, 2])
+def test_derivatives_by_the_weights_are_those_of_the_loop_and_of_the_matrix(shape, zeros):
+    """Also by a weight of 0, which may only grow: √w has no derivative there, and what is made of W does."""
+    net = network(shape, zeros=zeros)
+    rate, values = safe_rate(net, 0.4), np.linalg.eigvalsh(net.curvature())[::-1]
+    got = by_the_weights(*jax.tree.map(jnp.asarray, (net.params, net.X, net.y, net.weights)), rate)
+    loss = STEPS * sum(net.rows.shape) * (values[0] / min(-np.diff(values[:3]))) ** 2
+    assert bound(loss) < VACUOUS
+    assert close(got, by_hand(net, rate), loss)
+
+
+@jax.jit
+def curved(X, y, weights):
+    """The second derivative along a change of the weights, of a number made of values and vectors."""
+    lin = lt.linearize(linear_model, 0.0 * X[0], X, y)
+
+    def number(w):
+        values, vectors = lin.spectrum(2, w)
+        return (values * ((X @ vectors.T) ** 2 * y[:, None]).sum(axis=0)).sum()
+
+    along = lambda function: lambda w: jax.jvp(function, (w,), (y,))[1]
+    return along(along(number))(weights)
+
+
+@pytest.mark.parametrize("weights", [[0.2, 0.5, 1.0], [0.3, 0.0, 1.0]])
+def test_the_spectrum_bends_in_data_space_as_in_parameter_space(weights):
+    """In an orthonormal basis of the rows' span there are no more parameters than rows."""
+    rng = np.random.default_rng(8)
+    X, y = rng.standard_normal((3, 5)), rng.standard_normal(3)
+    fewer = X @ np.linalg.qr(X.T)[0]
+    assert near(curved(X, y, np.array(weights)), curved(fewer, y, np.array(weights)), 1e4, 1.0)
+
+
+def test_a_second_derivative_of_the_path_that_is_not_known_is_no_number():
+    kernel = GeometricSum(split_steps(namespace(jnp.ones(1)), (2,)))
+    K = jnp.array([[2.0, 1.0], [1.0, 2.0]])
+    by_weights = lambda w: path_by_zero_weights(kernel, jnp.array(0.1), K, w, jnp.ones(2)).sum()
+    hessian = jax.jit(jax.hessian(by_weights))
+    assert not hessian(jnp.array([0.5, 1.0])).any()
+    assert np.isnan(hessian(jnp.array([0.0, 1.0]))).all()
+
+
+def test_many_weights_of_zero_leave_the_other_eigenvalues_their_derivatives():
+    """Rows at right angles: the eigenvalues of those left out are 0 to the bit, all the same one."""
+    lin = lt.linearize(linear_model, jnp.zeros(4), np.diag([1.0, 2.0, 3.0, 4.0]), np.ones(4))
+    slopes = jax.jit(jax.jacrev(lambda w: tuple(lin.spectrum(2, w))))(jnp.array([0.0, 1.0, 0.0, 1.0]))
+    assert near(slopes[0], np.array([[0, 0, 0, 4.0], [0, 1.0, 0, 0]]), 8)
+    assert near(slopes[1], np.zeros((2, 4, 4)), 8, 1.0)

@@ -30,7 +30,7 @@ from ..propagator.powers import GeometricSum, listed_steps, split_steps
 from ..reading import read, same_rows, whole
 from ..sharding import with_automatic_axes
 from ..trees import is_concrete
-from . import products
+from . import data_space, products
 from .products import Model, common_engine, lanczos, run_in_jax
 
 __all__ = ["Linearization", "Modes", "Spectrum", "linearize"]
@@ -260,7 +260,7 @@ class Linearization:
         By Lanczos (ARPACK) in parameter space or in data space (√W JJᵀ√W/n, the tangent kernel), whichever is
         smaller; there as a matrix where nearly all eigenvalues are asked for, and under JAX tracing.
         Eigenvalues are known to rounding of the largest, and 0 where they are no more than that. Derivatives
-        exist where the eigenvalues of that matrix are distinct.
+        exist where those above 0 are distinct, at a weight of 0, too; an eigenvalue of 0 counts as a constant.
 
         ``count`` is from 1 to min(n·k, P); InvalidValueError beyond it, or where Lanczos does not converge.
 
@@ -275,18 +275,20 @@ class Linearization:
         count = integer("count", count, "must be an integer ≥ 1")
         if not 1 <= count <= self._size:
             reject("count", count, f"must be from 1 to min(n·k, P) = {self._size}")
-        roots = self._weights(weights) ** 0.5
-        if is_concrete(self, roots) and count < self._size - 1:
-            values, vectors = lanczos(self._space, self._times(roots), self._size, count)
+        weights, in_data = self._weights(weights), self._dual
+        of_rows = self._of_outputs(weights) if in_data else self._space.xp.ones_like(self.start)
+        if is_concrete(self, weights) and count < self._size - 1:
+            values, vectors = lanczos(self._space, self._times(weights), self._size, count)
+            coefficients = data_space.to_coefficients(values, vectors, of_rows)
         else:
-            values, vectors = Dense(self._gram(roots)).eigh()
-            values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-        directions, nonzero = vectors.T, ~(values <= 0)  # NaN, where something is not known, is no 0
-        if self._dual:
-            lengths = self._space.xp.where(nonzero, self.count * values, 1.0) ** 0.5
-            coefficients = self._sample(roots) * directions.reshape(-1, *self.outputs.shape)
-            directions = self._back(coefficients) / lengths[:, None]
-        return Spectrum(values, self._space.xp.where(nonzero[:, None], directions, 0.0))
+            matrix = self._kernel_matrix() if in_data else self._gram(weights)
+            values, coefficients = data_space.eigenpairs(matrix, of_rows)
+            values, coefficients = values[::-1][:count], coefficients[:, ::-1][:, :count]
+        if in_data:
+            directions = self._back(coefficients.T.reshape(-1, *self.outputs.shape)) / self.count**0.5
+        else:
+            directions = coefficients.T * self._space.xp.where(values > 0, values, 1.0)[:, None] ** 0.5
+        return Spectrum(values, directions)
 
     @common_engine
     def modes(self, weights: Array, count: int) -> Modes:
@@ -369,7 +371,8 @@ class Linearization:
         """θ_K of gradient descent on the linearised model, exactly: (P,), or (m, P) for several K.
 
         θ_K = θ* + 2η ψ_K(2ηA) JᵀWr/n with A = JᵀWJ/n and ψ_K(x) = (1 − (1 − x)^K)/x, eq. (8) with features J;
-        no loop over K. NumPy: in the Krylov space of A. JAX: by the smaller of the two Gram matrices.
+        no loop over K. NumPy: in the Krylov space of A. JAX: by the smaller of the two Gram matrices; where that
+        is the one in data space, second derivatives are NaN if a weight is 0.
 
         ``steps`` are integers ≥ 0 of any size, known when traced; η is finite and > 0. It converges for
         η < 1/λ_max(A), the largest of ``spectrum(1, weights)``; any other is evaluated as it is, and
@@ -386,23 +389,18 @@ class Linearization:
         space = self._space
         chosen, single = listed_steps(steps)
         rate = 2 * positive(space, "learning_rate", learning_rate)
-        checked = self._weights(weights)
-        roots = checked**0.5
-        if self._dual:
-            vector = (self._sample(roots) * self.residuals).reshape(-1) / self.count
-        else:
-            vector = self._back(self._sample(checked) * self.residuals) / self.count
+        checked, kernel = self._weights(weights), GeometricSum(split_steps(space, chosen))
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # divergence has an error of its own
-                curvature = self._covariance(roots)
-                if self._dual and max(chosen) > NULL_SPACE_STEPS:
-                    vector = self._without_null(curvature, roots, vector)
-                kernel = GeometricSum(split_steps(space, chosen))
-                displacement = rate * propagate(kernel, rate, curvature, vector)
                 if self._dual:
-                    coefficients = displacement.reshape(-1, *self.outputs.shape)
-                    displacement = self._back(self._sample(roots) * coefficients)
-                theta = self.start + displacement
+                    coefficients = self._coefficients(kernel, rate, checked, max(chosen))
+                    displacement = self._back(coefficients.reshape(-1, *self.outputs.shape))
+                else:
+                    vector = self._back(self._sample(checked) * self.residuals) / self.count
+                    in_numpy = space.xp is np
+                    curvature = self._operator(checked) if in_numpy else Dense(self._gram(checked))
+                    displacement = propagate(kernel, rate, curvature, vector)
+                theta = self.start + rate * displacement
         except InvalidValueError as error:
             raise InvalidValueError("steps", steps, f"is out of reach: {error.remedy}") from None
         if is_concrete(theta) and not bool(space.xp.isfinite(theta).all()):
@@ -486,6 +484,25 @@ class Linearization:
         """(n,) to multiply outputs with."""
         return weights.reshape(-1, *[1] * (self.outputs.ndim - 1))
 
+    def _of_outputs(self, weights: Array) -> Array:
+        """(n,) → (n·k,): each output of a sample has the weight of the sample."""
+        return self._space.xp.repeat(weights, self.outputs.size // self.count)
+
+    def _coefficients(self, kernel: GeometricSum, rate: Array, weights: Array, steps: int) -> Array:
+        """W ψ_K(2ηJJᵀW/n) r/n: what Jᵀ takes to the displacement, over 2η."""
+        residuals, of_outputs = self.residuals.reshape(-1) / self.count, self._of_outputs(weights)
+        roots = data_space.root(of_outputs)
+        if self._space.xp is np:
+            curvature, by_zero_weights = self._operator(weights), 0.0
+        else:
+            matrix = self._kernel_matrix()
+            curvature = data_space.weighted(matrix, of_outputs)
+            by_zero_weights = data_space.path_by_zero_weights(kernel, rate, matrix, of_outputs, residuals)
+        vector = roots * residuals
+        if steps > NULL_SPACE_STEPS:
+            vector = self._without_null(curvature, roots, vector)
+        return roots * propagate(kernel, rate, curvature, vector) + by_zero_weights
+
     def _without_null(self, curvature: Dense | Operator, roots: Array, vector: Array) -> Array:
         """Without what lies in the null space of √W JJᵀ√W, if Jᵀ√W of that is no more than rounding.
 
@@ -496,29 +513,31 @@ class Linearization:
         null = propagate(Decay(space.xp.asarray(True)), space.array(1.0), curvature, vector)
         probe = space.array(np.random.default_rng(0).standard_normal(self._size))
         own = null / binary_unit(space, null)  # of others the squares may be no floats
-        moved = self._back(self._sample(roots) * space.xp.stack([own, probe]).reshape(2, *self.outputs.shape))
+        moved = self._back((roots * space.xp.stack([own, probe])).reshape(2, *self.outputs.shape))
         squares = ((moved / binary_unit(space, moved)) ** 2).sum(axis=1)
         rounding = (16 * self._size * space.eps) ** 2 * squares[1]
         is_rounding = squares[0] * (probe @ probe) <= rounding * (own @ own)
         return space.xp.where(is_rounding, vector - null, vector)
 
-    def _gram(self, roots: Array) -> Array:
-        make = lambda t, X, r: products.gram(self.model, self._dual, self._size, t, X, r)
-        return self._run(make, self.start, self.X, roots)
+    def _gram(self, scale: Array) -> Array:
+        make = lambda t, X, s: products.gram(self.model, self._dual, self._size, t, X, s)
+        return self._run(make, self.start, self.X, scale)
 
-    def _times(self, roots: Array) -> Callable[[Array], Array]:
+    def _kernel_matrix(self) -> Array:
+        """K = JJᵀ/n in data space, the same for all weights."""
+        return self._gram(self._space.xp.ones(self.count, dtype=self._space.dtype))
+
+    def _operator(self, weights: Array) -> Operator:
+        return Operator(self._times(weights), self._size)
+
+    def _times(self, weights: Array) -> Callable[[Array], Array]:
         """v → A v in the smaller space; the rows go to JAX once."""
         space, model, dual = self._space, self.model, self._dual
-        operands = self._run(lambda *arrays: arrays, self.start, self.X, roots)
+        scale = data_space.root(weights) if dual else weights
+        operands = self._run(lambda *arrays: arrays, self.start, self.X, scale)
         return lambda v: run_in_jax(
             space, lambda *a: products.compiled_product(model, dual, *a), *operands, space.array(v)
         )
-
-    def _covariance(self, roots: Array) -> Dense | Operator:
-        """A in the smaller space: known by its products, or under JAX as a matrix."""
-        if self._space.xp is np:
-            return Operator(self._times(roots), self._size)
-        return Dense(self._gram(roots))
 
 
 jax.tree_util.register_dataclass(

@@ -119,16 +119,16 @@ def jacobian(model: Model, theta: Array, X: Array) -> Array:
     return jax.lax.map(row, X, batch_size=_batch(model.dim))
 
 
-def _product(model: Model, dual: bool, theta: Array, X: Array, roots: Array, vector: Array) -> Array:
-    """JᵀWJ v/n, or in data space (``dual``) √W JJᵀ√W u/n, from the √w of each sample."""
+def _product(model: Model, dual: bool, theta: Array, X: Array, scale: Array, vector: Array) -> Array:
+    """JᵀWJ v/n from the weights ``scale``, or in data space (``dual``) √W JJᵀ√W u/n from their roots."""
     function = model.at(X)
     value, forward = jax.linearize(function, theta)
     backward = jax.linear_transpose(forward, theta)
-    scale = roots.reshape(-1, *[1] * (value.ndim - 1))
+    scale = scale.reshape(-1, *[1] * (value.ndim - 1))
     if dual:
         (back,) = backward(scale * vector.reshape(value.shape))
         return (scale * forward(back)).reshape(-1) / X.shape[0]
-    (back,) = backward(scale * scale * forward(vector))
+    (back,) = backward(scale * forward(vector))
     return back / X.shape[0]
 
 
@@ -136,9 +136,9 @@ compiled_product = jax.jit(_product, static_argnums=(0, 1))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def gram(model: Model, dual: bool, dim: int, theta: Array, X: Array, roots: Array) -> Array:
+def gram(model: Model, dual: bool, dim: int, theta: Array, X: Array, scale: Array) -> Array:
     """The matrix of :func:`_product`, (dim, dim)."""
-    times = lambda vector: _product(model, dual, theta, X, roots, vector)
+    times = lambda vector: _product(model, dual, theta, X, scale, vector)
     rows = jax.lax.map(times, jnp.eye(dim, dtype=theta.dtype), batch_size=_batch(*X.shape[:1], model.dim))
     return (rows + rows.T) / 2
 
