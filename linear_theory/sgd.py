@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .arrays import Array, Namespace, binary_unit, namespace, positive
+from .arrays import Array, Namespace, binary_unit, in_units, namespace, positive
 from .covariance import IdentityPlusLowRank, Operator
 from .covariance.spectrum import eigenbasis
 from .covariance.subspace import accept_any
@@ -156,10 +156,10 @@ def sgd_stability_limit(
     _refuse_unsuited(problem, rule)
     recursion = _recursion(space, problem, rule)
     of_x = recursion.of_x()
-    values, vectors = eigenbasis(space, space.constant(of_x.first))
+    values, vectors = eigenbasis(space, space.constant(of_x.first.covariance))
     eigenvalue_sums = values[:, None] + values[None, :]
     inverse = xp.where(eigenvalue_sums > 0, 1 / xp.where(eigenvalue_sums > 0, eigenvalue_sums, 1.0), 0.0)
-    outside = of_x.outside
+    outside = of_x.first.outside
     inverse_outside = xp.where(outside > 0, 0.5 / xp.where(outside > 0, outside, 1.0), 0.0)
 
     def inverse_drift(state: Moments) -> Moments:
@@ -181,8 +181,10 @@ def sgd_stability_limit(
         state = jax.lax.stop_gradient(loop)
     drift, noise = of_x.product(state, of_x.drift(state)), of_x.product(state, of_x.noise(state))
     no_noise = noise == 0
-    unit, mass_ratio = recursion.unit, recursion.mass / recursion.square_mass
-    limit = drift / xp.where(no_noise, 1.0, noise) / 2 / unit / unit * mass_ratio
+    first, second, of_errors = of_x.first, of_x.second, 1 / recursion.unit / recursion.unit
+    mass_ratio = first.mass / second.mass
+    limit = drift / xp.where(no_noise, 1.0, noise) / 2 * mass_ratio
+    limit = in_units(space, limit * (first.unit / second.unit), 1 / second.unit, of_errors)
     if xp is not np:
         limit = limit * differentiable_once(limit, "the stability limit of SGD")
     return xp.where(no_noise, math.inf, limit)[()]
@@ -214,23 +216,37 @@ class Moments(NamedTuple):
     outside: Array
 
 
+class Weighted(NamedTuple):
+    """Mass and covariance of z under a weight: unit · ``covariance`` in the reach, unit · ``outside`` outside.
+
+    In the unit entries are about 1, and their squares are floats.
+    """
+
+    mass: Array
+    unit: Array
+    covariance: Array
+    outside: Array
+
+    @property
+    def moments(self) -> Moments:
+        """The covariance as second moments, in its unit."""
+        return Moments(self.covariance, self.outside)
+
+
 class Recursion(NamedTuple):
     """What the second moment of the error changes by, in the reach of (Σ̃, e), where z = (x, ξ) or x alone.
 
-    ``matrix`` Σ̃ (m, m) and ``shift`` e (m,) there, in ``unit``s of x in which Σ̃ is about 1 and every square of the
-    size of an error; ``mass`` μ₁ and ``first`` C₁, ``square_mass`` μ₂ and ``second`` C₂, mass and covariance of z under
-    w and w². Outside lie ``outside_dim`` directions, in which Σ̃ has the one eigenvalue ``outside``.
+    ``target`` Σ̃ and ``shift`` e (m,) there, in ``unit``s of x in which Σ̃ is about 1 and every square of the size of an
+    error; ``first`` μ₁ and C₁, ``second`` μ₂ and C₂, mass and covariance of z under w and w². Outside lie
+    ``outside_dim`` directions.
     """
 
-    matrix: Array
+    target: Moments
     shift: Array
     unit: Array
-    mass: Array
-    first: Array
-    square_mass: Array
-    second: Array
+    first: Weighted
+    second: Weighted
     outside_dim: float
-    outside: Array
 
     @property
     def reached(self) -> int:
@@ -240,26 +256,30 @@ class Recursion(NamedTuple):
     def of_x(self) -> Recursion:
         """The same without ξ."""
         m = self.reached
-        return self._replace(first=self.first[:m, :m], second=self.second[:m, :m])
+        first, second = (
+            each._replace(covariance=each.covariance[:m, :m]) for each in (self.first, self.second)
+        )
+        return self._replace(first=first, second=second)
 
     @property
     def free(self) -> Array:
         """The part x of z, which the step moves: Π is free·freeᵀ."""
-        return namespace(self.first).xp.eye(len(self.first), self.reached, dtype=self.first.dtype)
+        first = self.first.covariance
+        return namespace(first).xp.eye(len(first), self.reached, dtype=first.dtype)
 
     def drift(self, state: Moments) -> Moments:
-        """ΠC₁M + MC₁Π."""
-        m, free, moment = self.reached, self.free, state.moment
+        """ΠC₁M + MC₁Π, in C₁'s unit."""
+        m, free, moment, first = self.reached, self.free, state.moment, self.first.covariance
         # Both products, not one and its transpose: then the asymmetry of rounding decays with the rest.
-        inside = free @ (self.first[:m] @ moment) + (moment @ self.first[:, :m]) @ free.T
-        return Moments(inside, 2 * self.outside * state.outside)
+        inside = free @ (first[:m] @ moment) + (moment @ first[:, :m]) @ free.T
+        return Moments(inside, 2 * self.first.outside * state.outside)
 
     def noise(self, state: Moments) -> Moments:
-        """Π(2C₂MC₂ + tr(MC₂)C₂)Π."""
-        m, free, second = self.reached, self.free, self.second
-        trace = self.product(state, Moments(second, self.outside))
+        """Π(2C₂MC₂ + tr(MC₂)C₂)Π, in the square of C₂'s unit."""
+        m, free, (second, outside) = self.reached, self.free, self.second.moments
+        trace = self.product(state, self.second.moments)
         inside = 2 * second[:m] @ state.moment @ second[:, :m] + trace * second[:m, :m]
-        return Moments(free @ inside @ free.T, self.outside * (2 * self.outside * state.outside + trace))
+        return Moments(free @ inside @ free.T, outside * (2 * outside * state.outside + trace))
 
     def product(self, one: Moments, other: Moments) -> Array:
         """tr(M₁M₂) of symmetric ones."""
@@ -274,9 +294,15 @@ def _recursion(space: Namespace, problem: FineTuningProblem, rule: WeightRule) -
     largest = binary_unit(space, space.xp.concatenate([matrix.ravel(), outside[None]]))
     unit = binary_unit(space, space.xp.sqrt(largest))
     matrix, shift, outside = matrix / unit / unit, reach.coordinates * unit, outside / unit / unit
-    rules = rule, squared(rule, problem.residual_variance, space)
-    masses = [sample_moments(space, problem, each, matrix, shift) for each in rules]
-    return Recursion(matrix, shift, unit, *masses[0], *masses[1], outside_dim, outside)
+
+    def weighted(rule: WeightRule) -> Weighted:
+        mass, covariance = sample_moments(space, problem, rule, matrix, shift)
+        of_x = covariance[:-1, :-1]  # in which cold weights may leave no direction as it was
+        size = binary_unit(space, space.xp.concatenate([of_x.ravel(), outside[None]]))
+        return Weighted(mass, size, covariance / size, outside / size)
+
+    first, second = weighted(rule), weighted(squared(rule, problem.residual_variance, space))
+    return Recursion(Moments(matrix, outside), shift, unit, first, second, outside_dim)
 
 
 class _Run(NamedTuple):
@@ -312,21 +338,21 @@ def _left_to_learn(run: _Run) -> Array:
     """E err₂: tr(Σ̃M_θθ) of u = (θ − θ̃*, −1)."""
     recursion = _recursion(*run[:3])
     start = run.space.xp.concatenate([recursion.shift, run.space.array([-1.0])])
-    return _expected(run, recursion, start, Moments(recursion.matrix, recursion.outside))
+    return _expected(run, recursion, start, recursion.target)
 
 
 def _forgotten(run: _Run) -> Array:
     """E err₁: tr(ΣM_θθ) of u = (θ − θ*, −1), with which goes z = (x, r), r = y − ⟨θ*, x⟩ the residual at θ*."""
     space, problem, rule = run[:3]
     xp, recursion = space.xp, _recursion(space, problem, rule)
-    variance, image = problem.residual_variance, recursion.matrix @ recursion.shift
+    variance, image = problem.residual_variance, recursion.target.moment @ recursion.shift
 
-    def around_start(rule: WeightRule, covariance: Array) -> Array:
+    def around_start(rule: WeightRule, weighted: Weighted) -> Weighted:
         """E[w x r] = −μ h Σ̃e and E[w r²] = μ h s² in the place of those with ξ."""
-        ratio = gaussian_tilt(rule, variance, space).ratio
+        ratio = gaussian_tilt(rule, variance, space).ratio / weighted.unit
         cross, last = -ratio * image[:, None], (ratio * variance)[None, None]
-        rows = [covariance[:-1, :-1], cross], [cross.T, last]
-        return xp.concatenate([xp.concatenate(row, axis=1) for row in rows])
+        rows = [weighted.covariance[:-1, :-1], cross], [cross.T, last]
+        return weighted._replace(covariance=xp.concatenate([xp.concatenate(row, axis=1) for row in rows]))
 
     squares = squared(rule, variance, space)
     first, second = around_start(rule, recursion.first), around_start(squares, recursion.second)
@@ -360,10 +386,11 @@ def _pretrain_in_reach(space: Namespace, problem: FineTuningProblem, recursion: 
 
 def _expected(run: _Run, recursion: Recursion, start: Array, size: Moments) -> Array:
     """E[⟨uuᵀ, size⟩] after the steps asked for, of the part θ of u."""
-    xp, mass, m = run.space.xp, recursion.mass, recursion.reached
+    xp, m, first, second = run.space.xp, recursion.reached, recursion.first, recursion.second
     with np.errstate(over="ignore"):  # A step may be so long that the error overflows.
         eta = run.learning_rate * recursion.unit * recursion.unit
-    shrink, grow = 2 * eta * mass, 4 * eta * (eta * recursion.square_mass)
+        of_first, of_second = eta * first.unit, eta * second.unit
+        shrink, grow = 2 * of_first * first.mass, 4 * of_second * (of_second * second.mass)
 
     def step(state: Moments) -> Moments:
         drift, noise = recursion.drift(state), recursion.noise(state)
@@ -377,7 +404,7 @@ def _expected(run: _Run, recursion: Recursion, start: Array, size: Moments) -> A
 
     moment = Moments(start[:, None] * start[None, :], run.space.array(0.0))
     path = _recorded(run.space, step, error, moment, int(run.counts.max(initial=0)))
-    overflowed = xp.isnan(path) & xp.isfinite(run.learning_rate * mass)  # ∞ − ∞
+    overflowed = xp.isnan(path) & xp.isfinite(run.learning_rate * first.mass)  # ∞ − ∞
     return xp.where(overflowed, math.inf, path)[run.counts]
 
 

@@ -212,7 +212,7 @@ def test_the_limit_has_one_derivative_and_says_so():
         jax.jit(jax.grad(jax.grad(value)))(1.0)
 
 
-@pytest.mark.parametrize("tau", [1e-100, 1e-16, 1e-12, 1e-6, 1.0])
+@pytest.mark.parametrize("tau", [1e-300, 1e-200, 1e-162, 1e-100, 1e-16, 1e-12, 1e-6, 1.0])
 def test_the_limit_keeps_its_digits_where_all_directions_stall(tau):
     """One dimension: √h₁ h₁/(3 √h₂ h₂²), h = τ/(τ + 2) under w and τ/(τ + 4) under w²."""
     one, two = tau / (tau + 2), tau / (tau + 4)
@@ -272,6 +272,14 @@ def test_the_first_step_has_all_its_digits():
     forgotten, _ = lt.sgd_errors(problem, 1, eta)
     # x ~ N(0, I), r = ξ − x₁: E[r² ‖x‖²] = 3σ² + (3 + 2).
     assert near(forgotten, 4 * eta**2 * (3 * 0.5 + 5), 10)
+
+
+@pytest.mark.parametrize("tau", [1e-300, 1e-200, 1e-162, 1e-16, 1.0])
+def test_the_first_step_forgets_however_cold_it_is(tau):
+    """One dimension: E[(2ηw x²)²] = 12η²√h₂ h₂², h₂ = τ/(τ + 4) under w², in steps on the scale of the limit."""
+    problem, two, rate = lt.FineTuningProblem([1.0], [0.0], [[1.0]]), tau / (tau + 4), 0.1 / tau
+    forgotten, _ = lt.sgd_errors(problem, 1, rate, tau)
+    assert near(forgotten, 12 * (rate * two) ** 2 * math.sqrt(two), 100)
 
 
 def test_forgetting_simulated():
