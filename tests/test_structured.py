@@ -445,6 +445,35 @@ def test_under_jit_and_vmap():
 # --------------------------------------------------------------------------------------------------------- refusals
 
 
+@pytest.mark.parametrize(
+    "direction",
+    [
+        np.ones,
+        lambda d: np.full(d, d**-0.5),
+        lambda d: np.linspace(1, 1.1, d),
+        lambda d: 1 / np.arange(1.0, d + 1),
+    ],
+    ids=["ones", "their mean", "nearly", "falling"],
+)
+def test_a_direction_taken_out_of_a_million_is_gone_to_a_few_roundings(direction):
+    """I − uuᵀ/‖u‖², as of centred columns: what is left along u does not grow with the dimensions."""
+    u = direction(10**6)
+    covariance = IdentityPlusLowRank(u[:, None], np.array([[-1 / math.fsum(u * u)]]))
+    left = covariance.reach(u, lambda subspace: True).covariance.dense()
+    assert left.shape == (1, 1)
+    assert abs(left).max() <= 16 * EPS
+
+
+def test_two_directions_and_none_of_many_dimensions():
+    """The same for columns that are neither short nor orthogonal; and without any."""
+    factor = np.stack([np.ones(10**5), np.linspace(1, 2, 10**5)], axis=1)
+    inverse = np.linalg.inv([[math.fsum(a * b) for a in factor.T] for b in factor.T])
+    covariance = IdentityPlusLowRank(factor, -(inverse + inverse.T) / 2)
+    left = covariance.reach(factor[:, 1], lambda subspace: True).covariance.dense()
+    assert abs(left).max() <= 1000 * EPS  # of which the inverse has lost two digits
+    assert IdentityPlusLowRank(np.zeros((1000, 0)), np.zeros((0, 0)), 2.0).ceiling == 2.0
+
+
 def test_what_a_low_rank_covariance_must_be():
     U = np.eye(4, 2)
     cases = [

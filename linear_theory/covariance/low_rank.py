@@ -161,9 +161,9 @@ class IdentityPlusLowRank:
         if known is not None:
             return known
         held = space.constant(self.factor)
-        basis = (held if self._orthogonal(space) else xp.linalg.qr(held)[0]).T
+        basis = (held if _gap(space, held) <= 4 * space.eps else _orthonormal_columns(space, held)).T
         basis = np.ascontiguousarray(basis) if xp is np else basis
-        factor_in_basis = basis @ self.factor
+        factor_in_basis = _products(space, basis.T, self.factor)
         if is_frozen(self.factor, self.core, self.scale):
             self.__dict__["_known"] = basis, factor_in_basis
         return basis, factor_in_basis
@@ -175,14 +175,6 @@ class IdentityPlusLowRank:
         return (
             self.scale * space.xp.eye(factor_in_basis.shape[0], dtype=space.dtype) + (matrix + matrix.T) / 2
         )
-
-    def _orthogonal(self, space: Namespace) -> bool:
-        """Whether U's columns are orthonormal to rounding already, as in eq. (3)."""
-        if not is_concrete(self.factor):
-            return False
-        with np.errstate(over="ignore"):
-            gap = abs(self.factor.T @ self.factor - space.xp.eye(self.core.shape[0], dtype=space.dtype))
-        return float(space.xp.max(gap, initial=0.0)) <= 4 * space.eps
 
     def _cutoff(self, space: Namespace, matrix: Array) -> Array:
         """What counts as zero: 16·(k+1)·eps of the largest of what is added up."""
@@ -260,6 +252,44 @@ class WeightedLowRank(IdentityPlusLowRank):
     def quadratic(self, vector: Array) -> Array:
         """vᵀA v for each of the vectors (…, d)."""
         return self.mass * self.weighted.quadratic(vector)
+
+
+BLOCK = 128
+"""Rows whose products are added up one after the other."""
+
+
+def _products(space: Namespace, left: Array, right: Array) -> Array:
+    """leftᵀright (k, m) of (d, k) and (d, m): in NumPy the blocks' sums are added in pairs, so that rounding grows with
+    log d. BLAS adds up to d terms one after the other, and XLA does not.
+    """
+    if space.xp is not np or len(left) <= BLOCK:
+        return left.T @ right
+    count = len(left) // BLOCK
+    whole = count * BLOCK
+    in_blocks = lambda rows: rows[:whole].reshape(count, BLOCK, rows.shape[1])
+    parts = np.matmul(in_blocks(left).swapaxes(1, 2), in_blocks(right))
+    parts = np.concatenate([parts, (left[whole:].T @ right[whole:])[None]])
+    while len(parts) > 1:
+        half = len(parts) // 2
+        parts = np.concatenate([parts[:half] + parts[half : 2 * half], parts[2 * half :]])
+    return parts[0]
+
+
+def _gap(space: Namespace, columns: Array) -> float:
+    """How far BᵀB is from I, infinite where that is not known: up to 4ε columns are orthonormal, as in eq. (3)."""
+    if not is_concrete(columns):
+        return math.inf
+    with np.errstate(over="ignore", invalid="ignore"):
+        gap = abs(_products(space, columns, columns) - space.xp.eye(columns.shape[1], dtype=space.dtype))
+    return float(space.xp.max(gap, initial=0.0))
+
+
+def _orthonormal_columns(space: Namespace, columns: Array) -> Array:
+    """Q of the QR factorisation, whose columns' lengths err by d roundings in LAPACK, and here by a few."""
+    basis = space.xp.linalg.qr(columns)[0]
+    if space.xp is np and _gap(space, basis) > 4 * space.eps:
+        basis = basis - basis @ (_products(space, basis, basis) - np.eye(basis.shape[1])) / 2
+    return basis
 
 
 def _without(vector: Array, basis: Array) -> Array:
