@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import lsqr
 
 import linear_theory as lt
+from linear_theory.testing.reference.rational import closest
 from linear_theory.testing.tolerances import near, not_above
 from tests.strategies import SEEDS, Data, data, log_uniform, orthogonal, random_data
 
@@ -74,6 +77,48 @@ def test_the_minimiser_closest_to_the_start(problem):
     assert solution.rank == np.linalg.matrix_rank(A, tol=1e-9 * max(np.linalg.norm(A, 2), 1e-300))
     want = (weights_of(problem) * (problem.y - problem.X @ solution.theta) ** 2).sum()
     assert near(solution.residual, want, loss(problem, 0), (problem.y**2).sum() + want)
+
+
+def exactly(problem, start, ridge):
+    """θ and what is left of the labels, in fractions."""
+    want = closest(problem.X, problem.y, start, problem.weights, ridge)
+    theta = np.array([float(Fraction(a) + b) for a, b in zip(start, want.displacement, strict=True)])
+    return theta, float(want.residual)
+
+
+@given(
+    st.sampled_from([(12, 3), (3, 3)]),
+    st.integers(0, 100),
+    st.one_of(st.just(0.0), log_uniform(1e-100, 1.0)),
+    st.sampled_from([1.0, 1e3]),
+    SEEDS,
+)
+def test_no_start_is_so_far_away_that_it_costs_digits(shape, decade, ridge, condition, seed):
+    """Also where it is farther than floats have digits, again and again."""
+    problem = random_data(*shape, 3, condition, seed=seed, weights=True)
+    start = 10.0**decade * np.random.default_rng(seed).standard_normal(3)
+    theta, residual = exactly(problem, start, ridge)
+    got = lt.solve(problem.X, problem.y, start, problem.weights, ridge)
+    assert near(got.theta, theta, 100 * condition**2)
+    assert near(got.residual, residual, 100 * condition**2, residual + problem.y @ problem.y)
+
+
+def test_nor_in_jax_traced_or_not():
+    problem, ridge = random_data(12, 3, 3, 10.0, seed=3, weights=True), 1e-25
+    traced = jax.jit(lt.solve)
+    for start in 10.0 ** np.array([[10.0], [30.0], [80.0]]) * np.array([1.0, -0.3, 1e-9]):
+        theta, residual = exactly(problem, start, ridge)
+        given_rows = [jnp.asarray(part) for part in (problem.X, problem.y, start, problem.weights, ridge)]
+        for got in (lt.solve(*given_rows), traced(*given_rows)):
+            assert near(got.theta, theta, 1e4)
+            assert near(got.residual, residual, 1e4, residual + problem.y @ problem.y)
+
+
+def test_labels_of_zeros_are_met_from_far_away():
+    problem = random_data(12, 3, 3, 10.0, seed=3)
+    solution = lt.solve(problem.X, 0.0 * problem.y, 1e30 * np.array([1.0, -2.0, 0.3]))
+    assert (solution.theta == 0).all()
+    assert solution.residual == 0
 
 
 @pytest.mark.parametrize("array", [np.asarray, jnp.asarray], ids=["NumPy", "JAX"])

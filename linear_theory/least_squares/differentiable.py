@@ -13,7 +13,7 @@ from ..arrays import Array, Namespace
 from ..trees import is_concrete, pytree
 from .pseudo_inverse import Inverse, column_sizes, differentiable_split, minimiser, spectral_inverse
 from .rows import MAX_NOISE, Sample, refuse_overflow
-from .solution import MAX_CONTRACTION, Method, Solution, far_from, from_start, unrefined_error
+from .solution import MAX_CONTRACTION, Method, Solution, from_start, seen_from_end, unrefined_error
 
 MAX_REFINEMENTS = 4
 """Passes over the rows at most."""
@@ -52,14 +52,9 @@ def minimise(space: Namespace, sample: Sample, ridge: Array) -> Solution:
     noise = jnp.zeros_like(sizes) if sample.noise is None else sample.noise * jnp.sqrt(rows.weights.sum())
     solver = _Solver(space, rows, sizes, noise)
     inverse, value, method, refinements = solver.displacement(rows.residual, jnp.zeros_like(start))
+    solve_from = lambda end: solver.displacement(y - rows.X @ end, end - start)[1]
+    value, correction = seen_from_end(space, start, value, sizes, solve_from)
     end = start + value
-    # Seen from where it ended, the residual is not the small difference of two large ones.
-    correct = lambda: solver.displacement(y - rows.X @ end, end - start)[1]
-    far = far_from(space, start, end, sizes)
-    if is_concrete(far):
-        correction = correct() if bool(far) else jnp.zeros_like(end)
-    else:
-        correction = jax.lax.cond(far, correct, lambda: jnp.zeros_like(end))
     refuse_overflow(space, sample, end)
     displacement = minimiser(differentiable_split(space, inverse, sizes), value, problem)
     residual = (sample.y - sample.X @ end) - sample.X @ ((sample.start + displacement - end) + correction)

@@ -18,7 +18,7 @@ from ..threads import limit_blas_threads
 from . import differentiable, pivoted
 from .cholesky import by_inner_products, by_normal_equations, residual_sums
 from .rows import Sample, checked_ridge, checked_sample, noisy, refuse_infinite, refuse_overflow
-from .solution import Method, Solution, far_from, from_start
+from .solution import Method, Solution, from_start, seen_from_end
 
 __all__ = ["minimise", "solve", "with_ridge_rows"]
 
@@ -86,7 +86,7 @@ def solve(
     length of a column, is a small multiple of κε(1 + κ‖r‖/(‖X‖‖δ‖)). In the coordinates given, an entry that
     belongs to a small column has a larger error than one that belongs to a large one, whichever norm θ is measured
     in; ``Solution.error_bound`` states each. Where the start is so far away that its rounding costs digits, the
-    residual is taken anew from where the first solution ended, and solved for again.
+    residual is taken anew from where the solution ended, and solved for again, until it no longer does.
 
     In JAX the rank is that of √w·X, and an SVD, stable by columns and not by rows, takes the place of QR: θ has the
     digits of its largest entry in equilibrated coordinates, and a small column's entry of the closest minimiser may
@@ -134,18 +134,15 @@ def minimise(space: Namespace, sample: Sample, ridge: Array) -> Solution:
     return from_start(space, sample.start, solution, correction)
 
 
-def _from_start_and_end(space: Namespace, sample: Sample, pull: float) -> tuple[Solution, Array | float]:
-    """δ, and where the start is far what a second solution from where the first ended adds to it."""
+def _from_start_and_end(space: Namespace, sample: Sample, pull: float) -> tuple[Solution, Array]:
+    """δ, and where the start is far what solutions from where it ended add to start + δ."""
     solution = _displacement(space, sample, pull)
-    end = sample.start + solution.theta
-    if not far_from(space, sample.start, end, solution.columns):
-        return solution, 0.0
-    # Seen from where it ended, the residual is not the small difference of two large ones.
-    correction = _displacement(space, with_ridge_rows(sample, pull).seen_from(end), 0.0)
-    if pull == 0:
-        return replace(solution, residual=correction.residual), correction.theta
-    _, energy = residual_sums(sample.seen_from(end), correction.theta)
-    return replace(solution, residual=energy), correction.theta
+    solve_from = lambda end: _displacement(space, with_ridge_rows(sample, pull).seen_from(end), 0.0).theta
+    delta, correction = seen_from_end(space, sample.start, solution.theta, solution.columns, solve_from)
+    if delta is solution.theta:
+        return solution, correction
+    _, energy = residual_sums(sample.seen_from(sample.start + delta), correction)
+    return replace(solution, theta=delta, residual=energy), correction
 
 
 def with_ridge_rows(sample: Sample, pull: float) -> Sample:

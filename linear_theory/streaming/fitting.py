@@ -19,7 +19,7 @@ from ..least_squares import NormalEquations, Sample, cholesky, pivoted
 from ..least_squares import Solution as InMemory
 from ..least_squares.blocks import added, residual_products, triangle, weighted_triangles
 from ..least_squares.rows import checked_ridge
-from ..least_squares.solution import EPS, Method, far_from, from_start, unrefined_error
+from ..least_squares.solution import EPS, Method, from_start, is_far, seen_from_end, unrefined_error
 from ..least_squares.solver import minimise, with_ridge_rows
 from ..threads import shared_thread_pool
 from ..trees import is_traced, pytree
@@ -185,7 +185,7 @@ Rows = Callable[[], Iterator[tuple[Part, Sample]]]
 
 def _far(stream: Stream, solution: InMemory) -> bool:
     """Whether the start is so far from where its displacement ended that digits were lost."""
-    return bool(far_from(namespace(), stream.start, stream.start + solution.theta, solution.columns))
+    return bool(is_far(namespace(), stream.start, stream.start + solution.theta, solution.columns))
 
 
 def _samples(stream: Stream, rule: WeightRule) -> Iterator[tuple[Part, Sample]]:
@@ -256,9 +256,9 @@ def _by_equations(stream: Stream, rows: Rows, ridge: float) -> InMemory | None:
         return cholesky.from_sums(total.gram, total.moment, total.energy, pull, residual_sums)
 
 
-def _by_triangle(stream: Stream, rows: Rows, ridge: float) -> tuple[InMemory, Array | float]:
-    """The displacement from R of the QR factorisation of √w (X, r, y): d + 2 rows with the same minimiser; and what a
-    second one from where it ended adds to it, where the start is far: y has the digits that r has lost.
+def _by_triangle(stream: Stream, rows: Rows, ridge: float) -> tuple[InMemory, Array]:
+    """The displacement from R of the QR factorisation of √w (X, r, y): d + 2 rows with the same minimiser; and what
+    others from where it ended add to it, where the start is far: y has the digits that r has lost.
     """
     mass, zero = 0.0, np.zeros(stream.start.shape)
     starts = np.column_stack([stream.start, zero])
@@ -282,20 +282,21 @@ def _by_triangle(stream: Stream, rows: Rows, ridge: float) -> tuple[InMemory, Ar
     (residual, labels), pull = sample.y.T, ridge * stream.rows
     if len(sample.X) == 0:
         rank = stream.start.size if ridge > 0 else 0
-        return InMemory(zero, rank, 1.0, unexplained[0], Method.NO_WEIGHT, 0, np.zeros(len(zero)), zero), 0.0
+        return InMemory(zero, rank, 1.0, unexplained[0], Method.NO_WEIGHT, 0, np.zeros(len(zero)), zero), zero
     solution = minimise(namespace(), sample.labelled(residual, zero), np.asarray(pull / len(sample.X)))
-    if not _far(stream, solution):
-        return replace(solution, residual=solution.residual + unexplained[0]), 0.0
-    # The ridge pulls to the start and not to the end.
-    known = with_ridge_rows(sample.labelled(labels, stream.start), pull)
-    displacement, correction, end = solution.theta, zero, stream.start
-    for _ in range(2):  # The first brings δ to its nearest floats, the second what those leave of θ.
-        displacement = displacement + correction
-        end = stream.start + displacement
-        correction = minimise(namespace(), known.labelled(known.y - known.X @ end, zero), np.zeros(())).theta
+
+    def solve_from(end: Array) -> Array:
+        # The ridge pulls to the start and not to the end.
+        known = with_ridge_rows(sample.labelled(labels, stream.start), pull)
+        return minimise(namespace(), known.labelled(known.y - known.X @ end, zero), np.zeros(())).theta
+
+    delta, correction = seen_from_end(namespace(), stream.start, solution.theta, solution.columns, solve_from)
+    if delta is solution.theta:
+        return replace(solution, residual=solution.residual + unexplained[0]), correction
     with np.errstate(over="ignore"):
-        energy = ((labels - sample.X @ end - sample.X @ correction) ** 2).sum() + unexplained[1]
-    return replace(solution, theta=displacement, residual=energy), correction
+        left = labels - sample.X @ (stream.start + delta) - sample.X @ correction
+        energy = (left**2).sum() + unexplained[1]
+    return replace(solution, theta=delta, residual=energy), correction
 
 
 def _independent_rows(factor: Array, rows: int, noise: Array | None = None) -> tuple[Sample, Array]:
