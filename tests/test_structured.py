@@ -455,7 +455,7 @@ def test_under_jit_and_vmap():
     ],
     ids=["ones", "their mean", "nearly", "falling"],
 )
-def test_a_direction_taken_out_of_a_million_is_gone_to_a_few_roundings(direction):
+def test_a_direction_taken_out_of_a_million_is_gone(direction):
     """I − uuᵀ/‖u‖², as of centred columns: what is left along u does not grow with the dimensions."""
     u = direction(10**6)
     covariance = IdentityPlusLowRank(u[:, None], np.array([[-1 / math.fsum(u * u)]]))
