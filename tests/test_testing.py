@@ -8,13 +8,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import Phase, find, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 import linear_theory as lt
 from benchmarks import agreement
 from linear_theory import testing
 from linear_theory.testing.spectra import random_problem
+from linear_theory.weights import HardThreshold
 
 FEW = 12
 
@@ -173,6 +174,35 @@ def test_singular_problems_are_drawn():
 ])  # fmt: skip
 def test_rows_of_every_kind_are_drawn(options, wanted):
     assert wanted(find(testing.rows(**options), wanted, settings=QUICK))
+
+
+DRAWN = {
+    "temperatures": (testing.temperatures(1e6), 1e3, 1e10),
+    "thresholds on r, not on r²": (
+        testing.rules(1e6).filter(lambda rule: isinstance(rule, HardThreshold)),
+        1e2,
+        1e4,
+    ),
+    "learning rates": (testing.learning_rates(1e-6), 1e-8, 1e-6),
+    "times": (testing.times(1e6), 1e4, 1e8),
+    "noises": (testing.noise_variances(), 1e-3, 10.0),
+    "steps": (testing.steps(), 0, 1e9),
+}
+
+
+@pytest.mark.parametrize(("strategy", "lowest", "highest"), DRAWN.values(), ids=DRAWN)
+def test_what_is_drawn_lies_between_its_bounds_and_comes_near_to_both(strategy, lowest, highest):
+    sizes = []
+
+    @settings(max_examples=200, database=None, deadline=None, derandomize=True, phases=(Phase.generate,))
+    @given(strategy)
+    def draw(value):
+        sizes.append(value.cutoff if isinstance(value, HardThreshold) else value)
+
+    draw()
+    inside = np.array([size for size in map(float, sizes) if 0 < size < math.inf])
+    assert lowest * (1 - 1e-12) <= inside.min() <= 10 * (lowest or 1)
+    assert highest / 10 <= inside.max() <= highest * (1 + 1e-12)
 
 
 def test_the_counterexample_is_what_one_would_write_down_and_can_be_pasted():
