@@ -341,6 +341,24 @@ def test_sgd_in_many_dimensions_is_unstable_beyond_its_step():
         assert not near(error, math.exp(-4 * rate * steps), steps)
 
 
+@pytest.mark.parametrize("old", ["dense", "low rank"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_what_sgd_forgets_in_all_directions_hangs_on_how_many_there_are(old, inside):
+    """Noise goes in each of 130, and a low rank keeps but its own: the shift may lie in their span, or not."""
+    dim, rng = 130, np.random.default_rng(3)
+    sigma, steps = low_rank(dim, 2, 3), np.array([1, 5])
+    shift = sigma.factor @ [0.6, -0.8] if inside else rng.standard_normal(dim) / math.sqrt(dim)
+    pretrain = low_rank(dim, 2, 4, scale=2.0)
+    pretrain = pretrain.dense() if old == "dense" else pretrain
+    problem = lt.FineTuningProblem(shift, 0 * shift, sigma, pretrain, 0.5)
+    kept_whole = remade(problem, target_covariance=sigma.dense())
+    want = lt.sgd_errors(kept_whole, steps, 0.002)
+    compiled = jax.jit(lambda problem: lt.sgd_errors(problem, steps, 0.002))
+    for got in (lt.sgd_errors(problem, steps, 0.002), compiled(jax.tree.map(jnp.asarray, problem))):
+        for one, other in zip(got, want, strict=True):
+            assert near(one, other, 1e3)
+
+
 # ----------------------------------------------------------------------------------------------------- derivatives
 
 
