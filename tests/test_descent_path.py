@@ -250,6 +250,16 @@ def test_gradients_are_those_of_the_loop(solver, repeated):
         assert not near(1.0001 * got, want, 1e3)
 
 
+@pytest.mark.parametrize("unit", [1e-60, 1.0, 1e60])
+def test_the_gradient_of_a_path_is_in_the_units_of_the_rows(unit):
+    """2/n Xᵀ(y − Xθ)."""
+    X, y, start = unit * EXAMPLE.X, EXAMPLE.y, EXAMPLE.start / unit
+    for steps in ([0], [0, 3]):
+        path = lt.descend(X, y, start, steps=steps)
+        slope = 2 / len(y) * X.T @ (y - X @ path.theta[-1])
+        assert near(path.gradient_norm, np.linalg.norm(slope), 1e3)
+
+
 def test_momentum_has_a_derivative():
     @jax.jit
     def last(m):

@@ -225,6 +225,18 @@ def test_the_default_step_of_sgd_is_safe_in_mean_square(seed, batch):
     assert near(eta, 1 / curvature, 1e3)
 
 
+def test_the_default_step_of_sgd_on_very_many_columns_takes_their_trace():
+    """Where H is too large to be decomposed, tr H is what is known of its largest eigenvalue."""
+    X = np.random.default_rng(4).standard_normal((520, 520)) * np.linspace(0.5, 2.0, 520)[:, None]
+    y, start, batch = np.ones(520), np.zeros(520), 3
+    move = lambda eta: (
+        lt.descend(X, y, start, solver=StochasticGradient(batch, seed=1, learning_rate=eta), steps=1).theta
+    )
+    lengths = 2 * (X**2).sum(axis=1)
+    curvature = (1 - 1 / batch) * lengths.mean() + lengths.max() / batch
+    assert near(move(None), move(1 / curvature), 1e3)
+
+
 def test_sgd_hovers_and_smaller_steps_get_nearer():
     """At a distance ∝ √η: a tenth of the step gets √10 nearer, on average over the second half of the run."""
     late = np.arange(20_000, 40_000, 100)

@@ -329,6 +329,9 @@ def test_the_picture_states_the_finding(name):
     top, _, plane, judged = figure.axes
     shown = {text.get_text() for text in judged.texts}
     assert {check.name for check in d.checks} <= shown
+    verdicts = [check.verdict for check in d.checks]
+    known = len(verdicts) - verdicts.count("not judged")
+    assert judged.get_title(loc="right") == f"{verdicts.count('broken')} of {known} assumptions broken"
     assert plane.get_xlabel().endswith(d.forgetting_measure)
     # FLOW's line is its target error: drawn, not recomputed.
     drawn = [

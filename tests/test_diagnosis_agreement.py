@@ -193,6 +193,17 @@ def test_average_joint_optimum_and_theory_are_the_public_functions_fed_with_the_
     assert near(ratio, np.mean((X @ (start - optimum)) ** 2) / 3 / (noise / 11), loss)
 
 
+def test_theory_counts_a_row_of_weight_k_as_k_rows():
+    rows = random_data(40, 3, 3, seed=11)
+    times = np.random.default_rng(2).integers(1, 4, 40)
+    counted = lt.diagnose(rows.X, rows.y, rows.start, sample_weight=times.astype(float))
+    written_out = lt.diagnose(np.repeat(rows.X, times, axis=0), np.repeat(rows.y, times), rows.start)
+    for one, other in zip(compare_with_theory(counted), compare_with_theory(written_out), strict=True):
+        assert one.what == other.what
+        assert near(one.rows, other.rows, 1e4)
+        assert near(one.theory, other.theory, 1e4)
+
+
 def by_raw_least_squares(d):
     """The lowest total error by (Σ + G)⁺Ge in the columns' own units, however far apart."""
     gram, sigma = d.covariances[0], d.pretrain_covariance.dense()

@@ -171,6 +171,15 @@ def test_mean_and_variance_are_derivatives_of_the_loss(family, labels, predictor
     assert math.isclose(bend, float(family.variance(predictor)), abs_tol=1e-4)
 
 
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 40, 1000])
+def test_a_count_has_its_loss_in_all_digits(count):
+    """−ln of its probability: up to 15 by a table, from 16 on by four terms of a series."""
+    for predictor in (math.log(max(count, 1)), 0.3):
+        z = mp.mpf(predictor)
+        exact = mp.loggamma(count + 1) + mp.exp(z) - count * z
+        assert abs(POISSON.loss(predictor, count) - exact) <= bound(8) * exact
+
+
 @given(st.floats(-700, 700), st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1)))
 def test_a_coin_has_its_loss_in_all_digits_however_sure_it_is(predictor, label):
     with mp.workprec(1200):

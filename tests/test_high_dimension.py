@@ -454,6 +454,17 @@ def test_the_first_step_is_the_mean_gradient_s():
     assert math.isclose(found.variance, 0.16 * 0.7 * half, rel_tol=1e-9)
 
 
+def test_beside_a_low_rank_the_old_task_may_come_as_a_matrix_or_as_a_low_rank_itself():
+    dim = 60
+    shift, target = np.eye(dim)[0], lt.covariance.IdentityPlusLowRank(np.eye(dim, 1), [[0.5]])
+    spread = lt.covariance.IdentityPlusLowRank(np.eye(dim, 1), [[0.0]], 2.0)
+    by_kind = [
+        optimum(lt.FineTuningProblem(shift, 0 * shift, target, old, 0.5), 0.5, ridge=0.1)
+        for old in (spread, spread.dense())
+    ]
+    assert np.isclose(by_kind[0].pretrain_error, by_kind[1].pretrain_error, rtol=1e-12)
+
+
 def test_many_times_at_once_are_each_alone():
     problem, tau = paper(0.6)
     times = np.array([0.0, 0.5, 4.0])

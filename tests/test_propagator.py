@@ -6,6 +6,7 @@ import math
 
 import mpmath
 import numpy as np
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -41,6 +42,22 @@ def power_law(function, x, steps):
 @given(RATES, STEPS)
 def test_power(x, steps):
     assert power_law(power, x, steps)
+
+
+@pytest.mark.parametrize("x", [0.0, 0.3, 0.99, 1.01, 1.5, 2.0])
+@pytest.mark.parametrize("steps", [0, 1, 2, 7, 100])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_taylor_coefficients_on_either_side_of_one(x, steps, order):
+    """f⁽ʲ⁾(x)/j! of (1 − x)^K, in units of the radius from the order on."""
+    kernel = Power(count_steps(NUMPY, steps))
+    at = np.array([x])
+    radius = mp.mpf(float(kernel.radius(at)[0]))
+    found = kernel.taylor(at, order)
+    for j, one in enumerate(np.ravel(found), start=order):
+        exact = (
+            (-1) ** j * mp.binomial(steps, j) * (1 - mp.mpf(x)) ** (steps - j) if j <= steps else mp.mpf(0)
+        )
+        assert agrees(one, exact * radius ** (j - order), 1e3)
 
 
 @given(RATES, STEPS)

@@ -6,13 +6,20 @@ held against differences of NumPy's values, the Hessian against differences of t
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 
 import linear_theory as lt
+from linear_theory.least_squares.pseudo_inverse import Split, minimiser, split
+from tests.strategies import random_covariance
 from tests.test_jax_gradients import close, differences
+
+mp = mpmath.mp.clone()
 
 SHAPES = {  # rows, columns, rank, columns of labels, ridge, rows without weight
     "tall": (8, 4, 4, 1, 0.0, 0),
@@ -248,3 +255,45 @@ def test_a_column_of_zeros_costs_no_derivative():
     slope = jax.jit(jax.grad(function))
     with_it, without = (float(slope(0.0, jnp.asarray(rows))) for rows in (X, X[:, :2]))
     assert with_it == pytest.approx(without, rel=1e-8)
+
+
+class Moved(NamedTuple):
+    """δᵀHδ/2 − ⟨g, δ⟩, as the rules of derivatives ask for it."""
+
+    H: jax.Array
+    g: jax.Array
+
+    def matrix(self):
+        return self.H
+
+    def apply(self, vectors):
+        return self.H @ vectors
+
+    def slope(self, displacement):
+        return self.g - self.H @ displacement
+
+
+def test_the_third_derivative_also_along_a_change_that_would_add_to_the_rank():
+    """Of the matrix with its small side set to 0, a smooth function of the change: against 40 digits."""
+    H, g = np.diag([4.0, 1.0, 0.0]), np.array([1.0, -2.0, 0.5])
+    B, b = random_covariance(3, 5.0, 1.0, 1), np.array([0.3, 0.7, -0.4])
+    known, delta = Split.of(np.diag([0.25, 1.0, 0.0]), np.diag([0.0, 0.0, 1.0])), g / [4, 1, np.inf]
+    moved = lambda t: Moved(H + t * B, g + t * b)
+
+    def third(function):
+        return jax.jit(jax.jacfwd(jax.jacfwd(jax.jacfwd(function))))(0.0)
+
+    def exactly(t):
+        values, vectors = mp.eigsy(mp.matrix(H) + t * mp.matrix(B))
+        inverse = sum((vectors[:, k] * vectors[:, k].T / values[k] for k in (1, 2)), mp.zeros(3))
+        return [*inverse, *(inverse * (mp.matrix(g) + t * mp.matrix(b)))]
+
+    with mp.workdps(60):
+        step = mp.mpf(10) ** -12  # third central differences, whose next term is step² times as large
+        at = [exactly(k * step) for k in (-2, -1, 1, 2)]
+        exact = [
+            float((far - 2 * b + 2 * a - back) / (2 * step**3)) for back, a, b, far in zip(*at, strict=True)
+        ]
+    both = lambda t: (split(known, moved(t)).inverse, minimiser(known, delta, moved(t)))
+    found = np.concatenate([np.ravel(part) for part in third(both)])
+    assert np.allclose(found, exact, rtol=1e-9, atol=1e-9)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 import linear_theory as lt
 from benchmarks import agreement
@@ -278,6 +279,14 @@ def test_samples_refuse_what_is_off_beyond_chance():
     assert testing.check(right, sampled)
     assert testing.refutes(lambda variance: np.full(100, 1.5 * variance), sampled)
     assert testing.refutes(lambda variance: variance, sampled)  # of another shape
+
+
+def test_a_right_formula_is_refused_by_chance_once_in_ten_thousand_runs():
+    """Of a run of 10 problems with 100 entries each, off to either side."""
+    sampled = testing.Simulation("E r²", normal_square, VARIANCES)
+    refused = testing.check(lambda variance: np.full(100, 1.5 * variance), sampled).counterexample
+    assert refused is not None
+    assert np.isclose(1000 * 2 * stats.t.sf(refused.bound, sampled.repetitions - 1), 1e-4, rtol=1e-6)
 
 
 def test_a_number_alone():

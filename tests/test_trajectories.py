@@ -161,6 +161,20 @@ def test_a_default_step_that_diverges_is_refused(matrix):
     assert np.isfinite(lt.iterate(problem, 3, learning_rate=0.9 * lt.stable_learning_rate(problem))).all()
 
 
+@pytest.mark.parametrize(("ratio", "converges"), [(1.99, True), (2.01, False)])
+def test_hard_samples_that_count_more_may_make_a_default_step_diverge(ratio, converges):
+    """Σ̃ = I converges; exp(loss/τ) multiplies the curvature along the shift by τ/(τ − 2‖e‖²)."""
+    problem = lt.FineTuningProblem(np.array([1.0, 1.0]), np.zeros(2), np.eye(2))
+    rule = KLDRO(4 * ratio / (ratio - 1))
+    curvature = lt.weighted_covariance(problem, rule) / lt.weight_mass(problem, rule)
+    assert near(curvature @ problem.shift, ratio * problem.shift, 100)
+    if converges:
+        assert near(lt.iterate(problem, 3, temperature=rule), (1 - ratio) ** 3 * problem.shift, 1e3)
+    else:
+        with pytest.raises(lt.DivergenceError, match="stable_learning_rate"):
+            lt.iterate(problem, 3, temperature=rule)
+
+
 @pytest.mark.parametrize(("largest", "converges"), [(2.0, False), (np.nextafter(2.0, 0.0), True)])
 def test_where_it_is_traced_a_default_step_that_diverges_is_nan(largest, converges):
     """At 2 the step swings from one side to the other for ever, as it does without a trace."""
