@@ -178,3 +178,11 @@ def test_units(new, length):
     assert found.winner == want.winner
     assert near(found.total_error / new / length**2, want.total_error, bound(1e3))
     assert near(found.time * new, want.time, bound(1e4))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_where_the_old_task_does_not_see_the_shift_training_never_stops_and_needs_no_weights(noise):
+    problem = lt.FineTuningProblem([1.0, 0.5], [0.0, 0.0], np.diag([1.0, 2.0]), np.zeros((2, 2)), noise)
+    best = lt.best_flow(problem)
+    assert (best.temperature, best.time) == (math.inf, math.inf)
+    assert best.total_error == 0

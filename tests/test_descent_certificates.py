@@ -173,6 +173,12 @@ def test_where_no_bound_is_known_the_estimate_says_so():
     assert own.status == "descending"
 
 
+def test_once_it_has_met_the_smallest_curvature_the_estimate_is_the_gradient_over_it():
+    sizes = np.append(0.1, np.linspace(1.0, 1.5, 519))  # one apart from the others, which is met at once
+    path = lt.descend(np.diag(sizes), np.ones(520), np.zeros(520), solver=ConjugateGradient(), steps=[20])
+    assert np.isclose(path.distance[-1], path.gradient_norm / (2 / 520 * 0.1**2), rtol=1e-6)
+
+
 def test_weights_may_vanish_and_rows_repeat():
     """Rank deficient by weights: the bound is for the minimiser closest to the start."""
     problem = Data(EXAMPLE.X, EXAMPLE.y, EXAMPLE.start, np.where(np.arange(9) < 2, EXAMPLE.weights, 0.0))

@@ -225,6 +225,16 @@ def test_the_default_step_of_sgd_is_safe_in_mean_square(seed, batch):
     assert near(eta, 1 / curvature, 1e3)
 
 
+def test_beyond_the_step_that_reaches_at_once_nesterov_has_no_momentum():
+    """(1 − √(ημ))/(1 + √(ημ)) is none where ημ is above 1."""
+    X, y, start = np.diag([1.0, 1.1]), np.ones(2), np.zeros(2)
+    ends = [
+        lt.descend(X, y, start, solver=solver(1.2), steps=3).theta[-1]
+        for solver in (Nesterov, GradientDescent)
+    ]
+    assert near(*ends, 100)
+
+
 def test_the_default_step_of_sgd_on_very_many_columns_takes_their_trace():
     """Where H is too large to be decomposed, tr H is what is known of its largest eigenvalue."""
     X = np.random.default_rng(4).standard_normal((520, 520)) * np.linspace(0.5, 2.0, 520)[:, None]

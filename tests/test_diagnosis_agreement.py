@@ -204,6 +204,18 @@ def test_theory_counts_a_row_of_weight_k_as_k_rows():
         assert near(one.theory, other.theory, 1e4)
 
 
+def test_theory_leaves_out_directions_that_no_row_has():
+    """The same rows in coordinates turned, one of which is never met."""
+    rows = random_data(40, 3, 3, seed=12)
+    turn = np.linalg.qr(np.random.default_rng(3).standard_normal((4, 4)))[0][:3]
+    own = compare_with_theory(lt.diagnose(rows.X, rows.y, rows.start))
+    turned = compare_with_theory(lt.diagnose(rows.X @ turn, rows.y, rows.start @ turn))
+    for one, other in zip(own, turned, strict=True):
+        assert near(one.rows, other.rows, 1e4)
+        assert near(one.theory, other.theory, 1e4)
+        assert math.isfinite(one.theory)
+
+
 def by_raw_least_squares(d):
     """The lowest total error by (Σ + G)⁺Ge in the columns' own units, however far apart."""
     gram, sigma = d.covariances[0], d.pretrain_covariance.dense()

@@ -586,3 +586,14 @@ def test_many_diagnoses_are_to_be_read_one_by_one():
             read(many)
     one = jax.tree.map(lambda leaf: leaf[0], many)
     alike(one.new_rows, lt.diagnose(jnp.asarray(X), y, start, None, np.eye(4)).new_rows)
+
+
+def test_a_lead_has_the_standard_error_of_its_differences():
+    rng = np.random.default_rng(12)
+    X = rng.normal(size=(20, 6))
+    y = X @ np.ones(6) + rng.normal(size=20)
+    new = lt.diagnose(X, y, np.zeros(6), pretrain_covariance=np.eye(6)).new_rows
+    differences = new.early.losses - new.start.losses
+    assert np.isclose(
+        new.lead(new.early, new.start).error, differences.std(ddof=1) / math.sqrt(20), rtol=1e-9
+    )

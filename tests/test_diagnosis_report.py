@@ -13,7 +13,7 @@ from linear_theory.diagnosis import checks
 from linear_theory.diagnosis.comparison import MIN_GAIN
 from linear_theory.diagnosis.findings import headline
 from linear_theory.diagnosis.paths import NEAR_BEST, slowest
-from linear_theory.diagnosis.report import percent
+from linear_theory.diagnosis.report import number, percent
 from linear_theory.propagator.powers import steps_to_halve
 from linear_theory.testing.tolerances import EPS, near
 from tests.strategies import random_data
@@ -258,3 +258,26 @@ def test_a_curvature_of_two_is_two_however_its_sum_was_rounded(rows, turn):
     assert d.paths.curtailed[1]
     slow = np.array([1.0, 0.0]) @ spin
     assert near(abs(d.stalled_direction @ slow), 1.0, 1e4)
+
+
+# --------------------------------------------------------------------------------------- numbers in sentences
+
+
+def test_what_the_report_counts_is_as_many():
+    rng = np.random.default_rng(8)
+    X, tiny = rng.normal(size=(60, 6)) + 3, 1e-14 * rng.normal(size=(60, 5))
+    y = X @ np.ones(6) + rng.normal(size=60)
+    d = lt.diagnose(X, y, np.zeros(6), 0.3)
+    assert "and so have 5 more columns" in said(d)  # of the residual and six columns two are named
+    assert f"Temperature 0.3, {number(0.3 / float(np.median(y**2)))} times the median loss" in said(d)
+    few = said(lt.diagnose(X, y, np.zeros(6), pretrain_covariance=np.eye(6)))
+    assert "estimated from 54 rows to spare" in few  # 60 rows, six columns
+    assert "column 8 and 2 more: no entry" in said(lt.diagnose(np.hstack([X, tiny]), y, np.zeros(11)))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_column_furthest_from_centred_is_named_on_either_side(sign):
+    X = np.random.default_rng(7).normal((0.2, 1.5 * sign, 0.0), size=(200, 3))
+    d = lt.diagnose(X, X @ np.ones(3) + 1.0, np.zeros(3))
+    (check,) = [check for check in d.checks if check.name == "centred rows"]
+    assert check.culprit == 1

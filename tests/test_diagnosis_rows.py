@@ -353,3 +353,15 @@ def test_a_difference_within_noise_is_a_tie():
     assert "within the noise" in told[60]
     assert "FLOW gains 1." in told[20_000]
     assert "averaging with the start gains as much" in told[20_000]
+
+
+def test_a_covariance_whose_columns_are_in_another_order_is_refused():
+    """Its entries would be those of other columns, also where it is symmetric as it stands."""
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame(np.random.default_rng(15).normal(size=(50, 2)), columns=["a", "b"])
+    y, ones = X.to_numpy() @ [1.0, 1.0] + np.random.default_rng(16).normal(size=50), [[1.0, 1.0], [1.0, 1.0]]
+    for rows, columns in ((["a", "b"], ["b", "a"]), (["b", "a"], ["a", "b"]), (["b", "a"], ["b", "a"])):
+        old = pandas.DataFrame(ones, index=rows, columns=columns)
+        with pytest.raises(lt.InvalidValueError) as caught:
+            lt.diagnose(X, y, np.zeros(2), pretrain_covariance=old)
+        assert caught.value.argument == "pretrain_covariance"

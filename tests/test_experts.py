@@ -340,3 +340,14 @@ def test_one_number_is_an_array_and_none_is_not():
     for empty in (np.zeros(0), np.zeros((2, 0))):
         with pytest.raises(lt.InvalidValueError, match="is empty"):
             lt.experts.fixed_point(empty, empty, 2.0)
+
+
+@pytest.mark.parametrize("family", [LOGISTIC, POISSON], ids=["logistic", "Poisson"])
+def test_curvature_outside_the_span_is_the_limit_of_that_inside(family):
+    """A direction that θ, the start and the target hardly enter is one that they do not."""
+    problem = lt.FineTuningProblem([0.5, 0.0, 0.0], [0.1, 0.3, 0.0], np.eye(3))
+    direction = [0.2, 0.1, 1.0]
+    outside, entered = (
+        lt.experts.curvature(problem, family, [0.2, 0.1, last], direction, 2.0) for last in (0.0, 1e-7)
+    )
+    assert np.isclose(outside, entered, rtol=1e-5)

@@ -367,3 +367,12 @@ def test_under_tracing_sums_of_what_is_too_small_are_no_number():
     assert jnp.isfinite(of(X, y)).all()
     for small in ((1e-200 * X, y), (X, 1e-200 * y)):
         assert jnp.isnan(of(*small)).all()
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.5])
+def test_the_residual_is_that_of_the_labels_alone_beside_a_ridge_too(ridge):
+    rng = np.random.default_rng(23)
+    X, y, weights, start = rng.normal(size=(8, 2)), rng.normal(size=8), rng.uniform(0.1, 1.0, 8), [0.3, -0.4]
+    found = lt.NormalEquations.of(X, y, start, weights).solve(ridge)
+    assert np.isclose(found.residual, weights @ (y - X @ found.theta) ** 2, rtol=1e-12)
+    assert np.isclose(found.residual, lt.solve(X, y, start, weights, ridge).residual, rtol=1e-12)

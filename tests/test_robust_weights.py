@@ -332,3 +332,8 @@ def test_what_leaves_no_moments_is_refused_by_name():
         assert caught.value.argument == argument
     with pytest.raises(lt.InvalidTypeError, match="keep the tilted samples Gaussian"):
         lt.sgd_error(lt.paper_problem(0.6), 3, 0.1, Cauchy(1.0))
+
+
+def test_exponents_and_floors_at_the_ends_of_their_ranges_are_taken():
+    assert np.isclose(lt.weights.Focal(1.0, 100).log_weights([1.0])[0], 100 * math.log1p(-math.exp(-1.0)))
+    assert lt.weights.Clipped(1.0, 1.0).log_weights([1.0])[0] == 0

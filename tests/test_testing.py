@@ -318,3 +318,16 @@ def test_noise_is_drawn_in_units_of_the_shift(norm):
     problem = random_problem(3, noise=0.5, shift_norm=norm)
     assert np.isclose(np.linalg.norm(problem.shift), norm, rtol=1e-12)
     assert np.isclose(problem.noise_variance, 0.5 * norm**2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("norm", [0.1, 10.0])
+def test_noise_is_drawn_in_units_of_the_square_of_the_shift(norm):
+    half = testing.paper_problems(noise=st.just(0.5), norms=st.just(norm))
+    problem = find(half, lambda problem: True, settings=QUICK)
+    assert np.isclose(problem.noise_variance, 0.5 * norm**2, rtol=1e-12)
+
+
+@given(testing.problems())
+def test_in_any_units_noise_is_none_or_up_to_ten_times_the_square_of_the_shift(problem):
+    level = problem.noise_variance / squared(problem)
+    assert level == 0 or 1e-3 * (1 - 1e-9) <= level <= 10 * (1 + 1e-9)

@@ -193,3 +193,9 @@ def test_tiny_and_huge_temperatures_pass_in_silence():
     losses = np.array([0.0, 1.0, 1e300])
     assert (lt.flow_weights(losses, 5e-324) == [1, 0, 0]).all()
     assert (lt.flow_weights(losses, 1e308) > 0.98).all()
+
+
+def test_the_median_of_two_losses_whose_sum_is_no_float_is_in_their_middle():
+    assert lt.median_temperature([1.2e308, 1.6e308]) == 0.6e308 + 0.8e308
+    found = lt.streaming.median_loss([(np.zeros((2, 1)), np.array([1.1e154, 1.3e154]))], np.zeros(1))
+    assert np.isclose(found.value, (1.1e154**2) / 2 + (1.3e154**2) / 2, rtol=1e-12)
