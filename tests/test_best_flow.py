@@ -181,7 +181,7 @@ def test_units(new, length):
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])
-def test_where_the_old_task_does_not_see_the_shift_training_never_stops_and_needs_no_weights(noise):
+def test_where_the_old_task_does_not_see_the_shift_one_trains_to_convergence_and_weights_are_idle(noise):
     problem = lt.FineTuningProblem([1.0, 0.5], [0.0, 0.0], np.diag([1.0, 2.0]), np.zeros((2, 2)), noise)
     best = lt.best_flow(problem)
     assert (best.temperature, best.time) == (math.inf, math.inf)
