@@ -29,6 +29,7 @@ NIGHTLY: dict[str, EllipsisType | tuple[str, ...]] = {
     "test_jax.py::test_under_jit_it_is_numpy": HEAVY_IN_JAX,
     "test_jax.py::test_grad_is_the_central_difference": ("best_flow", "best_temperature"),  # modules of their own
     "test_choice_derivatives.py::test_both_minima_of_ten_steps": ...,  # of one step by day
+    "test_choice_derivatives.py::test_where_two_minima_tie_the_one_that_is_told_decides": ...,  # the same slopes
     "test_choice_derivatives.py::test_the_best_flow_of_many_problems_at_once": ...,  # one at a time by day
     "test_linearization_path.py::test_jit_vmap_and_float32": ("wide, three outputs",),
     "test_structured.py::test_under_jit_and_vmap": ...,  # test_jax.py asks it of dense problems
