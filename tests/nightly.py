@@ -119,7 +119,7 @@ def mark(items: Iterable[pytest.Item], whole: bool) -> None:
             raise pytest.UsageError(f"tests/nightly.py: {test} has no case {unknown}")
         if (test in by_day) == (cases is ...):
             raise pytest.UsageError(
-                f"tests/nightly.py: {test} must leave a case for the day, or be {...} altogether"
+                f"tests/nightly.py: {test} must leave a case for the day, or be `...` altogether"
             )
 
 
