@@ -75,6 +75,17 @@ def test_the_bound_holds_and_is_not_vacuous(solver, steps, problem):
     assert holds(path.distance_bound, problem, path.theta, limit)
 
 
+@pytest.mark.parametrize("solver", [GradientDescent(), ConjugateGradient()], ids=["", "conjugate gradients"])
+@pytest.mark.parametrize("far", [1e4, 1e12])
+def test_the_bound_holds_where_the_start_is_far_away_and_nearly_the_end(solver, far):
+    """The labels are X·start but for rounding, which is all that is left to go: it moves the end by κ of itself."""
+    problem = random_data(9, 3, 3, condition=1e3, seed=2)
+    start = far * np.array([1.0, -1.0, 1.0]) + problem.start
+    problem = Data(problem.X, problem.X @ start, start)
+    path, limit = descend(problem, solver, [0, 60, 200]), exact_limit(problem)
+    assert holds(path.distance_bound, problem, path.theta, limit)
+
+
 def test_the_bound_rejects():
     """What looks like a certificate and is none."""
     problem = random_data(12, 5, 5, condition=1e4, seed=4)
@@ -134,6 +145,7 @@ def test_under_jit_the_last_step_is_held():
         assert (held.theta[end:] == held.theta[end - 1]).all()
         assert np.allclose(held.theta[:end], free.theta, rtol=1e-12, atol=1e-12)
         assert int(held.steps[-1]) == end - 1
+        assert np.allclose(held.gradient_norm, free.gradient_norm, rtol=1e-9)
 
 
 def test_a_direction_that_rounding_hides_is_said():
@@ -175,8 +187,11 @@ def test_where_no_bound_is_known_the_estimate_says_so():
 
 def test_once_it_has_met_the_smallest_curvature_the_estimate_is_the_gradient_over_it():
     sizes = np.append(0.1, np.linspace(1.0, 1.5, 519))  # one apart from the others, which is met at once
-    path = lt.descend(np.diag(sizes), np.ones(520), np.zeros(520), solver=ConjugateGradient(), steps=[20])
+    rows = np.diag(sizes), np.ones(520), np.zeros(520)
+    path = lt.descend(*rows, solver=ConjugateGradient(), steps=[20])
     assert np.isclose(path.distance[-1], path.gradient_norm / (2 / 520 * 0.1**2), rtol=1e-6)
+    # And what rounding may do to the limit is then what the singular values of the rows say.
+    assert np.isclose(path.roundings[-1], lt.descend(*rows, steps=[20]).roundings[-1], rtol=0.1)
 
 
 def test_weights_may_vanish_and_rows_repeat():

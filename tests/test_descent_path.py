@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory.arrays import namespace
-from linear_theory.descent import GradientDescent, HeavyBall, Nesterov
+from linear_theory.descent import GradientDescent, HeavyBall, Nesterov, Objective
 from linear_theory.descent.objective import _eigenvalues
 from linear_theory.least_squares import blocks
+from linear_theory.least_squares.rows import checked_sample
 from linear_theory.propagator.momentum import Response
 from linear_theory.propagator.powers import GeometricSum, count_steps
 from linear_theory.testing.reference.population import mp
@@ -101,6 +102,19 @@ def test_steps_of_any_size_cost_nothing():
     assert path.steps[2] == 1e30
     diverged = descend(EXAMPLE, GradientDescent(1e3), [0, 10**9])
     assert diverged.status == "diverged"
+
+
+@pytest.mark.parametrize(("wide", "largest"), [(False, 2**31), (True, 2**63)])
+def test_steps_too_many_for_an_integer_of_jax_are_floats(wide, largest):
+    rows = np.eye(2, dtype=np.float32), np.ones(2, dtype=np.float32)
+    with jax.enable_x64(wide):
+        kinds = [
+            jax.eval_shape(
+                lambda X, k=k: lt.descend(X, rows[1], rows[1], steps=[1, k]).steps, jnp.asarray(rows[0])
+            )
+            for k in (largest - 1, largest)
+        ]
+    assert [kind.dtype.kind for kind in kinds] == ["i", "f"]
 
 
 @pytest.mark.parametrize("steps", [100, 1000, 10**4, 10**9])
@@ -278,6 +292,25 @@ def test_jax_takes_the_same_path(steps):
         for name in ("theta", "loss", "steps", "distance", "roundings", "gradient_norm", "start_loss"):
             assert near(getattr(got, name), getattr(want, name), 1e3), name
         assert got.status == want.status
+
+
+def test_the_limit_of_wide_rows_by_either_matrix_is_that_of_their_singular_values(monkeypatch):
+    """XᵀWX, and where there are very many columns √W XXᵀ√W."""
+    data = random_data(3, 5, 3, condition=3.0, seed=1, weights=True)
+    rows = data.X, data.y, data.start, data.weights
+
+    @jax.jit
+    def limits(*rows):
+        found = []
+        for most in (5, 4):
+            monkeypatch.setattr("linear_theory.descent.objective.AFFORDABLE", most)
+            found.append(Objective(*checked_sample(*rows)).limit)
+        return found
+
+    want = Objective(*checked_sample(*rows)).limit
+    for found in limits(*map(jnp.asarray, rows)):
+        for name, got, wanted in zip(want._fields, found, want, strict=True):
+            assert near(got, wanted, 1e4), name
 
 
 def test_an_eigenvalue_moves_with_its_own_vector_alone():

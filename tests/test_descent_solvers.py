@@ -13,7 +13,7 @@ from scipy.sparse.linalg import lsqr
 
 import linear_theory as lt
 from linear_theory.descent import ConjugateGradient, GradientDescent, HeavyBall, Nesterov, StochasticGradient
-from linear_theory.testing.tolerances import near, within_standard_errors
+from linear_theory.testing.tolerances import EPS, near, within_standard_errors
 from tests.descents import StepByStep, curvatures, descend
 from tests.strategies import SEEDS, Data, data, log_uniform, random_data
 from tests.test_least_squares import closest_minimiser, extent, loss, weights_of
@@ -233,6 +233,24 @@ def test_beyond_the_step_that_reaches_at_once_nesterov_has_no_momentum():
         for solver in (Nesterov, GradientDescent)
     ]
     assert near(*ends, 100)
+
+
+def test_at_a_step_that_no_momentum_saves_heavy_ball_has_none():
+    """From ηλ_max = 4 on no momentum below 1 makes the steepest direction oscillate."""
+    X, y, start = np.diag([1.0, 1.1]), np.ones(2), np.zeros(2)
+    ends = [
+        lt.descend(X, y, start, solver=solver(4.5), steps=3).theta[-1]
+        for solver in (HeavyBall, GradientDescent)
+    ]
+    assert near(*ends, 100)
+
+
+def test_heavy_ball_has_no_more_momentum_than_rounding_allows():
+    """Beyond a condition number of 1/(16ε) of ∇²L a double root split by rounding would be outside the circle."""
+    chosen = [chosen_constants(HeavyBall(), condition) for condition in (1 / (16 * EPS), 1e20, 1e29)]
+    slowest = [1 - momentum for _, momentum in chosen]
+    assert np.allclose(slowest, slowest[0], rtol=1e-6, atol=0)
+    assert np.allclose([eta for eta, _ in chosen], chosen[0][0], rtol=1e-12, atol=0)
 
 
 def test_the_default_step_of_sgd_on_very_many_columns_takes_their_trace():

@@ -347,16 +347,18 @@ def test_derivatives_by_the_weights_are_those_of_the_loop_and_of_the_matrix(shap
 
 
 @jax.jit
-def curved(X, y, weights):
-    """The second derivative along a change of the weights, of a number made of values and vectors."""
-    lin = lt.linearize(linear_model, 0.0 * X[0], X, y)
+def curved(X, y, weights, moved):
+    """Of a number made of values and vectors the second derivative along a change of the weights, and the first along
+    one of the rows.
+    """
 
-    def number(w):
-        values, vectors = lin.spectrum(2, w)
+    def number(w, X):
+        values, vectors = lt.linearize(linear_model, 0.0 * X[0], X, y).spectrum(2, w)
         return (values * ((X @ vectors.T) ** 2 * y[:, None]).sum(axis=0)).sum()
 
     along = lambda function: lambda w: jax.jvp(function, (w,), (y,))[1]
-    return along(along(number))(weights)
+    by_rows = jax.jvp(lambda X: number(weights, X), (X,), (moved,))[1]
+    return jnp.stack([along(along(lambda w: number(w, X)))(weights), by_rows])
 
 
 @pytest.mark.parametrize("weights", [[0.2, 0.5, 1.0], [0.3, 0.0, 1.0]])
@@ -364,8 +366,9 @@ def test_the_spectrum_bends_in_data_space_as_in_parameter_space(weights):
     """In an orthonormal basis of the rows' span there are no more parameters than rows."""
     rng = np.random.default_rng(8)
     X, y = rng.standard_normal((3, 5)), rng.standard_normal(3)
-    fewer = X @ np.linalg.qr(X.T)[0]
-    assert near(curved(X, y, np.array(weights)), curved(fewer, y, np.array(weights)), 1e4, 1.0)
+    span = np.linalg.qr(X.T)[0]
+    moved, w = rng.standard_normal((3, 3)), np.array(weights)
+    assert near(curved(X, y, w, moved @ span.T), curved(X @ span, y, w, moved), 1e4, 1.0)
 
 
 def test_a_second_derivative_of_the_path_that_is_not_known_is_no_number():
@@ -375,6 +378,15 @@ def test_a_second_derivative_of_the_path_that_is_not_known_is_no_number():
     hessian = jax.jit(jax.hessian(by_weights))
     assert not hessian(jnp.array([0.5, 1.0])).any()
     assert np.isnan(hessian(jnp.array([0.0, 1.0]))).all()
+    # Nor is it along a weight and the rate, whichever comes first.
+    path = lambda w, rate: path_by_zero_weights(kernel, rate, K, w, jnp.ones(2)).sum()
+    by_weight = lambda f: lambda w, rate: jax.jvp(lambda w: f(w, rate), (w,), (jnp.ones(2),))[1]
+    by_rate = lambda f: lambda w, rate: jax.jvp(lambda rate: f(w, rate), (rate,), (jnp.array(1.0),))[1]
+    mixed = jax.jit(
+        lambda w: [f(w, jnp.array(0.1)) for f in (by_weight(by_rate(path)), by_rate(by_weight(path)))]
+    )
+    assert not any(mixed(jnp.array([0.5, 1.0])))
+    assert np.isnan(mixed(jnp.array([0.0, 1.0]))).all()
 
 
 def test_many_weights_of_zero_leave_the_other_eigenvalues_their_derivatives():

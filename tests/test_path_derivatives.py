@@ -14,9 +14,11 @@ import pytest
 
 import linear_theory as lt
 from linear_theory.arrays import namespace
-from linear_theory.propagator.apply import Decay, Inverse
+from linear_theory.covariance import Dense
+from linear_theory.propagator.apply import Decay, Inverse, Shrinkage
 from linear_theory.propagator.matrix_functions import derivative
 from linear_theory.propagator.powers import GeometricSum, Power, count_steps
+from linear_theory.weights import KLDRO
 from tests.test_jax import to_jax
 
 mp = mpmath.mp.clone()
@@ -197,19 +199,26 @@ def test_second_derivatives_of_a_low_rank_in_many_dimensions():
     assert both[0] == pytest.approx(both[1], rel=1e-10)
 
 
-def test_where_the_shift_leaves_a_low_rank_there_is_a_first_derivative_only():
-    problem = to_jax(lt.paper_problem(0.3, dim=500))
+@pytest.mark.parametrize(
+    "number",
+    [
+        lambda problem: lt.iterate(problem, 5, temperature=0.8).sum(),
+        lambda problem: lt.stable_learning_rate(problem, KLDRO(5.0)),  # steepest in the span
+    ],
+    ids=["iterate", "stable_learning_rate"],
+)
+def test_where_the_shift_leaves_a_low_rank_there_is_a_first_derivative_only(number):
+    in_numpy = lt.paper_problem(0.3, dim=500)
 
-    def moved(h):
-        e = problem.pretrained + h * jnp.cos(jnp.arange(500.0))
-        turned = lt.FineTuningProblem(e, problem.target, problem.target_covariance)
-        return lt.iterate(turned, 5, temperature=0.8).sum()
+    def moved(h, problem):
+        e = problem.pretrained + h * np.cos(np.arange(500.0))
+        return number(lt.FineTuningProblem(e, problem.target, problem.target_covariance))
 
-    value, first = jax.jit(moved), jax.jit(jax.grad(moved))
-    slope = (value(1e-5) - value(-1e-5)) / 2e-5
+    slope = (moved(1e-5, in_numpy) - moved(-1e-5, in_numpy)) / 2e-5
+    first = jax.jit(jax.grad(partial(moved, problem=to_jax(in_numpy))))
     assert float(first(0.0)) == pytest.approx(float(slope), rel=1e-7)
     with pytest.raises(lt.InvalidValueError, match=r"derivative = 'the second'.*span of a low rank"):
-        jax.jit(jax.grad(jax.grad(moved)))(0.0)
+        jax.eval_shape(jax.grad(jax.grad(partial(moved, problem=to_jax(in_numpy)))), 0.0)
 
 
 def test_a_solver_with_momentum_has_first_derivatives():
@@ -233,6 +242,7 @@ KERNELS = {
     "displacement": (GeometricSum(count_steps(NUMPY, 9)), lambda x: mp.fsum((1 - x) ** k for k in range(9))),
     "decay": (Decay(np.bool_(False)), lambda x: mp.exp(-x)),
     "inverse": (Inverse(), lambda x: 1 / x),
+    "shrinkage": (Shrinkage(), lambda x: 1 / (1 + x)),
 }
 POINTS = (
     (0.3, 0.3, 0.3), (0.3, 0.3 + 1e-9, 0.3 - 1e-9), (0.1, 0.4, 0.9), (0.9, 0.9, 0.2), (0.5, 0.5 + 1e-4, 1.4),
@@ -292,6 +302,16 @@ def test_a_plain_quotient_is_refused():
     plain = ((value(a) - value(b)) / (a - b) - (value(b) - value(c)) / (b - c)) / (a - c)
     want = float(confluent(function, points))
     assert abs(plain - want) > 1e-3 * abs(want)
+
+
+def test_twice_in_the_scale_and_once_in_the_covariance():
+    """d²/ds² (I − sX)³ = 6X² − 6sX³, whose derivative along E is 6(XE + EX) − 6s(X²E + XEX + EX²)."""
+    X, E = (m + m.T for m in np.random.default_rng(1).standard_normal((2, 3, 3)))
+    cube = Power(count_steps(namespace(jnp.ones(1)), 3))
+    twice = lambda X: derivative(cube, jnp.asarray(0.3), Dense(X), own=2)
+    found = jax.jit(lambda X, E: jax.jvp(twice, (X,), (E,))[1])(jnp.asarray(X @ X), jnp.asarray(E))
+    X = X @ X
+    assert np.allclose(found, 6 * (X @ E + E @ X) - 1.8 * (X @ X @ E + X @ E @ X + E @ X @ X), rtol=1e-10)
 
 
 def test_the_primitive_under_vmap_and_its_transpose():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import jax
+import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
@@ -85,6 +87,13 @@ def test_steps_keep_their_parity_and_magnitude(steps):
     split = count_steps(NUMPY, steps)
     assert bool(split.odd) == bool(steps % 2)
     assert split.count == (float(steps) if steps < 2**1023 else np.finfo(float).max)
+
+
+def test_more_steps_than_a_narrow_float_holds_have_a_derivative():
+    """(1 − x)^K is 0 there, and so is its slope: in float32 as in float64."""
+    for dtype in (jnp.float32, jnp.float64):
+        steps = count_steps(namespace(dtype(0.0)), 10**400)
+        assert power(dtype(0.5), steps) == jax.grad(power)(dtype(0.5), steps) == 0
 
 
 def test_steps_beyond_every_float():

@@ -9,6 +9,7 @@ import pytest
 
 import linear_theory as lt
 from linear_theory.testing.tolerances import EPS, VACUOUS, near
+from tests.descents import curvatures
 from tests.strategies import random_data
 
 SOLVERS = {
@@ -55,6 +56,51 @@ def test_units_do_not_change_the_path(name, columns, labels, weights):
     assert near(slope, plain.gradient_norm, 100.0, 1.0)  # at the end of conjugate gradients it is rounding
     if labels > -500:
         assert near(np.ldexp(path.loss, -2 * labels - weights), plain.loss, 100.0)
+    # What is told beside the path is in the units given, too.
+    for name in ("start", "distance", "roundings"):
+        got, told = np.ldexp(getattr(path, name), columns - labels), getattr(plain, name)
+        assert near(
+            got, told, 1e3, abs(want).max() * (plain.roundings.max() if name == "roundings" else 1)
+        ), name
+
+
+@pytest.mark.parametrize("weights", [None, ROWS.weights], ids=["", "weighted"])
+@pytest.mark.parametrize("columns", [-996, 996])
+def test_rows_of_one_sign_have_the_size_of_those_of_the_other(columns, weights):
+    """−X and −y have the same loss: the same path to the bit, also where no entry is above 0."""
+    X, start = np.ldexp(abs(ROWS.X), columns), np.ldexp(ROWS.start, -columns)
+    one, other = (
+        lt.descend(sign * X, sign * ROWS.y, start, weights, steps=[1, 9]).theta for sign in (1.0, -1.0)
+    )
+    assert np.array_equal(one, other)
+    assert not np.array_equal(one, [start] * 2)
+
+
+@pytest.mark.parametrize(("columns", "labels"), [(-500, 0), (333, 0), (0, -600), (-500, -600)])
+def test_a_step_and_a_tolerance_of_ones_own_stop_at_the_same_place_in_any_units(columns, labels):
+    """A step size is in the units of 1/∇²L, a tolerance in none."""
+    for kind in (lt.descent.GradientDescent, lt.descent.ConjugateGradient):
+        ends = []
+        for k, m in ((0, 0), (columns, labels)):
+            rate = (
+                {"learning_rate": np.ldexp(0.9 / curvatures(ROWS)[0], -2 * k)}
+                if kind is lt.descent.GradientDescent
+                else {}
+            )
+            rows = np.ldexp(ROWS.X, k), np.ldexp(ROWS.y, m), np.ldexp(ROWS.start, m - k), ROWS.weights
+            path = lt.descend(*rows, solver=kind(**rate, tolerance=1e-3), steps=200)
+            ends.append((path.status, int(path.steps[-1]), np.ldexp(path.theta[-1], k - m)))
+        assert ends[0][:2] == ends[1][:2] == ("converged", ends[0][1])
+        assert ends[0][1] < 200
+        assert near(ends[1][2], ends[0][2], 100.0)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_labels_too_small_to_be_seen_beside_the_start_are_as_good_as_none(name):
+    walk = lambda y: lt.descend(ROWS.X, y, ROWS.start, ROWS.weights, solver=SOLVERS[name], steps=[1, 9])
+    small, none = walk(np.ldexp(ROWS.y, -900)), walk(np.zeros(6))
+    assert near(small.theta, none.theta, 100.0)
+    assert near(small.loss, none.loss, 100.0, float(none.start_loss))
 
 
 def test_what_no_float_holds_is_refused():
@@ -128,6 +174,23 @@ def test_what_centring_leaves_of_a_constant_is_no_column(constant, digits):
     told = lt.solve(X, y, start, weights)  # without being told, it is a column
     assert told.rank == 3
     assert ("column_scale" in told.advice) == (left < 1e-12 or left > 1e12)
+
+
+@pytest.mark.parametrize("columns", [-500, 500])
+def test_what_centring_leaves_is_no_column_in_any_units(columns):
+    x = np.random.default_rng(1).standard_normal((12, 2))
+    X, start = np.column_stack([x[:, 0], np.full(12, np.spacing(7.7)), x[:, 1]]), np.array([1.0, -3.0, 0.5])
+    walk = lambda k: lt.descend(
+        np.ldexp(X, k),
+        x[:, 0] ** 2,
+        np.ldexp(start, -k),
+        steps=[10**6],
+        column_scale=np.ldexp([3.0, 7.7, 3.0], k),
+    )
+    want, found = walk(0), np.ldexp(walk(columns).theta, columns)
+    assert near(found, want.theta, 100.0)
+    assert found[0, 1] == -3.0
+    assert abs(found[0, 0] - 1.0) > 0.1
 
 
 def test_columns_that_differ_by_rounding_are_one():

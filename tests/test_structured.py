@@ -496,9 +496,9 @@ def test_what_a_low_rank_covariance_must_be():
     U = np.eye(4, 2)
     cases = [
         ((U, np.eye(3)), "core .*has shape"),
-        ((U, np.array([[1.0, 0.5], [0.0, 1.0]])), "not symmetric"),
-        ((U, -2 * np.eye(2)), "not positive semi-definite"),
-        ((U, np.eye(2), -0.1), "scale.*not positive semi-definite"),
+        ((U, np.array([[1.0, 0.5], [0.0, 1.0]])), r"not symmetric \(largest difference 0\.5\)"),
+        ((U, -2 * np.eye(2)), r"core.*not positive semi-definite \(smallest eigenvalue -1\)"),
+        ((U, np.eye(2), -0.1), r"scale.*not positive semi-definite \(smallest eigenvalue -0\.1\)"),
         ((np.full((4, 2), np.nan), np.eye(2)), "factor.*finite"),
         ((np.zeros((0, 2)), np.eye(2)), "no rows"),
         ((np.ones(4), np.eye(2)), "factor.*must be a matrix"),
@@ -530,6 +530,16 @@ def test_nobody_can_change_it_afterwards():
         covariance.factor[0, 0] = 7.0
 
 
+def test_how_far_an_operator_is_from_symmetric_is_told_of_its_asymmetric_part():
+    """⟨u, Av⟩ − ⟨Au, v⟩ does not hang on what is symmetric in A."""
+    skew, told = np.array([[0.0, 0.5], [-0.5, 0.0]]), []
+    for symmetric in (np.eye(2), np.array([[7.0, 3.0], [3.0, 90.0]])):
+        with pytest.raises(lt.InvalidValueError, match="not symmetric") as caught:
+            Operator(lambda v, A=symmetric + skew: A @ v, 2)
+        told.append(caught.value.remedy)
+    assert told[0] == told[1]
+
+
 def test_what_an_operator_must_be():
     e = np.ones(3)
     skew = np.array([[1.0, 0.5, 0], [0, 1, 0], [0, 0, 1]])
@@ -547,7 +557,7 @@ def test_what_an_operator_must_be():
     with pytest.raises(lt.InvalidValueError, match="integer"):
         Operator(lambda v: v, 0)
     negative = Operator(lambda v: v * np.array([1.0, -1.0, 1.0]), 3)
-    with pytest.raises(lt.InvalidValueError, match="not positive semi-definite"):
+    with pytest.raises(lt.InvalidValueError, match=r"not positive semi-definite \(eigenvalue -1 or less\)"):
         lt.iterate(lt.FineTuningProblem(e, 0 * e, negative), 3, 0.1)
     with pytest.raises(lt.InvalidValueError, match="2 dimensions, must have 3"):
         lt.FineTuningProblem(e, 0 * e, low_rank(2, 1, 0))

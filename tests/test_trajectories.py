@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -188,6 +189,21 @@ def test_only_directions_the_path_enters_can_diverge():
     assert np.isfinite(lt.iterate(problem, 10**6)).all()
 
 
+@pytest.mark.parametrize("temperature", [5.0, 100.0, math.inf])
+def test_what_diverges_is_told_its_own_learning_rates(temperature):
+    """The default, 1/(2μ), and the largest stable one, of these weights."""
+    problem = lt.FineTuningProblem(np.array([0.1, 1.0]), np.zeros(2), np.diag([3.0, 0.5]))
+    stable, default = (
+        lt.stable_learning_rate(problem, temperature),
+        0.5 / lt.weight_mass(problem, temperature),
+    )
+    numbers = re.escape(f"the default 1/(2μ) = {default:.6g} ") + ".*" + re.escape(f" = {stable:.6g}")
+    with pytest.raises(lt.DivergenceError, match=f"{numbers}$"):
+        lt.iterate(problem, 3, temperature=temperature)
+    with pytest.raises(lt.DivergenceError, match=re.escape(f"converges below {stable:.6g}") + "$"):
+        lt.iterate(problem, 10**4, 10 * stable, temperature)
+
+
 def test_beyond_the_largest_float_is_an_error_not_nan():
     with pytest.raises(lt.DivergenceError, match="converges below"):
         lt.iterate(lt.paper_problem(0.5, dim=3), 10**4, learning_rate=10.0)
@@ -364,6 +380,13 @@ def test_a_null_space_stays_at_the_start(rank, null, seed, t, steps, time):
         # The null space itself is known to ε: κ is that of Σ̃ over its range, and of the share of e in it.
         share = np.linalg.norm(pretrained) / np.linalg.norm(basis[:, :rank].T @ pretrained)
         assert near(unseen.T @ theta, unseen.T @ pretrained, 100 * share**2, size(problem))
+
+
+@pytest.mark.parametrize("time", [1e308, 1.79e308])
+def test_the_longest_time_there_is_moves_nothing_that_no_sample_sees(time):
+    """Twice as long is no float, and infinity times an eigenvalue of 0 no number."""
+    problem = lt.FineTuningProblem([1.0, 2.0], np.zeros(2), np.diag([1.0, 0.0]))
+    assert lt.gradient_flow(problem, time).tolist() == [0.0, 2.0]
 
 
 def test_extreme_steps_and_temperatures_pass_in_silence():
