@@ -111,6 +111,23 @@ def test_a_search_of_its_own_in_four_dimensions(noise):
         assert error(best.temperature, best.time * factor) >= best.total_error
 
 
+@pytest.mark.parametrize(("in_x", "in_y"), [(1.0, 1.0), (8.0, 0.125)])
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_a_point_that_flow_passes_is_found_where_it_is_the_joint_optimum(noise, in_x, in_y):
+    """In three dimensions: (Σ + Σ̃)h = −Σ̃e at the point h that FLOW reaches at τ = 1 and t = 0.7; in any units."""
+    new, e = np.diag([0.3, 1.0, 2.5]), np.array([1.0, 0.8, -0.6])
+    h = lt.gradient_flow(lt.FineTuningProblem(e, 0 * e, new, noise_variance=noise), 0.7, 1.0) - e
+    pull = -new @ (e + h)
+    old = np.outer(pull, pull) / (pull @ h) + np.eye(3) - np.outer(h, h) / (h @ h)
+    problem = lt.FineTuningProblem(
+        e * in_y / in_x, 0 * e, new * in_x**2, old * in_x**2, noise_variance=noise * in_y**2
+    )
+    best = lt.best_flow(problem)
+    assert best.winner == "joint optimum"
+    assert near(best.total_error, in_y**2 * (e + h) @ new @ e, bound(1e3))
+    assert [best.temperature / in_y**2, best.time * in_x**2] == pytest.approx([1.0, 0.7], rel=1e-5)
+
+
 class TwoValleys:
     """In place of a problem's modes: x is (log τ, log of what is gone to what is left), the error a landscape of it."""
 
@@ -178,6 +195,7 @@ def test_units(new, length):
     assert found.winner == want.winner
     assert near(found.total_error / new / length**2, want.total_error, bound(1e3))
     assert near(found.time * new, want.time, bound(1e4))
+    assert near(found.temperature / new / length**2, want.temperature, bound(1e4))
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mpmath import mp
-from scipy import optimize, special, stats
+from scipy import integrate, optimize, special, stats
 
 import linear_theory as lt
 from benchmarks.routes import experts as routes
@@ -351,3 +352,41 @@ def test_curvature_outside_the_span_is_the_limit_of_that_inside(family):
         lt.experts.curvature(problem, family, [0.2, 0.1, last], direction, 2.0) for last in (0.0, 1e-7)
     )
     assert np.isclose(outside, entered, rtol=1e-5)
+
+
+def test_rates_without_weights_have_the_moments_of_their_generating_function():
+    """E[e^⟨θ,x⟩x] = e^(θᵀΣ̃θ/2) Σ̃θ, and its derivative: also where θ leaves the models' plane, to either side of it."""
+    mix = np.random.default_rng(5).normal(size=(3, 3))
+    covariance = mix @ mix.T / 4 + 0.3 * np.eye(3)
+    case = problem([0.9, 0.0, 0.0], [-0.6, 0.5, 0.0], (covariance + covariance.T) / 2)
+    rate = lambda theta: math.exp(theta @ case.target_covariance @ theta / 2)
+    moment = lambda theta: rate(theta) * case.target_covariance @ theta
+    theta = case.pretrained
+    for _ in range(3):
+        theta = theta - 0.2 * (moment(theta) - moment(case.target))
+    assert abs(lt.experts.iterate(case, POISSON, 3, 0.2) - theta).max() <= bound(100)
+    u = np.array([0.3, -1.0, 0.8])
+    for theta in (np.array([0.4, -0.3, 1.2]), np.array([-1.0, 0.0, 0.0])):
+        image = case.target_covariance @ theta
+        want = rate(theta) * (u @ case.target_covariance @ u + (u @ image) ** 2)
+        assert math.isclose(lt.experts.curvature(case, POISSON, theta, u), want, rel_tol=bound(200))
+
+
+@pytest.mark.parametrize("direction", [(0.0, 1.0), (0.6, -0.8)])
+def test_the_curvature_of_coins_where_the_predictor_is_ten_times_as_steep_as_those_of_the_models(direction):
+    """E[A''(6z)⟨u, x⟩²] is an integral over z alone."""
+    along, across = direction
+    integrand = lambda z: special.expit(6 * z) * special.expit(-6 * z) * ((along * z) ** 2 + across**2)
+    want = 2 * integrate.quad(lambda z: integrand(z) * stats.norm.pdf(z), 0, 12, epsabs=1e-14, limit=200)[0]
+    found = lt.experts.curvature(problem([0.5, 0.0], [0.0, 0.5]), LOGISTIC, [6.0, 0.0], direction)
+    assert math.isclose(found, want, rel_tol=1e-11)
+
+
+def test_the_step_that_is_told_is_the_first_that_no_float_holds():
+    case = problem([0.5, 0.0], [0.1, 0.4])
+    with pytest.raises(lt.InvalidValueError, match="so long that step") as caught:
+        lt.experts.iterate(case, POISSON, 50, 3.0)
+    (told,) = re.findall(r"step (\d+)", str(caught.value))
+    assert np.isfinite(lt.experts.iterate(case, POISSON, int(told) - 1, 3.0)).all()
+    with pytest.raises(lt.InvalidValueError, match=f"step {told} "):
+        lt.experts.iterate(case, POISSON, int(told), 3.0)

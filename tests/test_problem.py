@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
@@ -61,6 +62,24 @@ def test_anything_numeric_becomes_float64():
         assert isinstance(leaf, np.ndarray | np.float64)
         assert leaf.dtype == np.float64
     assert problem.pretrain_operator.dense().tolist() == np.eye(2).tolist()
+
+
+@pytest.mark.parametrize(
+    ("told", "changes"),
+    [
+        (1e302, {"target_covariance": [[1e302]]}),
+        (1e-302, {"pretrain_covariance": [[1e-302]]}),
+        (9e-302, {"pretrained": [3e-151]}),
+        (4e302, {"pretrained": [2e151]}),
+        (5e302, {"noise_variance": 5e302}),
+    ],
+)
+def test_the_size_that_is_refused_is_told(told, changes):
+    with pytest.raises(lt.InvalidValueError, match="digits are lost") as caught:
+        lt.FineTuningProblem(**({"pretrained": [1.0], "target": [0.0], "target_covariance": [[1.0]]} | changes))
+    assert caught.value.argument == next(iter(changes))
+    (size,) = re.findall(r"(?:size|=) (\S+), which", caught.value.remedy)
+    assert float(size) == pytest.approx(told, rel=1e-2)
 
 
 def test_a_problem_is_frozen_and_a_pytree():

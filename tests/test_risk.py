@@ -204,6 +204,28 @@ def test_gap_closed():
     assert math.isnan(lt.gap_closed(lt.paper_problem(0.3, 0.0), np.zeros(2)))
 
 
+def test_products_alone_tell_that_there_is_no_gap():
+    """Where Σ is a multiple of Σ̃, and neither is known but by what it makes of a vector."""
+    rng = np.random.default_rng(1)
+    root, e, theta = rng.standard_normal((40, 40)), *rng.standard_normal((2, 40))
+    matrix = root @ root.T / 40 + np.eye(40)
+    as_operator = lambda A: lt.covariance.Operator(lambda v: A @ v, 40)
+    for new, old in ((matrix, 3.3 * matrix), (as_operator(matrix), as_operator(3.3 * matrix))):
+        assert math.isnan(lt.gap_closed(lt.FineTuningProblem(e, 0 * e, new, old), theta))
+    other = lt.FineTuningProblem(e, 0 * e, as_operator(matrix), as_operator(matrix + np.diag(np.arange(40.0))))
+    assert math.isfinite(lt.gap_closed(other, theta))
+
+
+def test_a_low_rank_that_sees_its_span_alone_has_no_joint_optimum():
+    span = np.eye(150, 2)
+    problem = lambda scale: lt.FineTuningProblem(
+        np.ones(150), np.zeros(150), *[lt.covariance.IdentityPlusLowRank(span, np.eye(2), scale)] * 2
+    )
+    assert near(lt.joint_optimum(problem(1e-3)), np.full(150, 0.5), 100)
+    with pytest.raises(lt.InvalidValueError, match="joint optimum is not unique"):
+        lt.joint_optimum(problem(0.0))
+
+
 @given(st.floats(0.01, 0.99))
 def test_flow_without_correlation_is_model_averaging(mass2):
     """Remark 7.5 at ρ = 0: ω = (1−μ²)^K, exactly on the averaging line."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -325,6 +326,21 @@ def test_units_of_y_and_of_x_and_a_rotation_do_not_matter(tasks, seed, ratio, in
     )
 
 
+def test_what_no_row_of_a_task_sees_stays_where_it_was():
+    """With many rows standard training is ``plain``; with few, too, it leaves a null direction as it found it."""
+    optima, covariances, noise, start = random_tasks(3, 3, 2)
+    values, vectors = np.linalg.eigh(covariances)
+    null, values[:, 0] = vectors[:, :, 0], 0.0
+    singular = (vectors * values[:, None]) @ vectors.transpose(0, 2, 1)
+    singular = (singular + singular.transpose(0, 2, 1)) / 2
+    many = lt.sequences.sampled(optima, 1e-9, noise, covariances=singular, start=start)
+    assert np.allclose(many.theta, lt.sequences.plain(optima, singular, start), rtol=0, atol=1e-8)
+    few = lt.sequences.sampled(optima, 0.4, noise, temperatures=1.0, covariances=singular, start=start)
+    moved = np.diff(np.vstack([start, few.theta]), axis=0)
+    assert abs(moved).max(axis=1).min() > 1e-2
+    assert abs((null * moved).sum(axis=1)).max() < 1e-12
+
+
 def test_standard_training_forgets_all_but_the_last_and_adds_its_spread():
     optima, covariances, noise, start = random_tasks(4, 3, 1)
     found = lt.sequences.sampled(optima, 0.4, noise, covariances=covariances, start=start)
@@ -485,6 +501,36 @@ def test_what_has_no_float_is_refused_by_the_name_it_was_given_under(name, bad, 
     ):
         lt.sequences.sampled(**arguments)
     assert caught.value.argument == name
+
+
+@pytest.mark.parametrize("bad", [[[1.0, 0.1], [0.2, 1.0]], [[1.0, 0.0], [0.0, -1e-3]]], ids=["skew", "indefinite"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_each_covariance_is_judged_by_its_own_size(bad, order):
+    """Not by that of another task, which is much larger and as it should be."""
+    covariances = [np.array(bad), 1e15 * np.eye(2)][::order]
+    with pytest.raises(lt.InvalidValueError, match="each of them") as caught:
+        lt.sequences.plain(np.eye(2), covariances)
+    assert caught.value.argument == "covariances"
+
+
+def test_the_most_rows_that_are_told_are_taken():
+    few = lambda rows: lt.sequences.plain_distance(np.eye(6), np.zeros(6), rows)
+    with pytest.raises(lt.InvalidValueError, match="must be from 1 to") as caught:
+        few(6)
+    (told,) = re.findall(r"= (\d+),", caught.value.remedy)
+    assert np.isfinite(few(int(told))).all()
+    with pytest.raises(lt.InvalidValueError, match="must be from 1 to"):
+        few(int(told) + 1)
+
+
+def test_the_lowest_temperature_that_is_told_is_taken_in_the_unit_that_is_told():
+    path = lambda tau: lt.sequences.sampled([[8000.0], [4000.0]], 0.5, 1.0, temperatures=[1e9, tau])
+    with pytest.raises(lt.InvalidValueError, match="in task 2 must be at least") as caught:
+        path(1e-6)
+    least, unit = (float(x) for x in re.search(r"least (\S+), .*where (\S+) is", caught.value.remedy).groups())
+    assert np.isfinite(path(1.01 * least * unit**2).theta).all()
+    with pytest.raises(lt.InvalidValueError, match="must be at least"):
+        path(0.99 * least * unit**2)
 
 
 def test_a_step_with_no_float_beside_the_noise_is_refused_by_the_name_it_was_given_under():

@@ -325,6 +325,25 @@ def test_a_low_rank_forgets_as_its_matrix_does(pretrain_rank, shift):
     assert near(traced[0], want[0], 1000)
 
 
+@pytest.mark.parametrize("c", [2.0**-70, 8.0])
+@pytest.mark.parametrize("kind", ["matrix", "low rank"])
+def test_units_of_x_do_not_matter(kind, c):
+    """x → cx: θ → θ/c, Σ̃ → c²Σ̃, Σ → c²Σ, η → η/c², and so the limit; errors are in the units of y."""
+    dim = 3 if kind == "matrix" else 150
+    target, pretrain = structured(dim, 2, 1), structured(dim, 3, 2)
+    e = np.random.default_rng(3).standard_normal(dim) / math.sqrt(dim)
+
+    def ask(c):
+        larger = (covariance.times(c * c) for covariance in (target, pretrain))
+        covariances = (one.dense() if kind == "matrix" else one for one in larger)
+        problem = lt.FineTuningProblem(e / c, 0 * e, *covariances, noise_variance=0.3)
+        limit = c * c * lt.sgd_stability_limit(problem, 1.0)
+        return *lt.sgd_errors(problem, [1, 5], 1e-2 / dim / c / c, 1.0), limit
+
+    for found, want in zip(ask(c), ask(1.0), strict=True):
+        assert near(found, want, 10)
+
+
 def test_a_derivative_that_a_low_rank_does_not_know_is_refused():
     target, e = structured(150, 2, 1), np.ones(150)
     problem = jax.tree.map(jax.numpy.asarray, lt.FineTuningProblem(e, 0 * e, target))

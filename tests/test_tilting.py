@@ -284,6 +284,16 @@ def test_displacement_is_how_far_training_goes(problem, t):
         assert near(kappa, tau / (tau + 2 * problem.noise_variance), 10)
 
 
+@pytest.mark.parametrize("cutoff", [1e-300, 1e-160, 1e-100, 0.1])
+def test_without_noise_training_ends_at_the_target_however_few_rows_it_keeps(cutoff):
+    """κ = 1, also where h, of which it is a quotient, is no float: a third of the cutoff's square, over s²."""
+    problem = lt.paper_problem(0.6)
+    assert lt.displacement(problem, HardThreshold(cutoff)) == 1
+    assert weighted_moments(problem, HardThreshold(cutoff)).one_minus_kappa == 0
+    noisy = remade(problem, noise_variance=0.5)
+    assert near(lt.displacement(noisy, HardThreshold(1e-100)), 1e-200 / 3 / 0.5, 1e3)
+
+
 def kl_dro_is_flow_at_minus_tau(problem, tau):
     s2, image = problem.residual_variance, problem.target_covariance @ problem.shift
     mass = (1 - 2 * s2 / tau) ** -0.5
