@@ -140,13 +140,17 @@ def test_products_alone_say_what_the_matrix_says(seed):
 
 
 def test_to_convergence_the_temperature_has_every_derivative():
-    """τ = 2σ²B/A, in the size of Σ at ρ = 0."""
+    """τ = 2σ²B/A, in the size of Σ at ρ = 0; the error is A/(A + 1), and so is what θ keeps of the shift."""
 
-    def temperature(A):
+    def best(A):
         problem = lt.paper_problem(0.0, pretrain_covariance=A * jax.numpy.eye(2), noise_variance=0.3)
-        return lt.best_temperature(problem).temperature
+        return lt.best_temperature(problem)
 
-    assert near(jax.grad(jax.grad(temperature))(2.0), 2 * 2 * 0.3 / 2.0**3, bound(1e4))
+    twice = jax.grad(jax.grad(lambda A: best(A).temperature))
+    found, curvature = jax.jit(lambda A: (jax.jacfwd(best)(A), twice(A)))(2.0)
+    assert near(curvature, 2 * 2 * 0.3 / 2.0**3, bound(1e4))
+    slopes = [found.temperature, found.total_error, found.theta[0], found.minima[0], found.errors[0]]
+    assert near(slopes, [-2 * 0.3 / 2.0**2, *[1 / 3.0**2] * 2, -2 * 0.3 / 2.0**2, 1 / 3.0**2], bound(1e4))
 
 
 @pytest.mark.parametrize("learning_rate", [None, 0.5])

@@ -14,6 +14,8 @@ import pytest
 from scipy.optimize import brentq
 
 import linear_theory as lt
+from linear_theory.choice import flow as best_flow_of
+from linear_theory.choice import modes
 from linear_theory.choice.root import defined, differentiable_root, least
 from linear_theory.covariance import IdentityPlusLowRank
 
@@ -181,6 +183,49 @@ def test_the_best_flow_of_many_problems_at_once():
             wrong = got.copy()
             wrong[0] *= 1 + 1e-5
             assert not agree(wrong, want, x, values)
+
+
+def path_in_the_plane(problem, time, temperature):
+    """FLOW's θ(t) in two dimensions: the exponential of a symmetric matrix by its trace and what is left of it."""
+    e, cold = problem.shift, 1 / temperature
+    image, noise = problem.target_covariance @ e, problem.noise_variance
+    softened = 1 + 2 * noise * cold
+    mass2 = 1 / (softened + 2 * (e @ image) * cold)
+    matrix = problem.target_covariance - jnp.outer(image, image) * (2 * cold * mass2)
+    mean = jnp.trace(matrix) / 2
+    rest = matrix - mean * jnp.eye(2)
+    half = jnp.sqrt((rest * rest).sum() / 2)
+    length = 2 * jnp.where(jnp.isfinite(time), time, 0.0) * jnp.sqrt(mass2)
+    slow, fast = jnp.exp(-length * (mean - half)), jnp.exp(-length * (mean + half))
+    left = (slow + fast) / 2 * e - (slow - fast) / 2 * (rest @ e) / half
+    return problem.pretrained - (e - jnp.where(jnp.isfinite(time), left, 0.0)) / softened
+
+
+def test_the_best_flow_has_the_slopes_of_its_equations_along_one_direction_of_every_argument(monkeypatch):
+    """Of each winner the same τ, t, error and θ as in NumPy, and the slopes of those; at a border there are none.
+
+    The path is one in closed form, with its end, for those of the package have derivatives that take long to compile.
+    """
+    points = np.array(list(FLOWS))
+    moves = points * np.array([0.1, -0.2, 0.3, 0.1, 0.2])
+    expected = [flow_in_numbers(x, np) for x in points]
+    ahead, behind = (
+        {
+            h: [flow_in_numbers(x + sign * h * move, np) for x, move in zip(points, moves, strict=True)]
+            for h in (1e-4, 2e-4)
+        }
+        for sign in (1, -1)
+    )
+    with np.errstate(invalid="ignore"):  # ∞ − ∞
+        near, far = (np.subtract(ahead[h], behind[h]) / (2 * h) for h in (1e-4, 2e-4))
+        want = np.where(np.isfinite(expected), (4 * near - far) / 3, 0.0)
+    monkeypatch.setattr(best_flow_of, "gradient_flow", path_in_the_plane)
+    for module in (best_flow_of, modes):
+        monkeypatch.setattr(module, "fixed_point", lambda problem, unweighted: problem.target)
+    slopes = jax.jit(lambda x, move: jax.jvp(lambda x: flow_in_numbers(x, jnp), (x,), (move,)))
+    for x, move, *wanted in zip(points, moves, expected, want, strict=True):
+        for found, one in zip(slopes(x, move), wanted, strict=True):
+            assert np.allclose(found, one, rtol=1e-7, atol=1e-8)
 
 
 def temperature_in_numbers(x, lib):

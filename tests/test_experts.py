@@ -132,6 +132,16 @@ def test_two_equal_poissons_have_a_bessel_function_in_all_digits(predictor):
 
 
 @pytest.mark.parametrize("family", [LOGISTIC, POISSON], ids=["logistic", "Poisson"])
+def test_the_products_of_many_predictors_are_those_of_each(family):
+    """Beside each other those whose counts are summed one by one and those of which every tenth will do."""
+    new, old = np.array([[-30.0], [2.0], [9.0]]), np.array([13.0, 0.5, -4.0, 6.0])
+    log_weights, means = family.product(new, old, 0.7)
+    for i, j in np.ndindex(3, 4):
+        alone = family.product(new[i, 0], old[j], 0.7)
+        assert np.allclose([log_weights[i, j], means[i, j]], alone, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("family", [LOGISTIC, POISSON], ids=["logistic", "Poisson"])
 def test_families_refuse_what_has_no_law(family):
     calls = [
         (lambda tau=tau: family.product(1.0, 1.0, tau), "temperature")

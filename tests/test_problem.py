@@ -64,6 +64,37 @@ def test_anything_numeric_becomes_float64():
     assert problem.pretrain_operator.dense().tolist() == np.eye(2).tolist()
 
 
+def seen_by(problem):
+    """What training, its choices and its errors make of it, in numbers that name no direction."""
+    flow, stop = lt.best_flow(problem), lt.best_early_stop(problem)
+    return [
+        lt.sgd_stability_limit(problem, 0.3),
+        lt.stable_learning_rate(problem, 0.3),
+        *(errors[1] for errors in lt.sgd_errors(problem, [0, 3], 0.02, 0.3)),
+        *(stop.time, stop.total_error, flow.total_error),
+        *(lt.best_temperature(problem, 5).minima[0], lt.best_temperature(problem, 5, 0.2).errors[0]),
+        lt.best_temperature(problem).temperature,
+        lt.population_effective_sample_size(problem, 0.3),
+        lt.hard_sample_error(problem, lt.iterate(problem, 3), 0.1),
+        lt.pretrain_error(problem, lt.ridge_optimum(problem, 0.2, 0.3)),
+    ]
+
+
+@pytest.mark.parametrize("unseen", [1, 2])
+def test_directions_that_no_sample_sees_may_be_left_out(unseen):
+    """Whatever the shift has there, for nothing moves there; and Σ is that of the directions left."""
+    rng = np.random.default_rng(unseen)
+    basis, values = np.linalg.qr(rng.standard_normal((4, 4)))[0], rng.uniform(0.2, 1.2, 4)
+    values[:unseen], left = 0.0, basis[:, unseen:]
+    new, root, e = (basis * values) @ basis.T, rng.standard_normal((4, 4)), rng.standard_normal(4)
+    old = root @ root.T / 4 + 0.2 * np.eye(4)
+    whole = lt.FineTuningProblem(e, 0 * e, (new + new.T) / 2, old, 0.3)
+    small = lt.FineTuningProblem(
+        left.T @ e, np.zeros(4 - unseen), np.diag(values[unseen:]), left.T @ old @ left, 0.3
+    )
+    assert near(seen_by(whole), seen_by(small), 1e4)
+
+
 @pytest.mark.parametrize(
     ("told", "changes"),
     [
@@ -76,7 +107,9 @@ def test_anything_numeric_becomes_float64():
 )
 def test_the_size_that_is_refused_is_told(told, changes):
     with pytest.raises(lt.InvalidValueError, match="digits are lost") as caught:
-        lt.FineTuningProblem(**({"pretrained": [1.0], "target": [0.0], "target_covariance": [[1.0]]} | changes))
+        lt.FineTuningProblem(
+            **({"pretrained": [1.0], "target": [0.0], "target_covariance": [[1.0]]} | changes)
+        )
     assert caught.value.argument == next(iter(changes))
     (size,) = re.findall(r"(?:size|=) (\S+), which", caught.value.remedy)
     assert float(size) == pytest.approx(told, rel=1e-2)

@@ -212,7 +212,9 @@ def test_products_alone_tell_that_there_is_no_gap():
     as_operator = lambda A: lt.covariance.Operator(lambda v: A @ v, 40)
     for new, old in ((matrix, 3.3 * matrix), (as_operator(matrix), as_operator(3.3 * matrix))):
         assert math.isnan(lt.gap_closed(lt.FineTuningProblem(e, 0 * e, new, old), theta))
-    other = lt.FineTuningProblem(e, 0 * e, as_operator(matrix), as_operator(matrix + np.diag(np.arange(40.0))))
+    other = lt.FineTuningProblem(
+        e, 0 * e, as_operator(matrix), as_operator(matrix + np.diag(np.arange(40.0)))
+    )
     assert math.isfinite(lt.gap_closed(other, theta))
 
 

@@ -503,7 +503,9 @@ def test_what_has_no_float_is_refused_by_the_name_it_was_given_under(name, bad, 
     assert caught.value.argument == name
 
 
-@pytest.mark.parametrize("bad", [[[1.0, 0.1], [0.2, 1.0]], [[1.0, 0.0], [0.0, -1e-3]]], ids=["skew", "indefinite"])
+@pytest.mark.parametrize(
+    "bad", [[[1.0, 0.1], [0.2, 1.0]], [[1.0, 0.0], [0.0, -1e-3]]], ids=["skew", "indefinite"]
+)
 @pytest.mark.parametrize("order", [1, -1])
 def test_each_covariance_is_judged_by_its_own_size(bad, order):
     """Not by that of another task, which is much larger and as it should be."""
@@ -527,7 +529,9 @@ def test_the_lowest_temperature_that_is_told_is_taken_in_the_unit_that_is_told()
     path = lambda tau: lt.sequences.sampled([[8000.0], [4000.0]], 0.5, 1.0, temperatures=[1e9, tau])
     with pytest.raises(lt.InvalidValueError, match="in task 2 must be at least") as caught:
         path(1e-6)
-    least, unit = (float(x) for x in re.search(r"least (\S+), .*where (\S+) is", caught.value.remedy).groups())
+    least, unit = (
+        float(x) for x in re.search(r"least (\S+), .*where (\S+) is", caught.value.remedy).groups()
+    )
     assert np.isfinite(path(1.01 * least * unit**2).theta).all()
     with pytest.raises(lt.InvalidValueError, match="must be at least"):
         path(0.99 * least * unit**2)
