@@ -219,6 +219,15 @@ def test_at_most_24_weightings_for_two_decades(count):
         assert not list(complaints(path, problem, few=6))
 
 
+def test_temperatures_that_crowd_together_hide_no_other(monkeypatch):
+    """Judged are temperatures evenly over the decades; evenly in their order nearly all would be of the crowd."""
+    few, crowd = decades(GAUSSIAN, 30), np.median(losses_of(GAUSSIAN)) * np.geomspace(1, 1.001, 900)
+    monkeypatch.setattr(temperatures.Nodes, "needed", lambda self, rates, accuracy: 9)
+    path, alone = path_of(GAUSSIAN, RNG.permutation([*few, *crowd])), path_of(GAUSSIAN, few)
+    assert path.weightings == alone.weightings
+    assert path.error > alone.error / 2 > 0
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_weightings_are_what_was_summed(name, monkeypatch):
     sums, minimise, seen = temperatures.Sums.over, solver.minimise, []

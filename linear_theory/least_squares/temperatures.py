@@ -58,7 +58,7 @@ CHECKS = 12
 """Temperatures at which the error is measured on all rows: those where the sample's rows say it is largest."""
 
 ESTIMATES = 96
-"""Temperatures at which the weights are looked at to count the nodes that are needed."""
+"""Temperatures, evenly over a window, at which weights are looked at to count the nodes and solutions to judge them."""
 
 
 @pytree
@@ -67,9 +67,9 @@ class TemperaturePath:
 
     ``temperatures`` (T,); ``theta`` (T, d); ``mean_weight`` (T,), the mean of exp(−loss/τ), by which FLOW's
     step is smaller; ``weightings``, how many weighted Gram matrices were summed over the rows; ``error``, twice
-    the largest relative error ‖θ − θ_exact‖/‖θ_exact − start‖ that passes over the rows measured, at the dozen
-    temperatures at which a sample of some thousand rows says that it is largest (0 where every temperature was
-    summed by itself). Equal temperatures are summed once.
+    the largest relative error ‖θ − θ_exact‖/‖θ_exact − start‖ that passes over the rows measured, at the dozen of a
+    hundred temperatures at which a sample of some thousand rows says that it is largest (0 where every temperature
+    was summed by itself). Equal temperatures are summed once.
 
     Examples
     --------
@@ -218,14 +218,20 @@ def _residual(space: Namespace, sample: Sample) -> Array:
 
 
 def _windows(rates: Array) -> list[Array]:
-    """Which temperatures share nodes: equal parts of the decades asked for; τ = ∞ goes with the hottest."""
+    """Which temperatures share nodes: equal parts of the decades asked for."""
     positive = rates[rates > 0]
-    if not positive.size:
-        return [np.arange(len(rates))]
-    low, high = np.log10(positive.min()), np.log10(positive.max())
-    count = max(1, math.ceil((high - low) / WINDOW - 1e-9))
+    decades = np.log10(positive.max()) - np.log10(positive.min()) if positive.size else 0.0
+    return _parts(rates, max(1, math.ceil(decades / WINDOW - 1e-9)))
+
+
+def _parts(rates: Array, count: int) -> list[Array]:
+    """Places of the rates, in so many equal parts of their decades that are not empty; 0 goes with the smallest."""
+    moving = rates > 0
     place = np.zeros(len(rates))
-    place[rates > 0] = (np.log10(positive) - low) / max(high - low, 1e-300) * count
+    if moving.any():
+        logarithms = np.log(rates[moving])
+        low, high = logarithms.min(), logarithms.max()
+        place[moving] = (logarithms - low) / max(high - low, 1e-300) * count
     part = np.minimum(place.astype(int), count - 1)
     return [np.flatnonzero(part == k) for k in range(count) if (part == k).any()]
 
@@ -254,9 +260,8 @@ class Nodes(NamedTuple):
 
     def needed(self, rates: Array, accuracy: float) -> int:
         """The fewest nodes that give the weights at these rates to this accuracy; one too many if none do."""
-        some, most = _evenly_chosen(rates, ESTIMATES), len(self.rates)
-        accurate = lambda k: self.combine(k, some)[1].max() <= accuracy
-        return bisect.bisect_left(range(most + 1), True, lo=1, key=accurate)
+        accurate = lambda k: self.combine(k, rates)[1].max() <= accuracy
+        return bisect.bisect_left(range(len(self.rates) + 1), True, lo=1, key=accurate)
 
 
 def _normalised_weights(losses: Array, rates: Array) -> tuple[Array, Array]:
@@ -264,11 +269,6 @@ def _normalised_weights(losses: Array, rates: Array) -> tuple[Array, Array]:
     weights = np.exp(-np.outer(losses, rates))
     means = weights.mean(axis=0)
     return weights / (means * math.sqrt(len(losses))), means
-
-
-def _evenly_chosen(values: Array, count: int) -> Array:
-    """So many of the sorted values at most, first and last among them."""
-    return np.sort(values)[np.linspace(0, len(values) - 1, min(len(values), count)).astype(int)]
 
 
 def _batches(values: Array, count: int) -> Iterator[Array]:
@@ -379,7 +379,9 @@ class SharedTemperatures:
         count, d = len(self.grid.rates), self.X.shape[1]
         nothing = np.full((count, d), np.nan), np.full(count, np.nan)
         nodes = choose_nodes(self.excess, np.unique(self.grid.rates))
-        k = nodes.needed(self.grid.rates, self.accuracy / 2)
+        parts = _parts(self.grid.rates, ESTIMATES)
+        even = self.grid.rates[[part[len(part) // 2] for part in parts]]
+        k = nodes.needed(even, self.accuracy / 2)
         if k + 1 >= len(np.unique(self.grid.rates)) or (whitening := self._whitening()) is None:
             return nothing
         self.whitening, self.metric = whitening, whitening.T @ whitening
@@ -389,15 +391,21 @@ class SharedTemperatures:
             more = Sums.over(whitened, self.residual, self.excess, nodes.rates[known:k])
             sums = more if sums is None else sums.beside(more)
             self.weightings += k - known
-            coefficients, _ = nodes.combine(k, self.grid.rates)
-            displacement, expected = self._solved(nodes, sums, coefficients)
-            errors.append(self._measured(sums, coefficients, displacement, expected))
+            coefficients, missed = nodes.combine(k, self.grid.rates)
+            judged = np.array([part[missed[part].argmax()] for part in parts])
+            some = self._judged(nodes, sums, coefficients[:, judged], self.grid.only(judged))
+            errors.append(self._measured(sums, coefficients[:, judged], *some, self.grid.only(judged)))
             if 2 * errors[-1] <= self.accuracy:
                 self.error = 2 * errors[-1]
+                displacement, others = nothing[0], np.setdiff1d(np.arange(count), judged)
+                displacement[judged], _ = some
+                rest = self._solved(sums, coefficients[:, others], self.grid.only(others))
+                for t, (_, moved) in zip(others, rest, strict=True):
+                    displacement[t] = moved
                 return displacement, sums.mass @ coefficients / len(self.excess)
             if errors[-1] > errors[-3] / 2:  # rounding, or losses that the sample does not show
                 break
-            k = max(nodes.needed(self.grid.rates, self.accuracy**2 / (4 * errors[-1])), k + 2)
+            k = max(nodes.needed(even, self.accuracy**2 / (4 * errors[-1])), k + 2)
         return nothing
 
     def _whitening(self) -> Array | None:
@@ -415,31 +423,45 @@ class SharedTemperatures:
         inverse = scipy.linalg.solve_triangular(factor.lower, np.eye(len(gram)), lower=True)
         return factor.scale[:, None] * inverse.T
 
-    def _solved(self, nodes: Nodes, sums: Sums, coefficients: Array) -> tuple[Array, Array]:
-        """δ (T, d), NaN where the sums cannot give it to the accuracy; and the error (T,) that the sample expects."""
+    def _solved(
+        self, sums: Sums, coefficients: Array, grid: TemperatureGrid
+    ) -> Iterator[tuple[cholesky.Factor | None, Array]]:
+        """Of every temperature the factor and δ (d,), NaN where the sums cannot give it to the accuracy."""
+        for factor, moment in sums.factors(coefficients, grid.pulls, self.metric):
+            displacement = np.full_like(moment, np.nan)
+            # What Cholesky leaves of the error without refinement must be within the accuracy too.
+            if factor is not None and (
+                factor.condition * factor.scale.max() < MAX_CONDITION * factor.scale.min()
+                and unrefined_error(factor.condition, len(moment)) < self.accuracy / 4
+            ):
+                displacement = self.whitening @ factor.solve(moment)
+            yield factor, displacement
+
+    def _judged(
+        self, nodes: Nodes, sums: Sums, coefficients: Array, grid: TemperatureGrid
+    ) -> tuple[Array, Array]:
+        """δ (T, d) as they are solved; and the error (T,) that the sample expects."""
         count = coefficients.shape[1]
-        displacement, expected = np.full((count, self.X.shape[1]), np.nan), np.zeros(count)
-        factors = sums.factors(coefficients, self.grid.pulls, self.metric)
+        displacement, expected = np.empty((count, self.X.shape[1])), np.zeros(count)
+        solved = self._solved(sums, coefficients, grid)
         for batch in _batches(np.arange(count), GRAM_BATCH):
             moved = {}
-            for t, (factor, moment) in zip(batch, factors, strict=False):
-                # What Cholesky leaves of the error without refinement must be within the accuracy too.
-                if factor is not None and (
-                    factor.condition * factor.scale.max() < MAX_CONDITION * factor.scale.min()
-                    and unrefined_error(factor.condition, len(moment)) < self.accuracy / 4
-                ):
-                    displacement[t] = self.whitening @ factor.solve(moment)
-                    if np.abs(displacement[t]).max() > 0:
-                        moved[t] = factor
+            for t, (factor, displacement[t]) in zip(batch, solved, strict=False):
+                if np.abs(displacement[t]).max() > 0:
+                    moved[t] = factor
             if moved:
                 chosen = np.array(list(moved))
-                slopes = self._slopes(nodes, coefficients, chosen, displacement)
+                slopes = self._slopes(
+                    nodes, coefficients[:, chosen], grid.rates[chosen], displacement[chosen]
+                )
                 expected[chosen] = self._errors(moved.values(), slopes, displacement[chosen])
         return displacement, expected
 
-    def _measured(self, sums: Sums, coefficients: Array, displacement: Array, expected: Array) -> float:
+    def _measured(
+        self, sums: Sums, coefficients: Array, displacement: Array, expected: Array, grid: TemperatureGrid
+    ) -> float:
         """The largest ‖H⁻¹∇‖/‖δ‖ at a few of the temperatures: where the sample's rows say that it is largest."""
-        rates, pulls = self.grid
+        rates, pulls = grid
         moved = np.flatnonzero(np.nan_to_num(np.abs(displacement).max(axis=1)) > 0)
         if not moved.size:  # nothing to move, or none that can be solved here
             return 0.0 if np.isfinite(displacement).any() else math.inf
@@ -459,13 +481,13 @@ class SharedTemperatures:
         rows = zip(factors, slopes, displacement, strict=True)
         return np.array([_ratio(inverse(factor, slope), delta) for factor, slope, delta in rows])
 
-    def _slopes(self, nodes: Nodes, coefficients: Array, chosen: Array, displacement: Array) -> Array:
+    def _slopes(self, nodes: Nodes, coefficients: Array, rates: Array, displacement: Array) -> Array:
         """XᵀE(r − Xδ) (C, d) over the sample's rows, E what their weights are off by at each temperature."""
-        rates, X = self.grid.rates[chosen], self.X[nodes.rows]
+        X = self.X[nodes.rows]
         weights = np.exp(-np.outer(nodes.sample, nodes.rates[: len(coefficients)]))
-        given = weights @ coefficients[:, chosen]
+        given = weights @ coefficients
         excess = (given - np.exp(-np.outer(nodes.sample, rates))) * nodes.stands_for[:, None]
-        return (excess * (self.residual[nodes.rows, None] - X @ displacement[chosen].T)).T @ X
+        return (excess * (self.residual[nodes.rows, None] - X @ displacement.T)).T @ X
 
     def _moments(self, displacement: Array, rates: Array) -> Array:
         """XᵀW(r − Xδ) (C, d) for every δ (C, d) at its own temperature: one pass over the rows."""
