@@ -44,14 +44,16 @@ def binomial(count, trials, probability):
 
 @pytest.fixture(scope="module")
 def null():
-    """The deviates of all checks, and the verdicts, on Gaussian rows of three shapes."""
-    rng, deviates, broken = np.random.default_rng(11), [], 0
+    """The deviates of all checks, the verdicts and the figures, on Gaussian rows of three shapes."""
+    rng, deviates, broken, figures = np.random.default_rng(11), [], 0, []
     for n, d, noise, repeats in ((60, 4, 0.5, 240), (300, 3, 1.0, 240), (40, 1, 0.3, 240)):
         for _ in range(repeats):
             found = by_name(lt.diagnose(*gaussian(rng, n, d, noise)))
             deviates.append([found[name].sigmas for name in BY_CHANCE])
             broken += any(found[name].verdict == "broken" for name in BY_CHANCE)
-    return np.array(deviates), broken
+            checks = [found[name] for name in BY_CHANCE]
+            figures.append([(check.figure, check.expected, check.error) for check in checks])
+    return np.array(deviates), broken, dict(zip(BY_CHANCE, np.array(figures).transpose(1, 2, 0), strict=True))
 
 
 def out_of_bounds(deviates):
@@ -77,10 +79,44 @@ def test_gaussian_rows_break_nothing(null):
     """At most so many of the diagnoses as a Poisson count of mean 4 sigma's 6e-5, times 5 for the tails the
     approximations have, reaches with probability 6e-5 itself.
     """
-    deviates, broken = null
+    deviates, broken, _ = null
     mean = 5 * 2 * stats.norm.sf(SIGMAS) * len(deviates)
     assert broken <= stats.poisson.isf(2 * stats.norm.sf(SIGMAS), mean)
     assert not stats.poisson.isf(2 * stats.norm.sf(SIGMAS), mean) >= 0.01 * len(deviates)
+
+
+@pytest.mark.parametrize("shape", range(3))
+def test_figures_of_gaussian_rows_are_as_expected_up_to_their_standard_errors(null, shape):
+    """Of the distance of the mean from 0 the mean square is told; the others have a mean, and an error about it."""
+    of = {name: figures[:, 240 * shape : 240 * (shape + 1)] for name, figures in null[2].items()}
+    squares = np.square(of["centred rows"][0] / of["centred rows"][1])
+    assert abs(squares.mean() - 1) <= SIGMAS * squares.std() / math.sqrt(240)
+    for name in ("Gaussian residuals", "Gaussian features", "weights across the residual"):
+        figure, expected, error = of[name]
+        if np.isfinite(error).all():  # across the residual one column has nothing
+            z = (figure - expected) / error
+            assert abs(z.mean()) <= SIGMAS / math.sqrt(240), name
+            slack = SIGMAS * np.std(z**2) / math.sqrt(240)
+            assert abs(np.mean(z**2) - 1) <= slack + 0.1, name
+    bare = np.mean((of["Gaussian features"][0] - 1) / of["Gaussian features"][2])
+    assert shape != 0 or abs(bare) > SIGMAS / math.sqrt(
+        240
+    )  # rows whitened by their own covariance have less than 1
+
+
+def test_a_deviate_has_the_sign_of_what_is_off(null):
+    deviates, _, figures = null
+    for k, name in enumerate(BY_CHANCE):
+        figure, expected, _ = figures[name]
+        if name == "centred rows":  # a distance has none
+            assert (deviates[:, k] >= 0).all()
+        elif "Gaussian" in name:  # a transformation of it is normal, whose middle is elsewhere
+            assert np.corrcoef(figure - expected, deviates[:, k])[0, 1] > 0.5
+        else:
+            told = np.isfinite(deviates[:, k])
+            off = (figure - expected)[told] * deviates[told, k]
+            assert (off >= 0).all(), name
+            assert (off > 0).any(), name
 
 
 def test_the_threshold_is_four_sigma_for_one_and_fair_to_many():
