@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import linear_theory as lt
 from linear_theory.arrays import namespace
-from linear_theory.covariance import Dense, IdentityPlusLowRank, RankOneDowndate
+from linear_theory.covariance import Dense, IdentityPlusLowRank, Operator, RankOneDowndate
 from linear_theory.covariance.spectrum import downdated_spectrum, spectrum
 from linear_theory.testing.tolerances import bound, near, spectral_condition
 from tests.strategies import SEEDS, log_uniform, orthogonal, random_covariance
@@ -220,7 +220,7 @@ def test_no_eigenvalue_is_above_the_ceiling(dim, rank, seed, scale):
 def test_a_structured_problem_refuses_its_step_where_the_matrix_does(core, scale, stable):
     """Also where what is steepest lies outside the factor's span."""
     made = IdentityPlusLowRank(np.eye(3, 1), np.array([[core]]), scale)
-    for given_ in (made, made.dense()):
+    for given_ in (made, made.dense(), Operator(made.apply, 3)):
         with pytest.raises(lt.DivergenceError, match=f"stable_learning_rate = {stable}"):
             lt.iterate(lt.FineTuningProblem(np.ones(3), np.zeros(3), given_), 100)
 

@@ -115,6 +115,16 @@ def test_check_refuses_what_is_more_than_rounding(dim, seed, unit, gap):
         checked_covariance(namespace(), "C", matrix - (1 + gap) * unit * np.eye(dim), dim)
 
 
+def test_what_the_direction_does_not_reach_stays_between_what_it_does():
+    """In JAX, too, where eigenvalues that are moved up or down pass by those that are not."""
+    A, e, ratios = np.diag([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 0.0, 2.0, 0.0]), [1e-3, 0.3, 1.0, 7.0, 1e3]
+    values = lambda ratio: RankOneDowndate(Dense(jnp.asarray(A)), jnp.asarray(e), ratio).eigh()[0]
+    for ratio, found in zip(ratios, jax.jit(jax.vmap(values))(jnp.array(ratios)), strict=True):
+        want = np.linalg.eigvalsh(literal(RankOneDowndate(Dense(A), e, ratio)))
+        assert near(np.sort(found), want, 100, max(ratio, 1.0))
+        assert {2.0, 4.0} <= set(np.asarray(found).tolist())
+
+
 def test_the_direction_is_known_by_its_value():
     """An equal vector has the same coordinates to the bit, also 10⁻²⁰⁰ small ones, and under ``jit`` their digits."""
     base = lt.covariance.Dense(np.array([[2.0, 0.5, 0.0], [0.5, 3.0, 1.0], [0.0, 1.0, 5.0]]))

@@ -133,6 +133,15 @@ def test_a_tolerance_that_rounding_forbids():
     assert len(path.theta) == 501
 
 
+def test_what_is_rounding_hangs_on_the_precision():
+    """The same numbers in float32: ε is 2²⁹ times as large, and a distance that it explains is none."""
+    path = descend(EXAMPLE, GradientDescent(), [150])
+    narrow = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.float32), path)
+    added = [float(p.distance_bound[0] - p.distance[0]) for p in (path, narrow)]
+    assert math.isclose(added[1], 2**29 * added[0], rel_tol=1e-2)
+    assert (path.status, narrow.status) == ("descending", "stationary")
+
+
 def test_under_jit_the_last_step_is_held():
     for solver in (ConjugateGradient(tolerance=1e-3), Nesterov(tolerance=1e-3)):
         rows = tuple(map(jnp.asarray, (EXAMPLE.X, EXAMPLE.y, EXAMPLE.start, EXAMPLE.weights)))

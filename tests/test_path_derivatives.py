@@ -328,3 +328,18 @@ def test_the_primitive_under_vmap_and_its_transpose():
         alone = jax.jit(one)(k)
         assert np.allclose(alone, batched, rtol=1e-13, atol=1e-13)
         assert float((alone * E).sum()) == pytest.approx(float(pairing(k)(E)), rel=1e-12)
+
+
+def test_the_primitive_under_two_levels_of_vmap():
+    """Numbers of steps outside and covariances inside; d(I − sA)^K = −Σ B^j (sE + A ds) B^(K−1−j), B = I − sA."""
+    A, E = (m @ m.mT / 4 for m in np.random.default_rng(2).standard_normal((2, 2, 3, 3)))
+    steps, s, ds = (1, 4), 0.3, 0.7
+    of = lambda k, A, s: derivative(Power(count_steps(namespace(A), k)), s, Dense(A))
+    each = lambda A, s: jax.vmap(lambda k: jax.vmap(lambda A: of(k, A, s))(A))(jnp.array(steps))
+    found = jax.jit(lambda *at: jax.jvp(each, at, (jnp.asarray(E), jnp.asarray(ds)))[1])(A, s)
+    power = np.linalg.matrix_power
+    for k, several in zip(steps, found, strict=True):
+        for a, b, one in zip(A, E, several, strict=True):
+            left = np.eye(3) - s * a
+            want = -sum(power(left, j) @ (s * b + a * ds) @ power(left, k - 1 - j) for j in range(k))
+            assert np.allclose(one, want, rtol=0, atol=1e-13)

@@ -267,6 +267,17 @@ def test_an_operator_settles_at_every_step_and_time(least):
         assert all(near(row, right, 200) for row, right in zip(found, want, strict=True))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_what_no_sample_sees_stays_for_ever(seed):
+    """I − BBᵀ is 0 along B but for rounding, of which any number of steps makes nothing."""
+    rng = np.random.default_rng(seed)
+    basis, e = np.linalg.qr(rng.standard_normal((30, 2)))[0], rng.standard_normal(30)
+    unseen = IdentityPlusLowRank(basis, -np.eye(2))
+    for kind in (unseen, Operator(unseen.apply, 30)):
+        end = lt.iterate(lt.FineTuningProblem(e, 0 * e, kind), 10**30, 0.4)
+        assert near(end, basis @ (basis.T @ e), 100, abs(e).max())
+
+
 def test_an_unsettled_krylov_space_is_an_error(monkeypatch):
     monkeypatch.setattr("linear_theory.covariance.operator.MAX_PRODUCTS", 64)
     values = np.geomspace(1e-9, 1, 3000)

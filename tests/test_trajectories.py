@@ -183,6 +183,15 @@ def test_where_it_is_traced_a_default_step_that_diverges_is_nan(largest, converg
     assert bool(jnp.isfinite(jax.jit(end)(largest * jnp.eye(2))).all()) == converges
 
 
+@pytest.mark.parametrize("entered", range(4))
+def test_a_direction_that_rounding_alone_enters_cannot_diverge(entered):
+    """No entry of the shift is 0, and yet it is one eigenvector, of which the others are known to rounding."""
+    square = np.array([[1.0, 1.0], [1.0, -1.0]])
+    basis, values = np.kron(square, square) / 2, np.array([1.0, 3.0, 4.0, 7.0])
+    problem = lt.FineTuningProblem(basis[:, entered], np.zeros(4), (basis * values) @ basis.T)
+    assert near(lt.stable_learning_rate(problem), 1 / values[entered], 100)
+
+
 def test_only_directions_the_path_enters_can_diverge():
     problem = lt.FineTuningProblem(np.array([1.0, 0.0]), np.zeros(2), np.diag([1.0, 50.0]))
     assert lt.stable_learning_rate(problem) == 1
