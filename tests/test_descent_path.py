@@ -137,6 +137,15 @@ def test_a_hundred_thousand_steps_pass_twice_over_the_rows(monkeypatch):
     assert passes == [3000, 3000]
 
 
+@pytest.mark.parametrize("entries", [1, 7, 12, 36])
+def test_steps_taken_in_blocks_are_those_taken_at_once(entries, monkeypatch):
+    want = descend(EXAMPLE, HeavyBall(), 11)
+    monkeypatch.setattr("linear_theory.descent.run.BLOCK_ENTRIES", entries)
+    found = descend(EXAMPLE, HeavyBall(), 11)
+    for name in ("theta", "loss", "distance", "steps"):
+        assert near(getattr(found, name), getattr(want, name), 10, extent(EXAMPLE)), name
+
+
 def test_losses_near_zero_do_not_cancel():
     """Labels that can be met: the loss falls to the square of rounding, below what the Gram matrix can tell from 0."""
     X = np.random.default_rng(3).standard_normal((400, 4))

@@ -391,7 +391,7 @@ def test_a_null_space_stays_at_the_start(rank, null, seed, t, steps, time):
         assert near(unseen.T @ theta, unseen.T @ pretrained, 100 * share**2, size(problem))
 
 
-@pytest.mark.parametrize("time", [1e308, 1.79e308])
+@pytest.mark.parametrize("time", [1e308, 1.79e308, jnp.float32(3e38)])
 def test_the_longest_time_there_is_moves_nothing_that_no_sample_sees(time):
     """Twice as long is no float, and infinity times an eigenvalue of 0 no number."""
     problem = lt.FineTuningProblem([1.0, 2.0], np.zeros(2), np.diag([1.0, 0.0]))
