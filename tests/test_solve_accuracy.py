@@ -22,6 +22,7 @@ from scipy.linalg import lstsq
 
 import linear_theory as lt
 from linear_theory.testing.reference.population import mp, norm
+from linear_theory.testing.reference.rational import closest
 from linear_theory.testing.tolerances import EPS, SAFETY
 from tests.strategies import orthogonal, random_data
 
@@ -242,6 +243,20 @@ def test_residual(shape, decade, noise):
             equations = lt.NormalEquations.of(X, y, start, weights)
             naive = equations.energy - equations.moment @ (solution.theta - start)
             assert abs(np.sqrt(max(naive, 0.0)) - float(left)) > allowed
+
+
+@pytest.mark.parametrize("ridge", [1e-14, 1e-10, 1e-6])
+@pytest.mark.parametrize("condition", [2.0, 1e3, 1e4])
+def test_residual_beside_a_ridge(condition, ridge):
+    """What a refinement changes it changes of the labels and of the length together: neither is half of the other."""
+    for seed in SEEDS:
+        data = random_data(12, 3, 3, condition, seed=seed, noise=0.0)
+        start = np.zeros(3)
+        solution = lt.solve(data.X, data.y, start, ridge=ridge)
+        left = np.sqrt(float(closest(data.X, data.y, start, None, ridge).residual))
+        assert abs(np.sqrt(solution.residual) - left) <= SAFETY * residual_unit(
+            data.X, data.y, solution.theta, np.ones(12)
+        )
 
 
 def test_refinements():

@@ -108,7 +108,7 @@ def from_sums(
             missing, before = residual_sums(displacement)
             slope = missing - pull * displacement
             change = factor.solve(slope)
-            drop = (change * (missing + slope)).sum(axis=0) / 2
+            drop = (change * (missing + pull * (displacement + change))).sum(axis=0)
             size = _relative(change, displacement, factor.scale)
             if size == 0 or size > previous / 2:  # Only rounding is left.
                 drop = np.zeros_like(before)
