@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import linear_theory as lt
-from linear_theory.arrays import bounded, broadcast, finite, in_units, namespace, numeric, quotient, require
+from linear_theory.arrays import (
+    bounded,
+    broadcast,
+    finite,
+    in_units,
+    namespace,
+    numeric,
+    quotient,
+    require,
+    share,
+)
 from linear_theory.errors import short
 from linear_theory.trees import is_concrete, pytree
 
@@ -100,6 +111,28 @@ def test_a_product_leaves_the_floats_only_where_the_whole_does(array, one, other
     if -1020 <= array + one + other <= 1020:
         got = in_units(NUMPY, *(np.ldexp(1.0, power) for power in (array, one, other)))
         assert got == np.ldexp(1.0, array + one + other)
+
+
+SIZES = st.one_of(st.sampled_from([0.0, 5e-324, 1.0, 1e308, math.inf]), st.floats(0, 1e308))
+
+
+@given(SIZES, SIZES)
+@example(0.0, 0.0)
+@example(math.inf, 0.0)
+@example(0.0, math.inf)
+def test_two_shares_are_a_whole(part, other):
+    """Of numbers of any size; the larger has more; and of nothing at all they are what the caller says."""
+    assume(not math.isinf(part) or not math.isinf(other))
+    one, two = (float(share(NUMPY, *map(np.float64, pair), 0.25)) for pair in ((part, other), (other, part)))
+    if part == other == 0:
+        assert (one, two) == (0.25, 0.25)
+        return
+    assert math.isclose(one + two, 1.0, rel_tol=1e-15)
+    assert (one >= two) == (part >= other) or math.isclose(one, two, rel_tol=1e-15)
+    if math.isfinite(part + other):
+        assert math.isclose(
+            one, Fraction(part) / (Fraction(part) + Fraction(other)), rel_tol=1e-15, abs_tol=1e-320
+        )
 
 
 def test_shapes_that_do_not_broadcast_are_named():

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import linear_theory as lt
 from linear_theory.testing.tolerances import SAFETY, near
@@ -94,6 +95,20 @@ def test_results_lie_on_the_callers_mesh(measured, axes):
     """With explicit axes JAX refuses to combine arrays of two meshes."""
     left = script.Y - script.X @ lt.solve(script.X, script.Y, script.START, script.WEIGHTS).theta
     assert near(measured[axes]["meets"], left * lt.flow_weights(left**2), condition("solve"))
+
+
+def test_what_has_the_shape_of_an_argument_lies_as_that_does():
+    """On explicit axes, as it is and under ``jit``; all else lies on every device."""
+    mesh = jax.make_mesh((1,), ("rows",), axis_types=(AxisType.Explicit,))
+    lies = lambda value: jax.typeof(value).sharding.spec
+    with jax.set_mesh(mesh):
+        losses = jax.device_put(np.array([1.0, 2.0, 4.0]), NamedSharding(mesh, PartitionSpec("rows")))
+        specs = []
+        inside = jax.jit(lambda f: specs.append(lies(lt.flow_weights(f, 2.0))) or lt.flow_weights(f, 2.0))
+        for weights in (lt.flow_weights(losses, 2.0), inside(losses)):
+            assert lies(weights) == PartitionSpec("rows")
+        assert specs == [PartitionSpec("rows")]
+        assert lies(lt.effective_sample_size(losses)) == PartitionSpec()
 
 
 @pytest.mark.parametrize("name", script.HOSTED)

@@ -359,10 +359,13 @@ def test_units_near_the_ends_of_the_floats(scale):
     one, other = lt.standard_errors(X, y, start), lt.standard_errors(X, scale * y, scale * start)
     assert np.allclose(other.standard_errors / scale, one.standard_errors, rtol=1e-9)
     assert math.isclose(other.temperature / scale / scale, one.temperature, rel_tol=1e-9)
-    undone = lt.undo_averaging(X, scale * y, scale * start, other.theta)
-    assert math.isclose(
-        undone.displacement, lt.undo_averaging(X, y, start, one.theta).displacement, rel_tol=1e-7
+    found, want = (
+        lt.undo_averaging(X, scale * y, scale * start, other.theta),
+        lt.undo_averaging(X, y, start, one.theta),
     )
+    assert np.allclose(found.theta / scale, want.theta, rtol=1e-7)
+    for name, unit in (("displacement", 1.0), ("displacement_error", 1.0), ("noise_variance", scale)):
+        assert math.isclose(getattr(found, name) / unit / unit, getattr(want, name), rel_tol=1e-7), name
 
 
 @pytest.mark.parametrize("scale", [1e-160, 1e160, 1e200])

@@ -361,6 +361,19 @@ def test_units_of_any_size_scale_the_answer_or_are_refused(a, b, shape):
         assert near(np.ldexp(solve(), a - b), want, 100 * np.linalg.cond(X) ** 2)
 
 
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_row_without_weight_is_no_sum_that_underflowed(traced):
+    """The only one in which a column, or a label, is not 0."""
+    X, y = np.array([[1.0, 0.0], [2.0, 0.0], [1.0, 5.0]]), np.array([0.0, 0.0, 7.0])
+    solved = lambda *rows: lt.NormalEquations.of(*rows).solve()
+    solved = jax.jit(solved) if traced else solved
+    for labels, theta in ((y + np.array([1.0, 2.0, 0.0]), [1.0, 4.0]), (y, [0.0, 4.0])):
+        solution = solved(X, labels, np.array([0.0, 4.0]), np.array([1.0, 1.0, 0.0]))
+        assert np.allclose(solution.theta, theta, rtol=1e-14)
+        assert solution.rank == 1
+        assert solution.residual == 0
+
+
 def test_under_tracing_sums_of_what_is_too_small_are_no_number():
     of = jax.jit(lambda X, y: lt.NormalEquations.of(X, y, jnp.zeros(2)).solve().theta)
     X, y = np.array([[1.0, 2.0], [3.0, 1.0]]), np.ones(2)

@@ -403,6 +403,17 @@ def test_rows_and_parameters_under_other_labels_are_refused(function):
         assert caught.value.argument == argument
 
 
+@pytest.mark.parametrize("function", [lt.solve, lt.NormalEquations.of])
+def test_outputs_under_other_labels_are_refused(function):
+    """Each column of y belongs to the column of the start of its name."""
+    y = pd.DataFrame(np.stack([Y, 2 * Y], axis=1), columns=["a", "b"])
+    start = pd.DataFrame([[0.5, 1.0], [-1.0, 2.0]], columns=["a", "b"])
+    assert all(np.isfinite(leaf).all() for leaf in floats(function(X, y, start)))
+    with pytest.raises(lt.InvalidValueError, match="its outputs under other labels than y") as caught:
+        function(X, y, start[["b", "a"]])
+    assert caught.value.argument == "start"
+
+
 def test_weights_streams_and_covariances_too():
     with pytest.raises(lt.InvalidValueError, match=r"weights = .*other labels than X"):
         lt.solve(FRAME, Y, START, pd.Series(np.ones(3), index=[8, 7, 9]))

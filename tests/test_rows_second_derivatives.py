@@ -154,6 +154,30 @@ def test_two_rows_of_ones_by_hand():
     assert close(jax.jit(jax.grad(theta))(0.0), 1.0)  # through √w it would not be a number
 
 
+def test_a_ridge_on_one_row_of_two_columns_by_hand():
+    """θ = s + Xᵀr/(‖x‖² + ρ), its slope −Xᵀr/(‖x‖² + ρ)² and its bend 2Xᵀr/(‖x‖² + ρ)³, of two outputs."""
+    X, y, start = jnp.array([[1.0, 2.0]]), jnp.array([[3.0, -1.0]]), jnp.array([[1.0, 0.5], [-1.0, 2.0]])
+    read = lambda solution: (solution.theta, solution.residual)
+    functions = (
+        lambda ridge: read(lt.solve(X, y, start, ridge=ridge)),
+        lambda ridge: read(lt.NormalEquations.of(X, y, start).solve(ridge)),
+    )
+    moved = lambda function: lambda ridge: jax.jvp(function, (ridge,), (jnp.ones(()),))
+    orders = jax.jit(lambda ridge: [moved(moved(function))(ridge) for function in functions])
+
+    residual, ridge = np.asarray(y - X @ start)[0], 0.75
+    moment, whole = np.outer([1.0, 2.0], residual), 5 + ridge
+    want = [start + moment / whole, -moment / whole**2, 2 * moment / whole**3]
+    # What is left of the label is r·ρ/(‖x‖² + ρ).
+    left = residual**2 * np.array(
+        [[ridge**2 / whole**2], [10 * ridge / whole**3], [10 * (5 - 2 * ridge) / whole**4]]
+    )
+    for (value, slope), (_, bend) in orders(ridge):
+        for (theta, energy), theta_want, energy_want in zip((value, slope, bend), want, left, strict=True):
+            np.testing.assert_allclose(theta, theta_want, rtol=1e-10)
+            np.testing.assert_allclose(energy, energy_want, rtol=1e-9)
+
+
 def test_the_hessian_in_deficient_rows_is_symmetric():
     """Also in directions that change the rank, where it is that of the rows with their smaller side set to 0."""
     rng = np.random.default_rng(3)

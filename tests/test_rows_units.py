@@ -193,6 +193,23 @@ def test_what_centring_leaves_is_no_column_in_any_units(columns):
     assert abs(found[0, 0] - 1.0) > 0.1
 
 
+def test_the_column_that_may_be_rounding_is_named_with_its_size():
+    """Beside the largest, wherever that stands."""
+    X = np.random.default_rng(2).choice([-1.0, 1.0], (16, 4)) * [2.0, 8.0, 1.0, 4e-14]
+    advice = lt.solve(X, np.arange(16.0), np.zeros(4)).advice
+    assert advice.startswith("column 3 is 5e-15 times as large as the largest")
+
+
+def test_a_column_of_numbers_below_zero_is_as_large_as_they_are():
+    """Of which the largest is the smallest: known to a thousandth of that, it is no rounding."""
+    X = -np.random.default_rng(3).uniform(1.0, 2.0, (9, 2))
+    y = X @ [1.0, -2.0]
+    for found in (lt.solve(X, y, np.zeros(2), column_scale=[1e3, 0.0]),
+                  lt.streaming.solve([(X, y)], np.zeros(2), column_scale=[1e3, 0.0])):  # fmt: skip
+        assert found.rank == 2
+        assert np.allclose(found.theta, [1.0, -2.0], rtol=1e-10)
+
+
 def test_columns_that_differ_by_rounding_are_one():
     """Years, and years times 1.1, centred."""
     rng = np.random.default_rng(5)

@@ -98,6 +98,7 @@ def test_rows_wider_than_one_inner_product():
     X, y, start = rng.standard_normal((200, 20_000)), rng.standard_normal(200), rng.standard_normal(20_000)
     one, whole = (all_losses(streaming.from_arrays(X, y, rows=rows), start) for rows in (1, 200))
     assert np.array_equal(one, whole)
+    assert np.allclose(whole, (y - X @ start) ** 2, rtol=1e-9, atol=1e-9)  # of all columns, not of some
 
 
 def test_a_start_with_gaps_in_memory():

@@ -14,9 +14,9 @@ import linear_theory as lt
 from linear_theory import streaming
 from linear_theory.testing.reference.rational import closest, excess, sensitivity
 from linear_theory.testing.tolerances import EPS, near
-from tests.strategies import SEEDS, data, log_uniform, random_data
+from tests.strategies import SEEDS, Data, data, log_uniform, random_data
 from tests.test_least_squares import extent, loss
-from tests.test_solve_accuracy import complaints
+from tests.test_solve_accuracy import complaints, says_its_condition
 
 CHUNK = st.integers(1, 12)
 SUMS = ("gram", "moment", "energy", "count")
@@ -235,6 +235,22 @@ def test_how_many_passes():
         assert got.method.startswith("QR of the rows") == bool(got.triangle)
         assert streaming.solve(once(problem, 7), problem.start).passes == 1
         assert isinstance(got, lt.Solution)
+        # Beyond the first: those that it was corrected with, one that found nothing to mend, one for the residual.
+        assert got.triangle or 0 <= got.passes - 1 - got.refinements <= 2
+
+
+@pytest.mark.parametrize("source", [chunked, once])
+@pytest.mark.parametrize("condition", [2.0, 100.0, 1e6, 1e12])
+def test_what_it_says_of_itself_is_what_it_says_in_memory(condition, source):
+    """The length of the columns and their condition number; also of weights in other units, and after QR."""
+    problem = random_data(60, 3, 3, condition, seed=1, weights=True)
+    problem = Data(problem.X, problem.y, problem.start, 100 * problem.weights)
+    got, A = streaming.solve(source(problem, 7), problem.start), 10 * problem.X
+    A *= np.sqrt(problem.weights / 100)[:, None]
+    assert np.allclose(got.columns, np.sqrt((A**2).sum(axis=0)), rtol=1e-12, atol=0)
+    assert says_its_condition(got.condition, A)
+    want = lt.solve(problem.X, problem.y, problem.start, problem.weights)
+    assert (np.maximum(got.error_bound / want.error_bound, want.error_bound / got.error_bound) <= 30).all()
 
 
 def test_columns_whose_squares_overflow_or_underflow():

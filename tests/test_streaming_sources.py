@@ -379,6 +379,18 @@ def test_an_iterator_that_a_function_gives_twice_is_seen():
         streaming.normal_equations(lambda: spent, ROWS.start, column_scale=np.ones(len(ROWS.start)))
 
 
+def test_how_many_rows_each_pass_gave_is_said():
+    """Another chunk in the third pass, where a refinement takes it."""
+    X, y, passes = random_data(60, 3, 3, 100.0, seed=1).X, np.arange(60.0), []
+
+    def source():
+        passes.append(None)
+        return [(X, y)] + [(X[:4], y[:4])] * (len(passes) == 3)
+
+    with pytest.raises(lt.InvalidValueError, match=r"gave 64 rows in pass 3, 60 before"):
+        streaming.solve(source, ROWS.start, column_scale=np.ones(3))
+
+
 def test_labels_that_change_between_the_passes_of_a_solution_are_seen():
     """As many rows, from a reader without a seed: a refinement by other rows would mend nothing."""
     rng, X, y = np.random.default_rng(0), random_data(60, 3, 3, 100.0, seed=1).X, np.arange(60.0)

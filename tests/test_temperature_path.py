@@ -245,6 +245,35 @@ def test_weightings_are_what_was_summed(name, monkeypatch):
         assert path.weightings <= 40
 
 
+def test_at_most_24_with_a_ridge_too():
+    """What the ridge pulls belongs to the error that is measured: with the other sign no sharing would do."""
+    rows = tailed(2000, 4, 1.0)
+    problem = Data(rows.X, rows.y, rows.start + np.sqrt(len(rows.y)) / 3)
+    for ridge in (1e-4, 1e-2):
+        path = path_of(problem, decades(problem, 100), ridge)
+        assert path.weightings <= 24
+        assert not list(complaints(path, problem, ridge, few=6))
+
+
+def test_the_error_told_is_twice_what_the_last_pass_has_measured(monkeypatch):
+    measured, seen = temperatures.SharedTemperatures._measured, []
+    monkeypatch.setattr(
+        temperatures.SharedTemperatures, "_measured", lambda *a: seen.append(measured(*a)) or seen[-1]
+    )
+    path = path_of(GAUSSIAN, SCATTERED)
+    assert path.error == 2 * seen[-1] > 0
+
+
+def test_more_rows_than_are_weighed_at_once():
+    """In blocks and strips: each row counts once, in θ and in the mean weight."""
+    rng = np.random.default_rng(14)
+    X = rng.standard_normal((230_000, 1))
+    problem = Data(X, X[:, 0] + rng.standard_normal(len(X)) * np.linspace(0.1, 2.0, len(X)), np.zeros(1))
+    path = path_of(problem, decades(problem, 40))
+    assert path.weightings < 40
+    assert not list(complaints(path, problem, few=3))
+
+
 def test_beyond_repair_by_cholesky_they_are_solved_one_by_one():
     problem = tailed(200, 4, 1e9, seed=1)
     path = path_of(problem, decades(problem, 30))
@@ -272,7 +301,10 @@ def test_jax_is_numpy(ridge):
         function = lambda t, rows=rows: lt.temperature_path(*rows, t, ridge)
         alone = jax.jit(jax.vmap(lambda t, f=function: got(f(t[None]))))
         batched = jax.tree.map(lambda leaf: leaf[:, 0], alone(taus))
-        for theta, mass in (got(function(taus)), got(jax.jit(function)(taus)), batched):
+        eager = function(taus)
+        assert (eager.weightings, eager.error) == (len(taus), 0)
+        assert np.array_equal(eager.temperatures, want.temperatures)
+        for theta, mass in (got(eager), got(jax.jit(function)(taus)), batched):
             assert near(theta, want.theta, 1e5)
             assert near(mass, want.mean_weight, 100)
 
