@@ -16,6 +16,7 @@ from scipy.optimize import brentq
 import linear_theory as lt
 from linear_theory.choice import flow as best_flow_of
 from linear_theory.choice import modes
+from linear_theory.choice import temperature as best_temperature_of
 from linear_theory.choice.root import defined, differentiable_root, least
 from linear_theory.covariance import IdentityPlusLowRank
 
@@ -398,6 +399,38 @@ def test_the_curvature_of_one_step():
     assert abs(twice(wrong) - want[1]).max() > 1e-3 * abs(want[1]).max()
 
 
+def first_step(problem, steps, rate, temperature):
+    """One step without noise, in closed form: θ* − 2ημ³Σ̃e."""
+    assert steps == 1
+    mass = lt.weight_mass(problem, temperature)
+    return problem.pretrained - 2 * rate * mass**3 * problem.target_operator.apply(problem.shift)
+
+
+def test_at_a_rate_that_is_given_one_step_has_the_slopes_of_its_closed_form(monkeypatch):
+    """2ημ³ is what is best, whatever the rate: with it μ and so τ change, and neither the error nor θ."""
+    monkeypatch.setattr(best_temperature_of, "iterate", first_step)
+    base, moves = drawn()
+
+    def numbers(x, rate):
+        best = lt.best_temperature(moved(base, moves, x), 1, rate)
+        return jnp.append(best.theta, jnp.stack([best.temperature, best.total_error]))
+
+    def closed(x, rate):
+        problem = moved(base, moves, x)
+        m = one_step(problem)[1]
+        mass2 = (m / (2 * rate)) ** (2 / 3)
+        step = problem.pretrained - m * problem.target_covariance @ problem.shift
+        temperature = 2 * problem.shift_variance * mass2 / (1 - mass2)
+        return jnp.append(step, jnp.stack([temperature, _of_one_step(problem, m)]))
+
+    at = jnp.zeros(2), jnp.asarray(0.6)
+    along = lambda f: jax.jit(lambda *move: jax.jvp(f, at, move))
+    found, wanted = along(numbers), along(closed)
+    for move in ((jnp.zeros(2), jnp.asarray(1.0)), (jnp.array([1.0, -0.4]), jnp.asarray(0.3))):
+        for got, want in zip(found(*move), wanted(*move), strict=True):
+            assert np.allclose(got, want, rtol=1e-9, atol=1e-11)
+
+
 JOINT = np.array([0.6, 2.0, 2.0, 0.9, 0.3])
 
 
@@ -492,6 +525,19 @@ def test_a_low_rank_beyond_a_matrix():
             assert np.allclose(slopes[1], want[1], rtol=1e-6)
         else:
             assert np.isnan(slopes[1])
+
+
+def test_the_best_temperature_of_one_step_has_a_slope_within_the_span_of_a_low_rank_and_none_out_of_it(
+    monkeypatch,
+):
+    """One that leaves out what is held there would be a number, and wrong."""
+    monkeypatch.setattr(best_temperature_of, "iterate", first_step)
+
+    temperature = lambda rho, h, lib: lt.best_temperature(low_rank(rho, h, lib), 1).temperature
+    along, out = jax.jit(jax.grad(lambda rho, h: temperature(rho, h, jnp), argnums=(0, 1)))(0.3, 0.05)
+    want = differences(lambda x: temperature(x[0], 0.05, np), np.array([0.3]))[0]
+    assert abs(along - want) <= 1e-6 * abs(want)
+    assert np.isnan(out)
 
 
 @pytest.mark.deep

@@ -218,12 +218,15 @@ def test_products_alone_tell_that_there_is_no_gap():
     assert math.isfinite(lt.gap_closed(other, theta))
 
 
-def test_a_low_rank_that_sees_its_span_alone_has_no_joint_optimum():
-    span = np.eye(150, 2)
-    problem = lambda scale: lt.FineTuningProblem(
-        np.ones(150), np.zeros(150), *[lt.covariance.IdentityPlusLowRank(span, np.eye(2), scale)] * 2
-    )
-    assert near(lt.joint_optimum(problem(1e-3)), np.full(150, 0.5), 100)
+def test_low_ranks_that_see_a_span_alone_have_no_joint_optimum():
+    """Σ = UUᵀ + s and Σ̃ = s: (1 + s)/(1 + 2s) of the shift in the span of U, half of it outside, and at s = 0 any."""
+
+    def problem(scale):
+        of = lambda rank: lt.covariance.IdentityPlusLowRank(np.eye(150, rank), np.eye(rank), scale)
+        return lt.FineTuningProblem(np.ones(150), np.zeros(150), of(0), of(2))
+
+    want = np.where(np.arange(150) < 2, 1.5 / 2, 0.5)
+    assert near(lt.joint_optimum(problem(0.5)), want, 100)
     with pytest.raises(lt.InvalidValueError, match="joint optimum is not unique"):
         lt.joint_optimum(problem(0.0))
 

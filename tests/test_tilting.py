@@ -311,6 +311,17 @@ def test_kl_dro(problem, factor):
     assert not_above(0.0, np.linalg.eigvalsh(matrix - problem.target_covariance), loss, matrix.max())
 
 
+def test_kl_dro_is_worth_something_from_four_times_the_residual_variance_on():
+    """√(1 − 4s²/τ)/(1 − 2s²/τ), FLOW's at −τ: it goes to 0 there, and below E[w²] is infinite."""
+    for share in (1e-9, 1e-3, 0.5):
+        tau = 4 * float(EXAMPLE.residual_variance) * (1 + share)
+        want = math.sqrt(share / (1 + share)) / (1 - 0.5 / (1 + share))
+        assert near(lt.population_effective_sample_size(EXAMPLE, KLDRO(tau)), want, 1e3 + 100 / share)
+    for number in (lt.population_effective_sample_size, lambda p, rule: lt.sgd_error(p, 1, 1e-3, rule)):
+        with pytest.raises(lt.InvalidValueError, match="four times"):
+            number(EXAMPLE, KLDRO(4 * EXAMPLE.residual_variance * (1 - 1e-9)))
+
+
 @given(problems(), log_uniform(1e-3, 30))
 def test_hard_threshold(problem, a):
     """m₀ = 2Φ(a) − 1 and m₀ − m₂ = 2aφ(a), a = c/s."""
