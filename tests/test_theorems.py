@@ -292,6 +292,18 @@ def test_arguments_broadcast(pair, steps):
         assert each.shape == (2, 3)
 
 
+def test_a_large_table_is_its_rows():
+    """42 000 entries, which are worked out in pieces; odd and even K beside each other, and β on both sides of 1."""
+    beta, rho, steps = (
+        np.linspace(0.01, 1.2, 200)[:, None],
+        np.linspace(0, 0.8, 7),
+        np.arange(30)[:, None, None],
+    )
+    table = lt.closed_form(beta, rho, steps)
+    for part, k in np.ndindex(2, 30):
+        assert near(table[part][k], lt.closed_form(beta, rho, k)[part], scale=1.0)
+
+
 def test_extreme_arguments_pass_in_silence():
     for beta in (5e-324, 1e-310, 1e-160, 1e-20):
         along, across = lt.closed_form(beta, 0.5, 3)
