@@ -317,7 +317,7 @@ class Linearization:
         image = self._forward(nearly).reshape(count, -1) / self.count**0.5
         outputs, triangle = self._space.xp.linalg.qr(image.T)
         whitened = self._space.xp.linalg.solve(triangle.T, nearly)
-        of_output = self._space.xp.repeat(weights, image.shape[1] // self.count)[:, None]
+        of_output = self._of_outputs(weights)[:, None]
         matrix = outputs.T @ (of_output * outputs)
         ratios, rotation = self._space.xp.linalg.eigh((matrix + matrix.T) / 2)
         return Modes(ratios, rotation.T @ whitened)
