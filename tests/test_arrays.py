@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 import linear_theory as lt
 from linear_theory.arrays import (
+    blockwise,
     bounded,
     broadcast,
     finite,
@@ -133,6 +134,17 @@ def test_two_shares_are_a_whole(part, other):
         assert math.isclose(
             one, Fraction(part) / (Fraction(part) + Fraction(other)), rel_tol=1e-15, abs_tol=1e-320
         )
+
+
+@pytest.mark.parametrize("shapes", [((50_000,), (), (50_000,)), ((300, 1), (200,), (300, 200))])
+def test_what_is_computed_in_blocks_is_what_is_computed_at_once(shapes):
+    """Each result in its place, however the arguments broadcast; what is a truth value stays one."""
+    rng = np.random.default_rng(0)
+    one, other, odd = (rng.standard_normal(shape) for shape in shapes)
+    function = lambda a, b, flips: (a - 2 * b, np.where(flips, -a, b))
+    want = function(one, other, odd > 0)
+    found = blockwise(function, 2, np.asarray(one), np.asarray(other), np.asarray(odd > 0))
+    assert all(np.array_equal(a, b) for a, b in zip(found, want, strict=True))
 
 
 def test_shapes_that_do_not_broadcast_are_named():

@@ -140,6 +140,20 @@ def test_columns_that_differ_by_rounding_are_one_from_chunks_too(size):
     assert abs(streaming.solve(source, start).theta).max() > 1e6
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("roundings", "rank"), [(0.3, 1), (10.0, 2)])
+def test_what_tells_two_columns_apart_is_held_against_the_noise_of_all_rows(roundings, rank, weighted):
+    """Known to n·ε each, which n rows add up as they add up the column; also in chunks, with weights or without."""
+    n = 400
+    rng = np.random.default_rng(1)
+    one, other = np.linalg.qr(rng.standard_normal((n, 2)))[0].T * np.sqrt(n)
+    X = np.column_stack([1e-9 * one, 1e-9 * one + roundings * n * EPS * other])
+    y, start, weights = rng.standard_normal(n), np.zeros(2), np.ones(n) if weighted else None
+    source = streaming.from_arrays(X, y, weights, rows=50)
+    assert lt.solve(X, y, start, weights, column_scale=np.ones(2)).rank == rank
+    assert streaming.solve(source, start, column_scale=np.ones(2)).rank == rank
+
+
 def test_what_can_be_gone_through_once_has_no_pass_for_it():
     chunks = ((np.ones((2, 1)), np.ones(2)) for _ in range(2))
     with pytest.raises(lt.InvalidTypeError, match="column_scale takes a pass of its own"):

@@ -256,6 +256,14 @@ def test_the_kurtosis_of_gaussian_rows_is_normal_to_two_sigma(n, d):
     assert abs(beyond([(m - mean) / (error / math.sqrt(2)) for m in moments]) - TWO) > slack
 
 
+def test_tails_too_light_or_too_heavy_for_any_float_have_a_sign():
+    """Two points have less kurtosis than the transformation knows of; a ratio may be beyond every probability."""
+    assert kurtosis_deviate(1.0, 1000, 1)[2] == -math.inf
+    assert -math.inf < kurtosis_deviate(2.5, 1000, 1)[2] < 0 < kurtosis_deviate(4.0, 1000, 1)[2]
+    assert f_deviate(1e300, 9, 400) == math.inf
+    assert near(skewness_deviate(np.array([-0.3]), 40), -skewness_deviate(np.array([0.3]), 40))
+
+
 def test_deviates_far_out():
     assert near(as_deviate(math.log(2 * stats.norm.sf(3.0))), 3.0, 100)
     assert near(f_deviate(stats.f.isf(2 * stats.norm.sf(5.0), 3, 40), 3, 40), 5.0, 1e4)

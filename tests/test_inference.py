@@ -353,15 +353,19 @@ def test_unweighted_nothing_is_undone_and_the_noise_is_the_mean_squared_residual
 # --------------------------------------------------------------------------------------------------- scales and JAX
 
 
+@pytest.mark.parametrize("temperature", [None, 2.0])
 @pytest.mark.parametrize("scale", [1e-145, 1e-80, 1e80, 1e150])
-def test_units_near_the_ends_of_the_floats(scale):
+def test_units_near_the_ends_of_the_floats(scale, temperature):
     X, y, start = drawn(200)
-    one, other = lt.standard_errors(X, y, start), lt.standard_errors(X, scale * y, scale * start)
+    tau = None if temperature is None else scale * (temperature * scale)
+    one = lt.standard_errors(X, y, start, temperature)
+    other = lt.standard_errors(X, scale * y, scale * start, tau)
+    assert np.allclose(other.theta / scale, one.theta, rtol=1e-9)
     assert np.allclose(other.standard_errors / scale, one.standard_errors, rtol=1e-9)
     assert math.isclose(other.temperature / scale / scale, one.temperature, rel_tol=1e-9)
     found, want = (
-        lt.undo_averaging(X, scale * y, scale * start, other.theta),
-        lt.undo_averaging(X, y, start, one.theta),
+        lt.undo_averaging(X, scale * y, scale * start, other.theta, tau),
+        lt.undo_averaging(X, y, start, one.theta, temperature),
     )
     assert np.allclose(found.theta / scale, want.theta, rtol=1e-7)
     for name, unit in (("displacement", 1.0), ("displacement_error", 1.0), ("noise_variance", scale)):
@@ -405,6 +409,12 @@ def test_single_precision():
     assert np.allclose(found.standard_errors, want.standard_errors, rtol=1e-3)
     small = lt.standard_errors(single[0], single[1] * 1e-12, single[2] * 1e-12)
     assert np.allclose(small.standard_errors * 1e12, want.standard_errors, rtol=1e-3)
+
+
+def test_labels_that_are_met_exactly_have_no_error():
+    known = lt.standard_errors(np.ones((4, 1)), np.full(4, 2.0), [0.0], math.inf)
+    assert known.theta == 2
+    assert known.standard_errors == 0
 
 
 # ------------------------------------------------------------------------------------------------------- bad input

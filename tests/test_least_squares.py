@@ -330,6 +330,15 @@ def test_no_weight_at_all_stays_at_the_start():
     assert np.array_equal(ridge.theta, WIDE.start)
 
 
+def test_a_ridge_that_nothing_moves_stays_at_the_start():
+    """n times the largest float: what is left of the labels is what the start leaves."""
+    weights = np.array([1.0, 2.0, 0.5])
+    ridge = lt.solve(WIDE.X, WIDE.y, WIDE.start, weights, ridge=np.finfo(float).max)
+    assert np.array_equal(ridge.theta, WIDE.start)
+    assert ridge.rank == len(WIDE.start)
+    assert near(ridge.residual, weights @ (WIDE.y - WIDE.X @ WIDE.start) ** 2, 10)
+
+
 def test_columns_in_other_units_have_the_same_rank():
     """Rank is decided after equilibrating the columns: a column in picometres still counts."""
     tall = random_data(8, 3, 3, seed=2)

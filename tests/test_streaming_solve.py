@@ -360,6 +360,44 @@ def test_large_chunks_on_threads_and_small_ones_gathered():
         assert near(qr, lt.solve(X, y, start).theta, 100)
 
 
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("source", [chunked, once])
+def test_rows_of_many_parts_are_those_of_one(source, last, monkeypatch):
+    """Parts of eight rows; in all but one (the first, or the last) no weight is left by the temperature."""
+    monkeypatch.setattr("linear_theory.streaming.stream.GATHERED_ENTRIES", 8 * 3)
+    y, few = TALL.y.copy(), slice(-8, None) if last else slice(0, 8)
+    y[few] = (TALL.X @ TALL.start)[few] + 0.1 * TALL.y[few]
+    y[np.setdiff1d(np.arange(40), np.arange(40)[few])] += 1e3
+    problem = Data(TALL.X, y, TALL.start, TALL.weights)
+    want = lt.solve(problem.X, y, problem.start, flow(problem, 0.1))
+    got = streaming.solve(source(problem, 4), problem.start, 0.1)
+    assert near(got.theta, want.theta, 1e3)
+    assert near(got.residual, want.residual, 1e3)
+    assert (got.rows, got.rank) == (40, 3)
+    sums = streaming.normal_equations(source(problem, 4), problem.start, 0.1)
+    assert same_sums(
+        sums, lt.NormalEquations.of(problem.X, y, problem.start, flow(problem, 0.1)), size(problem)
+    )
+    with pytest.raises(lt.InvalidValueError, match="underflow"):
+        streaming.solve(
+            source(Data(problem.X, y + 1e3, problem.start, problem.weights), 4), problem.start, 0.1
+        )
+
+
+@pytest.mark.parametrize("largest", [0, 19, 39])
+def test_how_large_a_column_is_shows_in_any_part(largest, monkeypatch):
+    """Rounding in all rows but one, wherever that stands."""
+    monkeypatch.setattr("linear_theory.streaming.stream.GATHERED_ENTRIES", 8 * 3)
+    X = TALL.X * [1.0, 1e-16, 1.0]
+    for rank in (2, 3):
+        got = streaming.solve(
+            streaming.from_arrays(X, TALL.y, rows=4), TALL.start, column_scale=[0.0, 1.0, 0.0]
+        )
+        assert got.rank == rank
+        X[largest, 1] = 0.5
+    assert near(got.theta, lt.solve(X, TALL.y, TALL.start).theta, 1e6)
+
+
 def test_a_source_may_fill_the_same_memory_again():
     """A reader with one buffer: each chunk is done with before the next is asked for."""
 
