@@ -139,7 +139,10 @@ def test_stability_threshold(dim, tau):
 
 
 def test_an_unstable_step_grows_to_infinity_not_nan():
-    assert lt.sgd_error(EXAMPLE, 5000, 2.0) == math.inf
+    error = lambda rate: lt.sgd_error(EXAMPLE, [0, 5000], rate)
+    for start, end in (error(2.0), jax.jit(error)(2.0)):
+        assert near(start, lt.target_error(EXAMPLE, EXAMPLE.pretrained), 10)
+        assert end == math.inf
 
 
 @given(problems(noise=NOISELESS), RELATIVE_TEMPERATURES)
