@@ -102,6 +102,9 @@ BAD = {
     "too large": ("a,b,y\n1,2,1e999\n", "line 2, column 'y': '1e999' is not finite"),
     "open quote": ('a,b,y\n1,2,3\n"1,2,3\n', "line 3 breaks the rules of quotes (unexpected end of data)"),
     "no UTF-8": ("a,b,y\n1,2,é\n".encode("latin-1"), "not UTF-8 text"),
+    "no UTF-8 at a line's end": ("a,b,y\n1,2,3\n1,2,é\n".encode("latin-1"), "line 3: not UTF-8 text (byte 0xe9)"),
+    "a cell too many": ("a,b,y\n1,2,3\n1,2,3,4\n", "line 3 has 4 cells, the header names 3"),
+    "no such target among many": (",".join(f"c{k}" for k in range(15)) + "\n", "'c11' and 3 more"),
     "UTF-16 without a mark": (PLAIN.encode("utf-16-le"), "line 1 holds a NUL byte"),
     "NUL after carriage returns": ("a,b,y\r1,2,3\r1,2\0,3\r", "line 3 holds a NUL byte"),
     "NUL": ("a,b,y\n1,2,3\n1,2\0,3\n", "line 3 holds a NUL byte, so it is no text"),
@@ -561,6 +564,15 @@ def test_a_bad_npz_is_named_by_array(tmp_path, arrays, said):
     with pytest.raises(FileError) as caught:
         read_rows(npz_of(tmp_path / "rows.npz", **arrays), "y")
     assert said in str(caught.value)
+
+
+def test_entries_that_are_not_finite_are_counted_and_the_first_is_named(tmp_path):
+    bad = np.where(np.arange(len(Y)) % 2 == 1, np.nan, Y)
+    many = int(np.isnan(bad).sum())
+    with pytest.raises(
+        FileError, match=f"array 'y' has {many} entries that are not finite, the first at index 1 of"
+    ):
+        read_rows(npz_of(tmp_path / "rows.npz", X=X, y=bad), "y")
 
 
 def test_old_rows_are_read_from_one_place_alone(tmp_path):

@@ -18,7 +18,7 @@ from benchmarks.routes.high_dimension import flowed_plane
 from linear_theory.high_dimension import optimum, path
 from linear_theory.high_dimension.quadrature import normal_quadrature
 from linear_theory.significance import four_sigma
-from linear_theory.weights import KLDRO, HardThreshold, Uniform
+from linear_theory.weights import KLDRO, HardSamples, HardThreshold, Uniform
 
 FEW = settings(max_examples=10)
 MEDIAN = 2 * special.erfinv(0.5) ** 2
@@ -585,6 +585,99 @@ def test_what_is_no_time_is_refused(time):
     with pytest.raises(lt.LinearTheoryError) as caught:
         path(lt.paper_problem(0.3), 0.5, time)
     assert caught.value.argument == "time"
+
+
+def spiked(ell, ratio):
+    """The largest eigenvalue of rows with one variance ℓ and else 1, beyond the bulk's (1 + √γ)²."""
+    assert ell > 1 + math.sqrt(ratio)
+    return ell + ratio * ell / (ell - 1)
+
+
+def kept_at(cutoff):
+    """Of Z with |Z| below it: how many, and their variance; and the same of the others."""
+    inside, edge = (
+        math.erf(cutoff / math.sqrt(2)),
+        2 * cutoff * math.exp(-(cutoff**2) / 2) / math.sqrt(2 * math.pi),
+    )
+    return (inside, 1 - edge / inside), (1 - inside, 1 + edge / (1 - inside))
+
+
+def silverstein(values, ratio):
+    """The largest eigenvalue of rows of a covariance: the least z(m) = −1/m + γ ⟨σ/(1 + mσ)⟩ between −1/σ_max and 0."""
+    z = lambda m: -1 / m + ratio * np.mean(values / (1 + m * values))
+    least = optimize.minimize_scalar(
+        z, bounds=(-1 / values.max(), 0), method="bounded", options={"xatol": 1e-12}
+    )
+    return float(least.fun)
+
+
+def largest_eigenvalues():
+    """Problem, ratio, rule, and λ by another theory: rows that a rule keeps or drops are unweighted rows, fewer."""
+    alone, (low, _), (high, spike) = paper(0.0, 0.0)[0], *kept_at(1.0)
+    general = random_problem(4)
+    values = np.linalg.eigvalsh(general.target_covariance)
+    yield alone, 0.3, HardThreshold(1.0), low * (1 + math.sqrt(0.3 / low)) ** 2
+    yield alone, 0.3, HardSamples(1.0), high * spiked(spike, 0.3 / high)
+    yield paper(0.6)[0], 0.1, Uniform(), spiked(1.6, 0.1)
+    yield general, 0.7, Uniform(), silverstein(values, 0.7)
+    yield general, 3.0, Uniform(), silverstein(values, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("problem", "ratio", "rule", "largest"),
+    list(largest_eigenvalues()),
+    ids=["bulk of easy rows", "outlier of hard rows", "spike", "many rows", "few rows"],
+)
+def test_the_default_step_is_half_of_one_over_the_largest_eigenvalue_of_the_rows(
+    problem, ratio, rule, largest
+):
+    default = path(problem, ratio, steps=3, temperature=rule)
+    known, near = (path(problem, ratio, steps=3, learning_rate=rate, temperature=rule)
+                   for rate in (1 / (2 * largest), 1 / (2.001 * largest)))  # fmt: skip
+    assert np.allclose(default.theta, known.theta, rtol=0, atol=1e-6)
+    assert math.isclose(default.target_error, known.target_error, rel_tol=1e-6)
+    assert abs(default.target_error - near.target_error) > 1e-5 * default.target_error
+
+
+@pytest.mark.parametrize("ratio", [1.0, 3.0])
+def test_a_cut_that_leaves_fewer_rows_than_dimensions_fits_those_and_no_more(ratio):
+    """Without noise h = −Pe, P onto the rows that are kept, of which e has the variance v and all others 1."""
+    problem, _ = paper(0.0, 0.0)
+    (kept, variance), _ = kept_at(1.0)
+    fitted = variance / (variance + ratio / kept - 1)
+    found = optimum(problem, ratio, temperature=HardThreshold(1.0))
+    assert math.isclose(found.displacement, fitted, rel_tol=1e-9)
+    assert math.isclose(second_moment(found, problem), fitted, rel_tol=1e-9)
+    assert math.isclose(found.target_error, 1 - fitted, rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("call", [
+    partial(optimum, ridge=0.3), partial(path, time=1.5), partial(path, steps=4, learning_rate=0.1),
+])  # fmt: skip
+@pytest.mark.parametrize("ratio", [0.6, 2.0])
+def test_the_old_task_is_only_what_forgetting_is_measured_by(call, ratio):
+    """The fit knows nothing of Σ, forgetting is linear in it, and by Σ̃ it is the target error but for 2⟨h̄, Σ̃e⟩ + v."""
+    problem = random_problem(6)
+    target, e, old = problem.target_covariance, problem.shift, problem.pretrain_covariance
+
+    def found(sigma):
+        return call(
+            lt.FineTuningProblem(problem.pretrained, problem.target, target, sigma, 0.5),
+            ratio,
+            temperature=0.8,
+        )
+
+    by_target, by_identity, by_old = map(found, (target, np.eye(6), old))
+    by_all = found(target + 2 * np.eye(6) + 3 * old)
+    for one in (by_identity, by_old, by_all):
+        assert np.allclose(one.theta, by_target.theta, rtol=1e-12)
+        assert math.isclose(one.variance, by_target.variance, rel_tol=1e-9)
+    h = by_target.theta - problem.pretrained
+    between = float(2 * h @ target @ e + e @ target @ e)
+    assert math.isclose(by_target.pretrain_error + between, by_target.target_error, rel_tol=1e-9)
+    assert math.isclose(by_identity.pretrain_error, h @ h + by_identity.variance, rel_tol=1e-9)
+    summed = by_target.pretrain_error + 2 * by_identity.pretrain_error + 3 * by_old.pretrain_error
+    assert math.isclose(by_all.pretrain_error, summed, rel_tol=1e-9)
 
 
 def test_jax_arrays_are_read_and_answered_by_numpy():
