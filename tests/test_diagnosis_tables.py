@@ -571,3 +571,102 @@ def test_the_residual_is_named_where_its_mean_is_furthest_off():
     rows = rng.standard_normal((200, 2))
     d = lt.diagnose(rows, rows @ [1.0, 1.0] + 6.0, np.zeros(2))
     assert "most in the residual" in flat(d.report(names=["dose", "age"]))
+
+
+# ------------------------------------------------------------------------------------------------ the picture
+
+COLOURS = {"#D55E00": "standard", "#0072B2": "FLOW", "#009E73": "average", "#000000": "best for both"}
+
+
+def drawn_in(ax):
+    """Of each method the lines and the marks, (x, y) each, by colour."""
+    lines = {name: [] for name in COLOURS.values()}
+    for line in ax.lines:
+        if line.get_color() in COLOURS and len(line.get_xdata()):
+            lines[COLOURS[line.get_color()]].append(
+                (line, np.array(line.get_xdata()), np.array(line.get_ydata()))
+            )
+    return lines
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_the_picture_draws_the_errors_against_the_steps(scale):
+    """Lines of the methods, and a dot on each where to stop; the start stands at half a step.
+
+    In the larger units standard fine-tuning is shown at the same mean step, and the two are one line.
+    """
+    found = lt.diagnose(scale * X, Y, START / scale, TEMPERATURE, pretrain_rows=scale * OLD)
+    top, below, *_ = found.picture().axes
+    styles = {"-": 0} if scale == 1 else {"-": 0, "--": 2}
+    for ax, errors in ((top, found.paths.target_errors), (below, found.paths.forgetting)):
+        seen = drawn_in(ax)
+        for colour, rows in (("FLOW", {"-": 1}), ("standard", styles)):
+            marks = [(x, y) for line, x, y in seen[colour] if line.get_marker() == "o"]
+            stops = [found.paths.best(METHODS[row]) for row in rows.values()]
+            ys = [stop.target_error if ax is top else stop.forgetting for stop in stops]
+            assert sorted((x[0], y[0]) for x, y in marks) == sorted(
+                zip([stop.steps for stop in stops], ys, strict=True)
+            )
+            lines = {line.get_linestyle(): (x, y) for line, x, y in seen[colour] if line.get_marker() != "o"}
+            assert set(lines) == set(rows)
+            for style, (x, y) in lines.items():
+                assert np.array_equal(y, errors[rows[style], : len(y)])
+                assert np.array_equal(x[1:], found.paths.steps[1 : len(x)])
+                assert x[0] == 0.5
+
+
+def test_the_picture_draws_what_is_gained_against_what_is_lost(found):
+    plane = found.picture().axes[2]
+    seen, end_of = drawn_in(plane), {"standard": end(WEIGHTS["standard"]), "FLOW": end(WEIGHTS["FLOW"])}
+    ((_, *averages),) = seen["average"]
+    shares = np.linspace(0, 1, 101)
+    assert np.allclose(
+        np.transpose(averages),
+        [costs(share * end_of["standard"])[:2] for share in shares],
+        rtol=1e-9,
+        atol=1e-12,
+    )
+    for name, row in (("standard", 2), ("FLOW", 1)):
+        line, steps, stop = sorted(
+            seen[name], key=lambda one: one[0].get_markersize() * (one[0].get_marker() == "o")
+        )
+        assert np.allclose((line[1][-1], line[2][-1]), costs(end_of[name])[:2], rtol=0.02)
+        assert (line[1][0], line[2][0]) == pytest.approx(costs(np.zeros(3))[:2])
+        assert np.array_equal(steps[1], found.paths.forgetting[row])
+        assert np.array_equal(steps[2], found.paths.target_errors[row])
+        totals = line[1] + line[2]
+        assert stop[1][0] + stop[2][0] <= 1.001 * totals.min()
+        assert (stop[1][0], stop[2][0]) in set(zip(line[1], line[2], strict=True))
+    ((_, x, y),) = seen["best for both"]
+    lowest = costs(np.linalg.solve(SIGMA + X.T @ X / 60, X.T @ X / 60 @ end_of["standard"]))
+    assert (x[0], y[0]) == pytest.approx(lowest[:2], rel=1e-9)
+    (start,) = [text for text in plane.texts if text.get_text() == "start"]
+    assert start.xy == pytest.approx(costs(np.zeros(3))[:2])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_picture_puts_each_check_on_its_side(sign):
+    """Far off on the left or the right: features skewed either way, of which the figures are told."""
+    rng = np.random.default_rng(4)
+    rows = sign * (rng.exponential(size=(400, 2)) - 1)
+    d = lt.diagnose(rows, rows @ [1.0, 1.0] + rng.standard_normal(400), np.zeros(2))
+    judged, marks = d.picture().axes[-1], {}
+    for line in judged.lines:
+        if line.get_marker() in "<>Xo":
+            marks[round(float(line.get_ydata()[0]))] = (float(line.get_xdata()[0]), line.get_marker())
+    for k, check in enumerate(d.checks):
+        place, mark = marks[k]
+        assert (place > 0) == (check.sigmas > 0)
+        assert mark in ("<>"[check.sigmas > 0], "X" if check.verdict == "broken" else "o")
+        if abs(check.sigmas) < 2 * check.limit:
+            assert place == check.sigmas
+        if check.verdict == "broken":
+            assert any(
+                re.fullmatch(r"(\S+), not (\S+)", text.get_text())
+                and text.xy[1] == k
+                and shown(text.get_text().split(",")[0], check.figure)
+                and shown(text.get_text().split()[-1], check.expected)
+                for text in judged.texts
+            )
+    (skewed,) = [check for check in d.checks if check.name == "symmetric rows"]
+    assert sign * skewed.sigmas > 2.5 * skewed.limit
