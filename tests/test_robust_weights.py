@@ -351,3 +351,9 @@ def test_what_leaves_no_moments_is_refused_by_name():
 def test_exponents_and_floors_at_the_ends_of_their_ranges_are_taken():
     assert np.isclose(lt.weights.Focal(1.0, 100).log_weights([1.0])[0], 100 * math.log1p(-math.exp(-1.0)))
     assert lt.weights.Clipped(1.0, 1.0).log_weights([1.0])[0] == 0
+
+
+def test_a_sample_at_the_cutoff_itself_is_a_hard_one():
+    assert HardSamples(2.0).log_weights([4.0])[0] == 0
+    for rule in (HardThreshold(2.0), Tukey(2.0)):
+        assert rule.log_weights([4.0])[0] == -math.inf

@@ -15,7 +15,7 @@ from scipy import stats
 import linear_theory as lt
 from benchmarks import agreement
 from linear_theory import testing
-from linear_theory.testing.spectra import random_problem
+from linear_theory.testing.spectra import random_covariance, random_problem, random_rows
 from linear_theory.weights import HardThreshold
 
 FEW = 12
@@ -331,3 +331,26 @@ def test_noise_is_drawn_in_units_of_the_square_of_the_shift(norm):
 def test_in_any_units_noise_is_none_or_up_to_ten_times_the_square_of_the_shift(problem):
     level = problem.noise_variance / squared(problem)
     assert level == 0 or 1e-3 * (1 - 1e-9) <= level <= 10 * (1 + 1e-9)
+
+
+def test_an_agreement_tells_the_largest_gap_of_its_bound_and_in_units_of_rounding():
+    """Of x³, whose κ is 3, at 1 and at 2: a formula that is off by 3 and by 6 parts in 10¹³."""
+    cube = testing.Quantity("cube", "x³", lambda x: x**3, st.sampled_from([1.0, 2.0]).map(lambda x: {"x": x}))
+    found = testing.check(lambda x: x**3 * (1 + 3e-13 * x), cube, examples=20, in_epsilon=True)
+    assert (found.compared, found.undecided) == (2, 0)
+    assert np.isclose(found.sharpest, 0.6, rtol=1e-3)
+    assert np.isclose(found.largest, 6e-13 / 3 * 2.0**52, rtol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_made_by_its_spectrum_has_it(seed):
+    near = lambda found, want: np.allclose(found, want, rtol=1e-10)
+    assert near(np.linalg.eigvalsh(random_covariance(5, 100.0, 3.0, seed)), np.geomspace(0.03, 3, 5))
+    problem = random_problem(4, 50.0, seed=seed, largest=0.7, pretrain_condition=20.0)
+    assert near(np.linalg.eigvalsh(problem.target_covariance), np.geomspace(0.7 / 50, 0.7, 4))
+    assert near(np.linalg.eigvalsh(problem.pretrain_covariance), 1 + np.geomspace(0.019, 19, 4))
+    for rows, columns in ((9, 4), (4, 9)):
+        made = [random_rows(rows, columns, 4, 100.0, seed, noise=noise) for noise in (0.0, 0.5, 1.0)]
+        assert near(np.linalg.svd(made[0]["X"])[1], np.geomspace(1, 0.01, 4))
+        assert np.allclose(2 * (made[1]["y"] - made[0]["y"]), made[2]["y"] - made[0]["y"], atol=1e-13)
+        assert np.linalg.matrix_rank(random_rows(rows, columns, 2, seed=seed)["X"]) == 2
