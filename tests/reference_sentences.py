@@ -256,7 +256,9 @@ def tied(share, error, facts):
     if error is None:
         return value(share) <= 1.01 or (facts.old is not None and len(facts.old) == 1)
     n, k = len(facts.X), int(facts.ranks[0])
-    return value(share) <= max(1.01, 1.1 * value(error) * stats.t.ppf(0.975, n - k) + 0.01)
+    left, noise = 1 - value(share) / 100, value(error) / 100
+    within = left > 0 and -math.log(left) <= 1.1 * noise / left * stats.t.ppf(0.975, n - k) + 1e-4
+    return within or value(share) <= 1.01
 
 
 def contest(f, m):

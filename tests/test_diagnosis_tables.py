@@ -501,8 +501,8 @@ def test_a_difference_is_noise_by_its_standard_error_whichever_of_the_two_is_ask
             for total in (ratio, 1.0)
         ]
         gain, back = contested.gain(*pair), contested.gain(*pair[::-1])
-        lower = gain if ratio < 1 else back
-        assert gain.noise == back.noise == (lower.share <= stats.t.ppf(0.975, n - 1) * lower.error)
+        of_logarithm = gain.error / (1 - gain.share)
+        assert gain.noise == back.noise == (abs(math.log(ratio)) <= stats.t.ppf(0.975, n - 1) * of_logarithm)
         assert math.isclose(1 - gain.share, 1 / (1 - back.share), rel_tol=1e-12)
         assert math.isclose(gain.error / (1 - gain.share), back.error / (1 - back.share), rel_tol=1e-12)
         noises.append(gain.noise)

@@ -202,6 +202,13 @@ def test_gap_closed():
     parallel = remade(EXAMPLE, pretrain_covariance=EXAMPLE.target_covariance)
     assert math.isnan(lt.gap_closed(parallel, EXAMPLE.target))
     assert math.isnan(lt.gap_closed(lt.paper_problem(0.3, 0.0), np.zeros(2)))
+    there_and_back = lt.FineTuningProblem(
+        EXAMPLE.target, EXAMPLE.pretrained, EXAMPLE.pretrain_covariance, EXAMPLE.target_covariance
+    )
+    theta = np.array(
+        [0.3, -1.2, 0.7]
+    )  # neither task is the first, whichever of them the average is nearer to
+    assert near(lt.gap_closed(there_and_back, theta), lt.gap_closed(EXAMPLE, theta), 100)
 
 
 def test_products_alone_tell_that_there_is_no_gap():

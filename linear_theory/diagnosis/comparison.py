@@ -15,13 +15,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
 from ..arrays import Array
 from ..propagator.apply import Decay, propagate
 from ..propagator.matrix_functions import Kernel
 from ..risk import total_error
-from .measured import CONFIDENCE, ROUNDING_SHARE, Measured
+from .measured import ROUNDING_SHARE, Measured, within_noise
 from .new_rows import NewRows
 from .paths import (
     METHODS,
@@ -204,9 +203,7 @@ class Comparison:
             count = len(old)
             variance = variance + float(old @ old) / count / (count - 1) if count > 1 else math.inf
         error = math.sqrt(variance)  # of ln ratio, so that either may be compared with the other
-        lower = min(ratio, 1 / ratio)  # the same answer, whichever of the two is asked about
-        noise = 1 - lower <= lower * error * float(special.stdtrit(n - rank, (1 + CONFIDENCE) / 2))
-        return Gain(1 - ratio, ratio * error, noise)
+        return Gain(1 - ratio, ratio * error, within_noise(ratio, error, n - rank))
 
     def __repr__(self) -> str:
         return "\n  ".join(["Comparison:", *map(repr, (self.start, self.flow, self.early, self.average))])

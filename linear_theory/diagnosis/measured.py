@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from ..arrays import Array, Namespace, bounded, namespace, shaped
 from ..covariance import Covariance, Dense
@@ -31,6 +32,7 @@ __all__ = [
     "median",
     "median_loss",
     "scaled",
+    "within_noise",
 ]
 
 CONFIDENCE = 0.95
@@ -200,6 +202,16 @@ def mean(counts: Array, values: Array) -> Array:
 def scaled(counts: Array, A: Array) -> Array:
     """The rows of A (n, …) by √v, so that sums of squares and products count each row v times."""
     return A if np.all(counts == 1) else A * np.sqrt(counts).reshape(-1, *[1] * (A.ndim - 1))
+
+
+def within_noise(ratio: float, error: float, degrees_of_freedom: float) -> bool:
+    """Whether noise alone takes errors that are alike as far apart as this ratio of two, whichever is the divisor.
+
+    ``error`` is the standard error of ln ratio, which is what Student's quantile is asked of: ratios are skewed, and by
+    them twice as many differences as promised would be beyond noise where rows are few.
+    """
+    far = float(special.stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2))
+    return ratio > 0 and abs(math.log(ratio)) <= error * far
 
 
 def median_loss(space: Namespace, losses: Array, counts: Array | None) -> Array:

@@ -17,14 +17,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
 from ..arrays import Array, binary_unit, namespace
 from ..risk import pretrain_error
 from ..trajectories import gradient_flow
 from .checks import equal_weights
 from .left_out import Descents, Flows, LeftOut
-from .measured import CONFIDENCE, ROUNDING_SHARE, Measured, mean
+from .measured import ROUNDING_SHARE, Measured, mean, within_noise
 from .paths import NEAR_BEST, gradient_flow_path, learning_rate, safe_step, tried_descents
 
 __all__ = ["FEW", "Lead", "NewRows", "Predicted"]
@@ -195,17 +194,16 @@ class NewRows:
 
         The noise variance is in both and drops out. The standard error is that of a mean over rows, and over old rows
         where these are given; it holds the places where both stop. What is noise is judged by the ratio of both errors
-        with the noise variance in them, as losses of few rows are far from normal and their ratio is less so.
+        with the noise variance in them, as losses of few rows are far from normal and its logarithm is less so.
         """
         if not self.told:
             return Lead(math.nan, math.inf, True)
         losses = [self._loss(method) for method in (one, other)]
         ratio = losses[0] / losses[1] if losses[1] > 0 else 1.0
-        lower = min(ratio, 1 / ratio) if ratio > 0 else 0.0
         of_difference = self._error_of_difference(one, other)
         of_logarithm = self._error_of_difference(one, other, *(loss if loss > 0 else 1.0 for loss in losses))
-        far = float(special.stdtrit(self.rows - 1, (1 + CONFIDENCE) / 2))
-        return Lead(losses[1] - losses[0], of_difference, 1 - lower <= lower * of_logarithm * far)
+        noise = within_noise(ratio, of_logarithm, self.rows - 1)
+        return Lead(losses[1] - losses[0], of_difference, noise)
 
     def __repr__(self) -> str:
         few = " (few)" if self.few else ""
