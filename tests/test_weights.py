@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import linear_theory as lt
+from linear_theory import weights
 from linear_theory.testing.tolerances import near, not_above
 from linear_theory.weights import KLDRO, Flow, HardThreshold, Uniform, as_rule
 from tests.strategies import SEEDS, log_uniform
@@ -193,6 +194,24 @@ def test_tiny_and_huge_temperatures_pass_in_silence():
     losses = np.array([0.0, 1.0, 1e300])
     assert (lt.flow_weights(losses, 5e-324) == [1, 0, 0]).all()
     assert (lt.flow_weights(losses, 1e308) > 0.98).all()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_a_parameter_that_xla_takes_for_zero_is_refused_there_and_no_other(dtype):
+    """Numbers below the smallest normal one: divided by 0, losses of 0 would have no weight."""
+    smallest, losses = float(jnp.finfo(dtype).tiny), np.zeros(2)
+    rules = (
+        Flow, KLDRO, HardThreshold, weights.HardSamples, weights.Cauchy, weights.Huber, weights.Tukey,
+        lambda c: weights.Focal(c, 1.0), lambda c: weights.Power(1.0, c), lambda c: weights.Clipped(c, 0.1),
+        lambda c: weights.Clipped(1.0, c),
+    )  # fmt: skip
+    for rule in rules:
+        assert not np.isnan(rule(smallest / 64).log_weights(losses)).any()
+        assert not np.isnan(rule(smallest).log_weights(jnp.asarray(losses, dtype))).any()
+        with pytest.raises(lt.InvalidValueError, match="must be above the smallest number of float"):
+            rule(smallest / 64).log_weights(jnp.asarray(losses, dtype))
+    traced = jax.jit(lambda tau, given: Flow(tau).log_weights(given))
+    assert np.isnan(traced(dtype(smallest / 64), jnp.asarray(losses, dtype))).all()
 
 
 def test_the_median_of_two_losses_whose_sum_is_no_float_is_in_their_middle():
