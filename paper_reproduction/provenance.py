@@ -20,7 +20,7 @@ from paper_reproduction.claim import Settings
 ROOT = Path(__file__).resolve().parent.parent
 _HERE, _THEORY = "paper_reproduction", "linear_theory"
 # Published results are no sources: writing one must not mark the next as made with local changes.
-_SOURCES = (_THEORY, "figures", _HERE, f":(exclude){_HERE}/*/results")
+_SOURCES = (_THEORY, "figures", _HERE, f":(exclude){_HERE}/*/results/*")
 
 
 @dataclass(frozen=True)

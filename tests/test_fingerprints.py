@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,3 +116,29 @@ def test_a_claim_calls_no_source_that_its_fingerprint_leaves_out(name: str) -> N
     assert called
     assert called <= reached
     assert lt.__all__  # all of it was imported before, so that nothing was called while it was
+
+
+@pytest.mark.parametrize(
+    ("written", "changed"),
+    [
+        ("paper_reproduction/mlp/results/cpu/one.nc", False),
+        ("paper_reproduction/beyond/results/new.nc", False),
+        ("docs/page.md", False),
+        ("linear_theory/risk.py", True),
+        ("paper_reproduction/claims/one.py", True),
+        ("figures/new.py", True),
+    ],
+)
+def test_local_changes_are_those_of_sources(house, written, changed):
+    """What is published is none: the next result is made by the sources of its commit all the same."""
+    result = house / "paper_reproduction/mlp/results/cpu/one.nc"
+    result.parent.mkdir(parents=True)
+    result.write_text("before")
+    person = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
+    for words in (("init", "-q"), ("add", "-A"), (*person, "commit", "-qm", "all")):
+        subprocess.run(["git", "-C", str(house), *words], check=True)
+    looked_at_now = provenance.commit.__wrapped__
+    assert not looked_at_now()[1]
+    (house / written).parent.mkdir(parents=True, exist_ok=True)
+    (house / written).write_text("after")
+    assert looked_at_now()[1] == changed
