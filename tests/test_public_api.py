@@ -345,6 +345,9 @@ def test_an_echo_fits_a_screen(result):
 
 def test_an_echo_is_exact_for_numbers_and_does_not_fail():
     assert repr(lt.weights.Flow(0.123456789)) == "Flow(temperature=0.123456789)"
+    rows = {d: repr(lt.FineTuningProblem(np.zeros(d), np.ones(d), np.eye(d))) for d in (8, 9)}
+    assert "pretrained=[0., 0., 0., 0., 0., 0., 0., 0.]" in rows[8]
+    assert "pretrained=array of shape (9,)" in rows[9]
     assert "pretrained=(2,)" in repr(jax.tree.map(np.shape, lt.paper_problem(0.6)))
     gone = jax.numpy.ones(2)
     problem = lt.FineTuningProblem(gone, np.zeros(2), np.eye(2))
