@@ -371,7 +371,7 @@ def test_a_row_without_weight_is_no_sum_that_underflowed(traced):
         solution = solved(X, labels, np.array([0.0, 4.0]), np.array([1.0, 1.0, 0.0]))
         assert np.allclose(solution.theta, theta, rtol=1e-14)
         assert solution.rank == 1
-        assert solution.residual == 0
+        assert abs(solution.residual) <= 64 * EPS * (labels**2).sum()  # a difference of sums
 
 
 def test_under_tracing_sums_of_what_is_too_small_are_no_number():
