@@ -225,22 +225,16 @@ def test_the_default_step_of_sgd_is_safe_in_mean_square(seed, batch):
     assert near(eta, 1 / curvature, 1e3)
 
 
-def test_beyond_the_step_that_reaches_at_once_nesterov_has_no_momentum():
-    """(1 − √(ημ))/(1 + √(ημ)) is none where ημ is above 1."""
+@pytest.mark.parametrize(("accelerated", "learning_rate"), [(Nesterov, 1.2), (HeavyBall, 4.5)])
+def test_at_a_step_that_leaves_no_momentum_it_is_gradient_descent(accelerated, learning_rate):
+    """Nesterov's (1 − √(ημ))/(1 + √(ημ)) is none where ημ is above 1.
+
+    From ηλ_max = 4 on no heavy ball's below 1 makes the steepest direction oscillate.
+    """
     X, y, start = np.diag([1.0, 1.1]), np.ones(2), np.zeros(2)
     ends = [
-        lt.descend(X, y, start, solver=solver(1.2), steps=3).theta[-1]
-        for solver in (Nesterov, GradientDescent)
-    ]
-    assert near(*ends, 100)
-
-
-def test_at_a_step_that_no_momentum_saves_heavy_ball_has_none():
-    """From ηλ_max = 4 on no momentum below 1 makes the steepest direction oscillate."""
-    X, y, start = np.diag([1.0, 1.1]), np.ones(2), np.zeros(2)
-    ends = [
-        lt.descend(X, y, start, solver=solver(4.5), steps=3).theta[-1]
-        for solver in (HeavyBall, GradientDescent)
+        lt.descend(X, y, start, solver=solver(learning_rate), steps=3).theta[-1]
+        for solver in (accelerated, GradientDescent)
     ]
     assert near(*ends, 100)
 

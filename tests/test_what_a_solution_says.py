@@ -62,6 +62,16 @@ TOLD = {"rows": lt.solve, "sums": lambda X, y, start, weights, ridge, column_sca
     lt.NormalEquations.of(X, y, start, weights, column_scale=column_scale).solve(ridge))}  # fmt: skip
 
 
+def said(solution):
+    """By field."""
+    return {field: getattr(solution, field) for field in FIELDS}
+
+
+def without_rounding(problem, eps):
+    """The rows with zeros for columns that are only rounding."""
+    return problem.X * (np.abs(problem.X).max(axis=0) > N * eps * problem.scale)
+
+
 @functools.cache
 def compiled(precision):
     """For rows and for sums, what is said of every problem of this precision in JAX, in one call."""
@@ -73,7 +83,7 @@ def compiled(precision):
     def ask(X, ridge, scale):
         y, start, weights = (jnp.asarray(part, X.dtype) for part in (Y, START, WEIGHTS))
         solved = [function(X, y, start, weights, ridge, column_scale=scale) for function in TOLD.values()]
-        return [{field: getattr(solution, field) for field in FIELDS} for solution in solved]
+        return list(map(said, solved))
 
     found = ask(*(jnp.asarray(part, precision) for part in given))
     assert found[0]["theta"].dtype == precision
@@ -86,7 +96,7 @@ def told(name, engine, by):
     problem = problems(precision)[name]
     if engine == "NumPy":
         solution = TOLD[by](problem.X, Y, START, WEIGHTS, problem.ridge, column_scale=problem.scale)
-        return {field: getattr(solution, field) for field in FIELDS}, problem, EPS[precision]
+        return said(solution), problem, EPS[precision]
     place = list(problems(precision)).index(name)
     every = compiled(precision)[by]
     return {field: every[field][place] for field in FIELDS}, problem, EPS[precision]
@@ -130,7 +140,7 @@ def test_the_minimiser_closest_to_the_start_and_the_rank(name, engine, by):
 @BY
 def test_the_residual_and_the_columns_are_those_of_the_weighted_rows(name, engine, by):
     found, problem, eps = told(name, engine, by)
-    X = problem.X * (np.abs(problem.X).max(axis=0) > N * eps * problem.scale)
+    X = without_rounding(problem, eps)
     assert np.allclose(found["columns"], np.sqrt(WEIGHTS @ X**2), rtol=64 * eps, atol=0)
     if is_asked_of(by, name):
         left = WEIGHTS @ (Y - X @ found["theta"].astype(float)) ** 2
@@ -167,7 +177,7 @@ def test_the_error_bound_is_the_one_that_is_stated(name, engine, by):
     found, problem, eps = told(name, engine, by)
     if not is_asked_of(by, name):
         return
-    X = problem.X * (np.abs(problem.X).max(axis=0) > N * eps * problem.scale)
+    X = without_rounding(problem, eps)
     theta, kappa, c = found["theta"].astype(float), float(found["condition"]), np.sqrt(WEIGHTS @ X**2)
     left = np.sqrt(WEIGHTS @ (Y - X @ theta) ** 2)
     moved, forming = np.linalg.norm(c * (theta - START)), c @ np.abs(START)
@@ -200,13 +210,9 @@ def wide_in_jax():
     @jax.jit
     @jax.vmap
     def ask(ridge):
-        rows = map(jnp.asarray, (ROWS[1:3], Y[1:3], START, WEIGHTS[1:3]))
-        X, y, start, weights = rows
-        solved = (
-            lt.solve(X, y, start, weights, ridge),
-            lt.NormalEquations.of(X, y, start, weights).solve(ridge),
-        )
-        return [{field: getattr(solution, field) for field in FIELDS} for solution in solved]
+        X, y, start, weights = map(jnp.asarray, (ROWS[1:3], Y[1:3], START, WEIGHTS[1:3]))
+        solved = [function(X, y, start, weights, ridge, column_scale=None) for function in TOLD.values()]
+        return list(map(said, solved))
 
     return jax.tree.map(np.asarray, ask(jnp.array([0.0, 2.5])))
 
@@ -222,7 +228,7 @@ def test_of_fewer_rows_than_columns_it_says_the_same(by, ridge, engine):
         found = {field: every[field][int(ridge > 0)] for field in FIELDS}
     else:
         solution = TOLD[by](X, y, START, weights, ridge, column_scale=None)
-        found = {field: getattr(solution, field) for field in FIELDS}
+        found = said(solution)
     left = y - X @ found["theta"]
     slope = X.T @ (weights * left) - 2 * ridge * (found["theta"] - START)
     assert np.abs(slope).max() <= 1e-11
